@@ -1,0 +1,72 @@
+"""The record that travels: `Event`, and the severities of RFC 5424."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct, field
+
+ENV_VERSION: Final = "1"
+"""Version of the envelope that this release writes."""
+
+END_TYPE: Final = "metlog.end"
+"""Type of the event that closes a stream: `fields` has `last_seq` (int) and `dropped` (counts by reason)."""
+
+REPORT_TYPE: Final = "metlog.report"
+"""Type of the event that follows a drop: `fields` has `dropped` (counts by reason since the stream began)."""
+
+
+class Severity(IntEnum):
+    """Severities of RFC 5424, section 6.2.1; smaller is more urgent."""
+
+    EMERGENCY = 0
+    ALERT = 1
+    CRITICAL = 2
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFORMATIONAL = 6
+    DEBUG = 7
+
+
+def _no_type() -> str:
+    raise ValueError("an event needs a `type`")
+
+
+class Event(Struct, gc=False, omit_defaults=True):
+    """One structured event.
+
+    Only `type` is demanded of a sender; everything else has a default, so that a line written by hand is an event.
+    Every field but `weight` is always written: their defaults are factories, which `omit_defaults` leaves alone.
+
+    Filters get this object and return it, a changed copy (`msgspec.structs.replace`) or None.
+    """
+
+    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When it happened, UTC; RFC 3339 with `Z` in JSON, extension type -1 in MessagePack."""
+    type: str = field(default_factory=_no_type)
+    """What kind of event; for `log(tokens, …)` the first token."""
+    tokens: tuple[str, ...] = field(default_factory=lambda: ())
+    """Classify the event."""
+    logger: str = field(default_factory=lambda: "")
+    """Which service it comes from."""
+    severity: Annotated[int, Meta(ge=0, le=7)] = field(default_factory=lambda: 6)
+    """0 (emergency) to 7 (debug), RFC 5424."""
+    payload: str = field(default_factory=lambda: "")
+    """The main data."""
+    fields: dict[str, Any] = field(default_factory=lambda: {})
+    """Anything else that JSON can say."""
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    """How many events this one stands for: 1 / rate when sampled. Left out on the wire when 1."""
+    env_version: str = field(default_factory=lambda: ENV_VERSION)
+    """Version of the envelope."""
+    pid: int = field(default_factory=lambda: 0)
+    """Process that it comes from."""
+    hostname: str = field(default_factory=lambda: "")
+    """Machine that it comes from."""
+    stream: str = field(default_factory=lambda: "")
+    """Random id of the sending client."""
+    seq: int = field(default_factory=lambda: 0)
+    """Rises by one an event within a stream, from 1: gaps are losses, repeats are duplicates; 0 = not counted."""

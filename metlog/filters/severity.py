@@ -1,0 +1,20 @@
+"""Drops by severity."""
+
+from __future__ import annotations
+
+from metlog.event import Event
+
+__all__ = ["SeverityMax"]
+
+
+class SeverityMax:
+    """Keeps events up to `severity` (0 emergency … 7 debug): `severity_max` with 6 drops debug."""
+
+    def __init__(self, *, severity: int) -> None:
+        if not 0 <= severity <= 7:
+            raise ValueError(f"severity = {severity}: a severity is 0 (emergency) to 7 (debug)")
+        self.severity_max = severity
+
+    def __call__(self, event: Event, /) -> Event | None:
+        """The event when it is urgent enough."""
+        return event if event.severity <= self.severity_max else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 __all__ = ["Sender"]
 
@@ -27,9 +27,9 @@ class Sender(Protocol):
 
     Options are the constructor's keyword arguments, converted by their annotations.
 
-    `send` may block and may raise: it runs in a background thread behind a queue bounded in bytes, one call at a time. What
-    it raises is counted as dropped, under the exception's `reason` (see `metlog.errors.SenderError`) or `send_error`.
-    Three optional attributes change that:
+    `send` may block and may raise: it runs in a background thread behind a queue bounded in bytes, one call at a time.
+    What it raises is counted as dropped, under the exception's `reason` (see `metlog.errors.SenderError`) or
+    `send_error`. These optional attributes change that:
 
     - `nonblocking = True`: `send` never waits (a datagram, a list). It is then called by the thread that fills a frame,
       one call at a time, without the queue.
@@ -37,9 +37,12 @@ class Sender(Protocol):
       `truncated`. Without it there is no limit.
     - `after_fork()`: called in a forked child before anything else, to drop what belongs to the parent (a socket that
       must not be shared) without telling the peer.
+    - `deadline(seconds)`: called at shutdown: from then on all waiting inside `send`, `flush` and `close` together ends
+      within that many seconds. Without it `close`, called from another thread, must make a `send` under way return.
+    - `stats()`: counts (str to int) of what the sender learnt after `send` had returned, such as refused datagrams.
     """
 
-    max_frame: ClassVar[int] | int
+    max_frame: int
     """Bytes that a frame should not exceed; an event larger than that goes alone."""
 
     def send(self, frame: bytes) -> None:

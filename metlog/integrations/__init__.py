@@ -1,0 +1,1 @@
+"""metlog inside other frameworks. One file a framework, imported by name only."""

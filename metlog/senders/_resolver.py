@@ -1,0 +1,83 @@
+"""Host names to addresses, off the hot path: a small thread that asks at start, every minute and after errors."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from metlog.senders._options import Address, numeric
+
+__all__ = ["Resolver"]
+
+FIRST_RETRY = 0.5
+"""Seconds to the second attempt when the first found nothing; doubled up to the interval."""
+
+KICK_PAUSE = 5.0
+"""Seconds that must lie between two lookups asked for by errors: a dead name server is not asked for every frame."""
+
+
+class Resolver:
+    """Keeps the addresses of some hosts; `on_change(addresses)` is called, in the resolver's thread, with new ones.
+
+    A failed lookup keeps the addresses known so far. `answered` is set once the first round is over, found or not.
+    """
+
+    def __init__(
+        self, hosts: list[str], port: int, kind: socket.SocketKind, on_change: Callable[[list[Address]], None],
+        *, interval: float = 60.0,
+    ) -> None:  # fmt: skip
+        self.hosts, self.port, self.kind, self.interval = hosts, port, kind, interval
+        self.answered = threading.Event()
+        self.error: OSError | UnicodeError | None = None
+        """What the last failed lookup said."""
+        self._on_change = on_change
+        self._known: dict[str, list[Address]] = {}
+        self._last: list[Address] = []
+        self._asked = 0.0
+        self._wake = threading.Event()
+        self._closed = False
+
+    def start(self) -> None:
+        """Starts the thread, a daemon: a lookup that hangs must not hold the process."""
+        threading.Thread(target=self._run, name="metlog-resolver", daemon=True).start()
+
+    def kick(self) -> None:
+        """Asks for a lookup soon, because sending failed; cheap, and at most every few seconds."""
+        if time.monotonic() - self._asked > KICK_PAUSE:
+            self._wake.set()
+
+    def close(self) -> None:
+        """Ends the thread; does not wait for a lookup that is under way."""
+        self._closed = True
+        self._wake.set()
+
+    def _run(self) -> None:
+        pause = min(FIRST_RETRY, self.interval)
+        while not self._closed:
+            self._wake.clear()
+            self._asked = time.monotonic()
+            found = self._lookup()
+            if self._closed:
+                return
+            if found and found != self._last:
+                self._last = found
+                self._on_change(found)
+            self.answered.set()
+            pause = self.interval if found else min(pause * 2, self.interval)
+            self._wake.wait(pause)
+
+    def _lookup(self) -> list[Address]:
+        for host in self.hosts:
+            literal = numeric(host, self.port, self.kind)
+            if literal is not None:
+                self._known[host] = literal
+                continue
+            try:
+                answers = socket.getaddrinfo(host, self.port, type=self.kind)
+            except (OSError, UnicodeError) as error:
+                self.error = error
+                continue
+            self._known[host] = [(answer[0], answer[4]) for answer in answers]
+        return [address for host in self.hosts for address in self._known.get(host, [])]

@@ -1,0 +1,261 @@
+"""UDP datagrams: one frame a datagram, never a wait."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from metlog.errors import SenderError
+from metlog.senders._options import Address, NotPicklable, at_least, closed, host_list, numeric, port_number, positive
+from metlog.senders._resolver import Resolver
+
+__all__ = ["UdpSender"]
+
+LOOPBACK_FRAME = 8192
+REMOTE_FRAME = 1432
+"""An Ethernet packet of 1,500 bytes less the headers of IPv4 or IPv6 and UDP, and 20 bytes to spare for a tunnel."""
+
+HELD_BYTES = 256 * 1024
+"""What is kept while a name has not been resolved yet."""
+
+HELD_RETRIES = 50
+"""Attempts, a millisecond apart, to hand a burst of kept frames to the kernel."""
+
+LAST_WAIT = 1.0
+"""Seconds that `close` gives the first lookup while frames wait for it."""
+
+_FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
+
+
+class UdpSender(NotPicklable):
+    """Sends each frame as one datagram through a connected, non-blocking socket.
+
+    host
+        A name or IP address (IPv4 or IPv6), or several. Several hosts, and the several addresses of a name, are
+        alternatives: frames go to one of them until it fails, then to the next. Names are looked up in a background
+        thread at start, every `resolve_interval` and after errors, never by `send`; what is sent before the first
+        answer is kept, up to 256 KiB, and sent when it comes.
+    port
+        1 to 65535.
+    max_frame
+        Bytes; by default 8,192 when every host is the loopback and 1,432 otherwise, which no Ethernet fragments.
+    send_buffer
+        Bytes that the kernel may hold for the socket (SO_SNDBUF); the system's default when left out.
+    resolve_interval
+        Seconds between two lookups of a name.
+
+    `send` raises `metlog.errors.SenderError` with the reason `full` (the kernel's buffer), `too_large`, `refused`,
+    `unreachable`, `unresolved` or `closed`. Datagrams that the peer's host refused after they were sent are counted by
+    `stats()`.
+    """
+
+    nonblocking = True
+    max_event = 65507
+    """Bytes: what an IPv4 datagram can carry."""
+
+    def __init__(
+        self,
+        *,
+        host: str | list[str] = "127.0.0.1",
+        port: int = 5565,
+        max_frame: int | None = None,
+        send_buffer: int | None = None,
+        resolve_interval: float = 60.0,
+    ) -> None:
+        self.hosts = host_list(host)
+        self.port = port
+        port_number(port)
+        positive("resolve_interval", resolve_interval, "seconds")
+        if send_buffer is not None:
+            positive("send_buffer", send_buffer, "bytes")
+        if max_frame is not None:
+            at_least("max_frame", max_frame, 64, "bytes")
+            if max_frame > self.max_event:
+                raise ValueError(f"max_frame = {max_frame!r}: a datagram carries at most {self.max_event} bytes")
+        literals = [numeric(each, port, socket.SOCK_DGRAM) for each in self.hosts]
+        self._addresses: list[Address] = [address for found in literals for address in found or []]
+        names = not all(literals)
+        if max_frame is None:
+            local = not names and all(_is_loopback(address) for address in self._addresses)
+            max_frame = LOOPBACK_FRAME if local else REMOTE_FRAME
+        self.max_frame: int = max_frame
+        self.refused = 0
+        """Datagrams that left and were refused by the peer's host (nobody listens there)."""
+        self.lost = 0
+        """Frames that waited for a lookup in vain."""
+        self._send_buffer = send_buffer
+        self._interval = resolve_interval
+        self._current = 0
+        self._socket: socket.socket | None = None
+        self._closed = False
+        self._last_wait = LAST_WAIT
+        self._prepare(names=names)
+
+    def _prepare(self, *, names: bool) -> None:
+        """What a new process starts with: no socket, and its own resolver."""
+        self._lock = threading.Lock()  # slow paths only: the resolver's thread and the sending one meet here
+        self._held: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._resolver: Resolver | None = None
+        # What `send` calls. In turn: `_hold` while no address is known, `_move` when the socket is to be made anew
+        # (always by the sending thread, so that none is closed while in use), then the socket's own `send`.
+        self._send: Callable[[bytes], object] = self._move if self._addresses else self._hold
+        if names:
+            self._resolver = Resolver(
+                self.hosts, self.port, socket.SOCK_DGRAM, self._resolved, interval=self._interval
+            )  # fmt: skip
+            self._resolver.start()
+
+    def send(self, frame: bytes) -> None:
+        """Sends one datagram; raises SenderError when it is known to be lost."""
+        try:
+            self._send(frame)
+        except OSError as error:
+            self._recover(frame, error)
+
+    def flush(self) -> None:
+        """The kernel has what was sent; what waits for a lookup goes when the answer comes."""
+
+    def deadline(self, seconds: float) -> None:
+        """From now on all waiting together ends within so many seconds."""
+        self._last_wait = min(self._last_wait, max(0.0, seconds))
+
+    def close(self) -> None:
+        """Closes the socket. Frames that wait for the first lookup get a second, and are then counted as lost."""
+        if self._closed:
+            return
+        if self._held and self._resolver is not None:
+            self._resolver.answered.wait(self._last_wait)
+        with self._lock:
+            self._closed = True
+            self._send = self._refuse
+            if self._resolver is not None:
+                self._resolver.close()
+            self._drop_socket()
+            self.lost += len(self._held)
+            self._held.clear()
+
+    def stats(self) -> dict[str, int]:
+        """`refused`: datagrams refused after they left; `waiting`: frames that wait for a lookup; `lost`: in vain."""
+        return {"refused": self.refused, "waiting": len(self._held), "lost": self.lost}
+
+    def after_fork(self) -> None:
+        """The child makes its own socket: on a shared one each process would eat the other's refusals."""
+        self._drop_socket()
+        if not self._closed:
+            self._prepare(names=self._resolver is not None)
+
+    # What `_send` may be, beside the socket's own `send`.
+
+    def _hold(self, frame: bytes) -> None:
+        with self._lock:
+            if self._addresses:  # the answer came between the call and the lock
+                self._connect()
+                self._send(frame)
+                return
+            if self._held_bytes + len(frame) > HELD_BYTES:
+                error = self._resolver.error if self._resolver else None
+                raise SenderError(
+                    f"{', '.join(self.hosts)} not resolved yet{f' ({error})' if error else ''}", reason="unresolved"
+                )
+            self._held.append(frame)
+            self._held_bytes += len(frame)
+
+    def _move(self, frame: bytes) -> None:
+        with self._lock:
+            self._connect()
+        self._send(frame)
+
+    def _refuse(self, _frame: bytes) -> None:
+        raise closed(self)
+
+    # Slow paths.
+
+    def _connect(self) -> None:
+        """Makes the socket for the current address; called with the lock held, by the sending thread."""
+        if self._closed:
+            raise closed(self)
+        self._drop_socket()
+        family, address = self._addresses[self._current % len(self._addresses)]
+        made = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            made.setblocking(False)
+            if self._send_buffer is not None:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
+            made.connect(address)
+        except OSError:
+            made.close()
+            self._send = self._move
+            raise
+        self._socket = made
+        self._send = made.send
+
+    def _resolved(self, addresses: list[Address]) -> None:
+        """New addresses, from the resolver's thread."""
+        with self._lock:
+            if self._closed:
+                return
+            self._addresses, self._current = addresses, 0
+            held, self._held, self._held_bytes = self._held, deque(), 0
+            # Frames that waited go here and now, before `send` may overtake them. There is no socket yet in that case.
+            for frame in held:
+                self._send_held(frame)
+            self._send = self._move
+
+    def _send_held(self, frame: bytes) -> None:
+        """Sends a frame that waited for the lookup; one that no address takes is counted as lost."""
+        for _ in range(len(self._addresses) + HELD_RETRIES):
+            try:
+                if self._socket is None:
+                    self._connect()
+                self._send(frame)
+            except OSError as error:
+                if error.errno in _FULL:  # a burst: the kernel hands these on within microseconds
+                    time.sleep(0.001)
+                else:
+                    self._current += 1
+                    self._drop_socket()
+            else:
+                return
+        self.lost += 1
+
+    def _drop_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _recover(self, frame: bytes, error: OSError) -> None:
+        """Decides what a failed `send` means; sends the frame again where that can help."""
+        # Each address once, and the first twice: a refusal there may belong to the frame before.
+        for _ in range(len(self._addresses) + 1):
+            code = error.errno
+            if code in _FULL:
+                raise SenderError("the socket's send buffer is full", reason="full") from error
+            if code == errno.EMSGSIZE:
+                raise SenderError(f"{len(frame)} bytes do not fit a datagram", reason="too_large") from error
+            if code == errno.ECONNREFUSED:
+                # Linux reports the refusal of the last datagram on the next one and drops that: this one was not sent.
+                self.refused += 1
+            try:
+                if code != errno.ECONNREFUSED or len(self._addresses) > 1:
+                    with self._lock:
+                        self._current += 1
+                        self._connect()
+                self._send(frame)
+            except OSError as again:
+                error = again
+            else:
+                return
+        if self._resolver is not None:
+            self._resolver.kick()
+        reason = "refused" if error.errno == errno.ECONNREFUSED else "unreachable"
+        raise SenderError(f"{', '.join(self.hosts)} port {self.port}: {error}", reason=reason) from error
+
+
+def _is_loopback(address: Address) -> bool:
+    host = str(address[1][0])
+    return host == "::1" or host.startswith(("127.", "::ffff:127."))

@@ -1,0 +1,100 @@
+"""Inputs: take frames from somewhere. One file an input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from metlog.errors import MetlogError
+from metlog.event import Event
+
+__all__ = ["Full", "Input", "Sink"]
+
+
+class Full(MetlogError):
+    """The journal takes nothing now: its cap is reached, the disk is full or broken. Try again later."""
+
+
+class Sink(Protocol):
+    """Where an input puts what it received. Every method may be called by any thread, and blocks (a coroutine calls it
+    through `loop.run_in_executor`)."""
+
+    def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
+        """One frame, fire and forget: decoded, checked; what is good is journaled, what is bad dead-lettered with its reason.
+
+        `source` says where it came from, as a URL without a path (`udp://192.0.2.7:40112`); `received_at` is in
+        microseconds since the epoch, now by default. Never raises: when the journal is full the frame is dropped and counted.
+        """
+        ...
+
+    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
+        """Several frames with their sources, as `frame`; cheaper by the frame."""
+        ...
+
+    def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
+        """Journals checked events and returns when they are on disk, as the journal's `sync` setting has it.
+
+        With a `key`, a repeat of the same key within the journal's memory of keys is not journaled again and gives
+        False; else True. Raises `Full`; raises ValueError naming the event that JSON or the lake cannot hold.
+        """
+        ...
+
+    def reject(self, data: bytes, source: str, reason: str) -> None:
+        """Dead-letters what the input itself refused. `reason` is one of a bounded number of texts, detail after `: `."""
+        ...
+
+
+@runtime_checkable
+class Input(Protocol):
+    """Takes frames from somewhere and gives them to a sink.
+
+    A complete one, registered as `spool = "mypackage:SpoolInput"` in the entry-point group `metlog.inputs`:
+
+    >>> import threading, pathlib
+    >>> class SpoolInput:
+    ...     def __init__(self, *, path: str, interval: float = 1.0) -> None:
+    ...         self._folder, self._interval = pathlib.Path(path), interval
+    ...         self._stop, self._taken = threading.Event(), 0
+    ...     @property
+    ...     def addresses(self) -> list[str]:
+    ...         return [f"spool://{self._folder}"]
+    ...     def start(self, sink: Sink) -> None:
+    ...         if not self._folder.is_dir():
+    ...             raise OSError(f"spool input: {self._folder} is no folder; make it first")
+    ...         self._thread = threading.Thread(target=self._run, args=(sink,), name="metlog-spool", daemon=True)
+    ...         self._thread.start()
+    ...     def _run(self, sink: Sink) -> None:
+    ...         stopping = False
+    ...         while not stopping:
+    ...             stopping = self._stop.wait(self._interval)  # a last look after stop: drain what is there
+    ...             for file in sorted(self._folder.glob("*.ndjson")):
+    ...                 sink.frame(file.read_bytes(), f"spool://{file.name}")
+    ...                 file.unlink()
+    ...                 self._taken += 1
+    ...     def stop(self) -> None:
+    ...         self._stop.set()
+    ...         self._thread.join()
+    ...     def stats(self) -> dict[str, int]:
+    ...         return {"frames": self._taken}
+
+    Options are the constructor's keyword arguments, converted by their annotations; the constructor opens nothing.
+    An input runs in threads of its own (one that wants an event loop runs it in a thread). An optional method
+    `health() -> str` gives "" or what is wrong (a thread that died or stopped moving).
+    """
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, as URLs, with the real port when port 0 was asked for. Known once started."""
+        ...
+
+    def start(self, sink: Sink) -> None:
+        """Binds and begins to take frames. Raises OSError or ConfigError with a text that names what to change."""
+        ...
+
+    def stop(self) -> None:
+        """Takes no more, after having given the sink what the kernel or a library still held. Called again, does nothing."""
+        ...
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the start: `frames`, `bytes`, and whatever tells what was lost (`kernel_drops`)."""
+        ...

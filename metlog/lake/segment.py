@@ -1,0 +1,188 @@
+"""A journal segment on disk: its name, its format, how it is read.
+
+    segment = header, record…
+    header  = "metlog-journal 1" (16 bytes), past limit, future limit (u32, seconds), crc32 of these
+    record  = marker (4 bytes), length of the body (u32), crc32 of the body (u32), body
+    body    = received_at (i64, µs since the epoch), events (u32), length of source (u16), of key (u16), source, key,
+              events as JSON, one a line
+
+All little-endian. The marker begins with a byte that UTF-8 never holds, so that after damage the next record can be
+found: what a reader cannot verify it skips, byte by byte, up to the next marker whose record verifies.
+The limits are those of a client's clock (see `metlog.lake.schema`): they stand in the segment, so that whoever reads it, and
+whenever, gives each event the same timestamp.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from metlog.lake.files import Folder, read_all
+
+__all__ = ["HEADER_SIZE", "LIVE", "SEALED", "Clock", "Record", "Scan", "SegmentName", "encode_record", "header", "listing", "scan"]
+
+LIVE: Final = ".open"
+"""Suffix of the segment that is being written."""
+SEALED: Final = ".seg"
+"""Suffix of a segment that will not change any more."""
+END: Final = ".end"
+"""Suffix of a small file that says at which offset a segment ends for good, written when an fsync of it failed: what lies
+beyond was written again to a later segment."""
+
+_MAGIC: Final = b"metlog-journal 1"
+_HEADER: Final = struct.Struct("<16sIII")
+HEADER_SIZE: Final = _HEADER.size
+MARKER: Final = b"\xc1ML\xfe"
+_FRAME: Final = struct.Struct("<4sII")
+_BODY: Final = struct.Struct("<qIHH")
+FRAME_SIZE: Final = _FRAME.size
+
+
+class Clock(NamedTuple):
+    """How far a client's clock may be off, in seconds, before its timestamp is only a claim."""
+
+    past: int = 7 * 86400
+    """A week: what a client or a chained listener could not deliver over a weekend keeps its time; and hostile
+    timestamps reach nine folders, not a million."""
+    future: int = 3600
+    """An hour: more than clocks drift, and than a wrong daylight saving."""
+
+
+class SegmentName(NamedTuple):
+    """`000000000012-9f3c2a…`: a number that rises within a journal, and the random name of the listener's run, so that no
+    name is used twice, whatever was deleted, and listeners that share a lake never meet."""
+
+    number: int
+    run: str
+
+    def __str__(self) -> str:
+        return f"{self.number:012d}-{self.run}"
+
+    @classmethod
+    def parse(cls, text: str) -> SegmentName | None:
+        number, dash, run = text.partition("-")
+        if dash and number.isdecimal() and number.isascii() and run.isalnum():
+            return cls(int(number), run)
+        return None
+
+
+class Record(NamedTuple):
+    """What was received from one source at one time."""
+
+    offset: int
+    end: int
+    received_at: int
+    """Microseconds since the epoch."""
+    count: int
+    source: str
+    key: str
+    events: bytes
+    """JSON, one event a line."""
+
+
+def header(clock: Clock) -> bytes:
+    past, future = clock
+    return _HEADER.pack(_MAGIC, past, future, zlib.crc32(struct.pack("<II", past, future)))
+
+
+def read_header(data: bytes) -> Clock:
+    """The clock limits of a segment; the defaults when the header is damaged (its records are still good)."""
+    if len(data) >= HEADER_SIZE:
+        magic, past, future, crc = _HEADER.unpack_from(data)
+        if magic == _MAGIC and crc == zlib.crc32(struct.pack("<II", past, future)):
+            return Clock(past, future)
+    return Clock()
+
+
+def encode_record(received_at: int, count: int, source: bytes, key: bytes, events: bytes) -> bytes:
+    body = b"".join((_BODY.pack(received_at, count, len(source), len(key)), source, key, events))
+    return _FRAME.pack(MARKER, len(body), zlib.crc32(body)) + body
+
+
+def _record_at(data: bytes, offset: int) -> Record | None:
+    start = offset + FRAME_SIZE
+    if start > len(data):
+        return None
+    marker, length, crc = _FRAME.unpack_from(data, offset)
+    end = start + length
+    if marker != MARKER or length < _BODY.size or end > len(data) or zlib.crc32(memoryview(data)[start:end]) != crc:
+        return None
+    received_at, count, source_size, key_size = _BODY.unpack_from(data, start)
+    source_end = start + _BODY.size + source_size
+    key_end = source_end + key_size
+    return Record(
+        offset,
+        end,
+        received_at,
+        count,
+        data[start + _BODY.size : source_end].decode("utf-8", "replace"),
+        data[source_end:key_end].decode("utf-8", "replace"),
+        data[key_end:end],
+    )
+
+
+class Scan:
+    """Iterates the records of a segment's bytes; afterwards `damaged` has the ranges that were skipped.
+
+    `base` is the offset of `data` in the segment, for a reader that goes on where it stopped.
+    """
+
+    def __init__(self, data: bytes, base: int = 0) -> None:
+        self._data = data
+        self._base = base
+        self.damaged: list[tuple[int, int]] = []
+        """Offsets (start, end) of what does not verify. The last one may be a record that is still being written."""
+        if base == 0 and data and data[:HEADER_SIZE] != header(read_header(data)):
+            self.damaged.append((0, min(HEADER_SIZE, len(data))))
+
+    def __iter__(self) -> Iterator[Record]:
+        data, base = self._data, self._base
+        offset = HEADER_SIZE if base == 0 else 0
+        while offset < len(data):
+            record = _record_at(data, offset)
+            if record is None:
+                record, found = self._resync(offset)
+                self.damaged.append((base + offset, base + found))
+                if record is None:
+                    return
+            offset = record.end
+            yield record._replace(offset=base + record.offset, end=base + record.end) if base else record
+
+    def _resync(self, offset: int) -> tuple[Record | None, int]:
+        found = offset
+        while (found := self._data.find(MARKER, found + 1)) >= 0:
+            if record := _record_at(self._data, found):
+                return record, found
+        return None, len(self._data)
+
+
+def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock, Scan]:
+    """Reads a segment up to its end as it is now. Raises FileNotFoundError when it is gone."""
+    descriptor = folder.open(f"{name}{suffix}", os.O_RDONLY)
+    try:
+        data = read_all(descriptor, end_of(folder, name))
+    finally:
+        os.close(descriptor)
+    return read_header(data), Scan(data)
+
+
+def end_of(folder: Folder, name: SegmentName) -> int | None:
+    """Where a segment ends when an fsync of it failed; None for every other."""
+    try:
+        text = folder.read(f"{name}{END}")
+    except FileNotFoundError:
+        return None
+    return int(text) if text.strip().isdigit() else None
+
+
+def listing(folder: Folder) -> tuple[list[SegmentName], list[SegmentName]]:
+    """Sealed and live segments of a journal, oldest first."""
+    sealed, live = [], []
+    for name in folder.names():
+        for suffix, names in ((SEALED, sealed), (LIVE, live)):
+            if name.endswith(suffix) and (segment := SegmentName.parse(name.removesuffix(suffix))):
+                names.append(segment)
+    return sorted(sealed), sorted(live)

@@ -1,0 +1,66 @@
+"""A sealed segment to Parquet files: the same segment gives the same files under the same names, however often it is written."""
+
+from __future__ import annotations
+
+import io
+import os
+from datetime import date
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from metlog.lake import faults
+from metlog.lake.files import Folder, write_all
+from metlog.lake.routing import Route
+from metlog.lake.schema import FRESH_SCHEMA, SCHEMA, tables
+from metlog.lake.segment import Scan, SegmentName, scan
+
+__all__ = ["PARQUET", "file_name", "segment_of", "write_segment"]
+
+PARQUET: Final = ".parquet"
+
+
+def file_name(segment: SegmentName) -> str:
+    """Name of a segment's file in the folder of a day."""
+    return f"{segment}{PARQUET}"
+
+
+def segment_of(name: str) -> SegmentName | None:
+    """The segment that a Parquet file was written from; None for a file of another origin (a compaction, an import)."""
+    return SegmentName.parse(name.removesuffix(PARQUET))
+
+
+def write_segment(journal: Folder, segment: SegmentName, events: Folder, route: Route) -> tuple[int, Scan]:
+    """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
+    damaged in the segment."""
+    clock, records = scan(journal, segment)
+    parts = list(tables(records, clock, route))
+    whole = pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table()
+    days: list[date] = sorted(pc.unique(whole["date"]).to_pylist())
+    for day in days:
+        rows = whole if len(days) == 1 else whole.filter(pc.equal(whole["date"], pa.scalar(day)))
+        with events.sub(f"date={day.isoformat()}", create=True) as folder:
+            _write(folder, file_name(segment), rows.drop_columns(["date"]))
+    return whole.num_rows, records
+
+
+def _write(folder: Folder, name: str, rows: pa.Table) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=3)
+    temporary = f".{name}.tmp"
+    descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        faults.point("lake.write")
+        write_all(descriptor, buffer.getbuffer())
+        faults.point("lake.fsync")
+        os.fsync(descriptor)
+    except BaseException:
+        folder.unlink(temporary, missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    faults.point("lake.rename")
+    folder.rename(temporary, name)
+    folder.sync()

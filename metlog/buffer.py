@@ -14,6 +14,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -28,7 +29,8 @@ __all__ = ["Buffer", "Outlet"]
 
 _FILL: Final = 0.9  # of a frame: events vary in size, and a frame that is too long is cut and put back, which costs
 _FRAMES_A_CALL: Final = 8  # that one logging thread sends for the others before it goes back to its own work
-_BACKLOG: Final = 64  # frames that may be pending before the oldest events are shed
+_BACKLOG: Final = 4 << 20  # bytes that may be pending before the oldest events are shed
+_PATIENCE: Final = 0.01  # seconds that a logging thread gives the one that sends, at a quarter of the backlog
 _IDLE: Final = 20  # empty intervals after which the flusher sleeps until it is called
 _MARK: Final = "… [truncated]"
 
@@ -85,6 +87,8 @@ class Buffer:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()  # held while frames are made: keeps them in order
+        self._owner = 0  # the thread that holds it
+        self._frames = 0  # made, ever
         self._waker = Waker()
         self._flusher: threading.Thread | None = None
         self._oldest: float | None = None  # monotonic time of the oldest pending event, known only while nobody flushes
@@ -98,16 +102,30 @@ class Buffer:
             return
         if self.threshold < self._per_frame and not self._stand_in():
             return
-        if self._lock.acquire(blocking=False):
+        if self._lock.acquire(blocking=False) or self._under_pressure():
+            self._owner = get_ident()
             try:
                 for _ in range(_FRAMES_A_CALL):
                     if len(self.pending) < self._per_frame:
                         break
                     self._send_frame()
             finally:
+                self._owner = 0
                 self._lock.release()
-        elif len(self.pending) > self._per_frame * _BACKLOG:
-            self._shed()
+
+    def _under_pressure(self) -> bool:
+        """Whether the lock could be had after all: when much is pending, the thread that sends needs the processor (the GIL).
+
+        It waits for nothing but that. In its own thread (a signal handler, `__del__`) there is no waiting.
+        """
+        limit = self._per_frame * max(8, _BACKLOG // self._max_frame)
+        if len(self.pending) < limit // 4 or self._owner == get_ident():
+            return False
+        if self._lock.acquire(timeout=_PATIENCE):
+            return True
+        if len(self.pending) > limit:
+            self._shed(limit // 2)
+        return False
 
     def _stand_in(self) -> bool:
         """Calls the flusher; says whether the caller should go on and send, since the flusher does not come."""
@@ -130,10 +148,10 @@ class Buffer:
         with contextlib.suppress(RuntimeError):  # no thread can be started while the interpreter ends: we stand in
             flusher.start()
 
-    def _shed(self) -> None:
+    def _shed(self, leave: int) -> None:
         shed = 0
         with contextlib.suppress(IndexError):  # another thread was faster
-            while len(self.pending) > self._per_frame * _BACKLOG // 2:
+            while len(self.pending) > leave:
                 self.pending.popleft()
                 shed += 1
         self._dropped("buffer_full", shed)
@@ -173,6 +191,7 @@ class Buffer:
             if self.threshold > 1:
                 self.threshold = self._per_frame
             self._oldest = None
+            self._frames += 1
         except BaseException:
             self._dropped("frame_error", len(batch) - own)
             raise
@@ -224,13 +243,18 @@ class Buffer:
 
     def _run(self) -> None:
         """The thread: flushes every interval, sleeps when there is nothing to do, survives whatever a sender raises."""
-        waker, idle = self._waker, 0
+        waker, idle, frames = self._waker, 0, -1
         while not self._closed:
             self.threshold = self._per_frame
-            waker.wait(self._interval)
+            waker.wait(self._interval / 2)
             if self._closed:
                 break
             idle = 0 if self.pending else idle + 1
+            if (
+                self._frames != frames
+            ):  # callers fill frames and send them: what is left is younger than this round, and
+                frames = self._frames  # a thread that took the lock from them would only wait for the GIL with it
+                continue
             with contextlib.suppress(BaseException):  # counted where it was raised; this thread lives on
                 if self._tick is not None:
                     self._tick()
@@ -245,12 +269,14 @@ class Buffer:
         """Makes frames of all that is pending; False when another thread was still at it at `deadline` (monotonic s)."""
         if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):
             return False
+        self._owner = get_ident()
         try:
             for _ in range(len(self.pending)):  # bounded: other threads go on logging
                 if not self.pending:
                     break
                 self._send_frame()
         finally:
+            self._owner = 0
             self._lock.release()
         return True
 
@@ -258,8 +284,14 @@ class Buffer:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
         return self.drain(deadline=deadline) and self.outlet.flush(deadline)
 
-    def close(self, deadline: float, last: bytes | None, late: Callable[[bytes], None] | None = None) -> None:
-        """Sends what is pending and then `last`; events that still come go to `late`, or are counted as `closed`."""
+    def start(self) -> None:
+        """Starts the flusher now, not at the first event."""
+        self._rouse()
+
+    def close(
+        self, deadline: float, last: Callable[[], bytes | None], late: Callable[[bytes], None] | None = None
+    ) -> None:
+        """Sends what is pending and then what `last` gives; events that still come go to `late`, or are counted as `closed`."""
         if self._closed:
             return
         if not self.drain(deadline=deadline):
@@ -268,8 +300,9 @@ class Buffer:
         self._closed = True
         self.threshold = 1
         self._take_late()
-        if last is not None:
-            self.outlet.send(self._encoder.frame([last]), 0)
+        end = last()
+        if end is not None:
+            self.outlet.send(self._encoder.frame([end]), 0)
         self._waker.wake()
         self.outlet.close(deadline)
 

@@ -11,6 +11,9 @@ from msgspec import Meta, Struct, field
 ENV_VERSION: Final = "1"
 """Version of the envelope that this release writes."""
 
+ONE: Final = 1.0
+"""The weight of an event that stands for itself; this very object, since `omit_defaults` goes by identity."""
+
 END_TYPE: Final = "metlog.end"
 """Type of the event that closes a stream: `fields` has `last_seq` (int) and `dropped` (counts by reason)."""
 
@@ -58,7 +61,7 @@ class Event(Struct, gc=False, omit_defaults=True):
     """The main data."""
     fields: dict[str, Any] = field(default_factory=lambda: {})
     """Anything else that JSON can say."""
-    weight: Annotated[float, Meta(gt=0)] = 1.0
+    weight: Annotated[float, Meta(gt=0)] = ONE
     """How many events this one stands for: 1 / rate when sampled. Left out on the wire when 1."""
     env_version: str = field(default_factory=lambda: ENV_VERSION)
     """Version of the envelope."""

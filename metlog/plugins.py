@@ -87,12 +87,16 @@ def load(kind: str, name: str, where: str) -> Callable[..., Any]:
         failed.append(f"{type(error).__name__}: {error}")
 
     try:
-        manager = DriverManager(GROUPS[kind], name, warn_on_missing_entrypoint=False, on_load_failure_callback=on_failure)
+        manager: Any = DriverManager(
+            GROUPS[kind], name, warn_on_missing_entrypoint=False, on_load_failure_callback=on_failure
+        )
     except MultipleMatches as error:
         raise ConfigError(f"{where} = {name!r}: more than one package registers this name ({error})") from error
     except NoMatches:
         if failed:
-            raise ConfigError(f"{where} = {name!r}: the {kind} is installed and cannot be loaded: {failed[0]}") from None
+            raise ConfigError(
+                f"{where} = {name!r}: the {kind} is installed and cannot be loaded: {failed[0]}"
+            ) from None
         names = {plugin.name for plugin in installed(kind)}
         raise ConfigError(f"{where} = {name!r}: no such {kind}; {suggest(name, names)}") from None
     factory: Callable[..., Any] = manager.driver
@@ -151,14 +155,12 @@ def check(kind: str, spec: object, where: str) -> Component:
     factory = load(kind, name, where)
     try:
         signature = inspect.signature(factory)
-        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)  # type: ignore[misc]
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)
     except (TypeError, ValueError, NameError):
         return Component(kind, name, where, factory, options)
     problems = Problems()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    known = {
-        key: p for key, p in signature.parameters.items() if p.kind in {p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD}
-    }
+    known = {key: p for key, p in signature.parameters.items() if p.kind in {p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD}}
     converted: dict[str, Any] = {}
     for key, value in options.items():
         if key not in known:

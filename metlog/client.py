@@ -1,0 +1,346 @@
+"""What an application holds: `MetlogClient`, and the default one behind `metlog.log`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import monotonic
+from types import MethodType
+from typing import Any, Final
+
+from metlog.errors import ConfigError, MetlogError
+from metlog.event import ONE
+from metlog.pipeline import Pipeline, Stats, Unconfigured
+from metlog.timer import DisabledTimer, Timer, sampled_out
+
+__all__ = ["MetlogClient", "default", "get_client"]
+
+_UNCONFIGURED: Final = (
+    "metlog is not configured: events are counted and left out (metlog.configure() sends them; told once)"
+)
+_CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
+
+
+class _Home:
+    """What a client and the clients bound to it share; `configure` swaps its `pipeline` whole."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED)
+        self.disabled_timers: frozenset[str] = frozenset()
+        self.idle_timers: dict[str, DisabledTimer] = {}
+        self.statsd: Any = None
+        self.methods: dict[str, Callable[..., Any]] = {}
+
+
+class MetlogClient:
+    """Logs events. A call never raises into the application and never waits for the network.
+
+    Made by `metlog.configure()`, `metlog.get_client(name)`, `MetlogClient.from_config(settings)` or `bind()`.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self._home = _Home(name)
+        self._bound: dict[str, Any] = {}
+
+    # ---- the calls that log ------------------------------------------------------------------------------------------
+
+    def log(
+        self,
+        tokens: tuple[str, ...] | list[str] | str,
+        msg: str = "",
+        *,
+        severity: int = 6,
+        fields: dict[str, Any] | None = None,
+    ) -> None:
+        """Logs an event. The first token is its type; `fields` is anything else that JSON can say."""
+        pipeline = self._home.pipeline
+        try:
+            if not 0 <= severity <= pipeline.severity_max:
+                severity = pipeline.refuse(severity)
+                if severity < 0:
+                    return
+            if tokens.__class__ is not tuple or msg.__class__ is not str or (fields and fields.__class__ is not dict):
+                tokens, msg, fields = _proper(tokens, msg, fields)
+            if self._bound:
+                fields = {**self._bound, **fields} if fields else self._bound
+            pipeline.put(tokens[0], tokens, severity, msg, fields)  # type: ignore[union-attr]
+        except Exception as error:  # noqa: BLE001: what goes wrong here is never the application's business
+            pipeline.failed(error, 0, "call_error")
+
+    def metlog(
+        self,
+        type: str,
+        logger: str | None = None,
+        severity: int | None = None,
+        payload: str = "",
+        fields: dict[str, Any] | None = None,
+        *,
+        tokens: tuple[str, ...] | None = None,
+        weight: float = ONE,
+    ) -> None:
+        """Logs an event under an explicit type; `logger` and `severity` as configured (6) unless given."""
+        pipeline = self._home.pipeline
+        try:
+            severity = 6 if severity is None else severity
+            if not 0 <= severity <= pipeline.severity_max:
+                severity = pipeline.refuse(severity)
+                if severity < 0:
+                    return
+            tokens, payload, fields = _proper(tokens or (type,), payload, fields)
+            if self._bound:
+                fields = {**self._bound, **(fields or {})}
+            pipeline.put(str(type), tokens, severity, payload, fields, weight, logger)  # type: ignore[union-attr]
+        except Exception as error:  # noqa: BLE001: as in log
+            pipeline.failed(error, 0, "call_error")
+
+    def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
+        pipeline = self._home.pipeline
+        if severity > pipeline.severity_max:
+            pipeline.refuse(severity)
+            return
+        try:
+            exc_info = fields.pop("exc_info", None)
+            text = str(msg)
+            if args:
+                try:
+                    text = text % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) else args)
+                except (TypeError, ValueError, KeyError) as error:
+                    fields["metlog.format_error"] = f"{error}: {args!r}"
+            extra = fields.pop("fields", None)
+            if extra:
+                fields.update(extra)
+            if exc_info:
+                from metlog.values import exception_fields
+
+                fields.update(exception_fields(exc_info))
+            self.metlog("oldstyle", None, severity, text, fields or None)
+        except Exception as error:  # noqa: BLE001: as in log
+            pipeline.failed(error, 0, "call_error")
+
+    def debug(self, msg: object, /, *args: Any, **fields: Any) -> None:
+        """Severity 7. %-arguments as in stdlib logging; `exc_info=True` adds the exception; other keywords are fields."""
+        self._oldstyle(7, msg, args, fields)
+
+    def info(self, msg: object, /, *args: Any, **fields: Any) -> None:
+        """Severity 6; see `debug`."""
+        self._oldstyle(6, msg, args, fields)
+
+    def warn(self, msg: object, /, *args: Any, **fields: Any) -> None:
+        """Severity 4; see `debug`."""
+        self._oldstyle(4, msg, args, fields)
+
+    warning = warn
+
+    def error(self, msg: object, /, *args: Any, **fields: Any) -> None:
+        """Severity 3; see `debug`."""
+        self._oldstyle(3, msg, args, fields)
+
+    def exception(self, msg: object, /, *args: Any, **fields: Any) -> None:
+        """Severity 3, with the exception that is being handled: its type, message and traceback as fields."""
+        fields.setdefault("exc_info", True)
+        self._oldstyle(3, msg, args, fields)
+
+    def critical(self, msg: object, /, *args: Any, **fields: Any) -> None:
+        """Severity 2; see `debug`."""
+        self._oldstyle(2, msg, args, fields)
+
+    # ---- counters and timers -----------------------------------------------------------------------------------------
+
+    def incr(self, name: str, count: int = 1, rate: float = 1.0) -> None:
+        """Logs an event of type `counter`. With a rate below 1 chance leaves calls out; `weight` says how many one stands for."""
+        if not sampled_out(rate):
+            self._measure("counter", name, "count", count, rate)
+
+    def timer_send(self, name: str, ms: float, rate: float = 1.0) -> None:
+        """Logs an event of type `timer`: something took `ms` milliseconds; `rate` as for `incr`."""
+        if not sampled_out(rate) and not self.timer_disabled(name):
+            self._measure("timer", name, "ms", ms, rate)
+
+    def _measure(self, kind: str, name: str, key: str, value: float, rate: float) -> None:
+        pipeline = self._home.pipeline
+        try:
+            if pipeline.severity_max < 6:
+                pipeline.refuse(6)
+                return
+            fields = {**self._bound, "name": name, key: value} if self._bound else {"name": name, key: value}
+            weight = ONE if rate >= 1.0 else 1.0 / rate
+            pipeline.put(kind, (kind, name), 6, str(value), fields, weight)  # type: ignore[union-attr]
+        except Exception as error:  # noqa: BLE001: as in log
+            pipeline.failed(error, 0, "call_error")
+
+    def timer(self, name: str, rate: float = 1.0) -> Timer:
+        """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
+        if self._home.disabled_timers and self.timer_disabled(name):
+            known = self._home.idle_timers
+            if name not in known:
+                if len(known) > 1000:  # names made at run time
+                    known.clear()
+                known[name] = DisabledTimer(self, name, rate)
+            return known[name]
+        return Timer(self, name, rate)
+
+    def timer_disabled(self, name: str) -> bool:
+        """Whether `disabled_timers` names it, or `*`."""
+        disabled = self._home.disabled_timers
+        return bool(disabled) and (name in disabled or "*" in disabled)
+
+    # ---- the client itself -------------------------------------------------------------------------------------------
+
+    def bind(self, /, **fields: Any) -> MetlogClient:
+        """A client that adds these fields to every event; any name is allowed. It follows a later `configure`."""
+        bound = MetlogClient.__new__(type(self))
+        bound.__dict__.update(self.__dict__)
+        bound._bound = {**self._bound, **fields}
+        return bound
+
+    def configure(self, settings: object = None, /, **more: Any) -> MetlogClient:
+        """Checks the settings as a whole, opens what they name, and swaps it in without losing an event.
+
+        `settings` is a dict, a URL, a component's name, or the path of a TOML or INI file; without arguments the
+        environment (METLOG_CONFIG, METLOG_SENDER, …). Raises ConfigError, with every fault, and then changes nothing.
+        """
+        from metlog.config import gather, plan
+
+        made = plan(gather(settings, more))
+        methods = {component.name: component.build() for component in made.plugins}
+        statsd = None
+        if made.statsd:
+            from metlog.integrations.statsd import make
+
+            statsd = make(made.statsd)
+        pipeline = made.pipeline()
+        home = self._home
+        for name, method in methods.items():
+            self._add(name, method, override=True)
+        old_statsd, home.statsd = home.statsd, statsd
+        home.idle_timers = {}
+        home.disabled_timers = made.disabled_timers
+        self._swap(pipeline)
+        if old_statsd is not None:
+            old_statsd.close()
+        return self
+
+    def _swap(self, pipeline: Pipeline | Unconfigured) -> None:
+        """Puts a pipeline in place; the old one sends what it holds and ends its stream."""
+        old, self._home.pipeline = self._home.pipeline, pipeline
+        successor = pipeline if isinstance(pipeline, Pipeline) else None
+        old.close(monotonic() + old.exit_timeout, successor)
+
+    @classmethod
+    def from_config(cls, settings: object = None, /, **more: Any) -> MetlogClient:
+        """A client of its own from what `configure` takes; the default client is not touched."""
+        return cls().configure(settings, **more)
+
+    def add_method(self, method: Callable[..., Any], override: bool = False) -> None:
+        """Puts a function on the client under its own name; it gets the client first. Raises MetlogError for a name in use."""
+        name = getattr(method, "__name__", "")
+        if not name.isidentifier():
+            raise MetlogError(f"add_method: {method!r} has no name that can be called; give it a __name__")
+        self._add(name, method, override)
+
+    def _add(self, name: str, method: Callable[..., Any], override: bool) -> None:
+        if not override and (name in self._home.methods or hasattr(type(self), name)):
+            raise MetlogError(f"add_method: the client has a method {name!r} already; override=True replaces it")
+        self._home.methods[name] = method
+        if hasattr(type(self), name):  # found before __getattr__ is asked
+            self.__dict__[name] = MethodType(method, self)
+
+    def __getattr__(self, name: str) -> Any:
+        method = None if name.startswith("__") else self.__dict__["_home"].methods.get(name)
+        if method is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return MethodType(method, self)
+
+    def __reduce__(self) -> Any:
+        if self._home.name is None:
+            raise TypeError(
+                "a MetlogClient of its own cannot be pickled; use metlog.get_client(name), in the other process too"
+            )
+        return _unpickle, (self._home.name, self._bound)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether events go anywhere: configured, and not closed."""
+        return not self._home.pipeline.closed
+
+    @property
+    def sender(self) -> Any:
+        """The sender that was built; None before `configure`."""
+        return self._home.pipeline.sender
+
+    @property
+    def encoder(self) -> Any:
+        """The encoder that was built; None before `configure`."""
+        return self._home.pipeline.encoder
+
+    @property
+    def filters(self) -> tuple[Any, ...]:
+        """The filters that were built, in order."""
+        return self._home.pipeline.filters
+
+    @property
+    def statsd(self) -> Any:
+        """The `statsd` package's client, or one with the same methods that does nothing (`statsd` false)."""
+        home = self._home
+        if home.statsd is None:
+            from metlog.integrations.statsd import make
+
+            home.statsd = make(False)
+        return home.statsd
+
+    def stats(self) -> Stats:
+        """What became of the events since `configure`."""
+        return self._home.pipeline.stats()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Sends everything logged so far; waits at most `timeout` seconds (None: 60). False when the time was too short."""
+        return self._home.pipeline.flush(monotonic() + (60.0 if timeout is None else timeout))
+
+    def close(self, timeout: float | None = None) -> None:
+        """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`); later calls are no-ops."""
+        home = self._home
+        old = home.pipeline
+        if isinstance(old, Pipeline):
+            home.pipeline = Unconfigured(_CLOSED)
+            old.close(monotonic() + (old.exit_timeout if timeout is None else timeout))
+            # the counts stay readable after the end
+            final = old.stats()
+            home.pipeline.stats = lambda: final  # type: ignore[method-assign]
+        if home.statsd is not None:
+            home.statsd.close()
+
+    def __enter__(self) -> MetlogClient:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _proper(tokens: Any, msg: Any, fields: Any) -> tuple[tuple[str, ...], str, dict[str, Any] | None]:
+    """Arguments of another kind than asked for, as the nearest that the envelope admits."""
+    if isinstance(tokens, str):
+        tokens = (tokens,)
+    else:
+        try:
+            tokens = tuple(token if isinstance(token, str) else str(token) for token in tokens)
+        except TypeError:
+            tokens = (str(tokens),)
+    if fields is not None and type(fields) is not dict:
+        fields = dict(fields) if isinstance(fields, Mapping) else {"fields": fields}
+    return tokens or ("event",), msg if isinstance(msg, str) else str(msg), fields
+
+
+default: Final = MetlogClient("")
+_named: Final[dict[str, MetlogClient]] = {"": default}
+
+
+def get_client(name: str = "") -> MetlogClient:
+    """The client of that name, made at the first call; without a name the default one. Each is configured by itself."""
+    return _named.setdefault(name, _named.get(name) or MetlogClient(name))
+
+
+def _unpickle(name: str, bound: dict[str, Any]) -> MetlogClient:
+    return get_client(name).bind(**bound) if bound else get_client(name)

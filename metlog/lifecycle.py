@@ -1,0 +1,120 @@
+"""Fork, the end of the process, and workers that end without it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import weakref
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from time import monotonic
+from types import FrameType, TracebackType
+from typing import Protocol
+
+__all__ = ["close_all", "flush_all", "flush_on_signal", "job", "live"]
+
+
+class Closable(Protocol):
+    """What has something to send before a process ends."""
+
+    exit_timeout: float
+
+    def drain(self, deadline: float) -> None: ...
+    def flush(self, deadline: float) -> bool: ...
+    def close(self, deadline: float) -> None: ...
+    def after_fork(self) -> None: ...
+
+
+live: weakref.WeakSet[Closable] = weakref.WeakSet()
+"""Every pipeline (and wrapped statsd client) that is open."""
+
+
+def flush_all(timeout: float) -> bool:
+    """Flushes everything that is open within `timeout` seconds, all together; whether all of it was sent."""
+    deadline = monotonic() + timeout
+    found = list(live)
+    for item in found:
+        item.drain(deadline)
+    return all([item.flush(deadline) for item in found])
+
+
+def close_all() -> None:
+    """Closes everything that is open: the queues empty side by side, and all share the longest `exit_timeout`."""
+    found = list(live)
+    deadline = monotonic() + max((item.exit_timeout for item in found), default=0.0)
+    for item in found:
+        item.drain(deadline)
+    for item in found:
+        item.close(deadline)
+
+
+def _after_fork() -> None:
+    for item in list(live):
+        item.after_fork()
+    _in_multiprocessing_child(forked=True)
+
+
+def _in_multiprocessing_child(*, forked: bool = False) -> None:
+    """Children of `multiprocessing` end with os._exit: `atexit` does not run in them, their own finalizers do."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is None or process is None:
+        return
+    if forked:  # the child clears its finalizers before it runs these
+        util.register_after_fork(close_all, lambda _: _finalize(util.Finalize))
+    elif process.parent_process() is not None:
+        _finalize(util.Finalize)
+
+
+def _finalize(finalize: Callable[..., object]) -> None:
+    finalize(None, close_all, exitpriority=-100)
+
+
+def flush_on_signal(number: int = signal.SIGTERM, timeout: float = 2.0) -> None:
+    """Flushes when a signal comes, then lets it do what it did before (SIGTERM: end the process).
+
+    Python's default for SIGTERM ends a process without `atexit`. Call it from the main thread, after other handlers are set.
+    """
+    before = signal.getsignal(number)
+
+    def handler(received: int, frame: FrameType | None) -> None:
+        flush_all(timeout)
+        if callable(before):
+            before(received, frame)
+        elif before == signal.SIG_DFL:
+            signal.signal(received, signal.SIG_DFL)
+            os.kill(os.getpid(), received)
+
+    signal.signal(number, handler)
+
+
+class job(ContextDecorator):  # noqa: N801: used like a function
+    """Everything logged inside is sent before it ends; a context manager and a decorator.
+
+    For workers that end or freeze before the flusher's turn comes: `os._exit` after each job (RQ), a frozen function runtime.
+
+    >>> @job(timeout=0.5)
+    ... def handler(order):
+    ...     return order + 1
+    >>> handler(1)
+    2
+    """
+
+    def __init__(self, timeout: float = 1.0) -> None:
+        self.timeout = timeout
+
+    def __enter__(self) -> job:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        flush_all(self.timeout)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(close_all)
+_in_multiprocessing_child()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from time import monotonic
 from types import MethodType
 from typing import Any, Final
 
-from metlog.errors import ConfigError, MetlogError
+from metlog.errors import MetlogError
 from metlog.event import ONE
 from metlog.pipeline import Pipeline, Stats, Unconfigured
 from metlog.timer import DisabledTimer, Timer, sampled_out
@@ -67,7 +64,7 @@ class MetlogClient:
             if self._bound:
                 fields = {**self._bound, **fields} if fields else self._bound
             pipeline.put(tokens[0], tokens, severity, msg, fields)  # type: ignore[union-attr]
-        except Exception as error:  # noqa: BLE001: what goes wrong here is never the application's business
+        except Exception as error:  # noqa: BLE001 - what goes wrong here is never the application's business
             pipeline.failed(error, 0, "call_error")
 
     def metlog(
@@ -93,7 +90,7 @@ class MetlogClient:
             if self._bound:
                 fields = {**self._bound, **(fields or {})}
             pipeline.put(str(type), tokens, severity, payload, fields, weight, logger)  # type: ignore[union-attr]
-        except Exception as error:  # noqa: BLE001: as in log
+        except Exception as error:  # noqa: BLE001 - as in log
             pipeline.failed(error, 0, "call_error")
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
@@ -117,7 +114,7 @@ class MetlogClient:
 
                 fields.update(exception_fields(exc_info))
             self.metlog("oldstyle", None, severity, text, fields or None)
-        except Exception as error:  # noqa: BLE001: as in log
+        except Exception as error:  # noqa: BLE001 - as in log
             pipeline.failed(error, 0, "call_error")
 
     def debug(self, msg: object, /, *args: Any, **fields: Any) -> None:
@@ -168,7 +165,7 @@ class MetlogClient:
             fields = {**self._bound, "name": name, key: value} if self._bound else {"name": name, key: value}
             weight = ONE if rate >= 1.0 else 1.0 / rate
             pipeline.put(kind, (kind, name), 6, str(value), fields, weight)  # type: ignore[union-attr]
-        except Exception as error:  # noqa: BLE001: as in log
+        except Exception as error:  # noqa: BLE001 - as in log
             pipeline.failed(error, 0, "call_error")
 
     def timer(self, name: str, rate: float = 1.0) -> Timer:

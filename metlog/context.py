@@ -18,7 +18,7 @@ _request: ContextVar[dict[str, Any] | None] = ContextVar("metlog_request", defau
 # in a ContextVar never comes back, what they put into this shared object does.
 
 
-class context:  # noqa: N801: used like a function
+class context:  # noqa: N801 - used like a function
     """Adds fields to every event of the current context (task or thread), from the call on.
 
     As a context manager it takes them back at the end of the block. Any name is allowed, `self` and `type` too. Within

@@ -118,7 +118,7 @@ class MetlogClient:
             pipeline.failed(error, 0, "call_error")
 
     def debug(self, msg: object, /, *args: Any, **fields: Any) -> None:
-        """Severity 7. %-arguments as in stdlib logging; `exc_info=True` adds the exception; other keywords are fields."""
+        """Severity 7. %-arguments as in stdlib logging; `exc_info=True` adds the exception; other keywords: fields."""
         self._oldstyle(7, msg, args, fields)
 
     def info(self, msg: object, /, *args: Any, **fields: Any) -> None:
@@ -147,7 +147,7 @@ class MetlogClient:
     # ---- counters and timers -----------------------------------------------------------------------------------------
 
     def incr(self, name: str, count: int = 1, rate: float = 1.0) -> None:
-        """Logs an event of type `counter`. With a rate below 1 chance leaves calls out; `weight` says how many one stands for."""
+        """Logs an event of type `counter`; with a rate below 1 some calls are left out, and `weight` makes up for them."""
         if not sampled_out(rate):
             self._measure("counter", name, "count", count, rate)
 
@@ -232,7 +232,7 @@ class MetlogClient:
         return cls().configure(settings, **more)
 
     def add_method(self, method: Callable[..., Any], override: bool = False) -> None:
-        """Puts a function on the client under its own name; it gets the client first. Raises MetlogError for a name in use."""
+        """Puts a function on the client under its own name; it gets the client first. MetlogError: name in use."""
         name = getattr(method, "__name__", "")
         if not name.isidentifier():
             raise MetlogError(f"add_method: {method!r} has no name that can be called; give it a __name__")
@@ -293,11 +293,11 @@ class MetlogClient:
         return self._home.pipeline.stats()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Sends everything logged so far; waits at most `timeout` seconds (None: 60). False when the time was too short."""
+        """Sends everything logged so far; waits at most `timeout` seconds (None: 60). False: it was too short."""
         return self._home.pipeline.flush(monotonic() + (60.0 if timeout is None else timeout))
 
     def close(self, timeout: float | None = None) -> None:
-        """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`); later calls are no-ops."""
+        """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`)."""
         home = self._home
         old = home.pipeline
         if isinstance(old, Pipeline):

@@ -14,8 +14,8 @@ current: ContextVar[dict[str, Any] | None] = ContextVar("metlog_context", defaul
 """The fields in force, merged; never changed in place."""
 
 _request: ContextVar[dict[str, Any] | None] = ContextVar("metlog_request", default=None)
-# One mapping a request. Threads, sync dependencies and tasks below a middleware run in *copies* of its context: what they set
-# in a ContextVar never comes back, what they put into this shared object does.
+# One mapping a request. Threads, sync dependencies and tasks below a middleware run in *copies* of its context: what they
+# set in a ContextVar never comes back, what they put into this shared object does.
 
 
 class context:  # noqa: N801 - used like a function

@@ -150,7 +150,7 @@ def _url_options(url: str, rest: str, where: str) -> dict[str, Any]:
 
 
 def check(kind: str, spec: object, where: str) -> Component:
-    """Finds the factory and converts the options by its annotations; opens nothing. Raises ConfigError with all faults."""
+    """Finds the factory and converts the options by its annotations; opens nothing. ConfigError has all faults."""
     name, options = parse_spec(spec, where)
     factory = load(kind, name, where)
     try:

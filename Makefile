@@ -1,0 +1,69 @@
+# Everything below makes its own .venv; nothing but Python 3.11+ and make is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test check docs bench gate format clean help
+
+help:           ## show this
+	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/'
+
+demo: $(VENV)/.demo             ## the whole way: listener, sample application, SQL answers
+	@$(BIN)/metlog demo $(ARGS)
+
+test: $(VENV)/.test             ## all tests, with branch coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: $(VENV)/.check           ## format, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: $(VENV)/.docs             ## the site, warnings as errors, into docs/_build/html
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.bench           ## the microbenchmarks beside their peers
+	@$(BIN)/metlog bench $(ARGS)
+
+gate: $(VENV)/.bench            ## ratios that must hold, within one run
+	@$(BIN)/python benchmarks/gate.py
+
+format: $(VENV)/.check          ## put the code in form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:          ## remove what was made
+	rm -rf $(VENV) docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metlog needs Python 3.11 or newer; say make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV)
+
+# A stamp a purpose: installed once, and again when pyproject.toml changes.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "installing metlog and what the demo needs into $(VENV) …"
+	@$(PIP) install -e '.[web]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	@echo "installing metlog and what the tests need into $(VENV) …"
+	@$(PIP) install -e '.[all,test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.check: pyproject.toml $(VENV)/.test | $(BIN)/python
+	@echo "installing the linters into $(VENV) …"
+	@$(PIP) install -e '.[all,test,lint]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	@echo "installing metlog and Sphinx into $(VENV) …"
+	@$(PIP) install -e '.[all,docs]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	@echo "installing metlog and the peers into $(VENV) …"
+	@$(PIP) install -e '.[bench]'
+	@touch $@

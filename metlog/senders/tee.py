@@ -1,0 +1,62 @@
+"""Several senders for every event, each with its own encoder, filters and buffer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metlog.errors import ConfigError, Problems
+
+__all__ = ["TeeSender"]
+
+
+class TeeSender:
+    """Gives every event to several branches, each a pipeline with a stream of its own, so that no filter makes a false gap.
+
+    A branch is a sender (name, URL or table), or a table with `sender` and, if wanted, `encoder`, `filters` and `buffer`:
+
+    >>> import metlog
+    >>> client = metlog.MetlogClient.from_config({"sender": {"name": "tee", "senders": [
+    ...     "memory:",
+    ...     {"sender": "memory:", "encoder": "msgpack", "filters": [{"name": "severity_max", "severity": 3}]},
+    ... ]}})
+    >>> client.log("disk", "full", severity=2)
+    >>> client.log("disk", "fine")
+    >>> client.flush()
+    True
+    >>> [branch.stats().sent for branch in client.branches]
+    [2, 1]
+    >>> client.close()
+    """
+
+    max_frame = 8192
+    nonblocking = True
+
+    def __init__(self, *, senders: list[Any]) -> None:
+        from metlog.config import Plan, plan
+
+        if not senders:
+            raise ValueError("senders = []: wants at least one")
+        problems = Problems()
+        self.branches: list[Plan] = []
+        for index, branch in enumerate(senders):
+            where = f"senders[{index}]"
+            settings = branch if isinstance(branch, dict) and "sender" in branch else {"sender": branch}
+            wrong = sorted(set(settings) - {"sender", "encoder", "filters", "buffer"})
+            if wrong:
+                problems.add(f"{where}.{wrong[0]}: a branch has sender, encoder, filters and buffer, nothing else")
+                continue
+            try:
+                self.branches.append(plan(settings, where))
+            except ConfigError as error:
+                problems.lines.extend(error.problems)
+        problems.check()
+
+    def send(self, frame: bytes) -> None:
+        """Never called with a frame: each branch makes its own."""
+        raise TypeError("tee: its branches make their own frames")
+
+    def flush(self) -> None:
+        """The branches are flushed by themselves."""
+
+    def close(self) -> None:
+        """The branches are closed by themselves."""

@@ -1,0 +1,89 @@
+"""What senders that may wait have in common: ended from another thread, hurried at exit, made anew in a child."""
+
+from __future__ import annotations
+
+import threading
+
+from metlog.senders._options import NotPicklable, closed
+from metlog.senders._patience import Patience
+
+__all__ = ["BlockingSender"]
+
+CLOSE_WAIT = 0.2
+"""Seconds that `close` gives a `send` under way, after waking it, to come back."""
+
+
+class BlockingSender(NotPicklable):
+    """`send` for one frame at a time; the transport is in the four methods at the end.
+
+    Whoever is last, `send` or `close`, releases the transport: a descriptor is never closed under a call that uses it,
+    where its number could be somebody else's file by then.
+    """
+
+    def __init__(self) -> None:
+        self._fresh_state()
+
+    def _fresh_state(self) -> None:
+        self._patience = Patience()
+        self._busy = threading.Lock()
+
+    def send(self, frame: bytes) -> None:
+        """Sends the frame; raises `metlog.errors.SenderError` when it is known to be lost."""
+        if not frame:
+            return
+        with self._busy:
+            if self._patience.closed:
+                raise closed(self)
+            try:
+                self._send(frame)
+            finally:
+                if self._patience.closed:
+                    self._release()
+
+    def flush(self) -> None:
+        """Hands on what the sender itself still holds."""
+        with self._busy:
+            if not self._patience.closed:
+                self._flush()
+
+    def deadline(self, seconds: float) -> None:
+        """From now on all waiting together ends within so many seconds."""
+        self._patience.deadline(seconds)
+
+    def close(self) -> None:
+        """Releases everything; makes a `send` under way in another thread come back soon."""
+        if self._patience.closed:
+            return
+        self._patience.close()
+        self._interrupt()
+        if self._busy.acquire(timeout=CLOSE_WAIT):
+            try:
+                self._flush()
+            finally:
+                try:
+                    self._release()
+                finally:
+                    self._busy.release()
+
+    def after_fork(self) -> None:
+        """The child starts with nothing open; what the parent has open is not touched."""
+        was_closed = self._patience.closed
+        self._release()
+        self._fresh_state()
+        if was_closed:
+            self._patience.close()
+
+    # The transport.
+
+    def _send(self, frame: bytes) -> None:
+        """Sends one frame that is not empty."""
+        raise NotImplementedError
+
+    def _flush(self) -> None:
+        """Hands on what is held."""
+
+    def _interrupt(self) -> None:
+        """Wakes a call that waits in `_send`; called from another thread, releases nothing."""
+
+    def _release(self) -> None:
+        """Closes this process's descriptors without a word to the peer; called again, does nothing."""

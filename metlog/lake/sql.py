@@ -6,6 +6,7 @@ statements only. Whatever this module does not know is refused, not let through.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from typing import Any, Final
 import duckdb
 
 from metlog.errors import MetlogError
+from metlog.lake.pruning import Bound, Pruner, parameters
 
-__all__ = ["VIEWS", "Parsed", "QueryError", "parse"]
+__all__ = ["VIEWS", "Parsed", "QueryError", "expression", "parse"]
 
 VIEWS: Final = ("events", "delivery")
 """The tables that a query can name."""
@@ -25,7 +27,17 @@ Tree = dict[str, Any]
 
 _NODES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 _TABLES: Final = frozenset(
-    {"BASE_TABLE", "SUBQUERY", "JOIN", "TABLE_FUNCTION", "EXPRESSION_LIST", "EMPTY", "EMPTY_FROM", "COLUMN_DATA", "SHOW_REF"}
+    {
+        "BASE_TABLE",
+        "SUBQUERY",
+        "JOIN",
+        "TABLE_FUNCTION",
+        "EXPRESSION_LIST",
+        "EMPTY",
+        "EMPTY_FROM",
+        "COLUMN_DATA",
+        "SHOW_REF",
+    }
 )
 _MODIFIERS: Final = frozenset(
     {
@@ -87,14 +99,6 @@ class QueryError(MetlogError):
 
 
 @dataclass(slots=True)
-class Bound:
-    """One condition on an event's day: `date <op> <the day of expression>`, or `date` compared as written."""
-
-    op: str
-    tree: Tree
-
-
-@dataclass(slots=True)
 class Parsed:
     """A query that was found safe. `sql` is what to run; `days` holds, a reference to `events` each, its bounds."""
 
@@ -148,10 +152,23 @@ def parse(sql: str, *, views: Iterable[str] = VIEWS) -> Parsed:
     checker = _Checker(sql, frozenset(views))
     checker.collect(tree)
     checker.visit(tree)
-    pruner = _Pruner(shadowed="events" in checker.ctes)
-    pruner.node(tree["node"])
+    pruner = Pruner(checker.ctes)
+    pruner.walk(tree["node"])
     text = _catalog().deserialize(tree) if pruner.changed else sql
     return Parsed(text, checker.used, pruner.changed, pruner.days)
+
+
+def expression(tree: Tree, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """An expression of a parsed query as a query of its own, with the values of its parameters; for `execute`."""
+    tree = copy.deepcopy(tree)
+    given = []
+    for number, parameter in enumerate(parameters(tree), 1):
+        given.append(values.get(str(parameter["identifier"])))
+        parameter["identifier"] = str(number)
+    statement = _catalog().serialize("SELECT 1")["statements"][0]
+    statement["node"]["select_list"] = [tree]
+    statement["named_param_map"] = [{"key": str(n), "value": n} for n in range(1, len(given) + 1)]
+    return _catalog().deserialize(statement), given
 
 
 def _statement(sql: str) -> Tree:
@@ -169,7 +186,8 @@ def _statement(sql: str) -> Tree:
     statements = found["statements"]
     if len(statements) != 1:
         raise QueryError(
-            f"one SELECT statement is allowed here, not {len(statements)}" if statements else "the query is empty", "refused"
+            f"one SELECT statement is allowed here, not {len(statements)}" if statements else "the query is empty",
+            "refused",
         )
     statement: Tree = statements[0]
     return statement
@@ -181,7 +199,7 @@ class _Checker:
     def __init__(self, sql: str, views: frozenset[str]) -> None:
         self.sql = sql
         self.views = views
-        self.ctes: set[str] = set()
+        self.ctes: dict[str, Tree] = {}
         self.used: set[str] = set()
         self.catalog = _catalog()
 
@@ -198,9 +216,13 @@ class _Checker:
                 continue
             for entry in cte_map.get("map") or []:
                 name = str(entry.get("key", "")).lower()
-                if not name.isidentifier() or name in self.catalog.names or name.startswith("metlog_"):
-                    raise self.refuse(f"WITH {name!r}: this name cannot be given to a common table expression")
-                self.ctes.add(name)
+                taken = (
+                    name in self.views or name in self.catalog.names or name in self.ctes or name.startswith("metlog_")
+                )
+                if taken or not name.isidentifier():
+                    raise self.refuse(f"WITH {name!r}: this name is taken or not a plain one; choose another")
+                value = entry.get("value") or {}
+                self.ctes[name] = {} if value.get("aliases") else value.get("query_node") or value.get("query") or {}
 
     def visit(self, value: Any) -> None:
         if isinstance(value, list):

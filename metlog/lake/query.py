@@ -1,0 +1,353 @@
+"""SQL over the lake: the views `events` and `delivery`, in an engine that can read the lake's files and nothing else.
+
+Command line, reports and the web page ask through `Lake.query`; what a query may say is decided in `metlog.lake.sql`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, Final, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from metlog.lake.errors import EXPLAIN, explain
+from metlog.lake.pruning import parameters
+from metlog.lake.snapshot import snapshot
+from metlog.lake.sql import Parsed, QueryError, expression, parse
+from metlog.lake.views import DELIVERY, events_view
+
+__all__ = ["Cancel", "Column", "Lake", "QueryError", "Result", "Stream", "open_lake"]
+
+Params = Mapping[str, Any] | Sequence[Any] | None
+
+_BATCH: Final = 8192  # rows in a batch of a streamed result
+
+
+class Column(NamedTuple):
+    """A column of a result: its name and DuckDB's name of its type."""
+
+    name: str
+    type: str
+
+
+@dataclass(slots=True)
+class Stream:
+    """A result that is read as the engine makes it."""
+
+    columns: list[Column]
+    batches: Iterator[pa.RecordBatch]
+    schema: pa.Schema
+
+
+@dataclass
+class Result:
+    """A whole result. `truncated`: there were more rows than `limit`; `ms`: milliseconds until the last row was there."""
+
+    columns: list[Column]
+    arrow: pa.Table
+    truncated: bool
+    ms: float
+
+    @cached_property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The rows as Python values; times are aware datetimes in UTC."""
+        if not self.columns:
+            return []
+        return list(zip(*(column.to_pylist() for column in self.arrow.columns), strict=True))
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows by column name."""
+        names = [column.name for column in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+class Cancel:
+    """Ends queries from another thread: hand it to `Lake.query` and call `cancel()`; it stays cancelled."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._lock = threading.Lock()
+        self._wakes: list[threading.Event] = []
+
+    def cancel(self) -> None:
+        """Interrupts the queries that have this object, now and later."""
+        with self._lock:
+            self.cancelled = True
+            for wake in self._wakes:
+                wake.set()
+
+    def _attach(self, wake: threading.Event) -> None:
+        with self._lock:
+            self._wakes.append(wake)
+            if self.cancelled:
+                wake.set()
+
+    def _detach(self, wake: threading.Event) -> None:
+        with self._lock:
+            self._wakes.remove(wake)
+
+
+class _Watch:
+    """Interrupts a cursor at a deadline or when cancelled, again and again until the query has noticed."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, timeout: float | None, cancel: Cancel | None) -> None:
+        self.reason: str | None = None
+        self.timeout = timeout
+        self._cursor = cursor
+        self._cancel = cancel
+        self._wake = threading.Event()
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> _Watch:
+        if self._cancel is not None:
+            self._cancel._attach(self._wake)
+        if self.timeout is not None or self._cancel is not None:
+            self._thread = threading.Thread(target=self._run, name="metlog-query-watch", daemon=True)
+            self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        self._wake.wait(self.timeout)
+        if self._done.is_set():
+            return
+        self.reason = "cancelled" if self._cancel is not None and self._cancel.cancelled else "timeout"
+        while not self._done.is_set():  # an interrupt before the query has started is not kept by the engine
+            self._cursor.interrupt()
+            self._done.wait(0.02)
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._cancel is not None:
+            self._cancel._detach(self._wake)
+
+
+class Lake:
+    """Reads one data folder. Safe to use from several threads; a query sees the events of the moment it starts.
+
+    memory: limit of the engine for all queries together (`"2GB"`); what does not fit is spilled to a folder of its own,
+        up to `spill`. timeout: seconds that no query may exceed. threads: of the engine, default all cores.
+
+    Raises FileNotFoundError when there is no such data folder.
+    """
+
+    def __init__(
+        self,
+        data: Path | str,
+        *,
+        memory: str = "2GB",
+        spill: str = "4GB",
+        timeout: float | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.data = Path(data).resolve()
+        if not self.data.is_dir():
+            raise FileNotFoundError(f"there is no data folder {str(self.data)!r}")
+        self.timeout = timeout
+        self._spill = tempfile.mkdtemp(prefix="metlog-query-")
+        self._finalizer = weakref.finalize(self, rmtree, self._spill, ignore_errors=True)
+        config: dict[str, Any] = {
+            "memory_limit": memory,
+            "temp_directory": self._spill,
+            "max_temp_directory_size": spill,
+            "python_enable_replacements": False,
+            "autoload_known_extensions": False,
+            "autoinstall_known_extensions": False,
+            "allow_persistent_secrets": False,
+            "errors_as_json": True,
+        }
+        if threads is not None:
+            config["threads"] = threads
+        if timeout is not None:
+            # Behind the watch, which knows the reason: a connection's own setting would not reach its cursors.
+            config["max_execution_time"] = int(timeout * 1000) + 2000
+        self._connection = duckdb.connect(":memory:", config=config)
+        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        self._connection.execute("SET GLOBAL allowed_directories = $1::VARCHAR[]", [[f"{self.data}/events/"]])
+        self._connection.execute("SET GLOBAL enable_external_access = false")
+        self._connection.execute("SET GLOBAL lock_configuration = true")
+
+    def close(self) -> None:
+        """Closes the engine and removes what it spilled."""
+        self._connection.close()
+        self._finalizer()
+
+    def __enter__(self) -> Lake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def query(
+        self,
+        sql: str,
+        params: Params = None,
+        *,
+        limit: int | None = None,
+        timeout: float | None = None,
+        loggers: Sequence[str] | None = None,
+        cancel: Cancel | None = None,
+        max_bytes: int = 512 * 1024 * 1024,
+    ) -> Result:
+        """Runs one SELECT and gives at most `limit` rows.
+
+        params: values of `$name` (a mapping) or `?` (a sequence). timeout: seconds, no more than the lake's own.
+        loggers: when given, only events of these services can be seen. max_bytes: of a result held in memory.
+
+        Raises QueryError; its `kind` says what is at fault.
+        """
+        began = time.perf_counter()
+        kept: list[pa.RecordBatch] = []
+        rows = size = 0
+        with self.stream(sql, params, timeout=timeout, loggers=loggers, cancel=cancel) as stream:
+            for batch in stream.batches:
+                kept.append(batch)
+                rows += batch.num_rows
+                size += batch.nbytes
+                if size > max_bytes:
+                    raise QueryError(
+                        f"the result is larger than {max_bytes >> 20} MiB; ask for fewer rows or columns", "memory"
+                    )
+                if limit is not None and rows > limit:
+                    break
+        table = pa.Table.from_batches(kept, schema=stream.schema)
+        truncated = limit is not None and rows > limit
+        if truncated:
+            table = table.slice(0, limit)
+        return Result(stream.columns, table, truncated, (time.perf_counter() - began) * 1000)
+
+    @contextmanager
+    def stream(
+        self,
+        sql: str,
+        params: Params = None,
+        *,
+        timeout: float | None = None,
+        loggers: Sequence[str] | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[Stream]:
+        """As `query`, for a result of any size: batches are made while they are read, inside the `with` block."""
+        limits = [value for value in (timeout, self.timeout) if value is not None]
+        parsed = parse(sql)
+        cursor = self._connection.cursor()
+        try:
+            with _Watch(cursor, min(limits, default=None), cancel) as watch:
+                # What follows touches the engine and may be interrupted; each error is told in the same words.
+                try:
+                    self._attach(cursor, parsed, params, loggers)
+                    bound = _bind(cursor, sql, params)
+                    columns = [Column(n, str(t)) for n, t in zip(bound.columns, bound.types, strict=True)]
+                    relation = _bind(cursor, parsed.sql, params) if parsed.rewritten else bound
+                    reader = relation.to_arrow_reader(_BATCH)
+                    schema = _named(reader.schema, columns)
+                except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError) as error:
+                    raise explain(
+                        _placed(cursor, sql, params, error), sql, parsed.sql, watch.reason, watch.timeout
+                    ) from error
+                yield Stream(columns, _batches(reader, schema, sql, parsed.sql, watch), schema)
+        finally:
+            cursor.close()
+
+    def columns(self, view: str = "events") -> list[Column]:
+        """The columns of a view."""
+        return self.query(f"SELECT * FROM {view} LIMIT 0").columns  # noqa: S608  # `parse` takes only the known views
+
+    def _attach(
+        self, cursor: duckdb.DuckDBPyConnection, parsed: Parsed, params: Params, loggers: Sequence[str] | None
+    ) -> None:
+        """Gives the cursor its views, of the days that the query can ask for."""
+        if parsed.tables.isdisjoint({"events", "delivery"}):
+            return
+        since, until = self._days(parsed, params)
+        files, fresh = snapshot(self.data, since_date=since, until_date=until)
+        cursor.register("metlog_fresh", fresh)
+        if loggers is not None:
+            cursor.register("metlog_loggers", pa.table({"logger": pa.array(list(loggers), pa.string())}))
+        cursor.execute(
+            f"CREATE TEMP VIEW events AS {events_view(files, fresh.num_rows > 0, limited=loggers is not None)}"
+        )
+        if "delivery" in parsed.tables:
+            cursor.execute(f"CREATE TEMP VIEW delivery AS {DELIVERY}")
+
+    def _days(self, parsed: Parsed, params: Params) -> tuple[date | None, date | None]:
+        """The days outside of which no event is asked for: other folders are not even listed."""
+        if "delivery" in parsed.tables or not parsed.days or not all(parsed.days):
+            return None, None
+        values = dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
+        spans = [self._span(reference, values) for reference in parsed.days]
+        lows, highs = [low for low, _ in spans if low], [high for _, high in spans if high]
+        since = min(lows) if len(lows) == len(spans) else None
+        # A query that runs past midnight asks for one day more than it did when it was read.
+        until = max(highs) + timedelta(days=1) if len(highs) == len(spans) else None
+        return since, until
+
+    def _span(self, bounds: Sequence[Any], values: Mapping[str, Any]) -> tuple[date | None, date | None]:
+        low: date | None = None
+        high: date | None = None
+        for bound in bounds:
+            used = {str(p["identifier"]): values.get(str(p["identifier"])) for p in parameters(bound.tree)}
+            try:
+                row = self._connection.cursor().execute(*expression(bound.tree, used)).fetchone()
+            except duckdb.Error:  # the query itself will say what is wrong with this value
+                continue
+            day = row[0] if row else None
+            if not isinstance(day, date):  # NULL, or infinity
+                continue
+            if bound.op in {">=", "="}:
+                low = day if low is None else max(low, day)
+            if bound.op in {"<=", "="}:
+                high = day if high is None else min(high, day)
+        return low, min(high, date.max - timedelta(days=1)) if high else None
+
+
+def open_lake(data: Path | str, **options: Any) -> Lake:
+    """`Lake(data, **options)`."""
+    return Lake(data, **options)
+
+
+def _bind(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params) -> duckdb.DuckDBPyRelation:
+    given = dict(params) if isinstance(params, Mapping) else list(params or ())
+    relation = cursor.sql(sql, params=given or None)
+    if relation is None:  # a SELECT gives a relation
+        raise QueryError("the query gives no result", "refused")
+    return relation
+
+
+def _placed(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params, error: Exception) -> Exception:
+    """The same error with the place of the mistake, which binding a relation does not tell and EXPLAIN does."""
+    if not isinstance(error, (duckdb.BinderException, duckdb.CatalogException)):
+        return error
+    try:
+        cursor.execute(EXPLAIN + sql, dict(params) if isinstance(params, Mapping) else list(params or ()))
+    except duckdb.Error as told:
+        return told
+    return error
+
+
+def _named(schema: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
+    """The engine's schema under the names that the query as written gives; a rewritten one may spell them differently."""
+    return pa.schema([field.with_name(column.name) for field, column in zip(schema, columns, strict=True)])
+
+
+def _batches(
+    reader: pa.RecordBatchReader, schema: pa.Schema, sql: str, ran: str, watch: _Watch
+) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in reader:
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+    except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+        raise explain(error, sql, ran, watch.reason, watch.timeout) from error

@@ -1,0 +1,78 @@
+"""The text of the views: `events` over Parquet files and the journal, `delivery` over the sequence numbers in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metlog.lake.schema import COLUMNS, SCHEMA
+
+__all__ = ["DELIVERY", "events_view"]
+
+_DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity": "6", "env_version": "'1'"}
+"""What a column holds in a file from before it existed, where NULL would be wrong."""
+
+DELIVERY: Final = """
+SELECT stream, any_value(logger) AS logger, any_value(hostname) AS hostname, any_value(pid) AS pid,
+       min(timestamp) AS first_at, max(timestamp) AS last_at,
+       count(*) AS received, count(DISTINCT seq) AS distinct_received, received - distinct_received AS duplicates,
+       greatest(max(seq), coalesce(max(CASE WHEN type = 'metlog.end' THEN CAST(fields->>'$.last_seq' AS BIGINT) END), 0)) AS last_seq,
+       last_seq - distinct_received AS lost,
+       bool_or(type = 'metlog.end') AS ended,
+       arg_max(fields->'$.dropped', seq) FILTER (type IN ('metlog.end', 'metlog.report')) AS dropped
+FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream
+"""
+"""Loss accounting: a client numbers its events from 1, so that a gap is a loss and a repeat a duplicate. Where `ended` is
+false, what was sent after `last_seq` is unknown. `dropped`: what the client itself says it dropped, by reason."""
+
+
+def events_view(files: Sequence[tuple[date, Path]], fresh: bool, *, limited: bool = False) -> str:
+    """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `limited`: only the services in
+    `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other services' events."""
+    groups: dict[tuple[str, ...], list[Path]] = {}
+    for _, path in files:
+        groups.setdefault(_select_list(path), []).append(path)
+    parts = [f"SELECT {', '.join(columns)} FROM {_parquet(paths)}" for columns, paths in groups.items()]
+    if fresh or not parts:
+        columns = ", ".join(_column(name, *_FRESH[name]) for name in COLUMNS)
+        parts.append(f"SELECT {columns} FROM metlog_fresh")
+    view = "\nUNION ALL\n".join(parts)
+    if not limited:
+        return view
+    # The optimizer never moves a filter below a LIMIT. Without it, `CAST(payload AS INT)` in a WHERE would run on every
+    # event, and its error message, or that there is one, would tell what another service logged.
+    return f"SELECT * FROM ({view}) WHERE logger IN (SELECT logger FROM metlog_loggers) LIMIT 9223372036854775807"
+
+
+def _parquet(paths: Sequence[Path]) -> str:
+    names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{'date': DATE}})"
+
+
+@lru_cache(maxsize=100_000)
+def _select_list(path: Path) -> tuple[str, ...]:
+    """How the view reads a file: files never change, so each footer is read once a process."""
+    found = {field.name: field.type for field in pq.read_schema(path)}
+    return tuple(
+        _column(name, sql_type, found.get(name)) if name != "date" else "date" for name, sql_type in COLUMNS.items()
+    )
+
+
+def _column(name: str, sql_type: str, found: pa.DataType | None) -> str:
+    if found is None:
+        return f"CAST({_DEFAULTS.get(name, 'NULL')} AS {sql_type}) AS {name}"
+    expected = _FRESH[name][1]
+    if found.equals(expected) and sql_type != "JSON":
+        return name
+    return f"CAST({name} AS {sql_type}) AS {name}"
+
+
+_FRESH: Final = {
+    name: (sql_type, pa.date32() if name == "date" else SCHEMA.field(name).type) for name, sql_type in COLUMNS.items()
+}

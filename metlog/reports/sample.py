@@ -1,0 +1,179 @@
+"""A data folder full of plausible events: a small shop with visitors, logins, counters, timers, errors and a lossy day.
+
+The same seed gives the same events. Everything is drawn from hashes inside DuckDB, a day at a time, so that a month takes
+seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metlog.lake.schema import SCHEMA
+
+__all__ = ["fill"]
+
+_HOURS: Final = [8, 5, 3, 2, 2, 4, 10, 22, 38, 50, 56, 60, 66, 62, 55, 52, 54, 60, 68, 74, 70, 52, 32, 16]
+"""Visitors an hour, out of a day, in proportion."""
+
+_WEEK: Final = [1.0, 1.05, 1.04, 1.02, 0.98, 0.72, 0.66]
+"""Traffic by weekday, Monday first."""
+
+# (method, route, share of requests, median ms, spread of its logarithm)
+_ROUTES: Final = [
+    ("GET", "/", 30, 11.0, 0.35),
+    ("GET", "/search", 22, 46.0, 0.60),
+    ("GET", "/product/{id}", 26, 24.0, 0.45),
+    ("POST", "/cart", 10, 31.0, 0.40),
+    ("POST", "/checkout", 5, 118.0, 0.55),
+    ("POST", "/login", 5, 83.0, 0.25),
+    ("GET", "/account", 2, 37.0, 0.40),
+]
+
+_SQL: Final = """
+WITH u AS (
+    SELECT i, hash(i, $seed, 1) / 18446744073709551616.0 AS a, hash(i, $seed, 2) / 18446744073709551616.0 AS b,
+           hash(i, $seed, 3) / 18446744073709551616.0 AS c, hash(i, $seed, 4) / 18446744073709551616.0 AS d,
+           hash(i, $seed, 5) / 18446744073709551616.0 AS e, hash(i, $seed, 6) / 18446744073709551616.0 AS f
+    FROM range($first, $first + $number) t(i)
+), visits AS (
+    SELECT i, a, c, e, f, sqrt(-2 * ln(greatest(d, 1e-12))) * cos(2 * pi() * e) AS z,
+           $day::TIMESTAMPTZ + to_microseconds(CAST((h.hour + (b - h.low) / (h.high - h.low)) * 3.6e9 AS BIGINT)) AS moment,
+           1 + CAST(floor(pow(c, 2.2) * $users) AS INTEGER) AS user
+    FROM u JOIN hours h ON b >= h.low AND b < h.high
+), requests AS (
+    SELECT v.*, r.method, r.route,
+           round(r.ms * exp(r.spread * z) * $slow * CASE WHEN f > 0.985 THEN 6 ELSE 1 END, 2) AS ms,
+           CASE WHEN f < $broken THEN 500 WHEN r.route = '/product/{id}' AND f > 0.97 THEN 404
+                WHEN r.route = '/login' AND f > 1 - $refused THEN 401 WHEN r.method = 'POST' AND f > 0.6 THEN 302 ELSE 200 END AS status
+    FROM visits v JOIN routes r ON a >= r.low AND a < r.high
+), said AS (
+    SELECT i, moment, 'request' AS type, ['request'] AS tokens, 6 AS severity, method || ' ' || route || ' ' || status AS payload,
+           '{"method":"' || method || '","route":"' || route || '","status":' || status || ',"ms":' || ms
+               || ',"bytes":' || CAST(400 + 9000 * c AS INTEGER)
+               || CASE WHEN route IN ('/', '/search') AND f < 0.5 THEN '' ELSE ',"user":"u' || user || '"' END || '}' AS fields,
+           1.0 AS weight
+    FROM requests
+    UNION ALL
+    SELECT i, moment + INTERVAL 1 MILLISECOND, 'login', ['login', CASE status WHEN 401 THEN 'failure' ELSE 'success' END],
+           CASE status WHEN 401 THEN 5 ELSE 6 END, 'login ' || CASE status WHEN 401 THEN 'failed' ELSE 'succeeded' END,
+           '{"user":"u' || user || '","success":' || (status <> 401) || '}', 1.0
+    FROM requests WHERE route = '/login' AND status <> 500
+    UNION ALL
+    SELECT i, moment + INTERVAL 2 MILLISECOND, 'error', ['error', 'exception'], 3, exception || ': while serving ' || route,
+           '{"exception":"' || exception || '","route":"' || route || '"}', 1.0
+    FROM (SELECT *, CASE WHEN c < 0.6 THEN 'TimeoutError' WHEN c < 0.85 THEN 'ConnectionResetError' ELSE 'KeyError' END AS exception
+          FROM requests WHERE status = 500)
+    UNION ALL
+    SELECT i, moment + INTERVAL 3 MILLISECOND, 'counter', ['counter'], 6, '1', '{"name":"cart.add","count":1}', 1.0
+    FROM requests WHERE route = '/cart' AND status < 400
+    UNION ALL
+    SELECT i, moment + INTERVAL 3 MILLISECOND, 'counter', ['counter'], 6, '1', '{"name":"orders","count":1}', 1.0
+    FROM requests WHERE route = '/checkout' AND status < 400
+    UNION ALL  -- sampled: each one stands for ten
+    SELECT i, moment + INTERVAL 3 MILLISECOND, 'counter', ['counter'], 6, '1', '{"name":"cache.hit","count":1}', 10.0
+    FROM requests WHERE c < 0.07
+    UNION ALL
+    SELECT i, moment + INTERVAL 4 MILLISECOND, 'timer', ['timer'], 6, '' || round(ms * 0.4, 2),
+           '{"name":"db.query","ms":' || round(ms * 0.4, 2) || '}', 1.0
+    FROM requests WHERE route <> '/' AND e < 0.3
+    UNION ALL
+    SELECT i, moment + INTERVAL 4 MILLISECOND, 'timer', ['timer'], 6, '' || round(ms * 0.25, 2),
+           '{"name":"render","ms":' || round(ms * 0.25, 2) || '}', 1.0
+    FROM requests WHERE method = 'GET' AND e > 0.8
+), numbered AS (
+    SELECT *, i % 4 AS worker, row_number() OVER (PARTITION BY i % 4 ORDER BY moment, i, type, fields) AS seq
+    FROM said WHERE moment < $until::TIMESTAMPTZ
+), ended AS (
+    SELECT * FROM numbered
+    UNION ALL
+    SELECT 0, max(moment) + INTERVAL 1 SECOND, 'metlog.end', ['metlog.end'], 6, '',
+           '{"last_seq":' || max(seq) || ',"dropped":{}}', 1.0, worker, max(seq) + 1
+    FROM numbered GROUP BY worker
+)
+SELECT moment AS timestamp, type, tokens, 'shop' AS logger, severity, payload, fields, weight, '1' AS env_version,
+       4100 + worker AS pid, 'web-' || (1 + worker % 2) AS hostname,
+       substr(md5($day || $seed || worker), 1, 16) AS stream, seq, moment + INTERVAL 40 MILLISECOND AS received_at,
+       'udp://10.0.0.' || (11 + worker % 2) AS source, NULL::TIMESTAMPTZ AS claimed_timestamp
+FROM ended WHERE NOT ($lossy AND worker = 2 AND seq BETWEEN 400 AND 436)
+ORDER BY timestamp
+"""
+
+
+def fill(
+    data: Path | str,
+    days: int = 30,
+    seed: int = 1,
+    *,
+    per_day: int = 12_000,
+    until: datetime | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Writes `days` days of events that end at `until` (now, if not given) into the data folder; gives their number.
+
+    per_day: requests on an average day; about 1.4 events each. progress: called with days done and days in all. A second call with
+    the same days replaces the files of the first. Raises ValueError when `days` is not positive.
+    """
+    if days < 1:
+        raise ValueError(f"days = {days}: wants 1 or more")
+    end = (until or datetime.now(UTC)).astimezone(UTC)
+    connection = duckdb.connect(":memory:")
+    connection.execute("SET TimeZone = 'UTC'")
+    _tables(connection)
+    written = 0
+    for number in range(days):
+        day = end.date() - timedelta(days=days - 1 - number)
+        table = connection.sql(_SQL, params=_day(day, number, days, seed, per_day, end)).to_arrow_table()
+        folder = Path(data) / "events" / f"date={day.isoformat()}"
+        if table.num_rows:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = folder / f".sample-{seed}.tmp"
+            pq.write_table(pa.table(table).cast(SCHEMA), temporary, compression="zstd")
+            temporary.replace(folder / f"sample-{seed}.parquet")
+            written += table.num_rows
+        if progress is not None:
+            progress(number + 1, days)
+    return written
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Shares as ranges of 0 to 1, to draw from."""
+    connection.execute(
+        "CREATE TABLE hours AS SELECT i - 1 AS hour, list_sum(list_slice($1, 1, i)) / list_sum($1) AS high,"
+        " high - $1[i] / list_sum($1) AS low FROM range(1, 25) t(i)",
+        [_HOURS],
+    )
+    connection.execute(
+        "CREATE TABLE routes (method VARCHAR, route VARCHAR, ms DOUBLE, spread DOUBLE, low DOUBLE, high DOUBLE)"
+    )
+    low = 0.0
+    total = sum(share for _, _, share, _, _ in _ROUTES)
+    for method, route, share, ms, spread in _ROUTES:
+        connection.execute(
+            "INSERT INTO routes VALUES ($1, $2, $3, $4, $5, $6)", [method, route, ms, spread, low, low + share / total]
+        )
+        low += share / total
+
+
+def _day(day: date, number: int, days: int, seed: int, per_day: int, end: datetime) -> dict[str, object]:
+    growth = 0.85 + 0.3 * number / max(days - 1, 1)
+    wobble = 1 + 0.06 * (((day.toordinal() * 2654435761 + seed) % 1000) / 500 - 1)
+    left = days - number  # the events of the story lie at the same distance from today
+    return {
+        "day": day.isoformat(),
+        "seed": seed,
+        "first": day.toordinal() * 10_000_000,
+        "number": max(1, int(per_day * _WEEK[day.weekday()] * growth * wobble)),
+        "users": int(700 * growth),
+        "until": end.isoformat(),
+        "slow": 1.9 if left == 9 else 1.0,  # a bad release
+        "broken": 0.031 if left == 9 else 0.003,
+        "refused": 0.42 if left == 16 else 0.07,  # somebody tries passwords
+        "lossy": left == 5,
+    }

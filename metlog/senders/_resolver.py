@@ -8,8 +8,12 @@ import time
 from collections.abc import Callable
 
 from metlog.senders._options import Address, numeric
+from metlog.senders._patience import Patience
 
-__all__ = ["Resolver"]
+__all__ = ["Resolver", "lookup"]
+
+GLANCE = 0.05
+"""Seconds between two looks at whether waiting for a lookup is still worth it."""
 
 FIRST_RETRY = 0.5
 """Seconds to the second attempt when the first found nothing; doubled up to the interval."""
@@ -81,3 +85,31 @@ class Resolver:
                 continue
             self._known[host] = [(answer[0], answer[4]) for answer in answers]
         return [address for host in self.hosts for address in self._known.get(host, [])]
+
+
+def lookup(host: str, port: int, kind: socket.SocketKind, patience: Patience, end: float) -> list[Address]:
+    """The addresses of a name, for a sender that may wait: until `end` (monotonic seconds) or `close`, not for ever.
+
+    Raises OSError (`socket.gaierror`, TimeoutError). A lookup cannot be interrupted: a thread of its own waits for it.
+    """
+    done = threading.Event()
+    found: list[Address] = []
+    failed: list[OSError] = []
+
+    def ask() -> None:
+        try:
+            found.extend((answer[0], answer[4]) for answer in socket.getaddrinfo(host, port, type=kind))
+        except OSError as error:
+            failed.append(error)
+        except UnicodeError as error:
+            failed.append(socket.gaierror(socket.EAI_NONAME, f"{host!r}: {error}"))
+        finally:
+            done.set()
+
+    threading.Thread(target=ask, name="metlog-lookup", daemon=True).start()
+    while not done.wait(GLANCE):
+        if patience.over or time.monotonic() >= end:
+            raise TimeoutError(f"looking up {host!r} takes too long")
+    if failed:
+        raise failed[0]
+    return found

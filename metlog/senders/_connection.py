@@ -1,0 +1,139 @@
+"""A sender over a connected socket: connects when needed, comes back with backoff, notices a peer that has gone."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from time import monotonic
+
+from metlog.errors import SenderError
+from metlog.senders._blocking import BlockingSender
+from metlog.senders._options import at_least, positive
+from metlog.senders._patience import Backoff
+
+__all__ = ["ConnectionSender"]
+
+FIRST_PAUSE = 0.1
+MOST_PAUSE = 5.0
+"""Seconds between two attempts to connect, growing from the first to the most."""
+
+
+class ConnectionSender(BlockingSender):
+    """Keeps one connection. A frame is tried again, on a new one, until `timeout` seconds are over.
+
+    Each try sends the whole frame: a peer never sees the rest of a frame on a connection that did not begin it. A frame
+    that was delivered just before its connection broke can arrive twice; its events' `seq` tells.
+    """
+
+    def __init__(self, *, timeout: float, max_frame: int) -> None:
+        positive("timeout", timeout, "seconds")
+        at_least("max_frame", max_frame, 64, "bytes")
+        self.timeout, self.max_frame = timeout, max_frame
+        self._socket: socket.socket | None = None
+        super().__init__()
+
+    def _fresh_state(self) -> None:
+        super()._fresh_state()
+        self._backoff = Backoff(FIRST_PAUSE, MOST_PAUSE)
+        self._not_before = 0.0
+        self._last_error: OSError | None = None
+
+    def _send(self, frame: bytes) -> None:
+        end = self._patience.until(self.timeout)
+        while True:
+            pause = self._not_before - monotonic()
+            if pause > 0 and (monotonic() + pause >= end or not self._patience.sleep(pause)):
+                raise self._lost(self._last_error)
+            try:
+                connected = self._connected(end)
+                self._put(connected, frame, end)
+            except OSError as error:
+                self._release()
+                if error.errno == errno.EMSGSIZE:
+                    raise SenderError(f"{len(frame)} bytes do not fit a datagram", reason="too_large") from error
+                self._last_error = error
+                self._not_before = monotonic() + self._backoff.pause()
+                if self._patience.closed or monotonic() >= end:
+                    raise self._lost(error) from error
+            else:
+                self._backoff.reset()
+                self._not_before = 0.0
+                return
+
+    def _connected(self, end: float) -> socket.socket:
+        if self._socket is not None and not self._gone(self._socket):
+            return self._socket
+        self._release()
+        self._connect(end)
+        assert self._socket is not None
+        return self._hold(self._socket)
+
+    def _hold(self, made: socket.socket) -> socket.socket:
+        """Notes a new socket, so that `close` can wake whoever waits on it; raises if `close` came first."""
+        self._socket = made
+        if self._patience.closed:
+            raise OSError(errno.ECANCELED, "closed")
+        return made
+
+    def _put(self, connected: socket.socket, frame: bytes, end: float) -> None:
+        connected.settimeout(max(0.001, end - monotonic()))
+        connected.sendall(frame)
+
+    def _gone(self, connected: socket.socket) -> bool:
+        """Whether the peer has closed: without this look, one frame more would be sent into the void.
+
+        What a peer says is thrown away; on TLS that includes the session tickets that arrive after the handshake.
+        """
+        if not select.select([connected], [], [], 0)[0]:
+            return False
+        connected.settimeout(0)
+        try:
+            return connected.recv(4096) == b""
+        except (BlockingIOError, TimeoutError):
+            return False
+        except OSError as error:
+            return not _only_wants_more(error)
+
+    def _lost(self, error: OSError | None) -> SenderError:
+        if isinstance(error, ConnectionRefusedError | FileNotFoundError):
+            reason = "refused"
+        elif isinstance(error, socket.gaierror):
+            reason = "unresolved"
+        elif error is None or isinstance(error, TimeoutError):
+            reason = "timeout"
+        elif type(error).__module__ == "ssl":
+            reason = "tls"
+        else:
+            reason = "unreachable"
+        return SenderError(f"{self._peer()}: {error or 'no answer'}", reason=reason)
+
+    def _interrupt(self) -> None:
+        current = self._socket
+        if current is not None:
+            try:
+                # The plain socket's method: on TLS, too, nothing here may wait for the peer. It wakes whoever waits on
+                # the socket, and what the kernel has is still delivered.
+                socket.socket.shutdown(current, socket.SHUT_RDWR)
+            except OSError:
+                pass  # not connected: nobody waits
+
+    def _release(self) -> None:
+        current, self._socket = self._socket, None
+        if current is not None:
+            current.close()
+
+    # The transport.
+
+    def _connect(self, end: float) -> None:
+        """Makes a socket, gives it to `_hold`, and connects it before `end` (monotonic seconds)."""
+        raise NotImplementedError
+
+    def _peer(self) -> str:
+        """The peer in an error message."""
+        raise NotImplementedError
+
+
+def _only_wants_more(error: OSError) -> bool:
+    """TLS had a record that holds nothing for us."""
+    return type(error).__name__ in {"SSLWantReadError", "SSLWantWriteError"}

@@ -1,0 +1,1 @@
+"""Tools for tests: conformance suites for senders, encoders and filters, and peers for senders to talk to."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from time import monotonic
 from types import MethodType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from metlog.errors import MetlogError
 from metlog.event import ONE
 from metlog.pipeline import Pipeline, Stats, Unconfigured
 from metlog.timer import DisabledTimer, Timer, sampled_out
+
+if TYPE_CHECKING:
+    from metlog.config import Plan
 
 __all__ = ["MetlogClient", "default", "get_client"]
 
@@ -110,7 +113,7 @@ class MetlogClient:
             if extra:
                 fields.update(extra)
             if exc_info:
-                from metlog.values import exception_fields
+                from metlog.tracebacks import exception_fields
 
                 fields.update(exception_fields(exc_info))
             self.metlog("oldstyle", None, severity, text, fields or None)
@@ -147,7 +150,7 @@ class MetlogClient:
     # ---- counters and timers -----------------------------------------------------------------------------------------
 
     def incr(self, name: str, count: int = 1, rate: float = 1.0) -> None:
-        """Logs an event of type `counter`; with a rate below 1 some calls are left out, and `weight` makes up for them."""
+        """Logs an event of type `counter`; below rate 1 some are left out, and `weight` makes up for it."""
         if not sampled_out(rate):
             self._measure("counter", name, "count", count, rate)
 
@@ -201,7 +204,10 @@ class MetlogClient:
         """
         from metlog.config import gather, plan
 
-        made = plan(gather(settings, more))
+        return self.install(plan(gather(settings, more)))
+
+    def install(self, made: Plan) -> MetlogClient:
+        """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
         methods = {component.name: component.build() for component in made.plugins}
         statsd = None
         if made.statsd:
@@ -267,6 +273,11 @@ class MetlogClient:
     def sender(self) -> Any:
         """The sender that was built; None before `configure`."""
         return self._home.pipeline.sender
+
+    @property
+    def branches(self) -> tuple[Pipeline, ...]:
+        """The branches of a `tee`, each with its own sender, encoder, filters and `stats()`; else empty."""
+        return getattr(self._home.pipeline, "branches", ())
 
     @property
     def encoder(self) -> Any:

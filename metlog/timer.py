@@ -61,6 +61,9 @@ class Timer:
     def _done(self, start: float, end: float) -> None:
         ms = (end - start) * 1000.0
         _last.set((self, ms))
+        self._send(ms)
+
+    def _send(self, ms: float) -> None:
         self._client.timer_send(self._name, ms, self._rate)
 
     def __call__(self, function: F, /) -> F:
@@ -110,4 +113,4 @@ class DisabledTimer(Timer):
 
 def sampled_out(rate: float) -> bool:
     """Whether chance leaves this one out."""
-    return rate < 1.0 and random.random() >= rate  # noqa: S311: a sample, not a secret
+    return rate < 1.0 and random.random() >= rate  # noqa: S311 - a sample, not a secret

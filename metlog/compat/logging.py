@@ -1,0 +1,36 @@
+"""The original's bridge from stdlib logging."""
+
+from __future__ import annotations
+
+import logging
+
+from metlog.client import MetlogClient
+
+__all__ = ["MetlogHandler", "hook_logger"]
+
+_LEVELS = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+
+
+class MetlogHandler(logging.Handler):
+    """Hands log records to a client as events of type `oldstyle`. Records of the logger `metlog` itself are skipped."""
+
+    def __init__(self, metlog_client: MetlogClient) -> None:
+        super().__init__()
+        self.metlog_client = metlog_client
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Sends the formatted message; the original sent it with the %-signs."""
+        if record.name == "metlog" or record.name.startswith("metlog."):
+            return
+        try:
+            severity = next(severity for level, severity in _LEVELS if record.levelno >= level)
+            self.metlog_client.metlog(type="oldstyle", severity=severity, payload=record.getMessage())
+        except Exception:  # noqa: BLE001 - logging's own way to tell
+            self.handleError(record)
+
+
+def hook_logger(logger_name: str | None, client: MetlogClient) -> None:
+    """Registers a handler for the client with the stdlib logger of that name, once."""
+    logger = logging.getLogger(logger_name)
+    if not any(isinstance(item, MetlogHandler) and item.metlog_client is client for item in logger.handlers):
+        logger.addHandler(MetlogHandler(client))

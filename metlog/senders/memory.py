@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from collections import deque
 
+from metlog.event import Event
+from metlog.senders._decode import events_of
+from metlog.senders._options import at_least, closed
+
 __all__ = ["MemorySender"]
 
 
 class MemorySender:
-    """Keeps the last `limit` frames in `frames`; what comes after `close` is refused."""
+    """Keeps the last `limit` frames in `frames`; what comes after `close` is refused.
+
+    >>> sender = MemorySender()
+    >>> sender.send(b'{"type":"login"}\\n{"type":"logout"}\\n')
+    >>> [event.type for event in sender.events]
+    ['login', 'logout']
+    """
 
     nonblocking = True
 
     def __init__(self, *, max_frame: int = 8192, limit: int = 100_000) -> None:
+        at_least("max_frame", max_frame, 64, "bytes")
+        at_least("limit", limit, 1, "frames")
         self.max_frame = max_frame
         self.frames: deque[bytes] = deque(maxlen=limit)
         self.closed = False
 
+    @property
+    def events(self) -> list[Event]:
+        """The events of all frames that are kept; DecodeError when one is neither JSON nor MessagePack."""
+        return [event for frame in list(self.frames) for event in events_of(frame)]
+
     def send(self, frame: bytes) -> None:
-        """Keeps the frame; raises RuntimeError once closed."""
+        """Keeps the frame; raises SenderError once closed."""
         if self.closed:
-            raise RuntimeError("the memory sender is closed")
+            raise closed(self)
         self.frames.append(frame)
 
     def flush(self) -> None:

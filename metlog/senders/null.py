@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from metlog.senders._options import at_least, closed
+
 __all__ = ["NullSender"]
 
 
@@ -11,13 +13,18 @@ class NullSender:
     nonblocking = True
 
     def __init__(self, *, max_frame: int = 8192) -> None:
+        at_least("max_frame", max_frame, 64, "bytes")
         self.max_frame = max_frame
+        self._closed = False
 
     def send(self, frame: bytes) -> None:
-        """Forgets the frame."""
+        """Forgets the frame; raises SenderError once closed."""
+        if self._closed:
+            raise closed(self)
 
     def flush(self) -> None:
         """Nothing is held."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Refuses frames from now on."""
+        self._closed = True

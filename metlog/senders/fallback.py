@@ -1,0 +1,114 @@
+"""Several senders in order of preference: the next one when one fails."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from metlog.errors import SenderError
+from metlog.plugins import build
+from metlog.senders import Sender
+from metlog.senders._options import NotPicklable, closed, positive
+
+__all__ = ["FallbackSender"]
+
+
+class FallbackSender(NotPicklable):
+    """Gives each frame to the first sender that takes it.
+
+    senders
+        Names, URLs or tables, best first.
+    pause
+        Seconds that a sender is left alone after it failed: the ones after it take the frames meanwhile.
+
+    A frame that none of them takes raises what the last one raised. The limits (`max_frame`, `max_event`) are the
+    tightest of all; behind a queue unless none of them ever waits.
+
+    >>> sender = FallbackSender(senders=["tcp://127.0.0.1:5565?timeout=2", "file:/tmp/spool.ndjson"])
+    >>> sender.close()
+    """
+
+    def __init__(self, *, senders: list[Any], pause: float = 30.0) -> None:
+        positive("pause", pause, "seconds")
+        if not senders:
+            raise ValueError("senders = []: wants two or more senders, best first")
+        self.pause = pause
+        self.senders: list[Sender] = []
+        try:
+            for index, spec in enumerate(senders):
+                self.senders.append(build("sender", spec, f"senders[{index}]"))
+        except ValueError:
+            self.close()
+            raise
+        self.max_frame = min(sender.max_frame for sender in self.senders)
+        limits = [limit for sender in self.senders if (limit := getattr(sender, "max_event", None)) is not None]
+        self.max_event: int | None = min(limits, default=None)
+        self.nonblocking = all(getattr(sender, "nonblocking", False) for sender in self.senders)
+        self.used: list[int] = [0] * len(self.senders)
+        """Frames that each of them took."""
+        self._not_before = [0.0] * len(self.senders)
+        self._closed = False
+
+    def send(self, frame: bytes) -> None:
+        """Sends with the first that can; raises what the last one raised when none can."""
+        if self._closed:
+            raise closed(self)
+        now = monotonic()
+        error: Exception | None = None
+        for index, sender in enumerate(self.senders):
+            if self._not_before[index] > now:
+                continue
+            try:
+                sender.send(frame)
+            except Exception as failed:  # noqa: BLE001 - a sender may raise anything
+                error = failed
+                self._not_before[index] = monotonic() + self.pause
+            else:
+                self.used[index] += 1
+                return
+        # All of them failed lately. The last one is the net below the others: it is asked every time.
+        if error is None:
+            self.senders[-1].send(frame)
+            self._not_before[-1] = 0.0
+            self.used[-1] += 1
+            return
+        raise error if isinstance(error, SenderError) else SenderError(f"no sender took it: {error!r}") from error
+
+    def flush(self) -> None:
+        """Flushes every sender; raises what the first that failed raised, once all had their turn."""
+        self._each("flush")
+
+    def deadline(self, seconds: float) -> None:
+        """Passes the time that is left on to each sender."""
+        self._each("deadline", seconds)
+
+    def close(self) -> None:
+        """Closes every sender; raises what the first that failed raised, once all are closed."""
+        self._closed = True
+        self._each("close")
+
+    def stats(self) -> dict[str, int]:
+        """`senders[N]`: frames that each sender took; `senders[N].KEY`: what that sender counts itself."""
+        found = {f"senders[{index}]": used for index, used in enumerate(self.used)}
+        for index, sender in enumerate(self.senders):
+            for key, count in getattr(sender, "stats", dict)().items():
+                found[f"senders[{index}].{key}"] = count
+        return found
+
+    def after_fork(self) -> None:
+        """Tells every sender."""
+        self._each("after_fork")
+
+    def _each(self, name: str, *arguments: float) -> None:
+        error: Exception | None = None
+        for sender in self.senders:
+            try:
+                getattr(sender, name, _nothing)(*arguments)
+            except Exception as failed:  # noqa: BLE001 - the others must have their turn
+                error = error or failed
+        if error is not None:
+            raise error
+
+
+def _nothing(*_: float) -> None:
+    """What a sender without an optional method does."""

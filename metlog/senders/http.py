@@ -1,0 +1,288 @@
+"""HTTP: a frame is the body of a POST."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from time import monotonic
+from typing import Any, Final
+
+import httpx
+
+from metlog.errors import SenderError
+from metlog.senders._blocking import BlockingSender
+from metlog.senders._options import at_least, host_list, one_of, port_number, positive
+from metlog.senders._patience import Backoff
+from metlog.senders.tcp import tls_context
+
+__all__ = ["HttpSender", "HttpsSender"]
+
+FIRST_PAUSE, MOST_PAUSE = 0.25, 10.0
+SMALL: Final = 256
+"""Bytes below which compressing a body makes it no smaller."""
+
+ANSWER_BYTES: Final = 65536
+"""Bytes of an answer that are read, so that the connection can be used again."""
+
+RETRIED: Final = {408, 425, 429}  # and 5xx: the same request may succeed later
+
+
+class HttpSender(BlockingSender):
+    """Posts each frame, and again, with growing pauses, while the server is away, busy (429) or failing (5xx).
+
+    host, port
+        Where to; port 80 (`https`: 443) when left out.
+    path
+        Path of the collector, `/submit/<namespace>` for a metlog listener.
+    token
+        Sent as `Authorization: Bearer …`.
+    compression
+        `gzip`, `zstd` (needs the package zstandard) or `none`.
+    timeout
+        Seconds for one request.
+    give_up
+        Seconds that one frame may take with all its requests; then it is lost. A `Retry-After` of the server is
+        honoured up to so many seconds, once, on top.
+    content_type
+        By default what the frame is: `application/x-ndjson`, or `application/msgpack`.
+    proxy
+        URL of a proxy. Proxies and passwords in the environment or ~/.netrc are not used.
+    max_frame
+        Bytes, before compression.
+
+    `send` raises `metlog.errors.SenderError` with the reason `rejected` (any other answer than 2xx), `busy`,
+    `server_error`, `refused`, `timeout`, `unreachable` or `closed`. A request whose answer was lost is repeated and may
+    have been taken twice; its events' `seq` tells.
+    """
+
+    scheme = "http"
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        path: str = "/submit/metlog",
+        token: str | None = None,
+        compression: str = "gzip",
+        timeout: float = 10.0,
+        give_up: float = 60.0,
+        content_type: str | None = None,
+        proxy: str | None = None,
+        max_frame: int = 262144,
+    ) -> None:
+        self._configure(host, port, path, token, compression, timeout, give_up, content_type, proxy, max_frame, True)
+
+    def _configure(
+        self, host: str, port: int | None, path: str, token: str | None, compression: str, timeout: float,
+        give_up: float, content_type: str | None, proxy: str | None, max_frame: int, verify: ssl.SSLContext | bool,
+    ) -> None:  # fmt: skip
+        positive("timeout", timeout, "seconds")
+        positive("give_up", give_up, "seconds")
+        at_least("max_frame", max_frame, 64, "bytes")
+        one_of("compression", compression, ("gzip", "zstd", "none"))
+        if port is not None:
+            port_number(port)
+        if not path.startswith("/"):
+            raise ValueError(f"path = {path!r}: wants a path that begins with /, such as /submit/myservice")
+        if token is not None and not (token.isascii() and token.isprintable()):  # the value stays out: a secret
+            raise ValueError("token: wants printable ASCII without line ends")
+        hosts = host_list(host)
+        if len(hosts) > 1:
+            raise ValueError(f"host = {host!r}: wants one host; name several senders under `fallback` instead")
+        self.max_frame = max_frame
+        self.timeout, self.give_up, self.content_type = timeout, give_up, content_type
+        self._compress = _compressor(compression)
+        self._encoding = compression
+        try:
+            self.url = httpx.URL(scheme=self.scheme, host=hosts[0], port=port, raw_path=path.encode("ascii"))
+            self._proxy = None if proxy is None else httpx.Proxy(proxy)
+        except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+            raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {proxy!r}: {error}") from error
+        self._verify = verify
+        self._headers = {"User-Agent": "metlog", "Accept-Encoding": "identity"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._client: httpx.Client | None = None
+        self._socket: socket.socket | None = None
+        super().__init__()
+
+    def _fresh_state(self) -> None:
+        super()._fresh_state()
+        self._owner = os.getpid()
+        self._backoff = Backoff(FIRST_PAUSE, MOST_PAUSE)
+        self._not_before = 0.0
+        self._last_error = SenderError("no answer", reason="timeout")
+
+    def _send(self, frame: bytes) -> None:
+        body, headers = self._request(frame)
+        end = self._patience.until(self.give_up)
+        extended = False
+        while True:
+            pause = self._not_before - monotonic()
+            if pause > 0 and (monotonic() + pause >= end or not self._patience.sleep(pause)):
+                raise self._last_error
+            try:
+                self._post(body, headers, end)
+            except _LaterError as later:
+                self._last_error = later.error
+                pause = self._backoff.pause()
+                if later.seconds is not None:
+                    pause = max(pause, min(later.seconds, self.give_up))
+                    if not extended:
+                        end, extended = self._patience.until(end - monotonic() + pause), True
+                self._not_before = monotonic() + pause
+                if self._patience.closed:
+                    raise later.error from later
+            else:
+                self._backoff.reset()
+                self._not_before = 0.0
+                return
+
+    def _request(self, frame: bytes) -> tuple[bytes, dict[str, str]]:
+        kind = self.content_type or ("application/x-ndjson" if frame[:1] in b"{[" else "application/msgpack")
+        headers = {**self._headers, "Content-Type": kind}
+        if self._compress is None or len(frame) < SMALL:
+            return frame, headers
+        headers["Content-Encoding"] = self._encoding
+        return self._compress(frame), headers
+
+    def _post(self, body: bytes, headers: dict[str, str], end: float) -> None:
+        """One request; returns on 2xx; SenderError: the server will not have it; _LaterError: not now."""
+        left = max(0.001, min(self.timeout, end - monotonic()))
+        if self._client is None:
+            self._client = httpx.Client(verify=self._verify, proxy=self._proxy, trust_env=False)
+        request = self._client.build_request(
+            "POST", self.url, content=body, headers=headers, timeout=left, extensions={"trace": self._trace}
+        )
+        try:
+            answer = self._client.send(request, stream=True)
+        except httpx.TimeoutException as error:
+            raise _LaterError(self._error(f"no answer within {left:.3g} s", "timeout")) from error
+        except httpx.ConnectError as error:
+            refused = "refused" in str(error)
+            raise _LaterError(self._error(str(error), "refused" if refused else "unreachable")) from error
+        except httpx.HTTPError as error:
+            raise _LaterError(self._error(str(error) or type(error).__name__, "unreachable")) from error
+        try:
+            text = _read(answer)
+        finally:
+            answer.close()
+        if answer.is_success:  # the status is the receipt, whatever became of the rest
+            return
+        words = f"{answer.status_code} {answer.reason_phrase}: {text[:200].decode('utf-8', 'replace').strip()}"
+        if answer.status_code in RETRIED or answer.status_code >= 500:
+            reason = "busy" if answer.status_code in {429, 503} else "server_error"
+            raise _LaterError(self._error(words, reason), _retry_after(answer.headers.get("retry-after")))
+        raise self._error(words, "rejected")
+
+    def _error(self, words: str, reason: str) -> SenderError:
+        return SenderError(f"{self.url}: {words}", reason=reason)
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keeps the socket of a new connection, so that `close` can wake whoever waits on it."""
+        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self._patience.closed:
+                self._interrupt()
+
+    def _interrupt(self) -> None:
+        current = self._socket
+        if current is not None:
+            try:
+                socket.socket.shutdown(current, socket.SHUT_RDWR)
+            except OSError:
+                pass  # it ended by itself
+
+    def _release(self) -> None:
+        client, self._client = self._client, None
+        held, self._socket = self._socket, None
+        if client is None:
+            return
+        if self._owner == os.getpid():
+            client.close()
+        elif held is not None:  # a forked child: the client's locks may be held by a thread that is not here
+            held.close()
+
+
+class HttpsSender(HttpSender):
+    """HTTP over TLS, with these options beside those of `http`:
+
+    ca_file
+        PEM file of the authorities to trust; the system's when left out.
+    cert_file, key_file
+        PEM files of our own certificate and key, where the server asks for one.
+    """
+
+    scheme = "https"
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        path: str = "/submit/metlog",
+        token: str | None = None,
+        compression: str = "gzip",
+        timeout: float = 10.0,
+        give_up: float = 60.0,
+        content_type: str | None = None,
+        proxy: str | None = None,
+        max_frame: int = 262144,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+    ) -> None:
+        verify = tls_context(ca_file, cert_file, key_file)
+        self._configure(host, port, path, token, compression, timeout, give_up, content_type, proxy, max_frame, verify)
+
+
+class _LaterError(Exception):
+    """The same request may succeed later; `seconds` is how long the server asks to wait."""
+
+    def __init__(self, error: SenderError, seconds: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error, self.seconds = error, seconds
+
+
+def _compressor(name: str) -> Callable[[bytes], bytes] | None:
+    if name == "gzip":
+        return lambda body: gzip.compress(body, compresslevel=5, mtime=0)
+    if name == "zstd":
+        try:
+            import zstandard
+        except ImportError as error:
+            raise ValueError("compression = 'zstd': needs the package zstandard; pip install metlog[http]") from error
+        return zstandard.ZstdCompressor().compress
+    return None
+
+
+def _read(answer: httpx.Response) -> bytes:
+    """The beginning of an answer's body, as it came: nothing in it is worth decompressing, or another request."""
+    text = b""
+    try:
+        for chunk in answer.iter_raw():
+            text += chunk
+            if len(text) > ANSWER_BYTES:
+                break
+    except httpx.HTTPError:
+        pass  # half an answer: its status has come, and that is what counts
+    return text
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds to wait, from either form of the header (RFC 9110, section 10.2.3); None when it is neither."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())

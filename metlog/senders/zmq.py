@@ -1,0 +1,162 @@
+"""ZeroMQ: PUSH to one of several listeners, or PUB to all who subscribe."""
+
+from __future__ import annotations
+
+import os
+import threading
+from time import monotonic
+
+import zmq
+
+from metlog.errors import SenderError
+from metlog.senders._options import NotPicklable, at_least, closed, one_of
+
+__all__ = ["ZmqSender"]
+
+
+class ZmqSender(NotPicklable):
+    """Sends each frame as one message; ZeroMQ connects, and connects again, in a thread of its own.
+
+    endpoint
+        `tcp://host:port`, `ipc:///path` or another of ZeroMQ's.
+    pattern
+        `push`: each frame to one of the connected listeners, kept while there is none. `pub`: to all subscribers, to
+        none when there is none.
+    bind
+        Whether to bind the endpoint and let listeners connect. Only one process can: not for servers that fork workers.
+    hwm
+        High-water mark: messages that ZeroMQ may hold for a peer.
+    linger
+        Seconds that `close` waits for messages that are not out yet.
+    server_key
+        CURVE public key of the listener (40 characters, Z85): encrypts, and sends to nobody else.
+    public_key, secret_key
+        Our own CURVE keys; made for the occasion when only `server_key` is given. With `bind` we are CURVE's server:
+        `secret_key` is enough, and `server_key` must be left out.
+    max_frame
+        Bytes.
+
+    `send` raises `metlog.errors.SenderError` with the reason `full` (the high-water mark), `unreachable` or `closed`.
+    """
+
+    nonblocking = True
+
+    def __init__(
+        self,
+        *,
+        endpoint: str = "tcp://127.0.0.1:5566",
+        pattern: str = "push",
+        bind: bool = False,
+        hwm: int = 1000,
+        linger: float = 1.0,
+        server_key: str | None = None,
+        public_key: str | None = None,
+        secret_key: str | None = None,
+        max_frame: int = 65536,
+    ) -> None:
+        one_of("pattern", pattern, ("push", "pub"))
+        at_least("hwm", hwm, 1, "messages")
+        at_least("linger", linger, 0, "seconds")
+        at_least("max_frame", max_frame, 64, "bytes")
+        _check_keys(bind, server_key, public_key, secret_key)
+        self.endpoint, self.pattern, self.bind, self.hwm, self.linger = endpoint, pattern, bind, hwm, linger
+        self.max_frame = max_frame
+        self._server_key, self._public_key, self._secret_key = server_key, public_key, secret_key
+        self._end = float("inf")
+        self._closed = False
+        self._lock = threading.Lock()  # a ZeroMQ socket used by two threads at once ends the process
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._socket: zmq.Socket[bytes] | None = None
+        self._owner = os.getpid()
+        try:
+            # Now and not at the first frame: neither waits, and a subscriber needs a moment to find a publisher.
+            self._open()
+        except zmq.ZMQError as error:
+            self._release(0)
+            raise ValueError(
+                f"endpoint = {endpoint!r}: {error.strerror}; wants an endpoint such as tcp://127.0.0.1:5566"
+            ) from error
+
+    def _open(self) -> zmq.Socket[bytes]:
+        if self.bind and self._owner != os.getpid():
+            raise SenderError(f"{self.endpoint} is bound by the process that forked this one", reason="unreachable")
+        self._context = context = zmq.Context()
+        self._socket = made = context.socket(zmq.PUSH if self.pattern == "push" else zmq.PUB)
+        made.setsockopt(zmq.SNDHWM, self.hwm)
+        made.setsockopt(zmq.IPV6, 1)
+        if self.pattern == "pub":
+            made.setsockopt(zmq.XPUB_NODROP, 1)  # at the high-water mark it says so; its default is to drop in silence
+        if self._server_key is not None:
+            made.curve_serverkey = self._server_key.encode("ascii")
+            public, secret = self._public_key, self._secret_key
+            made.curve_publickey, made.curve_secretkey = (
+                (public.encode("ascii"), secret.encode("ascii")) if public and secret else zmq.curve_keypair()
+            )
+        elif self._secret_key is not None:
+            made.curve_secretkey = self._secret_key.encode("ascii")
+            made.curve_server = True
+        if self.bind:
+            made.bind(self.endpoint)
+        else:
+            made.connect(self.endpoint)
+        return made
+
+    def send(self, frame: bytes) -> None:
+        """Hands one message to ZeroMQ; raises SenderError when it does not take it."""
+        with self._lock:
+            if self._closed:
+                raise closed(self)
+            try:
+                (self._socket or self._open()).send(frame, zmq.NOBLOCK)
+            except zmq.Again as error:
+                raise SenderError(f"{self.endpoint}: {self.hwm} messages wait already", reason="full") from error
+            except zmq.ZMQError as error:
+                raise SenderError(f"{self.endpoint}: {error.strerror}", reason="unreachable") from error
+
+    def flush(self) -> None:
+        """ZeroMQ has what was sent; `close` waits for it."""
+
+    def deadline(self, seconds: float) -> None:
+        """From now on all waiting together ends within so many seconds."""
+        self._end = min(self._end, monotonic() + seconds)
+
+    def close(self) -> None:
+        """Closes the socket; waits at most `linger` seconds for what is not out yet."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._release(min(self.linger, max(0.0, self._end - monotonic())))
+
+    def _release(self, linger: float) -> None:
+        if self._socket is not None:
+            self._socket.close(linger=int(linger * 1000))
+            self._socket = None
+        if self._context is not None:
+            self._context.term()
+            self._context = None
+
+    def after_fork(self) -> None:
+        """The child makes a context of its own; ZeroMQ's threads stayed with the parent, and so do its messages."""
+        self._lock = threading.Lock()
+        if self._context is not None and self._socket is not None:
+            _parents.append((self._context, self._socket))
+        self._context = self._socket = None
+
+
+_parents: list[tuple[object, object]] = []
+# What a forked child must neither use nor close: it has the descriptors of the parent's threads, and not the threads.
+
+
+def _check_keys(bind: bool, server_key: str | None, public_key: str | None, secret_key: str | None) -> None:
+    for name, key in (("server_key", server_key), ("public_key", public_key), ("secret_key", secret_key)):
+        if key is not None and (len(key) != 40 or not key.isascii()):  # the value stays out of the message: a secret
+            raise ValueError(f"{name}: wants a CURVE key, 40 characters in Z85, as zmq.curve_keypair() gives them")
+    if (public_key is None) != (secret_key is None) and not (bind and secret_key):
+        raise ValueError("public_key, secret_key: one is of no use without the other; give both")
+    if bind and server_key is not None:
+        raise ValueError("server_key: with bind = true we are the server; give secret_key")
+    if not bind and secret_key is not None and server_key is None:
+        raise ValueError("server_key: needed too, the listener's public key, or nothing is encrypted")
+    if (server_key or secret_key) and not zmq.has("curve"):
+        raise ValueError("server_key, secret_key: this libzmq was built without CURVE; install pyzmq's own wheel")

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pickle
+import time
+
+import pytest
+
+from metlog import plugins
+from metlog.errors import ConfigError, SenderError
+from metlog.senders import fallback
+from metlog.senders.fallback import FallbackSender
+from metlog.testing.peers import StreamPeer, closed_port
+
+
+class Flaky:
+    def __init__(self, *, fails=False, **attributes):
+        self.fails, self.frames, self.calls = fails, [], []
+        self.max_frame = 1000
+        self.__dict__.update(attributes)
+
+    def send(self, frame):
+        self.calls.append("send")
+        if self.fails:
+            raise SenderError("down", reason="refused")
+        self.frames.append(frame)
+
+    def flush(self):
+        self.calls.append("flush")
+
+    def close(self):
+        self.calls.append("close")
+        if self.fails:
+            raise RuntimeError("cannot close")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(fallback, "monotonic", lambda: now[0])
+    return now
+
+
+def make(monkeypatch, *senders, **options):
+    monkeypatch.setattr(fallback, "build", lambda kind, spec, where: senders[spec])
+    return FallbackSender(senders=list(range(len(senders))), **options)
+
+
+def test_the_next_one_takes_what_the_first_cannot_and_the_first_is_asked_again_after_a_pause(monkeypatch, clock):
+    first, second = Flaky(fails=True), Flaky()
+    sender = make(monkeypatch, first, second, pause=30)
+    sender.send(b"1")
+    first.fails = False
+    sender.send(b"2")  # still in the pause
+    clock[0] += 31
+    sender.send(b"3")
+    assert (first.frames, second.frames) == ([b"3"], [b"1", b"2"])
+    assert first.calls == ["send", "send"]
+    assert sender.stats() == {"senders[0]": 1, "senders[1]": 2}
+
+
+def test_when_all_fail_the_reason_is_the_last_ones_and_the_last_is_asked_every_time(monkeypatch, clock):
+    first, second = Flaky(fails=True), Flaky(fails=True)
+    sender = make(monkeypatch, first, second)
+    for _ in range(3):
+        with pytest.raises(SenderError) as caught:
+            sender.send(b"x")
+        assert caught.value.reason == "refused"
+    assert (len(first.calls), len(second.calls)) == (1, 3)
+    second.fails = False
+    sender.send(b"y")
+    assert second.frames == [b"y"]
+
+
+def test_limits_are_the_tightest_and_it_is_nonblocking_only_if_all_are(monkeypatch):
+    quick, slow = Flaky(nonblocking=True, max_frame=500, max_event=700), Flaky(max_frame=600)
+    assert make(monkeypatch, quick, quick).nonblocking
+    both = make(monkeypatch, quick, slow)
+    assert (both.nonblocking, both.max_frame, both.max_event) == (False, 500, 700)
+
+
+def test_all_are_flushed_and_closed_whatever_one_of_them_raises(monkeypatch):
+    first, second = Flaky(fails=True), Flaky()
+    sender = make(monkeypatch, first, second)
+    sender.flush()
+    with pytest.raises(RuntimeError, match="cannot close"):
+        sender.close()
+    assert second.calls == ["flush", "close"]
+    with pytest.raises(SenderError) as caught:
+        sender.send(b"x")
+    assert caught.value.reason == "closed"
+
+
+def test_from_tcp_to_a_file_and_back(tmp_path):
+    port, spool = closed_port(), tmp_path / "spool.ndjson"
+    spec = {
+        "name": "fallback",
+        "pause": 0.01,
+        "senders": [{"name": "tcp", "port": port, "timeout": 0.05}, f"file://{spool}"],
+    }
+    sender = plugins.build("sender", spec, "sender")
+    sender.send(b"1\n")
+    assert spool.read_bytes() == b"1\n"
+    with StreamPeer(("127.0.0.1", port)) as peer:
+        for _ in range(1000):
+            sender.send(b"more\n")
+            if sender.used[0]:
+                break
+        sender.close()
+        end = time.monotonic() + 5
+        assert sender.used[0] == 1
+        assert spool.read_bytes() == b"1\n" + b"more\n" * (sender.used[1] - 1)
+        while peer.data != b"more\n":
+            assert time.monotonic() < end
+
+
+def test_faults_name_the_index(tmp_path):
+    with pytest.raises(ConfigError, match=r"senders\[1\]\.prot: sender 'udp' has no such option"):
+        plugins.build("sender", {"name": "fallback", "senders": ["null", {"name": "udp", "prot": 1}]}, "sender")
+    with pytest.raises(ConfigError, match=r"senders = \[\]: wants two or more"):
+        plugins.build("sender", {"name": "fallback", "senders": []}, "sender")
+    with pytest.raises(ConfigError, match=r"pause = 0\.0: wants"):
+        plugins.build("sender", {"name": "fallback", "senders": ["null"], "pause": 0}, "sender")
+    with pytest.raises(TypeError, match="a FallbackSender cannot be pickled"):
+        pickle.dumps(FallbackSender(senders=["null"]))

@@ -1,6 +1,6 @@
 """`client.statsd`: the `statsd` package's own client, with a way out that never raises, never waits and comes back.
 
-The package's TCP and Unix clients raise in the caller, wait for a server that does not read, and never connect again; its
+The package's TCP and Unix clients raise in the caller, wait for a server that does not read, and never reconnect; its
 UDP client asks the name server in its constructor. Its methods, formats and pipelines stay as they are: only where a
 finished line of metrics goes is replaced, by metlog's own senders.
 Format: https://github.com/statsd/statsd/blob/master/docs/metric_types.md

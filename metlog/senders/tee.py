@@ -30,6 +30,7 @@ class TeeSender:
 
     max_frame = 8192
     nonblocking = True
+    fans_out = True
 
     def __init__(self, *, senders: list[Any]) -> None:
         from metlog.config import Plan, plan

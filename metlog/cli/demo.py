@@ -1,0 +1,218 @@
+"""`metlog demo`: the whole way in one process tree."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["demo"]
+
+_ANSWERS = (
+    (
+        "Requests by path",
+        """SELECT fields->>'route' AS path, sum(weight)::BIGINT AS requests,
+                  round(sum(weight * (fields->>'ms')::DOUBLE) / sum(weight), 2) AS "average ms"
+           FROM events WHERE type = 'request' AND timestamp >= now() - INTERVAL 1 HOUR
+           GROUP BY path ORDER BY requests DESC, path LIMIT 8""",
+    ),
+    (
+        "Logins by minute",
+        """SELECT strftime(date_trunc('minute', timestamp), '%H:%M') AS minute,
+                  sum(weight) FILTER (fields->>'success' = 'true')::BIGINT AS logins,
+                  sum(weight) FILTER (fields->>'success' = 'false')::BIGINT AS failures
+           FROM events WHERE type = 'login' AND timestamp >= now() - INTERVAL 1 HOUR
+           GROUP BY minute ORDER BY minute""",
+    ),
+    (
+        "Unique users",
+        """SELECT strftime(timestamp, '%Y-%m-%d') AS day, count(DISTINCT fields->>'user') AS users
+           FROM events WHERE fields->>'user' <> '' AND timestamp >= now() - INTERVAL 1 HOUR
+           GROUP BY day ORDER BY day""",
+    ),
+)
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Keep the data here; a temporary folder by default, which stays.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.2, max=3600, help="How long the visitors come.")] = 5.0,
+    days: Annotated[int, typer.Option(min=0, max=366, help="Fill that many days before today with sample data.")] = 0,
+    serve: Annotated[bool, typer.Option("--serve", help="Open the page on the data afterwards, until Ctrl-C.")] = False,
+) -> None:
+    """Run the whole way: a listener, a sample web application under traffic, and SQL answers to what happened."""
+    console = Console(highlight=False)
+    folder = (data or Path(tempfile.mkdtemp(prefix="metlog-demo-"))).absolute()
+    try:
+        lost = _run(console, folder, seconds, days)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        raise typer.Exit(130) from None
+    except (OSError, RuntimeError) as error:
+        typer.echo(f"metlog demo: {error}", err=True)
+        raise typer.Exit(1) from None
+    shown = f"--data {folder}"
+    console.print(f"\nThe data lies in {folder}", soft_wrap=True)
+    console.print("Go on with:", soft_wrap=True)
+    console.print(
+        f'  {_command()} query "SELECT type, count(*) FROM events GROUP BY type" {shown}', soft_wrap=True, markup=False
+    )
+    console.print(f"  {_command()} report request-times {shown}", soft_wrap=True)
+    console.print(f"  {_command()} serve {shown}      # the page, at http://127.0.0.1:8565", soft_wrap=True)
+    if serve:
+        with contextlib.suppress(KeyboardInterrupt):
+            subprocess.run([sys.executable, "-m", "metlog", "serve", "--data", str(folder)], check=False)
+    if lost:
+        raise typer.Exit(1)
+
+
+def _run(console: Console, folder: Path, seconds: float, days: int) -> int:
+    if days:
+        from metlog.reports.sample import fill
+
+        with console.status(f"filling {days} days before today …"):
+            started = time.monotonic()
+            number = fill(folder, days, until=datetime.now(UTC) - timedelta(hours=1))
+        console.print(f"{number:,} sample events in {time.monotonic() - started:.1f} s")
+    from metlog.demo.visitors import Visitors
+    from metlog.lake.query import open_lake
+
+    with contextlib.ExitStack() as stack:
+        listener, addresses = stack.enter_context(_listener(folder))
+        console.print(f"listener: process {listener.pid}, {addresses['udp']}")
+        app, port = stack.enter_context(_application(addresses))
+        console.print(f"sample application: process {app.pid}, http://127.0.0.1:{port}")
+        started_at = datetime.now(UTC)
+        visitors = Visitors(port, seconds=seconds)
+        visitors.start()
+        _progress(console, seconds, visitors)
+        visitors.join()
+        _end(app)  # its client sends the rest and the end of its stream
+        lake = open_lake(folder)
+        counts = _counted(lake, started_at)
+        _end(listener)
+    sent, received, lost = counts
+    console.print(
+        f"\nevents sent {sent:,}, received {received:,}, lost [bold]{lost:,}[/bold]; requests {visitors.served:,}"
+    )
+    lake = open_lake(folder)
+    for title, sql in _ANSWERS:
+        result = lake.query(sql)
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for column in result.columns:
+            table.add_column(column.name, justify="left" if column.type == "VARCHAR" else "right")
+        for row in result.rows:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        console.print()
+        console.print(table)
+    return lost
+
+
+def _counted(lake: Any, since: datetime) -> tuple[int, int, int]:
+    """Events sent (by the end of the stream), received and lost, once the listener has all of them."""
+    sql = """  -- the stream is whole when every seq from 1 to that of its end record is there
+        SELECT coalesce(max(seq) FILTER (type = 'metlog.end'), 0) AS sent, count(DISTINCT seq) AS received,
+               max(seq) AS last
+        FROM events WHERE logger = 'shop' AND stream <> '' AND timestamp >= $since"""
+    deadline = time.monotonic() + 5
+    while True:
+        sent, received, last = lake.query(sql, {"since": since}).rows[0]
+        sent = sent or (last or 0) + 1  # without its end record the tail is lost at least
+        if received >= sent or time.monotonic() > deadline:
+            return sent, received, sent - received
+        time.sleep(0.05)
+
+
+def _progress(console: Console, seconds: float, visitors: Any) -> None:
+    started = time.monotonic()
+    if not console.is_terminal:
+        console.print(f"visitors come for {seconds:g} s …")
+        time.sleep(seconds)
+        return
+    columns = (
+        TextColumn("visitors"),
+        BarColumn(),
+        TextColumn("{task.fields[served]:,} requests"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=seconds, served=0)
+        while (elapsed := time.monotonic() - started) < seconds:
+            progress.update(task, completed=elapsed, served=visitors.served)
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _child(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True, env=_environment()
+    )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _environment() -> dict[str, str]:
+    """Without the METLOG_ variables, which are the reader's own set-up."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@contextlib.contextmanager
+def _listener(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    arguments = ("metlog", "listen", "--data", str(folder), "--udp", "127.0.0.1:0", "--statsd", "127.0.0.1:0")
+    with _child(*arguments) as process:
+        addresses: dict[str, str] = {}
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("ready"):
+                yield process, addresses
+                return
+            address = line.split()[-1]
+            addresses[address.split(":", 1)[0]] = address
+        raise RuntimeError("the listener did not start; what it said is above")
+
+
+@contextlib.contextmanager
+def _application(addresses: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    statsd = addresses["statsd"].rsplit(":", 1)[-1]
+    with _child("metlog.demo.app", addresses["udp"], statsd) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError("the sample application did not start; what it said is above")
+        yield process, int(line)
+
+
+def _command() -> str:
+    beside = Path(sys.executable).with_name("metlog")
+    try:
+        return str(beside.relative_to(Path.cwd()))
+    except ValueError:
+        return "metlog"

@@ -1,0 +1,184 @@
+"""`metlog doctor`: a checklist of the configuration, what it reaches, the machine and the listener."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from metlog.doctor import Finding, Verdict, check_settings
+
+__all__ = ["doctor"]
+
+_EXTRAS = {"zmq": "zmq", "http": "httpx", "listener": "duckdb", "web": "starlette", "kafka": "confluent_kafka"}
+
+
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="A sending configuration (TOML or INI); METLOG_… variables without it."),
+    ] = None,
+    listener: Annotated[
+        Path | None, typer.Option("--listener", help="A listener's TOML file, checked as well.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Data folder of a listener on this machine.")] = None,
+    graphite: Annotated[
+        Path | None,
+        typer.Option("--graphite", help="Folder with storage-schemas.conf and storage-aggregation.conf of carbon."),
+    ] = None,
+    statsd_flush: Annotated[float, typer.Option("--statsd-flush", help="statsd's flush interval in seconds.")] = 10.0,
+) -> None:
+    """Check configuration and reachability, and say what to do; exit 1 when something fails."""
+    failed = 0
+    for finding in _all(config, listener, data, graphite, statsd_flush):
+        failed += finding.verdict is Verdict.FAIL
+        typer.echo(f"{finding.verdict.value:<5} {finding.what}")
+        if finding.remedy:
+            typer.echo(f"      -> {finding.remedy}")
+    if failed:
+        typer.echo(f"\n{failed} to mend")
+        raise typer.Exit(1)
+
+
+def _all(
+    config: Path | None, listener: Path | None, data: Path | None, graphite: Path | None, statsd_flush: float
+) -> Iterator[Finding]:
+    yield from _installed()
+    yield from check_settings(config)
+    if listener is not None:
+        yield from _listener(listener)
+    folder = data or Path(os.environ.get("METLOG_DATA", "metlog-data"))
+    if data is not None or folder.is_dir():
+        yield from _data(folder)
+    yield from _kernel()
+    if graphite is not None:
+        yield from _graphite(graphite, statsd_flush)
+
+
+def _installed() -> Iterator[Finding]:
+    from metlog import __version__
+
+    yield Finding(Verdict.OK, f"metlog {__version__} on Python {sys.version.split()[0]}")
+    missing = [extra for extra, module in _EXTRAS.items() if find_spec(module) is None]
+    if missing:
+        yield Finding(
+            Verdict.OK,
+            f"extras not installed: {', '.join(missing)}",
+            f"pip install 'metlog[{','.join(missing)}]' if wanted",
+        )
+    if "uwsgi" in sys.modules and not getattr(sys.modules["uwsgi"], "opt", {}).get("enable-threads"):
+        yield Finding(
+            Verdict.WARN,
+            "uWSGI runs without threads",
+            "set enable-threads; else an event waits for the next call that logs",
+        )
+
+
+def _listener(path: Path) -> Iterator[Finding]:
+    from metlog.errors import ConfigError
+    from metlog.listener.config import from_file
+
+    try:
+        checked = from_file(path)
+    except ConfigError as error:
+        for line in error.problems:
+            yield Finding(Verdict.FAIL, line)
+    else:
+        yield Finding(Verdict.OK, f"{path}: {len(checked.inputs)} inputs, {len(checked.outputs)} outputs")
+
+
+def _data(folder: Path) -> Iterator[Finding]:
+    if not folder.is_dir():
+        yield Finding(
+            Verdict.FAIL,
+            f"data folder {folder}: is not there",
+            "start `metlog listen --data` with it, or correct --data",
+        )
+        return
+    usage = shutil.disk_usage(folder)
+    free = usage.free / usage.total
+    room = f"data folder {folder}: {usage.free / 1e9:.1f} GB free ({free:.0%})"
+    yield Finding(
+        Verdict.OK if free > 0.05 else Verdict.WARN, room, "" if free > 0.05 else "make room, or expire old days"
+    )
+    status_file = folder / "status.json"
+    try:
+        status: dict[str, Any] = json.loads(status_file.read_text("utf-8"))
+        age = time.time() - status_file.stat().st_mtime
+    except FileNotFoundError:
+        yield Finding(Verdict.WARN, "no listener has written its status here", "start `metlog listen`")
+        return
+    except (OSError, ValueError) as error:
+        yield Finding(Verdict.FAIL, f"{status_file}: {error}", "check its mode; this user must be able to read it")
+        return
+    if age > 30:
+        yield Finding(
+            Verdict.WARN,
+            f"the listener's status is {age:.0f} s old",
+            "it does not run, or hangs; start `metlog listen`",
+        )
+    yield from _status(status)
+
+
+def _status(status: dict[str, Any]) -> Iterator[Finding]:
+    for text in status.get("health", []) or []:
+        yield Finding(Verdict.FAIL, f"listener: {text}")
+    drops = 0
+    for item in status.get("inputs", []):
+        counts = item.get("stats", item) if isinstance(item, dict) else {}
+        drops += int(counts.get("kernel_drops", 0) or 0)
+    if drops:
+        yield Finding(
+            Verdict.WARN,
+            f"the kernel dropped {drops:,} datagrams before the listener could read them",
+            "raise net.core.rmem_max and the input's receive buffer, or its number of sockets",
+        )
+    else:
+        yield Finding(Verdict.OK, "the kernel dropped no datagram")
+    lost = int((status.get("delivery") or status.get("accounting") or {}).get("lost", 0) or 0)
+    if lost:
+        yield Finding(
+            Verdict.WARN, f"{lost:,} events were lost on the way", "see which clients: metlog report delivery"
+        )
+
+
+def _kernel() -> Iterator[Finding]:
+    try:
+        most = int(Path("/proc/sys/net/core/rmem_max").read_text("ascii"))
+    except (OSError, ValueError):
+        return
+    if most < 4 << 20:
+        yield Finding(
+            Verdict.WARN,
+            f"net.core.rmem_max is {most:,} bytes: a burst of datagrams overruns a listener on this machine",
+            "sysctl -w net.core.rmem_max=8388608 (a listener with CAP_NET_ADMIN takes what it needs by itself)",
+        )
+    else:
+        yield Finding(Verdict.OK, f"net.core.rmem_max is {most:,} bytes")
+
+
+def _graphite(folder: Path, flush: float) -> Iterator[Finding]:
+    from metlog.integrations.graphite_check import check
+
+    texts = []
+    for name in ("storage-schemas.conf", "storage-aggregation.conf"):
+        try:
+            texts.append((folder / name).read_text("utf-8"))
+        except OSError as error:
+            yield Finding(
+                Verdict.FAIL, f"{folder / name}: {error.strerror}", "give the folder with carbon's configuration"
+            )
+            return
+    findings = check(flush, *texts)
+    for text in findings:
+        yield Finding(Verdict.WARN, f"graphite: {text}")
+    if not findings:
+        yield Finding(Verdict.OK, f"graphite keeps what statsd flushes every {flush:g} s")

@@ -1,0 +1,241 @@
+"""Input `http`: submissions over HTTP by Bagheera's contract, `/healthz` and `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from metlog.errors import ConfigError
+from metlog.listener.inputs import Sink
+from metlog.listener.inputs._http_app import App, Rules, Watched
+from metlog.listener.inputs._http_server import HttpServer, Limits
+
+__all__ = ["HttpInput"]
+
+log = logging.getLogger("metlog.listener")
+
+_BEAT: Final = 0.5
+_STUCK: Final = 10.0
+"""Seconds without a turn of the event loop after which it counts as stuck."""
+_GRACE: Final = 5.0
+"""Seconds that requests under way get at the end."""
+
+
+class HttpInput:
+    """Listens for HTTP/1.1.
+
+    host, port
+        Loopback by default; port 0 takes a free one.
+    namespaces
+        Patterns (`sync`, `web-*`) of the namespaces that are taken; everything by default.
+    deletable
+        Patterns of the namespaces in which DELETE is allowed; none by default.
+    token, token_file
+        Bearer tokens, one or as many as the file has lines; without them everybody may send.
+    tls_cert, tls_key, tls_client_ca
+        PEM files. With the first, HTTPS (the key may be in the same file); with the last, only clients with a
+        certificate of that authority.
+    max_body
+        Bytes of a body, before and after it is unpacked.
+    max_events
+        Events in a body.
+    max_pending
+        Bytes of all bodies that are under way at one time, packed and unpacked; beyond, requests get 429.
+    max_connections
+        Beyond, new connections get 503.
+    head_timeout, body_timeout, idle_timeout
+        Seconds for a request's head (and the TLS handshake), for its body, and between two requests.
+    workers
+        Requests that are unpacked, checked and journaled at one time.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 5580,
+        namespaces: list[str] | None = None,
+        deletable: list[str] | None = None,
+        token: str = "",
+        token_file: str = "",
+        tls_cert: str = "",
+        tls_key: str = "",
+        tls_client_ca: str = "",
+        max_body: int = 8 << 20,
+        max_events: int = 50_000,
+        max_pending: int = 64 << 20,
+        max_connections: int = 512,
+        head_timeout: float = 10.0,
+        body_timeout: float = 60.0,
+        idle_timeout: float = 60.0,
+        workers: int = 16,
+    ) -> None:
+        if not 0 <= port <= 65_535:
+            raise ConfigError(f"http.port = {port}: wants 0 to 65535")
+        counts = {
+            "max_body": max_body,
+            "max_events": max_events,
+            "max_connections": max_connections,
+            "workers": workers,
+        }
+        times = {"head_timeout": head_timeout, "body_timeout": body_timeout, "idle_timeout": idle_timeout}
+        for key, value in {**counts, **times}.items():
+            if value <= 0:
+                raise ConfigError(f"http.{key} = {value}: wants a number above 0")
+        if max_pending < 2 * max_body:
+            raise ConfigError(f"http.max_pending = {max_pending}: wants twice max_body ({2 * max_body} bytes) or more")
+        if (tls_key or tls_client_ca) and not tls_cert:
+            raise ConfigError("http.tls_cert: tls_key and tls_client_ca want it, a PEM file with the certificate")
+        self._host, self._port = host, port
+        self._rules = Rules(
+            namespaces=["*"] if namespaces is None else namespaces,
+            deletable=deletable or [],
+            tokens=_tokens(token, token_file),
+            max_body=max_body,
+            max_events=max_events,
+            max_pending=max_pending,
+        )
+        self._limits = Limits(
+            head_timeout=head_timeout, body_timeout=body_timeout, idle_timeout=idle_timeout, connections=max_connections
+        )
+        self._tls = _tls(tls_cert, tls_key, tls_client_ca) if tls_cert else None
+        self._workers = workers
+        self._watched: Watched | None = None
+        self._app: App | None = None
+        self._server: HttpServer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._ended: asyncio.Event | None = None
+        self._address = ""
+        self._turned = 0.0
+        self.warnings: list[str] = []
+        """What an operator should know."""
+
+    def watch(self, service: Watched) -> None:
+        """Called before `start` with what `/healthz` and `/metrics` shall tell of."""
+        self._watched = service
+
+    @property
+    def addresses(self) -> list[str]:
+        return [self._address] if self._address else []
+
+    def start(self, sink: Sink) -> None:
+        sock = self._bind()
+        host, port = sock.getsockname()[:2]
+        self._address = f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        if not (host == "::1" or host.startswith("127.") or self._rules.tokens or self._limits_clients):
+            text = f"{self._address} takes events from everybody who reaches it; set token_file or tls_client_ca"
+            self.warnings.append(text)
+            log.warning(text)
+        self._app = App(self._rules, sink, self._watched, self._workers)
+        self._server = HttpServer(self._app, self._limits, self._tls)
+        self._turned = time.monotonic()
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(sock, started), name="metlog-http", daemon=True)
+        self._thread.start()
+        started.wait()
+
+    @property
+    def _limits_clients(self) -> bool:
+        return self._tls is not None and self._tls.verify_mode is ssl.CERT_REQUIRED
+
+    def _bind(self) -> socket.socket:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(address)
+                sock.listen(1024)
+                sock.setblocking(False)
+            except OSError:
+                sock.close()
+                raise
+        except OSError as error:
+            raise OSError(
+                f"http://{self._host}:{self._port}: {error.strerror or error}; is another process listening there? "
+                "choose another --http HOST:PORT"
+            ) from error
+        return sock
+
+    def _run(self, sock: socket.socket, started: threading.Event) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self._serve(sock, started))
+
+    async def _serve(self, sock: socket.socket, started: threading.Event) -> None:
+        assert self._server is not None
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        with sock:
+            self._server.start(sock)
+            started.set()
+            while not self._ended.is_set():
+                self._turned = time.monotonic()
+                try:
+                    async with asyncio.timeout(_BEAT):
+                        await self._ended.wait()
+                except TimeoutError:
+                    pass
+            await self._server.stop(_GRACE)
+
+    def stop(self) -> None:
+        if self._thread is None or self._loop is None or self._ended is None or self._app is None:
+            return
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ended.set)
+            self._thread.join()
+        self._app.close()
+
+    def stats(self) -> dict[str, int]:
+        """`frames` (requests journaled, or known already), `bytes` of their bodies, `events`, `repeated` (events of
+        known ids); connections and what became of them; answers by status."""
+        if self._app is None or self._server is None:
+            return {"frames": 0, "bytes": 0}
+        app, server = self._app, self._server
+        own = {"frames": app.frames, "bytes": app.bytes, "events": app.events, "repeated": app.repeated}
+        own |= {"open": server.open, "pending_bytes": app.pending_bytes, **server.counts.copy()}
+        return own | {f"status_{status}": count for status, count in sorted(server.statuses.copy().items()) if count}
+
+    def health(self) -> str:
+        if self._thread is not None and not self._thread.is_alive():
+            return f"the thread of {self._address} has died"
+        if self._thread is not None and (age := time.monotonic() - self._turned) > _STUCK:
+            return f"{self._address} has not moved for {age:.0f} s"
+        return ""
+
+
+def _tokens(token: str, path: str) -> list[str]:
+    tokens = [token] if token else []
+    if path:
+        try:
+            lines = Path(path).read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"http.token_file = {path!r}: cannot be read: {error}") from error
+        found = [line.strip() for line in lines if line.strip()]
+        if not found:
+            raise ConfigError(f"http.token_file = {path!r}: has no token; wants one a line")
+        tokens += found
+    return tokens
+
+
+def _tls(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(cert, key or None)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigError(f"http.tls_cert = {cert!r}: cannot be used: {error}") from error
+    if client_ca:
+        try:
+            context.load_verify_locations(client_ca)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"http.tls_client_ca = {client_ca!r}: cannot be used: {error}") from error
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

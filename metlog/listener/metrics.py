@@ -1,0 +1,174 @@
+"""Prometheus text (exposition format 0.0.4) of a listener's status, with a bounded number of label values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+__all__ = ["CONTENT_TYPE", "Bounded", "Metric", "of_listener", "render"]
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+OTHER: Final = "other"
+"""Label of everything beyond the bound."""
+
+_MOST: Final = 200
+"""Label sets a metric: what hostile or careless names can make of the page, and of the memory of who scrapes it."""
+
+_GAUGES: Final = frozenset({"sockets", "open", "pending_bytes", "bytes_free", "names", "streams"})
+"""Figures among the `stats()` of inputs and outputs that go up and down; all others count from the start."""
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Bounded:
+    """Counts by name: the first `most` names each on their own, all later ones together under `other`.
+
+    >>> counts = Bounded(most=1)
+    >>> counts.add("a"); counts.add("b"); counts.add("c", 2)
+    >>> counts.items()
+    [('a', 1), ('other', 3)]
+    """
+
+    def __init__(self, most: int = _MOST) -> None:
+        self._most = most
+        self._counts: dict[str, int] = {}
+        self.folded = 0
+        """How much was counted under `other`."""
+
+    def name(self, name: str) -> str:
+        """The name that this one is counted under; asking for it takes a place."""
+        if name in self._counts:
+            return name
+        if len(self._counts) >= self._most:
+            return OTHER
+        self._counts[name] = 0
+        return name
+
+    def add(self, name: str, count: int = 1) -> None:
+        known = self.name(name)
+        if known in self._counts:
+            self._counts[known] += count
+        else:
+            self.folded += count
+
+    def items(self) -> list[tuple[str, int]]:
+        found = sorted(self._counts.copy().items())
+        return [*found, (OTHER, self.folded)] if self.folded else found
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+
+class Metric(Struct):
+    """One metric family."""
+
+    name: str
+    kind: str
+    """`counter`, `gauge` or `untyped`."""
+    help: str
+    samples: list[tuple[Labels, float]]
+
+    def bounded(self) -> list[tuple[Labels, float]]:
+        """The samples; those beyond the bound summed up under `other`."""
+        if len(self.samples) <= _MOST:
+            return self.samples
+        rest = sum(value for _, value in self.samples[_MOST:])
+        names = tuple((key, OTHER) for key, _ in self.samples[0][0])
+        return [*self.samples[:_MOST], (names, rest)]
+
+
+def render(metrics: Iterable[Metric]) -> bytes:
+    """The page. Metrics without samples are left out."""
+    lines: list[str] = []
+    for metric in metrics:
+        if not metric.samples:
+            continue
+        lines += (f"# HELP {metric.name} {_escape(metric.help)}", f"# TYPE {metric.name} {metric.kind}")
+        for labels, value in metric.bounded():
+            inner = ",".join(f'{key}="{_escape(text, quote=True)}"' for key, text in labels)
+            lines.append(f"{metric.name}{{{inner}}} {_number(value)}" if inner else f"{metric.name} {_number(value)}")
+    return "\n".join([*lines, ""]).encode("utf-8", "replace")
+
+
+def of_listener(status: Mapping[str, Any]) -> list[Metric]:
+    """What `metlog.listener.service.Service.status` tells, as metrics."""
+    intake: Mapping[str, Any] = status.get("intake", {})
+    journal: Mapping[str, Any] = status.get("journal", {})
+    refuses = bool(journal.get("refuses"))
+    found = [
+        _one("metlog_healthy", "gauge", "1 when inputs, journal and outputs move.", not status["health"]),
+        _one("metlog_journal_accepting", "gauge", "0 while the journal takes no events.", not refuses),
+        _lost(intake),
+        _labelled("metlog_dead_letters_total", "Refused by inputs.", "reason", status.get("dead_letters", {})),
+    ]  # fmt: skip
+    for key in ("frames", "journaled", "repeated"):
+        if key in intake:
+            what = "Frames taken." if key == "frames" else f"Events {key}."
+            found.append(
+                _one(f"metlog_{'' if key == 'frames' else 'events_'}{key}_total", "counter", what, intake[key])
+            )
+    for key, value in journal.items():
+        if isinstance(value, int) and not isinstance(value, bool):
+            if key in {"bytes", "segments", "oldest"}:
+                found.append(_one(f"metlog_journal_{key}", "gauge", f"Journal: {key} now.", value))
+            else:
+                found.append(_one(f"metlog_journal_{key}_total", "counter", f"Journal: {key} since the start.", value))
+    return found + _families("input", status.get("inputs", {})) + _families("output", status.get("outputs", {}))
+
+
+def _lost(intake: Mapping[str, Any]) -> Metric:
+    reasons = {"dropped_full": "journal_full", "refused_full": "journal_full_refused"}
+    samples: list[tuple[Labels, float]] = [
+        ((("reason", reason),), float(intake[key])) for key, reason in reasons.items() if key in intake
+    ]
+    text = "Events not taken because the journal took none; refused ones were told to the client."
+    return Metric("metlog_events_not_taken_total", "counter", text, samples)
+
+
+def _families(kind: str, parts: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
+    """One family for each figure that the inputs or outputs give, labelled with their ids."""
+    found: dict[str, Metric] = {}
+    for part, figures in parts.items():
+        for key, value in figures.items():
+            labels: Labels = ((kind, part),)
+            match value:
+                case bool():
+                    name, type_, amount = f"metlog_{kind}_{key}", "gauge", float(value)
+                case int() | float() if key == "moved":
+                    name, type_, amount = f"metlog_{kind}_moved_timestamp_seconds", "gauge", float(value)
+                case int() | float() if key.startswith("status_"):
+                    name, type_, amount = f"metlog_{kind}_responses_total", "counter", float(value)
+                    labels = (*labels, ("status", key.removeprefix("status_")))
+                case int() | float() if key in _GAUGES:
+                    name, type_, amount = f"metlog_{kind}_{key}", "gauge", float(value)
+                case int() | float():
+                    name, type_, amount = f"metlog_{kind}_{key}_total", "counter", float(value)
+                case str() if key == "error":
+                    name, type_, amount = f"metlog_{kind}_failing", "gauge", float(bool(value))
+                case _:
+                    continue
+            name = re.sub(r"[^a-zA-Z0-9_]", "_", name)
+            text = f"{kind.capitalize()}: {key.replace('_', ' ') if 'status' not in key else 'answers by status'}."
+            found.setdefault(name, Metric(name, type_, text, [])).samples.append((labels, amount))
+    return list(found.values())
+
+
+def _one(name: str, kind: str, text: str, value: float) -> Metric:
+    return Metric(name, kind, text, [((), float(value))])
+
+
+def _labelled(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    return Metric(name, "counter", text, [(((label, key),), float(count)) for key, count in counts.items()])
+
+
+def _escape(text: str, *, quote: bool = False) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quote else text
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)

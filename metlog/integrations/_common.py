@@ -1,0 +1,53 @@
+"""What the integrations share: which client is meant, severities, and what must not be logged again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from threading import get_ident
+from typing import Any, Final
+
+from metlog.client import MetlogClient, get_client
+from metlog.errors import ConfigError
+
+__all__ = ["OWN_THREADS", "client_of", "is_own", "severity_of"]
+
+OWN_THREADS: Final = frozenset({"metlog-flusher", "metlog-sender", "metlog-resolver", "metlog-lookup"})
+"""Names of the threads in which metlog sends: what libraries log there is about sending, and would never end."""
+
+
+def client_of(client: MetlogClient | str | None) -> MetlogClient:
+    """The client itself, the one of that name (`metlog.get_client`), or the default one."""
+    if client is None or isinstance(client, str):
+        return get_client(client or "")
+    if not isinstance(client, MetlogClient):
+        raise ConfigError(f"client = {client!r}: wants a MetlogClient, the name of one, or None for the default")
+    return client
+
+
+def severity_of(level: int) -> int:
+    """The severity (RFC 5424) of a level of stdlib logging; levels between two named ones count as the lower."""
+    if level < logging.INFO:
+        return 7
+    if level < logging.WARNING:
+        return 6 if level < logging.INFO + 5 else 5
+    if level < logging.ERROR:
+        return 4
+    return 3 if level < logging.CRITICAL else 2
+
+
+def is_own(client: MetlogClient, logger: str | None, thread: str | None) -> bool:
+    """Whether a record is about metlog's own sending: logging it would make the next one, without an end."""
+    if logger is not None and (logger == "metlog" or logger.startswith("metlog.")):
+        return True
+    if (thread if thread is not None else threading.current_thread().name) in OWN_THREADS:
+        return True
+    # A sender that does not wait is called by the thread that fills a frame, the application's own.
+    pipeline: Any = client._home.pipeline
+    buffer = getattr(pipeline, "buffer", None)
+    if buffer is None:
+        return False
+    ident = get_ident()
+    return buffer._owner == ident or any(
+        branch.buffer._owner == ident for branch in getattr(pipeline, "branches", ())
+    )  # fmt: skip

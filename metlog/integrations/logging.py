@@ -1,0 +1,110 @@
+"""A handler for stdlib logging: records become events. It can sit on the root logger, at any level."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Final
+
+from metlog.client import MetlogClient
+from metlog.integrations._common import client_of, is_own, severity_of
+from metlog.tracebacks import exception_fields
+
+__all__ = ["MetlogHandler"]
+
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_inside = threading.local()  # true in a thread while it is in `emit`
+
+
+class MetlogHandler(logging.Handler):
+    """Sends each record as an event of type `oldstyle`, tokens (`oldstyle`, name of the logger).
+
+    level
+        As for every handler: records below it are left alone.
+    client
+        A `MetlogClient`, the name of one (`metlog.get_client`), or None for the default; it may be configured later.
+
+    The payload is the message with its arguments put in, or what the formatter makes, where one is set. Fields are
+    what `extra` holds, and `logger_name`, `level`, `pathname`, `lineno`, `func`, `thread`, `process`, `task`;
+    with `exc_info` also `exception_type`, `exception_message`, `traceback`, with `stack_info` `stack`.
+
+    Left alone, without an event: records of the logger `metlog`, records from metlog's own threads, and what is logged
+    while a frame is being sent. So a peer that is down cannot make the handler feed itself, at DEBUG either.
+
+    In `dictConfig`: `{"class": "metlog.integrations.logging.MetlogHandler", "level": "INFO", "client": "sync"}`.
+
+    >>> import logging, metlog
+    >>> client = metlog.MetlogClient.from_config("memory:")
+    >>> log = logging.getLogger("shop")
+    >>> log.addHandler(MetlogHandler(client=client))
+    >>> log.warning("stock of %s is low", "pears", extra={"left": 3})
+    >>> client.flush()
+    True
+    >>> event = client.sender.events[0]
+    >>> event.payload, event.severity, event.fields["left"]
+    ('stock of pears is low', 4, 3)
+    """
+
+    def __init__(self, level: int | str = 0, client: MetlogClient | str | None = None) -> None:
+        super().__init__(level)
+        self._client = client_of(client)
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        """As the base class, without its lock: a client is safe for threads, and none of them waits for another."""
+        kept: Any = self.filter(record)
+        if isinstance(kept, logging.LogRecord):  # a filter may replace the record, since Python 3.12
+            record = kept
+        if kept:
+            self.emit(record)
+        return kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Sends the record; never raises (see `logging.raiseExceptions` for where faults are told)."""
+        if getattr(_inside, "now", False):  # a filter, or a `__str__` in the arguments, logs itself
+            return
+        _inside.now = True
+        try:
+            client = self._client
+            if not is_own(client, record.name, record.threadName):
+                self._send(client, record)
+        except Exception:  # noqa: BLE001 - stdlib's own way to tell what a handler raised
+            self.handleError(record)
+        finally:
+            _inside.now = False
+
+    def _send(self, client: MetlogClient, record: logging.LogRecord) -> None:
+        severity = severity_of(record.levelno)
+        pipeline = client._home.pipeline
+        if severity > pipeline.severity_max:  # before anything is formatted
+            pipeline.refuse(severity)
+            return
+        fields: dict[str, Any] = {
+            "logger_name": record.name,
+            "level": record.levelname,
+            "pathname": record.pathname,
+            "lineno": record.lineno,
+            "func": record.funcName,
+            "thread": record.threadName,
+            "process": record.processName,
+        }
+        task = getattr(record, "taskName", None)  # Python 3.12
+        if task is not None:
+            fields["task"] = task
+        try:
+            payload = record.getMessage() if self.formatter is None else self.formatter.format(record)
+        except Exception as error:  # noqa: BLE001 - arguments that do not fit the message: the record is worth having
+            payload = str(record.msg)
+            fields["metlog.format_error"] = f"{error}: {record.args!r}"
+        if record.exc_info:
+            fields.update(exception_fields(record.exc_info))
+        elif record.exc_text:  # the exception stayed in another process; its text came along (QueueHandler)
+            fields["traceback"] = record.exc_text
+        if record.stack_info:
+            fields["stack"] = record.stack_info
+        for name in record.__dict__.keys() - _STANDARD:
+            fields[name] = record.__dict__[name]
+        client.metlog("oldstyle", None, severity, payload, fields, tokens=("oldstyle", record.name))
+
+    def flush(self) -> None:
+        """Sends what the client holds; waits at most 2 s."""
+        self._client.flush(2.0)

@@ -1,6 +1,7 @@
 """Checks of a sending configuration: is it right, and can what it names be reached?
 
-A check goes by a component's options (`host` and `port`, `path`, `endpoint`), not by its name, so that it works for anyone's.
+A check goes by a component's options (`host` and `port`, `path`, `endpoint`), not by its name, so that it works for
+anyone's.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ def _datagram(label: str, host: str, port: int, probe: bytes) -> Iterator[Findin
                 "start it (`metlog listen`), or correct host and port",
             )
             return
-    local = ":" in str(address[0]) and str(address[0]) == "::1" or str(address[0]).startswith("127.")
+    local = (":" in str(address[0]) and str(address[0]) == "::1") or str(address[0]).startswith("127.")
     known = "is taken" if local else "leaves (a datagram to another machine tells no more)"
     yield Finding(Verdict.OK, f"{label}: a datagram to {host}:{port} {known}")
 

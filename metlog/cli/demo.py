@@ -68,9 +68,8 @@ def demo(
     shown = f"--data {folder}"
     console.print(f"\nThe data lies in {folder}", soft_wrap=True)
     console.print("Go on with:", soft_wrap=True)
-    console.print(
-        f'  {_command()} query "SELECT type, count(*) FROM events GROUP BY type" {shown}', soft_wrap=True, markup=False
-    )
+    query = '"SELECT type, count(*) FROM events GROUP BY type"'
+    console.print(f"  {_command()} query {query} {shown}", soft_wrap=True, markup=False)
     console.print(f"  {_command()} report request-times {shown}", soft_wrap=True)
     console.print(f"  {_command()} serve {shown}      # the page, at http://127.0.0.1:8565", soft_wrap=True)
     if serve:

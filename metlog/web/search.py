@@ -1,0 +1,256 @@
+"""Search of events with pages that stay as they are, and one event with those around it in its stream."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from metlog.lake.query import Cancel, Lake
+from metlog.lake.schema import micros
+from metlog.web import times
+from metlog.web.errors import Refused
+
+__all__ = ["AROUND", "Around", "Page", "Search", "around", "page"]
+
+AROUND: Final = 20
+"""Events shown before and after one."""
+
+_COLUMNS: Final = "timestamp, type, tokens, logger, severity, payload, fields, weight, pid, hostname, stream, seq"
+_ALL: Final = f"{_COLUMNS}, env_version, received_at, source, claimed_timestamp"
+_FIELD: Final = re.compile(r"([^=<>!~]+?)\s*(?:(!=|>=|<=|=|>|<|~)\s*(.*))?", re.DOTALL)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Place(Struct, array_like=True):
+    """Where a page begins. Nothing that was received after `asof` is in any page, so that pages stay as they are."""
+
+    asof: int
+    total: int
+    timestamp: int
+    stream: str
+    seq: int
+    skip: int
+    """Events with this very timestamp, stream and seq that were shown before."""
+
+
+@dataclass
+class Search:
+    """What is looked for; `where` and `values` are its condition in SQL."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    type: str = ""
+    token: str = ""
+    logger: str = ""
+    severity: int | None = None
+    text: str = ""
+    fields: list[str] = field(default_factory=list)
+    after: str = ""
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str], fields: Sequence[str] = (), *, since: str = "24h") -> Search:
+        """From the parameters of a URL; `since` when it does not say. Raises Refused 400."""
+        try:
+            begin = times.parse(given.get("since", since), "since")
+            end = times.parse(given.get("until", ""), "until")
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        severity = given.get("severity", "").strip()
+        if severity and severity not in {*"01234567"}:
+            raise Refused(400, f"severity = {severity!r}: wants a number from 0 (emergency) to 7 (debug)")
+        wanted = [text.strip() for text in fields if text.strip()]
+        for text in wanted:
+            _condition(text, 0, {})
+        return cls(
+            begin, end, given.get("type", "").strip(), given.get("token", "").strip(), given.get("logger", "").strip(),
+            int(severity) if severity else None, given.get("q", "").strip(), wanted, given.get("after", ""),
+        )  # fmt: skip
+
+    def where(self) -> tuple[list[str], dict[str, Any]]:
+        """Conditions and the values of their parameters."""
+        conditions, values = ["true"], dict[str, Any]()
+        for name, sql, value in (
+            ("since", "timestamp >= $since", self.since),
+            ("until", "timestamp < $until", self.until),
+            ("type", "type = $type", self.type or None),
+            ("token", "list_contains(tokens, $token)", self.token or None),
+            ("logger", "logger = $logger", self.logger or None),
+            ("severity", "severity <= $severity", self.severity),
+            (
+                "text",
+                "(contains(lower(payload), lower($text)) OR contains(lower(CAST(fields AS VARCHAR)), lower($text)))",
+                self.text or None,
+            ),
+        ):
+            if value is not None:
+                conditions.append(sql)
+                values[name] = value
+        for number, text in enumerate(self.fields):
+            conditions.append(_condition(text, number, values))
+        return conditions, values
+
+
+def _condition(text: str, number: int, values: dict[str, Any]) -> str:
+    """`user = u1`, `status >= 500`, `route ~ /cart` (contains), or a name alone: the field is there."""
+    match = _FIELD.fullmatch(text)
+    if match is None or not match[1].strip():
+        raise Refused(400, f"field = {text!r}: wants a name, or such as user=u1, status>=500, route~/cart")
+    name, operator, wanted = match[1].strip(), match[2], match[3] or ""
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    values[f"path{number}"] = f'$."{quoted}"'  # a name with dots is a name first, then a way into objects
+    found = f"json_extract_string(fields, $path{number})"
+    if "." in name and all(part for part in name.split(".")):
+        values[f"deep{number}"] = "$" + "".join(f'."{part}"' for part in quoted.split("."))
+        found = f"coalesce({found}, json_extract_string(fields, $deep{number}))"
+    if operator is None:
+        return f"{found} IS NOT NULL"
+    if operator == "~":
+        values[f"value{number}"] = wanted
+        return f"contains(lower({found}), lower($value{number}))"
+    if operator == "!=":
+        values[f"value{number}"] = wanted
+        return f"{found} IS DISTINCT FROM $value{number}"
+    try:
+        amount = float(wanted)
+    except ValueError:
+        if operator != "=":
+            raise Refused(400, f"field = {text!r}: {operator} compares numbers, and {wanted!r} is none") from None
+        values[f"value{number}"] = wanted
+        return f"{found} = $value{number}"
+    values[f"amount{number}"] = amount
+    if operator == "=":  # 5 finds 5.0, and the text "5"
+        values[f"value{number}"] = wanted
+        return f"({found} = $value{number} OR TRY_CAST({found} AS DOUBLE) = $amount{number})"
+    return f"TRY_CAST({found} AS DOUBLE) {operator} $amount{number}"
+
+
+@dataclass
+class Page:
+    """Events, newest first; `after` asks for the next page, empty on the last one."""
+
+    events: list[dict[str, Any]]
+    total: int
+    after: str
+    ms: float
+
+
+def page(lake: Lake, search: Search, size: int, *, loggers: Sequence[str] | None, cancel: Cancel) -> Page:
+    """One page of a search. Raises QueryError, or Refused 400 for an `after` that is none."""
+    place = _decode(search.after)
+    conditions, values = search.where()
+    asof = place.asof if place else micros(datetime.now(UTC))
+    conditions.append("received_at <= $asof")
+    values["asof"] = _moment(asof)
+    spent = 0.0
+    if place is None:
+        counted = lake.query(
+            f"SELECT count(*) FROM events WHERE {' AND '.join(conditions)}",  # noqa: S608 - conditions of ours
+            values, loggers=loggers, cancel=cancel,
+        )  # fmt: skip
+        total, skip = int(counted.rows[0][0]), 0
+        spent += counted.ms
+    else:
+        total, skip = place.total, place.skip
+        values |= {"at": _moment(place.timestamp), "stream": place.stream, "seq": place.seq}
+        conditions.append("timestamp <= $at")
+        conditions.append("(timestamp < $at OR stream < $stream OR (stream = $stream AND seq <= $seq))")
+    where = " AND ".join(conditions)
+    want = skip + size + 1
+    # First the keys alone, then whole rows of the time that they span: wide columns are read for one page only.
+    keys = lake.query(
+        f"SELECT timestamp FROM events WHERE {where} ORDER BY timestamp DESC LIMIT {want}",  # noqa: S608
+        values, loggers=loggers, cancel=cancel,
+    )  # fmt: skip
+    spent += keys.ms
+    if not keys.rows:
+        return Page([], total, "", spent)
+    values["oldest"] = keys.rows[-1][0]
+    found = lake.query(
+        f"SELECT {_COLUMNS} FROM events WHERE {where} AND timestamp >= $oldest ORDER BY timestamp DESC, stream DESC,"  # noqa: S608
+        f" seq DESC, md5(payload || CAST(fields AS VARCHAR) || type) LIMIT {want}",
+        values, loggers=loggers, cancel=cancel,
+    )  # fmt: skip
+    rows = found.dicts()
+    shown = rows[skip : skip + size]
+    after = _after(rows, shown, skip, size, asof, total, place)
+    return Page([_event(row) for row in shown], total, after, spent + found.ms)
+
+
+def _after(
+    rows: list[dict[str, Any]], shown: list[dict[str, Any]], skip: int, size: int, asof: int, total: int, place: _Place | None
+) -> str:
+    if len(rows) <= skip + size:
+        return ""
+    last = shown[-1]
+    key = (last["timestamp"], last["stream"], last["seq"])
+    same = sum((row["timestamp"], row["stream"], row["seq"]) == key for row in rows[: skip + size])
+    following = _Place(asof, total, micros(last["timestamp"]), last["stream"], last["seq"], same)
+    return base64.urlsafe_b64encode(msgspec.json.encode(following)).decode().rstrip("=")
+
+
+def _decode(text: str) -> _Place | None:
+    if not text:
+        return None
+    try:
+        place = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Place)
+        _moment(place.asof)
+        _moment(place.timestamp)
+    except (ValueError, OverflowError):
+        raise Refused(400, "after: this is no place in a search; begin at its first page") from None
+    if place.skip < 0 or place.skip > 1_000_000:
+        raise Refused(400, "after: this is no place in a search; begin at its first page")
+    return place
+
+
+def _moment(micro: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micro)
+
+
+def _event(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with `fields` as an object."""
+    row["fields"] = msgspec.json.decode(row["fields"])
+    return row
+
+
+@dataclass
+class Around:
+    """One event with those before and after it; `copies` is how often it was received."""
+
+    event: dict[str, Any]
+    before: list[dict[str, Any]]
+    after: list[dict[str, Any]]
+    copies: int
+
+
+def around(
+    lake: Lake, stream: str, seq: int, at: datetime | None, *, loggers: Sequence[str] | None, cancel: Cancel
+) -> Around | None:
+    """One event by stream and seq, None when there is none. `at`, its timestamp, spares reading all days."""
+    values: dict[str, Any] = {"stream": stream, "low": seq - AROUND, "high": seq + AROUND}
+    where = "stream = $stream AND seq BETWEEN $low AND $high"
+    if at is not None:  # a stream may have rested for long, so the day before and after are looked at too
+        where += " AND timestamp BETWEEN $since AND $until"
+        values |= {"since": at - timedelta(days=1), "until": at + timedelta(days=1)}
+    found = lake.query(
+        f"SELECT {_ALL} FROM events WHERE {where} ORDER BY seq, received_at LIMIT 1000",  # noqa: S608 - conditions of ours
+        values, loggers=loggers, cancel=cancel,
+    )  # fmt: skip
+    copies: dict[int, list[dict[str, Any]]] = {}
+    for row in found.dicts():
+        copies.setdefault(row["seq"], []).append(row)
+    if seq not in copies:
+        return None
+    first = {number: _event(rows[0]) for number, rows in copies.items()}
+    return Around(
+        first[seq],
+        [event for number, event in first.items() if number < seq],
+        [event for number, event in first.items() if number > seq],
+        len(copies[seq]),
+    )

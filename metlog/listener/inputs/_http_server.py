@@ -116,7 +116,7 @@ class HttpServer:
         self._accepting: asyncio.Task[None] | None = None
         self._stopping = False
         self.counts: Counter[str] = Counter()
-        """`connections`, `refused` (over the cap), `timeouts`, `handshakes_failed`, `malformed`, `aborted` in a body."""
+        """`connections`, `refused` (over the cap), `timeouts`, `handshakes_failed`, `malformed`, `aborted` bodies."""
         self.statuses: Counter[int] = Counter()
 
     @property

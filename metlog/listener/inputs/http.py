@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Final
 
-from metlog.errors import ConfigError
 from metlog.listener.inputs import Sink
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
@@ -38,7 +37,7 @@ class HttpInput:
         Patterns of the namespaces in which DELETE is allowed; none by default.
     token, token_file
         Bearer tokens, one or as many as the file has lines; without them everybody may send.
-    tls_cert, tls_key, tls_client_ca
+    cert_file, key_file, client_ca_file
         PEM files. With the first, HTTPS (the key may be in the same file); with the last, only clients with a
         certificate of that authority.
     max_body
@@ -64,9 +63,9 @@ class HttpInput:
         deletable: list[str] | None = None,
         token: str = "",
         token_file: str = "",
-        tls_cert: str = "",
-        tls_key: str = "",
-        tls_client_ca: str = "",
+        cert_file: str = "",
+        key_file: str = "",
+        client_ca_file: str = "",
         max_body: int = 8 << 20,
         max_events: int = 50_000,
         max_pending: int = 64 << 20,
@@ -77,7 +76,7 @@ class HttpInput:
         workers: int = 16,
     ) -> None:
         if not 0 <= port <= 65_535:
-            raise ConfigError(f"http.port = {port}: wants 0 to 65535")
+            raise ValueError(f"port = {port}: wants 0 to 65535")
         counts = {
             "max_body": max_body,
             "max_events": max_events,
@@ -87,11 +86,11 @@ class HttpInput:
         times = {"head_timeout": head_timeout, "body_timeout": body_timeout, "idle_timeout": idle_timeout}
         for key, value in {**counts, **times}.items():
             if value <= 0:
-                raise ConfigError(f"http.{key} = {value}: wants a number above 0")
+                raise ValueError(f"{key} = {value}: wants a number above 0")
         if max_pending < 2 * max_body:
-            raise ConfigError(f"http.max_pending = {max_pending}: wants twice max_body ({2 * max_body} bytes) or more")
-        if (tls_key or tls_client_ca) and not tls_cert:
-            raise ConfigError("http.tls_cert: tls_key and tls_client_ca want it, a PEM file with the certificate")
+            raise ValueError(f"max_pending = {max_pending}: wants twice max_body ({2 * max_body} bytes) or more")
+        if (key_file or client_ca_file) and not cert_file:
+            raise ValueError("cert_file: key_file and client_ca_file want it, a PEM file with the certificate")
         self._host, self._port = host, port
         self._rules = Rules(
             namespaces=["*"] if namespaces is None else namespaces,
@@ -104,7 +103,7 @@ class HttpInput:
         self._limits = Limits(
             head_timeout=head_timeout, body_timeout=body_timeout, idle_timeout=idle_timeout, connections=max_connections
         )
-        self._tls = _tls(tls_cert, tls_key, tls_client_ca) if tls_cert else None
+        self._tls = _tls(cert_file, key_file, client_ca_file) if cert_file else None
         self._workers = workers
         self._watched: Watched | None = None
         self._app: App | None = None
@@ -130,7 +129,7 @@ class HttpInput:
         host, port = sock.getsockname()[:2]
         self._address = f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         if not (host == "::1" or host.startswith("127.") or self._rules.tokens or self._limits_clients):
-            text = f"{self._address} takes events from everybody who reaches it; set token_file or tls_client_ca"
+            text = f"{self._address} takes events from everybody who reaches it; set token_file or client_ca_file"
             self.warnings.append(text)
             log.warning(text)
         self._app = App(self._rules, sink, self._watched, self._workers)
@@ -218,10 +217,10 @@ def _tokens(token: str, path: str) -> list[str]:
         try:
             lines = Path(path).read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"http.token_file = {path!r}: cannot be read: {error}") from error
+            raise ValueError(f"token_file = {path!r}: cannot be read: {error}") from error
         found = [line.strip() for line in lines if line.strip()]
         if not found:
-            raise ConfigError(f"http.token_file = {path!r}: has no token; wants one a line")
+            raise ValueError(f"token_file = {path!r}: has no token; wants one a line")
         tokens += found
     return tokens
 
@@ -231,11 +230,11 @@ def _tls(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
     try:
         context.load_cert_chain(cert, key or None)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigError(f"http.tls_cert = {cert!r}: cannot be used: {error}") from error
+        raise ValueError(f"cert_file = {cert!r}: cannot be used: {error}") from error
     if client_ca:
         try:
             context.load_verify_locations(client_ca)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"http.tls_client_ca = {client_ca!r}: cannot be used: {error}") from error
+            raise ValueError(f"client_ca_file = {client_ca!r}: cannot be used: {error}") from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context

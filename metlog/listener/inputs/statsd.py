@@ -1,0 +1,114 @@
+"""Input `statsd`: the statsd line protocol over UDP, each metric an event of type `counter`, `timer`, `gauge`, …."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from metlog.event import Event
+from metlog.listener.inputs import Sink
+from metlog.listener.inputs._statsd_lines import BadLine, parse
+from metlog.listener.inputs.udp import UdpInput
+
+__all__ = ["StatsdInput"]
+
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
+
+
+class StatsdInput:
+    """Listens for statsd's lines, one or more a datagram, as any statsd client sends them.
+
+    A line becomes an event: `type` and first token `counter` (fields `name`, `count`), `timer` (`name`, `ms`), `gauge`
+    (`name`, `value`, or `delta` where the number has a sign), `set` (`name`, `value`), `histogram` and `distribution`
+    (`name`, `value`); second token the name, `payload` the number as text, `weight` 1 / sample rate, DogStatsD's tags
+    under `tags`. A line that is none is dead-lettered with its reason.
+
+    host, port
+        Loopback and statsd's own port by default; port 0 takes a free one.
+    logger
+        The `logger` that the events get.
+    sockets, receive_buffer
+        As for the input `udp`.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8125,
+        logger: str = "",
+        sockets: int = 1,
+        receive_buffer: int = 8 << 20,
+    ) -> None:
+        # Receiving is the input udp's work, kernel drops and stuck threads included; what comes is translated.
+        self._udp = UdpInput(host=host, port=port, sockets=sockets, receive_buffer=receive_buffer)
+        self._asked = f"statsd://{host}:{port}"
+        self._logger = logger
+        self._translator: _Translator | None = None
+
+    @property
+    def addresses(self) -> list[str]:
+        return [address.replace("udp://", "statsd://", 1) for address in self._udp.addresses]
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._udp.warnings
+
+    def start(self, sink: Sink) -> None:
+        self._translator = _Translator(sink, self._logger)
+        try:
+            self._udp.start(self._translator)
+        except OSError as error:
+            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+            raise OSError(
+                f"{self._asked}: {reason}; is another statsd server running? choose another --statsd HOST:PORT"
+            ) from error
+
+    def stop(self) -> None:
+        self._udp.stop()
+
+    def stats(self) -> dict[str, int]:
+        """As the input `udp`, `frames` being datagrams; and `metrics` taken, `bad_lines`."""
+        translator = self._translator
+        metrics, bad = (translator.metrics, translator.bad) if translator is not None else (0, 0)
+        return {**self._udp.stats(), "metrics": metrics, "bad_lines": bad}
+
+    def health(self) -> str:
+        return self._udp.health()
+
+
+class _Translator:
+    """A sink that takes datagrams of lines and gives frames of events to the real one."""
+
+    def __init__(self, sink: Sink, logger: str) -> None:
+        self._sink = sink
+        self._logger = logger
+        self.metrics = 0
+        self.bad = 0
+
+    def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
+        self.frames([(data, source)], received_at)
+
+    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
+        found: dict[str, list[Event]] = {}
+        for data, source in batch:
+            name = source.replace("udp://", "statsd://", 1)
+            for line in data.replace(b"\r\n", b"\n").split(b"\n"):
+                if line:
+                    try:
+                        found.setdefault(name, []).extend(parse(line, self._logger))
+                    except BadLine as error:
+                        self.bad += 1
+                        self._sink.reject(line, name, str(error))
+        frames = [(_encode_lines(events), name) for name, events in found.items() if events]
+        self.metrics += sum(len(events) for events in found.values())
+        if frames:
+            self._sink.frames(frames, received_at)
+
+    def submit(self, events: Sequence[Event], source: str, **options: Any) -> bool:
+        return self._sink.submit(events, source, **options)
+
+    def reject(self, data: bytes, source: str, reason: str) -> None:
+        self._sink.reject(data, source, reason)

@@ -88,7 +88,7 @@ def load(kind: str, name: str, where: str) -> Callable[..., Any]:
 
     try:
         manager: Any = DriverManager(
-            GROUPS[kind], name, warn_on_missing_entrypoint=False, on_load_failure_callback=on_failure
+            GROUPS[kind], name, on_load_failure_callback=on_failure, on_missing_entrypoints_callback=lambda _: None
         )
     except MultipleMatches as error:
         raise ConfigError(f"{where} = {name!r}: more than one package registers this name ({error})") from error

@@ -1,0 +1,19 @@
+"""What every test gets: no METLOG_ variables of the developer's, and a default client that is closed again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+import metlog
+
+for _key in [key for key in os.environ if key.startswith("METLOG_") and not key.startswith("METLOG_TEST_")]:
+    del os.environ[_key]
+
+
+@pytest.fixture(autouse=True)
+def _closed_default_client() -> Iterator[None]:
+    yield
+    metlog.close(timeout=1.0)

@@ -1,0 +1,241 @@
+"""Outputs `http` and `https`: batches to a collector with Bagheera's contract, such as another listener."""
+
+from __future__ import annotations
+
+import gzip
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, ClassVar, Final
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from metlog.errors import MetlogError
+from metlog.listener.outputs import Batch, Delivery, Rejected
+from metlog.senders._options import one_of, port_number, positive
+from metlog.senders.tcp import tls_context
+
+__all__ = ["Held", "HttpOutput", "HttpsOutput"]
+
+_AT_FAULT: Final = frozenset({400, 413, 422})
+"""Answers that blame the body. All others blame the way there, or the moment: no event is given up for these."""
+_ANSWER: Final = 4096
+"""Bytes of an answer that are read, to tell the reason."""
+_LONGEST: Final = 300.0
+"""Seconds of a Retry-After that are honoured."""
+
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
+
+
+class Held(MetlogError):  # noqa: N818 - a delay, not a fault
+    """Not delivered now; the same batch is tried again."""
+
+
+class HttpOutput:
+    """Puts each batch to `path/ID`, the batch's id, so that a receiver that knows ids (a metlog listener does) takes a
+    repeated one once.
+
+    host, port
+        Where to; port 80 (`https`: 443) when left out.
+    path
+        Path of the collector, `/submit/<namespace>` for a metlog listener, which gives the namespace as `logger` to
+        events that have none.
+    token, token_file
+        Sent as `Authorization: Bearer …`; the file's first line, read again for each try after a 401 or 403.
+    compression
+        `gzip`, `zstd` or `none`.
+    timeout
+        Seconds for connecting, and for each wait for the collector.
+
+    What is answered with 400, 413 or 422 is sent again in halves, until the events at fault are found: these are
+    rejected. After any other answer, or none, the whole batch is tried again, for as long as it takes; a `Retry-After`
+    is honoured.
+    """
+
+    scheme: ClassVar[str] = "http"
+    batch_defaults: ClassVar[dict[str, Any]] = {"batch_events": 5000, "batch_bytes": 1 << 20, "batch_age": 1.0}
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        path: str = "/submit/metlog",
+        token: str = "",
+        token_file: str = "",
+        compression: str = "gzip",
+        timeout: float = 30.0,
+    ) -> None:
+        self._configure(host, port, path, token, token_file, compression, timeout, False)
+
+    def _configure(
+        self, host: str, port: int | None, path: str, token: str, token_file: str, compression: str, timeout: float,
+        verify: ssl.SSLContext | bool,
+    ) -> None:  # fmt: skip
+        positive("timeout", timeout, "seconds")
+        one_of("compression", compression, ("gzip", "zstd", "none"))
+        if port is not None:
+            port_number(port)
+        if not path.startswith("/"):
+            raise ValueError(f"path = {path!r}: wants a path that begins with /, such as /submit/myservice")
+        if token and token_file:
+            raise ValueError("token, token_file: give one of them")
+        if not (token.isascii() and (token.isprintable() or not token)):  # the value stays out: a secret
+            raise ValueError("token: wants printable ASCII without line ends")
+        try:
+            self._url = httpx.URL(scheme=self.scheme, host=host, port=port, path=path.rstrip("/"))
+        except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+            raise ValueError(f"host = {host!r}, path = {path!r}: {error}") from error
+        self._token, self._token_file = token, token_file
+        self._compress = _compressor(compression)
+        self._encoding = {} if compression == "none" else {"content-encoding": compression}
+        self._timeout = timeout
+        self._verify = verify
+        self._client: httpx.Client | None = None
+        self._not_before = 0.0
+        self._counts = dict.fromkeys(("requests", "request_bytes", "held", "halved"), 0)
+
+    def describe(self) -> str:
+        return str(self._url)
+
+    def stats(self) -> dict[str, int]:
+        """`requests`, `request_bytes` of their bodies, `held`: put off, `halved`: refused and sent in halves."""
+        return dict(self._counts)
+
+    def start(self) -> None:
+        self._client = httpx.Client(
+            verify=self._verify,
+            timeout=self._timeout,
+            trust_env=False,  # no proxies or passwords but those that are configured
+            headers={"user-agent": "metlog", "content-type": "application/x-ndjson", "accept-encoding": "identity"},
+        )
+        self._read_token()
+
+    def _read_token(self) -> None:
+        assert self._client is not None
+        token = self._token
+        if self._token_file:
+            try:
+                token = Path(self._token_file).read_text(encoding="ascii").split("\n", 1)[0].strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise Held(f"token_file = {self._token_file!r}: cannot be read: {error}") from error
+        if token:
+            self._client.headers["authorization"] = f"Bearer {token}"
+
+    def write(self, batch: Batch) -> None:
+        wait = self._not_before - monotonic()
+        if wait > 0:
+            raise Held(f"{self._url} asked to wait, {wait:.0f} s more")
+        rejected: list[tuple[Delivery, str]] = []
+        # A half's id comes from its batch and its place: after a crash the same halves have the same ids.
+        parts: list[tuple[str, Sequence[Delivery]]] = [(batch.id, batch.deliveries)]
+        while parts:
+            ident, deliveries = parts.pop()
+            reason = self._put(ident, deliveries)
+            if not reason:
+                continue
+            if len(deliveries) == 1:
+                rejected.append((deliveries[0], reason))
+                continue
+            self._counts["halved"] += 1
+            half = len(deliveries) // 2
+            parts += [(f"{ident}.1", deliveries[half:]), (f"{ident}.0", deliveries[:half])]
+        if rejected:
+            raise Rejected(rejected)
+
+    def _put(self, ident: str, deliveries: Sequence[Delivery]) -> str:
+        """Sends some events: "" when they were taken, else why the body is refused. Raises `Held`."""
+        assert self._client is not None
+        body = self._compress(_encode_lines([delivery.event for delivery in deliveries]))
+        self._counts["requests"] += 1
+        self._counts["request_bytes"] += len(body)
+        url = self._url.copy_with(path=f"{self._url.path}/{quote(ident, safe='.~:@+-')}")
+        try:
+            with self._client.stream("PUT", url, content=body, headers=self._encoding) as answer:
+                if answer.is_success:  # the status is the receipt, whatever becomes of the rest
+                    return ""
+                text = f"{answer.status_code} {answer.reason_phrase}: {_beginning(answer)}"
+        except httpx.HTTPError as error:
+            self._counts["held"] += 1
+            raise Held(f"{self._url}: {str(error) or type(error).__name__}") from error
+        if answer.status_code in _AT_FAULT:
+            return text
+        self._counts["held"] += 1
+        self._not_before = monotonic() + _retry_after(answer.headers.get("retry-after", ""))
+        if answer.status_code in {401, 403} and self._token_file:
+            self._read_token()
+        raise Held(f"{self._url}: {text}")
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+class HttpsOutput(HttpOutput):
+    """HTTP over TLS, with these options beside those of `http`:
+
+    ca_file
+        PEM file of the authorities to trust; the system's when left out.
+    cert_file, key_file
+        PEM files of our own certificate and key, where the collector asks for one.
+    """
+
+    scheme: ClassVar[str] = "https"
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        path: str = "/submit/metlog",
+        token: str = "",
+        token_file: str = "",
+        compression: str = "gzip",
+        timeout: float = 30.0,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+    ) -> None:
+        verify = tls_context(ca_file, cert_file, key_file)
+        self._configure(host, port, path, token, token_file, compression, timeout, verify)
+
+
+def _compressor(name: str) -> Callable[[bytes], bytes]:
+    if name == "gzip":
+        return lambda body: gzip.compress(body, compresslevel=5, mtime=0)
+    if name == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor().compress
+    return lambda body: body
+
+
+def _beginning(answer: httpx.Response) -> str:
+    """The first words of an answer; a collector that does not end it is not waited for."""
+    text = b""
+    end = monotonic() + 5.0
+    try:
+        for chunk in answer.iter_raw():
+            text += chunk
+            if len(text) > _ANSWER or monotonic() > end:
+                break
+    except httpx.HTTPError:  # half an answer: its status has come, and that is what counts
+        pass
+    return " ".join(text[:300].decode("utf-8", "replace").split())
+
+
+def _retry_after(value: str) -> float:
+    """Seconds, from either form of the header (RFC 9110, section 10.2.3); 0 when it is neither."""
+    if value.strip().isdecimal():
+        return min(float(value), _LONGEST)
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return min(max(0.0, (when - datetime.now(UTC)).total_seconds()), _LONGEST)

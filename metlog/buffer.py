@@ -175,7 +175,7 @@ class Buffer:
         try:
             with contextlib.suppress(IndexError):  # shed meanwhile
                 for _ in range(min(self._per_frame, len(self.pending))):
-                    batch.append(pop())  # noqa: PERF401: what was popped must not be lost when the deque runs out
+                    batch.append(pop())  # noqa: PERF401 - what was popped must not be lost when the deque runs out
             if not batch:
                 return
             report = self._report()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Annotated, Any, Final
@@ -47,8 +48,8 @@ class Event(Struct, gc=False, omit_defaults=True):
     Filters get this object and return it, a changed copy (`msgspec.structs.replace`) or None.
     """
 
-    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
-    """When it happened, UTC; RFC 3339 with `Z` in JSON, extension type -1 in MessagePack."""
+    timestamp: Annotated[datetime, Meta(tz=True)] = field(default_factory=lambda: datetime.now(UTC))
+    """When it happened, UTC; one without an offset is refused by the decoders; RFC 3339 with `Z` in JSON, extension type -1 in MessagePack."""
     type: str = field(default_factory=_no_type)
     """What kind of event; for `log(tokens, …)` the first token."""
     tokens: tuple[str, ...] = field(default_factory=lambda: ())
@@ -61,15 +62,15 @@ class Event(Struct, gc=False, omit_defaults=True):
     """The main data."""
     fields: dict[str, Any] = field(default_factory=lambda: {})
     """Anything else that JSON can say."""
-    weight: Annotated[float, Meta(gt=0)] = ONE
+    weight: Annotated[float, Meta(gt=0, le=sys.float_info.max)] = ONE
     """How many events this one stands for: 1 / rate when sampled. Left out on the wire when 1."""
     env_version: str = field(default_factory=lambda: ENV_VERSION)
     """Version of the envelope."""
-    pid: int = field(default_factory=lambda: 0)
+    pid: Annotated[int, Meta(ge=0, le=2**63 - 1)] = field(default_factory=lambda: 0)
     """Process that it comes from."""
     hostname: str = field(default_factory=lambda: "")
     """Machine that it comes from."""
     stream: str = field(default_factory=lambda: "")
     """Random id of the sending client."""
-    seq: int = field(default_factory=lambda: 0)
+    seq: Annotated[int, Meta(ge=0, le=2**63 - 1)] = field(default_factory=lambda: 0)
     """Rises by one an event within a stream, from 1: gaps are losses, repeats are duplicates; 0 = not counted."""

@@ -90,7 +90,7 @@ def flush_on_signal(number: int = signal.SIGTERM, timeout: float = 2.0) -> None:
     signal.signal(number, handler)
 
 
-class job(ContextDecorator):  # noqa: N801: used like a function
+class job(ContextDecorator):  # noqa: N801 - used like a function
     """Everything logged inside is sent before it ends; a context manager and a decorator.
 
     For workers that end or freeze before the flusher's turn comes: `os._exit` after each job (RQ), a frozen function runtime.

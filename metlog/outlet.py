@@ -54,7 +54,7 @@ class Direct:
         """Flushes the sender."""
         try:
             self._sender.flush()
-        except Exception as error:  # noqa: BLE001: a sender may raise anything
+        except Exception as error:  # noqa: BLE001 - a sender may raise anything
             self._tally.failed(error, 0)
         return monotonic() <= deadline
 
@@ -161,7 +161,7 @@ class Queued:
                 self._in_hand = item[1]
                 self._taken += len(item[0])
                 self._sender.send(item[0])
-            except BaseException as error:  # noqa: BLE001: SystemExit from a sender must not end its thread either
+            except BaseException as error:  # noqa: BLE001 - SystemExit from a sender must not end its thread either
                 self._tally.failed(error, self._in_hand)
             else:
                 self._tally.sent(item[1], len(item[0]))
@@ -213,7 +213,7 @@ def _announce(sender: Sender, deadline: float) -> None:
 def _close(sender: Sender, tally: Tally) -> None:
     try:
         sender.close()
-    except BaseException as error:  # noqa: BLE001: a sender may raise anything
+    except BaseException as error:  # noqa: BLE001 - a sender may raise anything
         tally.failed(error, 0)
 
 

@@ -160,7 +160,7 @@ class Pipeline:
         event.seq = next(self.seq)
         try:
             self._pending.append(self._encode(event))
-        except Exception as error:  # noqa: BLE001: an encoder may raise anything
+        except Exception as error:  # noqa: BLE001 - an encoder may raise anything
             self.failed(error, 1, "encode_error")
             return
         if len(self._pending) >= self.buffer.threshold:
@@ -191,7 +191,7 @@ class Pipeline:
                     next(self.filtered)
                     return None
                 event = kept
-        except Exception as error:  # noqa: BLE001: a filter may raise anything; what it guards must not leave
+        except Exception as error:  # noqa: BLE001 - a filter may raise anything; what it guards must not leave
             next(self.filtered)
             self._count_error("filter_error", error)
             return None
@@ -272,7 +272,7 @@ class Pipeline:
             _inside.active = True
             try:
                 self._on_drop(reason, count)
-            except Exception as error:  # noqa: BLE001: the application's hook may raise anything
+            except Exception as error:  # noqa: BLE001 - the application's hook may raise anything
                 self._count_error("on_drop", error)
             finally:
                 _inside.active = False
@@ -284,7 +284,7 @@ class Pipeline:
         self._told.add(kind)
         try:
             _log.warning("%s", message)
-        except Exception:  # noqa: BLE001: a broken logging set-up is the application's; the counts tell it too
+        except Exception:  # noqa: BLE001 - a broken logging set-up is the application's; the counts tell it too
             with self._tally:
                 self._stats.errors += 1
 
@@ -319,7 +319,7 @@ class Pipeline:
             if finish is not None:
                 try:
                     finish()
-                except Exception as error:  # noqa: BLE001: a filter may raise anything
+                except Exception as error:  # noqa: BLE001 - a filter may raise anything
                     self._count_error("filter_error", error)
         self.drain(deadline)
         self.buffer.close(deadline, self._end, None if successor is None else self._hand_to(successor))

@@ -22,7 +22,19 @@ from typing import Final, NamedTuple
 
 from metlog.lake.files import Folder, read_all
 
-__all__ = ["HEADER_SIZE", "LIVE", "SEALED", "Clock", "Record", "Scan", "SegmentName", "encode_record", "header", "listing", "scan"]
+__all__ = [
+    "HEADER_SIZE",
+    "LIVE",
+    "SEALED",
+    "Clock",
+    "Record",
+    "Scan",
+    "SegmentName",
+    "encode_record",
+    "header",
+    "listing",
+    "scan",
+]
 
 LIVE: Final = ".open"
 """Suffix of the segment that is being written."""
@@ -131,7 +143,7 @@ class Scan:
     """
 
     def __init__(self, data: bytes, base: int = 0) -> None:
-        self._data = data
+        self.data = data
         self._base = base
         self.damaged: list[tuple[int, int]] = []
         """Offsets (start, end) of what does not verify. The last one may be a record that is still being written."""
@@ -139,7 +151,7 @@ class Scan:
             self.damaged.append((0, min(HEADER_SIZE, len(data))))
 
     def __iter__(self) -> Iterator[Record]:
-        data, base = self._data, self._base
+        data, base = self.data, self._base
         offset = HEADER_SIZE if base == 0 else 0
         while offset < len(data):
             record = _record_at(data, offset)
@@ -153,10 +165,10 @@ class Scan:
 
     def _resync(self, offset: int) -> tuple[Record | None, int]:
         found = offset
-        while (found := self._data.find(MARKER, found + 1)) >= 0:
-            if record := _record_at(self._data, found):
+        while (found := self.data.find(MARKER, found + 1)) >= 0:
+            if record := _record_at(self.data, found):
                 return record, found
-        return None, len(self._data)
+        return None, len(self.data)
 
 
 def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock, Scan]:

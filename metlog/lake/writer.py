@@ -32,7 +32,9 @@ def segment_of(name: str) -> SegmentName | None:
     return SegmentName.parse(name.removesuffix(PARQUET))
 
 
-def write_segment(journal: Folder, segment: SegmentName, events: Folder, route: Route) -> tuple[int, Scan]:
+def write_segment(
+    journal: Folder, segment: SegmentName, events: Folder, route: Route, *, level: int = 3
+) -> tuple[int, Scan]:
     """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
     damaged in the segment."""
     clock, records = scan(journal, segment)
@@ -42,13 +44,13 @@ def write_segment(journal: Folder, segment: SegmentName, events: Folder, route: 
     for day in days:
         rows = whole if len(days) == 1 else whole.filter(pc.equal(whole["date"], pa.scalar(day)))
         with events.sub(f"date={day.isoformat()}", create=True) as folder:
-            _write(folder, file_name(segment), rows.drop_columns(["date"]))
+            _write(folder, file_name(segment), rows.drop_columns(["date"]), level)
     return whole.num_rows, records
 
 
-def _write(folder: Folder, name: str, rows: pa.Table) -> None:
+def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
     buffer = io.BytesIO()
-    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=3)
+    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level)
     temporary = f".{name}.tmp"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

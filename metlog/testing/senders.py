@@ -93,7 +93,7 @@ class SenderConformance:
     """What `make_sender_to` connects with."""
 
     wait: ClassVar[float] = 5.0
-    """Seconds that frames may take to arrive."""
+    """Seconds that a healthy peer may take for what is asked of it; a call that takes twice as long hangs."""
 
     # What a subclass says.
 
@@ -142,7 +142,7 @@ class SenderConformance:
                 sender.send(frame)
                 sent.append(frame)
             if number % 10 == 9:
-                sender.flush()
+                self._within("flush", sender.flush)
                 self._expect(sender, sent)
         self._expect(sender, sent, last=True)
 
@@ -183,8 +183,10 @@ class SenderConformance:
             thread.start()
         for thread in threads:
             thread.join(20)
-        assert _within(20, "client.flush", lambda: client.flush(10)), "flush(10) was not enough for a healthy peer"
-        _within(20, "client.close", lambda: client.close(5))
+        assert self._within("client.flush", lambda: client.flush(self.wait)), (
+            f"flush({self.wait}) was not enough for a healthy peer"
+        )
+        self._within("client.close", lambda: client.close(self.wait / 2))
         assert not client.stats().dropped, f"dropped with a healthy peer: {client.stats().dropped}"
         if not self.delivers:
             return
@@ -205,32 +207,34 @@ class SenderConformance:
         sender.send(sent[0])
         sender.flush()
         self._expect(sender, sent)
-        _within(10, "close", sender.close)
+        self._within("close", sender.close)
         with contextlib.suppress(Exception):
-            _within(10, "send after close", lambda: sender.send(frame_of(2)))
+            self._within("send after close", lambda: sender.send(frame_of(2)))
         with contextlib.suppress(Exception):
-            _within(10, "flush after close", sender.flush)
+            self._within("flush after close", sender.flush)
         self._expect(sender, sent, last=True)
 
     def test_close_twice_and_without_a_frame(self, sender: Sender) -> None:
         """The second time nothing happens; a sender that was never used closes too."""
-        _within(10, "flush", sender.flush)
-        _within(10, "close", sender.close)
-        _within(10, "close, the second time", sender.close)
+        self._within("flush", sender.flush)
+        self._within("close", sender.close)
+        self._within("close, the second time", sender.close)
         used = self.make_sender()
         used.send(frame_of(1))
-        _within(10, "close", used.close)
-        _within(10, "close, the second time", used.close)
+        self._within("close", used.close)
+        self._within("close, the second time", used.close)
 
     def test_flush_is_over_soon_and_keeps_its_time(self, sender: Sender) -> None:
         """With a healthy peer `flush` succeeds; with none at all it keeps to its timeout."""
         client = client_with(sender)
         client.log("conformance", "flush")
-        assert _within(10, "client.flush", lambda: client.flush(5)), "flush(5) was not enough for a healthy peer"
+        assert self._within("client.flush", lambda: client.flush(self.wait)), (
+            f"flush({self.wait}) was not enough for a healthy peer"
+        )
         begun = monotonic()
-        _within(10, "client.flush(0)", lambda: client.flush(0))
+        self._within("client.flush(0)", lambda: client.flush(0))
         assert monotonic() - begun < GRACE, "flush(0) took longer than a moment"
-        _within(10, "client.close", lambda: client.close(2))
+        self._within("client.close", lambda: client.close(self.wait / 2))
 
     # Trouble.
 
@@ -247,14 +251,14 @@ class SenderConformance:
 
             def keeps(seconds: float, what: str, call: Callable[[], object]) -> None:
                 begun = monotonic()
-                _within(20, what, call)
+                self._within(what, call)
                 took = monotonic() - begun
                 assert took < seconds + GRACE, f"{what} took {took:.1f} s"
 
             keeps(1, "300 calls that log", log)
             keeps(0.3, "client.flush(0.3)", lambda: client.flush(0.3))
             keeps(0.5, "client.close(0.5)", lambda: client.close(0.5))
-            _within(10, "close, the second time", sender.close)
+            self._within("close, the second time", sender.close)
             stats = client.stats()
             assert stats.accepted == 300
             assert stats.sent + sum(stats.dropped.values()) <= stats.accepted
@@ -271,7 +275,7 @@ class SenderConformance:
             pytest.skip("this system has no fork")
         client = client_with(sender)
         client.log("before")
-        assert client.flush(5)
+        assert client.flush(self.wait), f"flush({self.wait}) was not enough for a healthy peer"
         if self.delivers:
             self._events(sender, lambda found: [event.type for event in found] == ["before"])
         client.log("pending")  # perhaps still in the client at the moment of the fork: the parent's to send
@@ -280,11 +284,11 @@ class SenderConformance:
             child = os.fork()
         if child == 0:
             self._child(client, sender)
-        status = _wait_for_child(child)
+        status = _wait_for_child(child, self._limit + GRACE)
         assert status == 0, f"the forked child {_MEANING.get(status, f'ended with {status}')}"
         client.log("after")
-        assert client.flush(5), "the parent's sender does not work any more after a fork"
-        client.close(2)
+        assert client.flush(self.wait), "the parent's sender does not work any more after a fork"
+        client.close(self.wait / 2)
         if not self.delivers:
             return
         own = ["before", "pending", "after", "metlog.end"]
@@ -297,11 +301,11 @@ class SenderConformance:
         status = 1
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(15)
+            signal.setitimer(signal.ITIMER_REAL, self._limit)
             for _ in range(3):
                 client.log("child")
-            flushed = client.flush(5)
-            client.close(2)
+            flushed = client.flush(self.wait)
+            client.close(self.wait / 2)
             status = 0 if flushed else 2
             if self.in_process and self.delivers and status == 0:
                 found = [event.type for event in _JSON.decode(self._bytes(sender))]
@@ -330,12 +334,36 @@ class SenderConformance:
 
     # How it looks.
 
+    @property
+    def _limit(self) -> float:
+        return 2 * self.wait + GRACE
+
+    def _within(self, what: str, call: Callable[[], T]) -> T:
+        """The result of a call that must come back; fails the test when it does not."""
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                results.append(call())
+            except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
+                errors.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(self._limit)
+        if thread.is_alive():
+            pytest.fail(f"{what} did not come back within {self._limit:g} s")
+        if errors:
+            raise errors[0]
+        return results[0]
+
     @pytest.fixture(name="sender")
     def _sender(self) -> Iterator[Sender]:
         made = self.make_sender()
         yield made
         with contextlib.suppress(Exception):
-            _within(10, "close", made.close)
+            self._within("close", made.close)
 
     def _bytes(self, sender: Sender) -> bytes:
         found = self.received(sender)
@@ -378,8 +406,8 @@ _MEANING = {
 }
 
 
-def _wait_for_child(pid: int) -> int:
-    end = monotonic() + 20
+def _wait_for_child(pid: int, seconds: float) -> int:
+    end = monotonic() + seconds
     while monotonic() < end:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -388,24 +416,3 @@ def _wait_for_child(pid: int) -> int:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return -signal.SIGALRM
-
-
-def _within(seconds: float, what: str, call: Callable[[], T]) -> T:
-    """The result of a call that must come back; fails the test when it does not."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        pytest.fail(f"{what} did not come back within {seconds:g} s")
-    if errors:
-        raise errors[0]
-    return results[0]

@@ -42,7 +42,7 @@ class WebSettings(Struct, frozen=True, kw_only=True):
 
     data: Path
     host: str = "127.0.0.1"
-    port: int = 8765
+    port: int = 8565
     tokens: dict[bytes, Access] = {}
     """Access by SHA-256 of a token."""
     user_header: str | None = None

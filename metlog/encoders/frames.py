@@ -1,0 +1,179 @@
+"""Frames to events: what both wire formats share on the receiving side. The formats are described in docs/wire.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Final, NamedTuple
+
+import msgspec
+
+from metlog.errors import DecodeError
+from metlog.event import Event
+from metlog.values import plain, sanitize
+
+__all__ = ["MAX_EVENT", "Bad", "decode_json", "decode_msgpack", "is_msgpack", "split"]
+
+MAX_EVENT: Final = 1_048_576
+"""Bytes that one event may have; a larger one is refused."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_SIGNATURE: Final = b'{"metlog.signed":'
+_LONE_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+# First bytes of a map (fixmap, map 16, map 32) and of an array: none of them starts a JSON text or a UTF-8 one.
+_MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+_ARRAYS: Final = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
+_ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: invalid UTF-8, a time out of range
+
+_json_lines: Final = msgspec.json.Decoder(Event).decode_lines
+_json_event: Final = msgspec.json.Decoder(Event).decode
+_json_encode: Final = msgspec.json.Encoder().encode
+_pack_event: Final = msgspec.msgpack.Decoder(Event).decode
+_pack_events: Final = msgspec.msgpack.Decoder(list[Event]).decode
+_pack_pieces: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+class Bad(NamedTuple):
+    """A piece of a frame that is no event."""
+
+    piece: bytes
+    reason: str
+
+
+def is_msgpack(frame: bytes) -> bool:
+    """Whether the first byte is that of a MessagePack map or array; anything else is taken for JSON lines."""
+    return bool(frame) and (frame[0] in _MAPS or frame[0] in _ARRAYS)
+
+
+def split(
+    frame: bytes, *, max_event: int = MAX_EVENT, keys: Mapping[str, bytes] | None = None
+) -> tuple[list[Event], list[Bad]]:
+    """The good events of a frame of either format, and the pieces that are none, each with its reason; never raises.
+
+    With `keys` (key id to secret) only frames of the encoder `signed` are taken, and one that does not verify is refused
+    whole. Without, a signature is passed over unchecked.
+    """
+    if keys is not None:
+        from metlog.encoders.signed import verified
+
+        try:
+            frame = verified(frame, keys)
+        except DecodeError as error:
+            return [], [Bad(frame, str(error))]
+    elif frame.startswith(_SIGNATURE):
+        frame = frame[frame.find(b"\n") + 1 or len(frame) :]
+    return _split_msgpack(frame, max_event) if is_msgpack(frame) else _split_json(frame, max_event)
+
+
+def decode_json(frame: bytes) -> list[Event]:
+    """Every event of a JSON frame; raises DecodeError that names the first line at fault and the reason."""
+    return _all_or_error(_split_json(frame, MAX_EVENT))
+
+
+def decode_msgpack(frame: bytes) -> list[Event]:
+    """Every event of a MessagePack frame; raises DecodeError that names the first event at fault and the reason."""
+    if not is_msgpack(frame):
+        start = f"0x{frame[0]:02x}" if frame else "nothing"
+        raise DecodeError(f"a MessagePack frame starts with a map or an array, not with {start}")
+    return _all_or_error(_split_msgpack(frame, MAX_EVENT))
+
+
+def _all_or_error(parts: tuple[list[Event], list[Bad]]) -> list[Event]:
+    events, bad = parts
+    if bad:
+        raise DecodeError(bad[0].reason)
+    return events
+
+
+def _split_json(frame: bytes, max_event: int) -> tuple[list[Event], list[Bad]]:
+    try:
+        events = _json_lines(frame)
+        # decode_lines takes any white space for the end of a line; only one object a line is the format
+        lines = frame.count(b"\n") + (not frame.endswith(b"\n"))
+        if len(events) == lines and len(frame) <= max_event:
+            for event in events:
+                _to_utc(event)
+            return events, []
+    except _ERRORS:
+        pass
+    good: list[Event] = []
+    bad: list[Bad] = []
+    for number, line in enumerate(frame.removeprefix(_BOM).split(b"\n"), 1):
+        piece = line.strip(b" \t\r")
+        if not piece or piece.startswith(_SIGNATURE):
+            continue
+        if len(piece) > max_event:
+            bad.append(Bad(piece, f"line {number}: {_too_large(piece, max_event)}"))
+            continue
+        try:
+            event = _json_event(piece)
+            _to_utc(event)
+            good.append(event)
+        except _ERRORS as error:
+            bad.append(Bad(piece, f"line {number}: {_json_reason(piece, error)}"))
+    return good, bad
+
+
+def _split_msgpack(frame: bytes, max_event: int) -> tuple[list[Event], list[Bad]]:
+    alone = frame[0] in _MAPS
+    try:
+        if len(frame) <= max_event:
+            return [_tidy(event) for event in ([_pack_event(frame)] if alone else _pack_events(frame))], []
+    except _ERRORS:
+        pass
+    try:
+        pieces = [frame] if alone else [bytes(piece) for piece in _pack_pieces(frame)]
+    except _ERRORS as error:
+        return [], [Bad(frame, _reason(error))]
+    good: list[Event] = []
+    bad: list[Bad] = []
+    for number, piece in enumerate(pieces, 1):
+        where = "" if alone else f"event {number}: "
+        if len(piece) > max_event:
+            bad.append(Bad(piece, where + _too_large(piece, max_event)))
+            continue
+        try:
+            good.append(_tidy(_pack_event(piece)))
+        except _ERRORS as error:
+            bad.append(Bad(piece, where + _reason(error)))
+    return good, bad
+
+
+def _to_utc(event: Event) -> None:
+    if event.timestamp.tzinfo is not UTC:
+        try:
+            event.timestamp = event.timestamp.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("the timestamp is out of range in UTC - at `$.timestamp`") from error
+
+
+def _tidy(event: Event) -> Event:
+    """An event of another program's MessagePack, with its fields as JSON would have said them."""
+    _to_utc(event)
+    try:
+        if plain(event.fields):
+            return event
+    except RecursionError:
+        pass
+    return _json_event(_json_encode(sanitize(event)[0]))
+
+
+def _too_large(piece: bytes, max_event: int) -> str:
+    return f"an event of {len(piece)} bytes; the limit is {max_event}"
+
+
+def _json_reason(piece: bytes, error: Exception) -> str:
+    if not piece.startswith(b"{"):
+        return f"starts with {piece[:1]!r}; neither a JSON object nor MessagePack"
+    if "truncated" in str(error) and _LONE_SURROGATE.search(piece):
+        return "a string holds a lone surrogate, or the end of the line is missing"
+    return _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8: {error.reason}"
+    return str(error)

@@ -1,0 +1,58 @@
+"""MessagePack: one event is a map, several are an array of maps. The time is extension type -1."""
+
+from __future__ import annotations
+
+import msgspec
+
+from metlog.encoders import frames
+from metlog.encoders.json import JsonEncoder
+from metlog.event import Event
+from metlog.values import plain
+
+__all__ = ["MsgpackEncoder"]
+
+
+class MsgpackEncoder:
+    """MessagePack as its specification has it, with what JSON can say inside `fields`, and no more.
+
+    MessagePack could carry bytes, times and keys that are no text. They go as the encoder `json` says them, so that an
+    event is the same event whichever encoder carried it.
+    """
+
+    content_type = "application/msgpack"
+
+    def __init__(self) -> None:
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._json = JsonEncoder()
+        self._read = msgspec.json.Decoder(Event).decode
+
+    @property
+    def repaired(self) -> int:
+        """How many events had a value that had to be changed to be sayable."""
+        return self._json.repaired
+
+    def encode(self, event: Event) -> bytes:
+        """One event as a map; never raises."""
+        try:
+            if plain(event.fields):
+                return self._encode(event)
+        except Exception:  # noqa: BLE001, S110: the JSON encoder finds out what it is and says it
+            pass
+        return self._encode(self._read(self._json.encode(event)))
+
+    def frame(self, encoded: list[bytes]) -> bytes:
+        """The one event itself, or an array of several (or none)."""
+        count = len(encoded)
+        if count == 1:
+            return encoded[0]
+        if count < 16:
+            head = bytes((0x90 | count,))
+        elif count < 65_536:
+            head = b"\xdc" + count.to_bytes(2, "big")
+        else:
+            head = b"\xdd" + count.to_bytes(4, "big")
+        return b"".join([head, *encoded])
+
+    def decode(self, frame: bytes) -> list[Event]:
+        """The events of a frame; raises DecodeError that names the event and the reason."""
+        return frames.decode_msgpack(frame)

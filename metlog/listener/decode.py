@@ -1,0 +1,141 @@
+"""Frames to checked events: what is good as JSON lines for the journal, what is bad with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from metlog.event import Event
+from metlog.lake.schema import Row, decode
+
+__all__ = ["Bad", "Checked", "check", "check_events"]
+
+_OPENS_JSON: Final = frozenset(b"{ \t\r\n")
+_ARRAYS: Final = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])
+_MAPS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
+
+_unpack_row: Final = msgspec.msgpack.Decoder(Row).decode
+_unpack_array: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+# What a decoder raises for input that is wrong. RecursionError: nested deeper than the interpreter's stack allows.
+_WRONG: Final = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
+
+
+class Bad(NamedTuple):
+    """What could not be taken."""
+
+    data: bytes
+    reason: str
+    """One of a bounded number of texts, with the detail after `: `."""
+
+
+class Checked(NamedTuple):
+    """The outcome for some frames of one source."""
+
+    lines: bytes
+    """The good events, JSON, one a line; as received where the whole frame was good JSON."""
+    count: int
+    bad: list[Bad]
+
+
+def check(frames: Sequence[bytes]) -> Checked:
+    """Checks frames; cheap when all is well, line by line when not."""
+    data = frames[0] if len(frames) == 1 else b"".join([f if f.endswith(b"\n") else f + b"\n" for f in frames])
+    if data[:1] == b"{" and (data.isascii() or _is_utf8(data)):
+        try:
+            count = len(decode(data))
+        except _WRONG:
+            pass
+        else:
+            if not data.endswith(b"\n"):
+                data += b"\n"
+            # One event, one line: else a frame cut off in the middle could swallow the one that follows it.
+            if count == data.count(b"\n"):
+                return Checked(data, count, [])
+    lines: list[bytes] = []
+    bad: list[Bad] = []
+    for frame in frames:
+        _check_frame(frame, lines, bad)
+    return Checked(b"".join(lines), len(lines), bad)
+
+
+def check_events(events: Sequence[Event]) -> Checked:
+    """The lines of events that were built here; raises ValueError for one that JSON or a column cannot hold."""
+    lines = []
+    for index, event in enumerate(events):
+        try:
+            line = _encode(event) + b"\n"
+            decode(line)
+        except _WRONG as error:
+            raise ValueError(f"event {index}: {_reason(error)}") from error
+        lines.append(line)
+    return Checked(b"".join(lines), len(lines), [])
+
+
+def _check_frame(frame: bytes, lines: list[bytes], bad: list[Bad]) -> None:
+    first = frame[0] if frame else -1
+    if first in _OPENS_JSON:
+        for line in frame.split(b"\n"):
+            if line and not line.isspace():
+                _check_line(line, lines, bad)
+    elif first in _ARRAYS:
+        try:
+            items: list[Any] = _unpack_array(frame)
+        except _WRONG as error:
+            bad.append(Bad(frame, _reason(error, "not MessagePack")))
+            return
+        for item in items:
+            _check_packed(bytes(item), lines, bad)
+    elif first in _MAPS:
+        _check_packed(frame, lines, bad)
+    elif first < 0:
+        bad.append(Bad(frame, "empty"))
+    else:
+        bad.append(Bad(frame, "neither JSON lines nor MessagePack"))
+
+
+def _check_line(line: bytes, lines: list[bytes], bad: list[Bad]) -> None:
+    try:
+        line.decode()  # a key that is no field of an event is skipped by the decoder, with whatever it holds
+        found = decode(line)
+    except _WRONG as error:
+        bad.append(Bad(line, _reason(error, "not JSON")))
+        return
+    if len(found) == 1:
+        lines.append(line + b"\n")
+    else:
+        bad.append(Bad(line, "more than one event on a line"))
+
+
+def _check_packed(data: bytes, lines: list[bytes], bad: list[Bad]) -> None:
+    """One MessagePack event, as JSON from here on: one format in the journal, and what JSON cannot say is refused at the door."""
+    try:
+        line = _encode(_unpack_row(data))
+        decode(line)
+    except _WRONG as error:
+        bad.append(Bad(data, _reason(error, "not MessagePack")))
+        return
+    lines.append(line + b"\n")
+
+
+def _reason(error: BaseException, malformed: str = "not JSON") -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    if isinstance(error, msgspec.ValidationError):
+        return f"not an event: {str(error).replace('$[0]', '$')}"
+    if isinstance(error, msgspec.DecodeError):
+        return f"{malformed}: {error}"
+    return f"not an event: {error}"
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

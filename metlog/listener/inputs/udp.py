@@ -1,0 +1,231 @@
+"""Input `udp`: datagrams, each of them a frame."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from typing import Final
+
+from metlog.errors import ConfigError
+from metlog.listener.inputs import Sink
+
+__all__ = ["UdpInput"]
+
+log = logging.getLogger("metlog.listener")
+
+_LARGEST: Final = 65_535
+"""More than a datagram can carry (65,507 bytes of payload over IPv4): none is ever cut."""
+_GULP: Final = 256
+"""Datagrams taken before they are journaled together."""
+_SOURCES: Final = 65_536
+"""Peers whose name is kept as text."""
+_STUCK: Final = 10.0
+"""Seconds without a turn of the loop after which a receiving thread counts as stuck; idle, it turns twice a second."""
+
+_SO_RCVBUFFORCE: Final = 33  # Linux; the socket module does not name it
+_LISTEN_FDS_START: Final = 3  # systemd hands over sockets from this descriptor on
+
+
+class UdpInput:
+    """Listens on UDP.
+
+    Options: `host`, `port` (0 takes a free one), `sockets` (several share the port with SO_REUSEPORT, each with a
+    receive buffer and a thread of its own; the kernel spreads the senders over them), `receive_buffer` in bytes asked of the
+    kernel for each socket, `systemd` (takes the sockets that systemd bound, so that the kernel keeps the datagrams while
+    the listener restarts; host and port are then the unit's business).
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 5565,
+        sockets: int = 1,
+        receive_buffer: int = 32 << 20,
+        systemd: bool = False,
+    ) -> None:
+        if not 0 <= port <= 65_535:
+            raise ConfigError(f"udp.port = {port}: wants 0 to 65535")
+        if not 1 <= sockets <= 64:
+            raise ConfigError(f"udp.sockets = {sockets}: wants 1 to 64")
+        if receive_buffer < 4096:
+            raise ConfigError(f"udp.receive_buffer = {receive_buffer}: wants 4096 bytes or more")
+        self._host, self._port, self._count = host, port, sockets
+        self._buffer = receive_buffer
+        self._systemd = systemd
+        self._stop = threading.Event()
+        self._receivers: list[_Receiver] = []
+        self.warnings: list[str] = []
+        """What an operator should know, such as a receive buffer smaller than asked for."""
+
+    @property
+    def addresses(self) -> list[str]:
+        return list(dict.fromkeys(receiver.address for receiver in self._receivers))
+
+    def start(self, sink: Sink) -> None:
+        opened = _from_systemd() if self._systemd else self._bind()
+        for sock in opened:
+            self._enlarge(sock)
+            self._receivers.append(_Receiver(sock, sink, self._stop))
+        for receiver in self._receivers:
+            receiver.thread.start()
+
+    def _bind(self) -> list[socket.socket]:
+        opened: list[socket.socket] = []
+        port = self._port
+        try:
+            family, _, _, _, address = socket.getaddrinfo(
+                self._host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+            )[0]
+            for _ in range(self._count):
+                sock = socket.socket(family, socket.SOCK_DGRAM)
+                opened.append(sock)
+                if self._count > 1:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                sock.bind((address[0], port, *address[2:]))
+                port = sock.getsockname()[1]
+        except OSError as error:
+            for sock in opened:
+                sock.close()
+            raise OSError(
+                f"udp://{self._host}:{port}: {error.strerror or error}; is another listener running? choose another --udp HOST:PORT"
+            ) from error
+        return opened
+
+    def _enlarge(self, sock: socket.socket) -> None:
+        for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):  # the first passes over net.core.rmem_max, for root
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, option, self._buffer)
+            except OSError:
+                continue
+            break
+        got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel counts its bookkeeping, twofold
+        if got < self._buffer:
+            text = (
+                f"{_address(sock)}: the kernel gave a receive buffer of {got} bytes, not {self._buffer}; "
+                f"sysctl -w net.core.rmem_max={self._buffer} gives it"
+            )
+            self.warnings.append(text)
+            log.warning(text)
+
+    def stop(self) -> None:
+        self._stop.set()
+        for receiver in self._receivers:
+            if receiver.thread.ident is not None:
+                receiver.thread.join()
+            receiver.close()
+
+    def stats(self) -> dict[str, int]:
+        totals = {"frames": 0, "bytes": 0, "kernel_drops": 0, "sockets": len(self._receivers)}
+        drops = _kernel_drops()
+        for receiver in self._receivers:
+            receiver.drops = drops.get(receiver.inode, receiver.drops)
+            totals["frames"] += receiver.frames
+            totals["bytes"] += receiver.bytes
+            totals["kernel_drops"] += receiver.drops
+        return totals
+
+    def health(self) -> str:
+        for receiver in self._receivers:
+            if not receiver.thread.is_alive():
+                return f"the thread of {receiver.address} has died"
+            if (age := time.monotonic() - receiver.turned) > _STUCK:
+                return f"{receiver.address} has not moved for {age:.0f} s"
+        return ""
+
+
+class _Receiver:
+    """One socket and the thread that empties it."""
+
+    def __init__(self, sock: socket.socket, sink: Sink, stop: threading.Event) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._sink = sink
+        self._stop = stop
+        self._names: dict[tuple[str, int], str] = {}
+        self.address = _address(sock)
+        self.inode = os.fstat(sock.fileno()).st_ino
+        self.frames = 0
+        self.bytes = 0
+        self.drops = 0
+        self.turned = time.monotonic()
+        self.thread = threading.Thread(target=self._run, name=f"metlog-{self.address}", daemon=True)
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        while True:
+            stopping = self._stop.is_set()  # read before the socket: one more look after it was set
+            self.turned = time.monotonic()
+            if not stopping and not poll.poll(500):
+                continue
+            if not self._gulp() and stopping:
+                return
+
+    def _gulp(self) -> int:
+        receive, names = self._sock.recvfrom, self._names
+        batch: list[tuple[bytes, str]] = []
+        size = 0
+        try:
+            for _ in range(_GULP):
+                data, peer = receive(_LARGEST)
+                size += len(data)
+                key = peer[:2]
+                name = names.get(key)
+                if name is None:
+                    if len(names) >= _SOURCES:
+                        names.clear()
+                    name = names[key] = f"udp://{_host(key[0])}:{key[1]}"
+                batch.append((data, name))
+        except BlockingIOError:
+            pass
+        except OSError as error:  # an ICMP error reported late, or a lack of memory: the socket goes on
+            log.warning("%s: %s", self.address, error)
+        if batch:
+            self.frames += len(batch)
+            self.bytes += size
+            self._sink.frames(batch)
+        return len(batch)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"udp://{_host(host)}:{port}"
+
+
+def _from_systemd() -> list[socket.socket]:
+    """The datagram sockets that systemd passed (sd_listen_fds(3)). Raises OSError that says what is missing."""
+    count = int(os.environ.get("LISTEN_FDS", "0") or 0)
+    if not count or os.environ.get("LISTEN_PID") not in {None, str(os.getpid())}:
+        raise OSError("udp systemd: systemd passed no sockets; start the listener by its .socket unit")
+    found = [socket.socket(fileno=_LISTEN_FDS_START + index) for index in range(count)]
+    datagram = [sock for sock in found if sock.type == socket.SOCK_DGRAM]
+    if not datagram:
+        raise OSError("udp systemd: none of the sockets that systemd passed is a ListenDatagram= one")
+    return datagram
+
+
+def _kernel_drops() -> dict[int, int]:
+    """Datagrams that the kernel dropped for want of buffer, by the socket's inode (/proc/net/udp, last column)."""
+    drops: dict[int, int] = {}
+    for table in ("/proc/net/udp", "/proc/net/udp6"):
+        try:
+            with open(table, encoding="ascii") as lines:  # noqa: PTH123 - a kernel table, not a file of ours
+                next(lines, "")
+                for line in lines:
+                    columns = line.split()
+                    drops[int(columns[9])] = int(columns[-1])
+        except (OSError, ValueError, IndexError):  # not Linux, or a kernel without the column: nothing is known
+            continue
+    return drops

@@ -1,0 +1,95 @@
+"""The sink that inputs write to: frames are checked, what is good goes to the journal, what is bad to the dead letters."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from metlog.event import Event
+from metlog.lake.segment import encode_record
+from metlog.listener.deadletters import DeadLetters
+from metlog.listener.decode import check, check_events
+from metlog.listener.inputs import Full
+from metlog.listener.journal import Journal
+
+__all__ = ["Intake"]
+
+
+def now() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Intake:
+    """Implements `metlog.listener.inputs.Sink` over a journal."""
+
+    def __init__(self, journal: Journal, dead: DeadLetters) -> None:
+        self._journal = journal
+        self._dead = dead
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
+        self.frames([(data, source)], received_at)
+
+    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
+        moment = now() if received_at is None else received_at
+        by_source: dict[str, list[bytes]] = {}
+        for data, source in batch:
+            if source in by_source:
+                by_source[source].append(data)
+            else:
+                by_source[source] = [data]
+        records = []
+        letters = []
+        events = 0
+        for source, frames in by_source.items():
+            checked = check(frames)
+            if checked.count:
+                records.append(encode_record(moment, checked.count, source.encode(), b"", checked.lines))
+                events += checked.count
+            letters += [(bad.data, source, bad.reason) for bad in checked.bad]
+        outcome = "journaled"
+        if records:
+            try:
+                self._journal.append(b"".join(records))
+            except Full:
+                outcome = "dropped_full"
+        if letters:
+            self._dead.add(letters)
+        with self._lock:
+            self._counts["frames"] += len(batch)
+            self._counts["dead"] += len(letters)
+            self._counts[outcome] += events
+
+    def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
+        checked = check_events(events)
+        if not checked.count:
+            return True
+        moment = now() if received_at is None else received_at
+        record = encode_record(moment, checked.count, source.encode(), key.encode(), checked.lines)
+        try:
+            self._journal.wait(self._journal.append(record))
+        except Full:
+            with self._lock:
+                self._counts["refused_full"] += checked.count
+            raise
+        with self._lock:
+            self._counts["frames"] += 1
+            self._counts["journaled"] += checked.count
+        return True
+
+    def reject(self, data: bytes, source: str, reason: str) -> None:
+        self._dead.add([(data, source, reason)])
+        with self._lock:
+            self._counts["dead"] += 1
+
+    def stats(self) -> dict[str, int]:
+        """`frames` taken; events `journaled`, `dropped_full` (frames when the journal was full), `refused_full` (submitted);
+        `dead` letters."""
+        with self._lock:
+            return {
+                name: self._counts[name] for name in ("frames", "journaled", "dropped_full", "refused_full", "dead")
+            }

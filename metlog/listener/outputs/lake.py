@@ -1,0 +1,72 @@
+"""Output `lake`: sealed segments to Parquet, each exactly once."""
+
+from __future__ import annotations
+
+import time
+
+from metlog.errors import ConfigError
+from metlog.lake import faults
+from metlog.lake.cursor import Position
+from metlog.lake.files import Folder
+from metlog.lake.segment import SegmentName, listing
+from metlog.lake.writer import write_segment
+from metlog.listener.context import Context
+from metlog.listener.recovery import quarantine
+
+__all__ = ["LakeOutput"]
+
+_ANYWHERE = 1 << 62  # beyond every offset
+
+
+class LakeOutput:
+    """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the journal's
+    `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
+
+    Option: `compression_level` of zstd, 1 to 19.
+    """
+
+    def __init__(self, *, compression_level: int = 3) -> None:
+        if not 1 <= compression_level <= 19:
+            raise ConfigError(f"lake.compression_level = {compression_level}: wants 1 to 19")
+        self._level = compression_level
+
+    def describe(self) -> str:
+        return "events/"
+
+    def run(self, context: Context) -> None:
+        """Until the listener ends: the oldest sealed segment that is not committed, then the next."""
+        cursor = context.cursor(lake=True)
+        cursor.route = context.route
+        cursor.save(context.cursors)
+        events = context.data.sub("events", create=True)
+        done = 0
+        while True:
+            end = context.end
+            sealed, _ = listing(context.journal)
+            for segment in sealed:
+                if cursor.at.number <= segment.number < end.number:
+                    done += self._write(context, segment, events)
+                    cursor.at = Position(segment.number + 1)
+                    faults.point("lake.cursor")
+                    cursor.save(context.cursors)
+                    context.report(at=cursor.at, events=done, error="", moved=time.time())
+            if end.number > cursor.at.number:  # numbers that hold nothing
+                cursor.at = Position(end.number)
+                cursor.save(context.cursors)
+            context.report(at=cursor.at, events=done, error="")
+            if context.draining and context.end == end:
+                return
+            context.wait(Position(end.number, _ANYWHERE))  # until a segment is sealed
+
+    def _write(self, context: Context, segment: SegmentName, events: Folder) -> int:
+        for delay in context.backoff():
+            try:
+                rows, records = write_segment(context.journal, segment, events, context.route, level=self._level)
+            except OSError as error:
+                context.report(error=f"cannot write to {events.path}: {error.strerror or error}")
+                context.pause(delay)
+                continue
+            if records.damaged:
+                quarantine(context.journal, segment, records.data, records.damaged)
+            return rows
+        raise AssertionError("backoff has no end")

@@ -1,0 +1,187 @@
+"""The listener as one object: journal, inputs and outputs, started and stopped in order, watched while it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from metlog.errors import ConfigError, Problems
+from metlog.lake.cursor import Cursor, Position
+from metlog.lake.files import Folder
+from metlog.listener.config import ListenerConfig
+from metlog.listener.deadletters import DeadLetters
+from metlog.listener.inputs import Input
+from metlog.listener.intake import Intake
+from metlog.listener.journal import Journal
+from metlog.listener.supervisor import Worker
+from metlog.listener.worker import Assignment
+
+__all__ = ["Service"]
+
+log = logging.getLogger("metlog.listener")
+
+_TURN: Final = 0.5
+"""Seconds between two rounds of retention and status."""
+
+
+class Service:
+    """A listener in this process (its outputs have processes of their own).
+
+    >>> service = Service(config)            # doctest: +SKIP
+    >>> service.start()                      # doctest: +SKIP
+    >>> service.addresses                    # doctest: +SKIP
+    ['udp://127.0.0.1:5565']
+    >>> service.stop()                       # doctest: +SKIP
+    """
+
+    def __init__(self, config: ListenerConfig) -> None:
+        self.config = config
+        self.inputs: dict[str, Input] = {}
+        self._workers: dict[str, Worker] = {}
+        self._stopping = threading.Event()
+        self._started_at = datetime.now(UTC)
+        self._keeper = threading.Thread(target=self._keep, name="metlog-keeper", daemon=True)
+        self._stopped = False
+
+    def start(self) -> None:
+        """Opens the data folder, recovers the journal, starts outputs, then inputs. Raises OSError or ConfigError with a
+        text for the operator; then nothing is left running."""
+        problems = Problems()
+        for item in self.config.inputs:
+            with problems.catch(f"inputs.{item.id}"):
+                self.inputs[item.id] = item.component.build()
+        problems.check()
+        general = self.config.general
+        self._data = Folder.root(general.data, create=True)
+        with self._data.sub("journal", create=True) as journals:
+            self._folder = journals.sub(general.journal, create=True)
+        self._cursors = self._folder.sub("cursors", create=True)
+        self._dead = DeadLetters(self._data.sub("dead", create=True), f"{general.journal}.input", general.dead_bytes)
+        self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._moved)
+        try:
+            self.sink = Intake(self.journal, self._dead)
+            for assignment in self._assignments():
+                self._workers[assignment.id] = Worker(assignment)
+            for worker in self._workers.values():
+                worker.moved(self.journal.end)
+                worker.start()
+            for item in self.inputs.values():
+                item.start(self.sink)
+        except (OSError, ConfigError):
+            self.stop(drain=False)
+            raise
+        self._keeper.start()
+
+    def _assignments(self) -> list[Assignment]:
+        general = self.config.general
+        return [
+            Assignment(
+                str(general.data.resolve()), general.journal, output.id, output.spec, output.route, output.limits,
+                general.dead_bytes, -1,
+            )
+            for output in self.config.outputs
+        ]  # fmt: skip
+
+    def _moved(self, end: Position) -> None:
+        for worker in self._workers.values():
+            worker.moved(end)
+
+    @property
+    def addresses(self) -> list[str]:
+        return [address for item in self.inputs.values() for address in item.addresses]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [text for item in self.inputs.values() for text in getattr(item, "warnings", ())]
+
+    def stop(self, *, drain: bool = True) -> bool:
+        """Stops the inputs, seals the journal, lets the outputs finish within `drain_timeout`. True when all is handed on;
+        what is not stays in the journal for the next start."""
+        if self._stopped:
+            return True
+        self._stopped = True
+        for item in self.inputs.values():
+            item.stop()
+        self.journal.close()
+        self._stopping.set()
+        deadline = time.monotonic() + (self.config.general.drain_timeout if drain else 0.0)
+        end = self.journal.end
+        threads = []
+        outcomes: list[bool] = []
+        for worker in self._workers.values():
+            thread = threading.Thread(target=lambda w=worker: outcomes.append(w.drain(end, deadline)))  # type: ignore[misc]
+            thread.start()
+            threads.append(thread)
+        for thread in threads:
+            thread.join()
+        if self._keeper.ident is not None:
+            self._keeper.join()
+        self._retain()
+        self._write_status(running=False)
+        self._dead.close()
+        self.journal.release()
+        return all(outcomes)
+
+    def _keep(self) -> None:
+        while not self._stopping.wait(_TURN):
+            try:
+                self._retain()
+                self._write_status(running=True)
+            except OSError as error:  # a full disk, most likely: told by the journal too; goes on when there is room
+                log.warning("cannot tidy the data folder: %s", error)
+
+    def _retain(self) -> None:
+        """Unlinks segments that every configured output is durably past."""
+        passed = []
+        for worker in self._workers:
+            cursor = Cursor.load(self._cursors, worker)
+            if cursor is None:
+                return
+            passed.append(cursor.at.number)
+        if passed:
+            self.journal.retire(min(passed))
+
+    def status(self) -> dict[str, Any]:
+        """Everything that an operator may ask, for status pages and metrics."""
+        return {
+            "time": datetime.now(UTC),
+            "started_at": self._started_at,
+            "pid": os.getpid(),
+            "addresses": self.addresses,
+            "warnings": self.warnings,
+            "health": self.health(),
+            "intake": self.sink.stats(),
+            "inputs": {name: item.stats() for name, item in self.inputs.items()},
+            "outputs": {name: worker.status() for name, worker in self._workers.items()},
+            "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
+            "dead_letters": dict(self._dead.counts),
+        }
+
+    def health(self) -> list[str]:
+        """What has stopped moving; empty when all is well."""
+        wrong = []
+        for name, item in self.inputs.items():
+            if text := getattr(item, "health", lambda: "")():
+                wrong.append(f"input {name}: {text}")
+        if self.journal.refuses:
+            wrong.append(f"journal: {self.journal.refuses}")
+        for name, worker in self._workers.items():
+            facts = worker.status()
+            at = msgspec.convert(facts.get("at", Position()), Position)
+            behind = at < self.journal.end and (at.number < self.journal.end.number)
+            if behind and worker.still_for > self.config.general.stall_after:
+                wrong.append(
+                    f"output {name}: has not moved for {worker.still_for:.0f} s: {facts.get('error') or 'no error told'}"
+                )
+        return wrong
+
+    def _write_status(self, *, running: bool) -> None:
+        status = {**self.status(), "running": running}
+        name = "status.json" if self.config.general.journal == "main" else f"status-{self.config.general.journal}.json"
+        self._data.replace(name, msgspec.json.encode(status) + b"\n", durable=False)

@@ -1,0 +1,131 @@
+"""The process of one output: `python -m metlog.listener.worker`, started by the listener.
+
+On standard input it gets one line that says what it is, then lines that say how far the journal reaches; the end of
+that input means that the listener is gone. Its reports go to the descriptor that the first line names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from metlog import plugins
+from metlog.lake.cursor import Position
+from metlog.lake.files import Folder
+from metlog.lake.routing import Route
+from metlog.listener.batches import limits_of, run_batches
+from metlog.listener.context import Context, Stopped
+from metlog.listener.deadletters import DeadLetters
+
+__all__ = ["Assignment", "Message", "main"]
+
+
+class Assignment(Struct):
+    """The first line."""
+
+    data: str
+    journal: str
+    id: str
+    spec: dict[str, Any]
+    route: Route
+    limits: dict[str, Any]
+    dead_bytes: int
+    report_fd: int
+
+
+class Message(Struct):
+    """A later line."""
+
+    end: Position
+    drain: bool = False
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):  # the listener ends us, when all is handed on
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
+    lines = _lines()
+    assignment = msgspec.json.decode(next(lines), type=Assignment)
+    output = plugins.build("output", assignment.spec, f"outputs.{assignment.id}")
+    with Folder.root(Path(assignment.data)) as data, data.sub("journal") as journals:
+        journal = journals.sub(assignment.journal)
+        cursors = journal.sub("cursors", create=True)
+        _lock(cursors, assignment.id)
+        dead = DeadLetters(
+            data.sub("dead", create=True), f"{assignment.journal}.output-{assignment.id}", assignment.dead_bytes
+        )
+        report = _Reporter(assignment.report_fd)
+        context = Context(assignment.id, assignment.route, data, journal, cursors, dead, report)
+        threading.Thread(target=_listen, args=(context, lines), name="metlog-control", daemon=True).start()
+        try:
+            if hasattr(output, "run"):
+                output.run(context)
+            else:
+                run_batches(output, context, limits_of(output, assignment.limits))
+                output.close()
+        except Stopped:
+            pass
+    return 0
+
+
+def _lock(cursors: Folder, output: str) -> None:
+    """Waits until the output's process of a listener that was killed has noticed, so that a cursor has one writer."""
+    fd = cursors.open(f"{output}.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)  # held until the process ends
+
+
+class _Reporter:
+    """Sends what changed; a report that finds no room is left out, since the next one says it all again."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._last = b""
+        os.set_blocking(fd, False)
+
+    def __call__(self, facts: dict[str, Any]) -> None:
+        line = msgspec.json.encode(facts) + b"\n"
+        if line == self._last or len(line) > 4096:  # longer than a pipe takes in one piece
+            return
+        try:
+            os.write(self._fd, line)
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # the listener is gone: the control thread sees it too
+            return
+        self._last = line
+
+
+def _lines() -> Iterator[bytes]:
+    """Lines of standard input, read without the buffered file, whose lock a daemon thread would hold at exit."""
+    left = b""
+    while part := os.read(0, 65_536):
+        *whole, left = (left + part).split(b"\n")
+        yield from whole
+
+
+def _listen(context: Context, lines: Iterator[bytes]) -> None:
+    decode = msgspec.json.Decoder(Message).decode
+    for line in lines:
+        message = decode(line)
+        context.moved(message.end)
+        if message.drain:
+            context.drain()
+    context.stop()
+    # An output that hangs in a call must not outlive its listener for long: it holds the cursor's lock.
+    last = threading.Timer(5.0, os._exit, (1,))
+    last.daemon = True
+    last.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

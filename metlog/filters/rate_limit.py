@@ -1,0 +1,95 @@
+"""Limits how many events of a type go out, and tells how many did not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from metlog.event import Event
+
+__all__ = ["RateLimit"]
+
+_OTHERS = "(others)"
+
+
+class _Bucket:
+    __slots__ = ("at", "count", "since", "tokens", "weight")
+
+    def __init__(self, tokens: float, now: float) -> None:
+        self.tokens = tokens
+        self.at = now
+        self.count = 0
+        self.weight = 0.0
+        self.since = now
+
+
+class RateLimit:
+    """A token bucket a type: `rate` events a second, bursts of `burst` (the rate, but at least 1, by default).
+
+    At the end of a `window` (seconds) in which events of a type were dropped, and at close, one event of type `suppressed` says
+    which type, how many, and the sum of their weights: `fields` has `type`, `count`, `weight` and `seconds`. More than `max_types` types
+    share one bucket.
+    """
+
+    emit: Callable[[Event], None] | None = None
+
+    def __init__(
+        self, *, rate: float, burst: float | None = None, window: float = 10.0, types: list[str] | None = None,
+        max_types: int = 1000,
+    ) -> None:  # fmt: skip
+        if rate <= 0:
+            raise ValueError(f"rate = {rate}: wants more than 0 events a second")
+        if burst is not None and burst < 1:
+            raise ValueError(f"burst = {burst}: wants 1 or more events")
+        if window <= 0:
+            raise ValueError(f"window = {window}: wants more than 0 seconds")
+        self._rate = rate
+        self._burst = max(1.0, rate) if burst is None else burst
+        self._window = window
+        self._types = frozenset(types) if types else None
+        self._max_types = max_types
+        self._buckets: dict[str, _Bucket] = {}
+        self._lock = threading.RLock()  # a signal handler may log in the middle
+
+    def __call__(self, event: Event, /) -> Event | None:
+        """The event while its type's bucket has a token."""
+        if self._types is not None and event.type not in self._types:
+            return event
+        now = monotonic()
+        with self._lock:
+            name = event.type
+            bucket = self._buckets.get(name)
+            if bucket is None:
+                if len(self._buckets) >= self._max_types:
+                    name = _OTHERS
+                bucket = self._buckets.setdefault(name, _Bucket(self._burst, now))
+            bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.at) * self._rate)
+            bucket.at = now
+            if bucket.tokens >= 1:
+                bucket.tokens -= 1
+                return event
+            if not bucket.count:
+                bucket.since = now
+            bucket.count += 1
+            bucket.weight += event.weight
+            return None
+
+    def tick(self, now: float) -> None:
+        """Called by the pipeline every so often (monotonic seconds): tells what windows that ended have suppressed."""
+        self._tell(now, self._window)
+
+    def close(self) -> None:
+        """Tells the rest."""
+        self._tell(monotonic(), 0.0)
+
+    def _tell(self, now: float, age: float) -> None:
+        with self._lock:
+            ended = [(name, b) for name, b in self._buckets.items() if b.count and now - b.since >= age]
+            told = [(name, bucket.count, bucket.weight, now - bucket.since) for name, bucket in ended]
+            for _, bucket in ended:
+                bucket.count, bucket.weight = 0, 0.0
+        if self.emit is not None:
+            for name, count, weight, seconds in told:
+                fields = {"type": name, "count": count, "weight": weight, "seconds": round(seconds, 3)}
+                self.emit(Event(type="suppressed", tokens=("suppressed", name), payload=str(count), fields=fields))

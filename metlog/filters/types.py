@@ -1,0 +1,49 @@
+"""Keeps or drops by the event's type."""
+
+from __future__ import annotations
+
+from metlog.event import Event
+
+__all__ = ["TypeAllow", "TypeDeny", "TypeSeverityMax"]
+
+
+def _names(types: list[str]) -> frozenset[str]:
+    if not types:
+        raise ValueError("types = []: wants at least one type of event")
+    return frozenset(types)
+
+
+class TypeAllow:
+    """Keeps events of these types only."""
+
+    def __init__(self, *, types: list[str]) -> None:
+        self._types = _names(types)
+
+    def __call__(self, event: Event, /) -> Event | None:
+        """The event when its type is named."""
+        return event if event.type in self._types else None
+
+
+class TypeDeny:
+    """Drops events of these types."""
+
+    def __init__(self, *, types: list[str]) -> None:
+        self._types = _names(types)
+
+    def __call__(self, event: Event, /) -> Event | None:
+        """The event unless its type is named."""
+        return None if event.type in self._types else event
+
+
+class TypeSeverityMax:
+    """Keeps events of a named type up to that type's severity; types that are not named pass."""
+
+    def __init__(self, *, types: dict[str, int]) -> None:
+        for name, severity in types.items():
+            if not 0 <= severity <= 7:
+                raise ValueError(f"types.{name} = {severity}: a severity is 0 (emergency) to 7 (debug)")
+        self._types = dict(types)
+
+    def __call__(self, event: Event, /) -> Event | None:
+        """The event when it is urgent enough for its type."""
+        return event if event.severity <= self._types.get(event.type, 7) else None

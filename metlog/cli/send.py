@@ -1,0 +1,87 @@
+"""`metlog send`: events from the shell."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from metlog.cli._data import fail
+
+__all__ = ["send"]
+
+
+def send(
+    message: Annotated[str | None, typer.Argument(help="The payload; without it every line of standard input.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Sender as a URL; METLOG_SENDER, else udp://127.0.0.1:5565.")
+    ] = None,
+    token: Annotated[list[str] | None, typer.Option("--token", help="Classify it; the first is the type.")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option("--field", metavar="KEY=VALUE", help="A field; JSON or text.")
+    ] = None,
+    logger: Annotated[str, typer.Option(help="Which service it comes from.")] = "shell",
+    severity: Annotated[int, typer.Option(min=0, max=7, help="0 emergency to 7 debug.")] = 6,
+    as_json: Annotated[bool, typer.Option("--json", help="Lines are JSON objects: they become the fields.")] = False,
+) -> None:
+    """Send one event, or one for each line of standard input; exit 1 when one was lost on the way out."""
+    from metlog import ConfigError, MetlogClient
+
+    fields = dict(_field(text) for text in field or ())
+    settings: dict[str, Any] = {"logger": logger}
+    if to:
+        settings["sender"] = to
+    try:
+        client = MetlogClient.from_config(None if not to else settings, **({} if to else _environment(logger)))
+    except ConfigError as error:
+        fail("send", error, 2)
+    tokens = tuple(token or ("message",))
+    bad = 0
+    if message is not None:
+        client.log(tokens, message, severity=severity, fields=fields)
+    else:
+        for number, line in enumerate(sys.stdin.buffer, 1):
+            text = line.decode("utf-8", "replace").rstrip("\r\n")
+            if not as_json:
+                client.log(tokens, text, severity=severity, fields=fields)
+                continue
+            try:
+                found = json.loads(text)
+                if not isinstance(found, dict):
+                    raise ValueError("not an object")
+            except ValueError as error:
+                bad += 1
+                typer.echo(f"metlog send: line {number}: {error}", err=True)
+                continue
+            client.log(tokens, severity=severity, fields={**fields, **found})
+            if number % 256 == 0:
+                client.flush(5)
+    client.flush(10)
+    client.close(2)
+    stats = client.stats()
+    if message is None:
+        typer.echo(f"{stats.sent} events sent", err=True)
+    lost = stats.accepted - stats.sent
+    if lost:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(stats.dropped.items()))
+        fail("send", f"{lost} events were not sent ({reasons})")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _environment(logger: str) -> dict[str, Any]:
+    import os
+
+    return {"logger": logger, "sender": os.environ.get("METLOG_SENDER") or "udp://127.0.0.1:5565"}
+
+
+def _field(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        fail("send", f"--field {text!r}: wants KEY=VALUE", 2)
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

@@ -113,4 +113,4 @@ class DisabledTimer(Timer):
 
 def sampled_out(rate: float) -> bool:
     """Whether chance leaves this one out."""
-    return rate < 1.0 and random.random() >= rate  # noqa: S311 - a sample, not a secret
+    return rate < 1.0 and random.random() >= rate

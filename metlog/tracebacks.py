@@ -49,7 +49,10 @@ def shorten(text: str, limit: int) -> str:
 
 
 def exception_fields(
-    exc_info: BaseException | tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None] | Any,
+    exc_info: BaseException
+    | tuple[type[BaseException], BaseException, TracebackType | None]
+    | tuple[None, None, None]
+    | Any,
     *,
     limit: int = MAX_TRACEBACK,
     local_variables: bool = False,

@@ -222,8 +222,16 @@ class _Walk:
             return self.text(render(value), path)
         if isinstance(value, (Mapping, list, tuple, set, frozenset)):
             return self.container(value, path, depth)
-        if hasattr(value, "__struct_fields__") or hasattr(value, "__dataclass_fields__") or hasattr(value, "__attrs_attrs__"):
-            return self.container(_attributes(value), path, depth) if not isinstance(value, type) else self.described(value, path)
+        if (
+            hasattr(value, "__struct_fields__")
+            or hasattr(value, "__dataclass_fields__")
+            or hasattr(value, "__attrs_attrs__")
+        ):
+            return (
+                self.container(_attributes(value), path, depth)
+                if not isinstance(value, type)
+                else self.described(value, path)
+            )
         try:
             return self.value(msgspec.to_builtins(value), path, depth)  # dates, UUIDs, … as they are written natively
         except (TypeError, ValueError):
@@ -313,7 +321,9 @@ def _attributes(value: Any) -> Any:
         names = {name: name for name in value.__dataclass_fields__}
     else:
         names = {attribute.name: attribute.name for attribute in value.__attrs_attrs__}
-    return {said: getattr(value, name) for name, said in names.items() if not name.startswith("_") and hasattr(value, name)}
+    return {
+        said: getattr(value, name) for name, said in names.items() if not name.startswith("_") and hasattr(value, name)
+    }
 
 
 def _type_name(value: object) -> str:

@@ -23,8 +23,7 @@ class Visitors:
         self._end = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._visit, args=(random.Random(seed + n),), daemon=True)  # noqa: S311 - visitors
-            for n in range(threads)
+            threading.Thread(target=self._visit, args=(random.Random(seed + n),), daemon=True) for n in range(threads)
         ]
 
     def start(self) -> None:

@@ -96,5 +96,5 @@ class Context:
         """Seconds to wait between tries: doubling from 0.1 to 30, each shortened at random by up to half."""
         delay = 0.1
         while True:
-            yield delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+            yield delay * random.uniform(0.5, 1.0)
             delay = min(delay * 2, 30.0)

@@ -65,4 +65,4 @@ class Backoff:
     def pause(self) -> float:
         """The next pause in seconds: between half of it and all of it, doubled each time up to the most."""
         pause, self._next = self._next, min(self._next * 2, self._most)
-        return pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
+        return pause * (0.5 + random.random() / 2)

@@ -52,7 +52,10 @@ def json_rows(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[
     """Rows for JSON; columns of the type JSON become what they hold, not text."""
     holds = [column.type == "JSON" for column in columns]
     return [
-        [msgspec.Raw(value.encode()) if raw and isinstance(value, str) else value for raw, value in zip(holds, row, strict=True)]
+        [
+            msgspec.Raw(value.encode()) if raw and isinstance(value, str) else value
+            for raw, value in zip(holds, row, strict=True)
+        ]
         for row in rows
     ]
 
@@ -117,12 +120,22 @@ class Exported:
         return StreamingResponse(
             self.chunks(),
             media_type=EXPORTS[self.kind],
-            headers={"Content-Length": str(self.size), "Content-Disposition": f'attachment; filename="{name}.{self.kind}"'},
+            headers={
+                "Content-Length": str(self.size),
+                "Content-Disposition": f'attachment; filename="{name}.{self.kind}"',
+            },
         )
 
 
 def export(
-    lake: Lake, sql: str, kind: str, most: int, *, loggers: Sequence[str] | None, cancel: Cancel, folder: Path | None = None
+    lake: Lake,
+    sql: str,
+    kind: str,
+    most: int,
+    *,
+    loggers: Sequence[str] | None,
+    cancel: Cancel,
+    folder: Path | None = None,
 ) -> Exported:
     """Writes the whole result of a query to a file of at most about `most` bytes, so that what goes wrong is told
     before the download begins. Raises QueryError."""
@@ -142,7 +155,8 @@ def write(stream: Stream, kind: str, file: IO[bytes], most: int) -> None:
     def check() -> None:
         if file.tell() > most:
             raise QueryError(
-                f"the download would be larger than {most >> 20} MiB (export_bytes); ask for fewer rows or columns", "memory"
+                f"the download would be larger than {most >> 20} MiB (export_bytes); ask for fewer rows or columns",
+                "memory",
             )
 
     if kind == "parquet":

@@ -184,7 +184,13 @@ def page(lake: Lake, search: Search, size: int, *, loggers: Sequence[str] | None
 
 
 def _after(
-    rows: list[dict[str, Any]], shown: list[dict[str, Any]], skip: int, size: int, asof: int, total: int, place: _Place | None
+    rows: list[dict[str, Any]],
+    shown: list[dict[str, Any]],
+    skip: int,
+    size: int,
+    asof: int,
+    total: int,
+    place: _Place | None,
 ) -> str:
     if len(rows) <= skip + size:
         return ""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from metlog.errors import ConfigError, Problems
+from metlog.errors import Problems
 
 __all__ = ["Access", "WebSettings", "load", "token_digest"]
 
@@ -211,7 +211,9 @@ def _token_of(path: Path | None, problems: Problems) -> str | None:
         problems.add(f"token_file = {str(path)!r}: {getattr(error, 'strerror', None) or error}")
         return None
     if not text:
-        problems.add(f"token_file = {str(path)!r}: is empty; write a token into it, such as `openssl rand -hex 32` gives")
+        problems.add(
+            f"token_file = {str(path)!r}: is empty; write a token into it, such as `openssl rand -hex 32` gives"
+        )
         return None
     return text
 
@@ -261,4 +263,9 @@ def _networks(texts: list[str], problems: Problems) -> tuple[Network, ...]:
 
 def describe(settings: WebSettings) -> dict[str, Any]:
     """What may be told about the settings: no token, no digest."""
-    return {"data": str(settings.data), "timeout": settings.timeout, "rows": settings.rows, "max_rows": settings.max_rows}
+    return {
+        "data": str(settings.data),
+        "timeout": settings.timeout,
+        "rows": settings.rows,
+        "max_rows": settings.max_rows,
+    }

@@ -49,7 +49,7 @@ class Event(Struct, gc=False, omit_defaults=True):
     """
 
     timestamp: Annotated[datetime, Meta(tz=True)] = field(default_factory=lambda: datetime.now(UTC))
-    """When it happened, UTC; one without an offset is refused by the decoders; RFC 3339 with `Z` in JSON, extension type -1 in MessagePack."""
+    """When it happened, UTC; RFC 3339 with `Z` in JSON, extension type -1 in MessagePack. One without an offset is refused."""
     type: str = field(default_factory=_no_type)
     """What kind of event; for `log(tokens, …)` the first token."""
     tokens: tuple[str, ...] = field(default_factory=lambda: ())

@@ -34,7 +34,7 @@ def render(error: BaseException, *, limit: int = MAX_TRACEBACK, local_variables:
             max_group_depth=_GROUP_DEPTH,
         ).format()
         text = "".join(lines).rstrip("\n")
-    except Exception as failure:  # noqa: BLE001: code of the application runs in here (`__str__`, `__cause__`)
+    except Exception as failure:  # noqa: BLE001 - code of the application runs in here (`__str__`, `__cause__`)
         text = f"{type(error).__name__}: <its traceback cannot be rendered: {type(failure).__name__}>"
     return shorten(text, limit)
 
@@ -73,7 +73,7 @@ def exception_fields(
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
-    except Exception as failure:  # noqa: BLE001: `__str__` is code of the application
+    except Exception as failure:  # noqa: BLE001 - `__str__` is code of the application
         message = f"<its text cannot be had: {type(failure).__name__}>"
     return {
         "exception_type": name,

@@ -120,7 +120,7 @@ class _Walk:
             return self.container(value, path, depth)
         try:
             return self.odd(value, path, depth)
-        except Exception as error:  # noqa: BLE001: code of the application ran
+        except Exception as error:  # noqa: BLE001 - code of the application ran
             self.note(path, f"{_type_name(value)} cannot be read ({type(error).__name__})")
             return f"<{_type_name(value)}>"
 
@@ -258,7 +258,7 @@ class _Walk:
         _asking.now = True
         try:
             return self.text(str.__str__(repr(value))[:_MAX_REPR], path)
-        except Exception as error:  # noqa: BLE001: `repr` is code of the application
+        except Exception as error:  # noqa: BLE001 - `repr` is code of the application
             self.note(path, f"the repr of {name} raised {type(error).__name__}")
             return f"<{name}>"
         finally:

@@ -1,74 +1,163 @@
-"""The command `metlog`. A file a command; only the one that is asked for is imported."""
+"""The command `metlog`. Each command is a module here, imported only when it is the one that was asked for."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 import sys
-from collections.abc import Callable
-from importlib.util import find_spec
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import typer
 
 __all__ = ["main"]
 
-COMMANDS: Final = (
-    "demo", "listen", "send", "tail", "query", "report", "serve", "plugins", "bench", "doctor", "test",
-)  # fmt: skip
+
+class _Command(NamedTuple):
+    """A command: the function that has its name in its module, and what the overview says of it."""
+
+    name: str
+    summary: str
+    takes_more: bool = False
+    """Whether it reads options of its own making (`metlog report errors --top 5`)."""
 
 
-def _command(name: str) -> Callable[..., Any]:
-    found: Callable[..., Any] = getattr(importlib.import_module(f"metlog.cli.{name}"), name)
-    return found
+_COMMANDS: Final = (
+    _Command("demo", "The whole way in one go: listener, a web application under traffic, reports."),
+    _Command("listen", "The listener: receives events, keeps a journal, writes Parquet."),
+    _Command("send", "Sends one event, or one a line from standard input."),
+    _Command("tail", "Follows events as they arrive."),
+    _Command("query", "SQL over the view `events`, fresh ones included."),
+    _Command("report", "Shows a report, as a table or a chart; without a name, lists them.", takes_more=True),
+    _Command("serve", "The web page: reports, charts, search, SQL."),
+    _Command("plugins", "Every installed encoder, sender, filter, input, output and report."),
+    _Command("bench", "The microbenchmarks."),
+    _Command("doctor", "Checks configuration and reachability, and says what to do."),
+    _Command("test", "Runs the tests that stand in a configuration."),
+)
 
 
-def main() -> None:
-    """Runs the command; usage mistakes exit with 2, failures with 1, each with one line on standard error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the command; exits with 0, 1 (it failed), 2 (wrong usage or configuration) or what the command says."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         import typer
-    except ModuleNotFoundError:
-        sys.exit("metlog: the command needs its extra: pip install 'metlog[cli]' (or metlog[listener])")
+    except ModuleNotFoundError as error:
+        if error.name != "typer":
+            raise
+        sys.exit('metlog: the command needs typer and rich: pip install "metlog[cli]"')
+    completing = any(name.endswith("_COMPLETE") for name in os.environ if name.startswith("_METLOG"))
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    sys.exit(_run(_app(typer, None if completing else asked), arguments, asked))
+
+
+def _app(typer: Any, asked: str | None) -> typer.Typer:
+    """The application with the command that was asked for; of the others only names and summaries. None: all of them."""
     app = typer.Typer(
         name="metlog",
+        help="Structured events and metrics from Python services to storage that answers SQL.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        help="Structured events from Python services to storage that answers SQL.",
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
 
-    @app.callback(invoke_without_command=True)
-    def root(version: bool = typer.Option(False, "--version", help="Show the version.")) -> None:
-        if version:
+    def show_version(value: bool) -> None:  # typer's callback
+        if value:
             from metlog import __version__
 
-            typer.echo(f"metlog {__version__}")
+            print(f"metlog {__version__}")
             raise typer.Exit
 
-    available = [name for name in COMMANDS if find_spec(f"metlog.cli.{name}") is not None]
-    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    for name in [asked] if asked in available else available:
-        assert name is not None
-        with _extra(name):
-            app.command(name)(_command(name))
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    @app.callback()
+    def root(
+        version: bool = typer.Option(  # typer reads the signature
+            False, "--version", callback=show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ) -> None:
+        pass
+
+    for command in _COMMANDS:
+        function = _load(command.name) if asked in {command.name, None} else _placeholder(command.name)
+        settings = {"allow_extra_args": True, "ignore_unknown_options": True} if command.takes_more else None
+        summary = None if asked == command.name else command.summary
+        app.command(command.name, help=summary, context_settings=settings)(function)
+    return app
 
 
-@contextlib.contextmanager
-def _extra(name: str) -> Any:
-    """A command whose packages are not installed says what to install."""
+def _load(name: str) -> Callable[..., Any]:
+    module = f"metlog.cli.{name}"
     try:
-        yield
+        function: Callable[..., Any] = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("metlog."):
+        if error.name == module:
+            return _unavailable(f"metlog {name} is not part of this installation")
+        extra = {"serve": "web", "bench": "bench"}.get(name, "listener")
+        return _unavailable(f'metlog {name} needs {error.name}: pip install "metlog[{extra}]"')
+    return function
+
+
+def _unavailable(message: str) -> Callable[..., Any]:
+    from metlog.cli.common import UsageError
+
+    def tell() -> None:
+        raise UsageError(message)
+
+    return tell
+
+
+def _placeholder(name: str) -> Callable[..., Any]:
+    def command() -> None:
+        raise AssertionError(f"{name} was not loaded")  # only the overview sees it
+
+    return command
+
+
+def _run(app: Any, arguments: list[str], asked: str | None) -> int:
+    """Runs the command; every error is one line on standard error."""
+    import typer
+
+    from metlog.cli.common import UsageError
+    from metlog.errors import ConfigError, MetlogError
+
+    prefix = f"metlog {asked}" if any(command.name == asked for command in _COMMANDS) else "metlog"
+    try:
+        status = app(args=arguments, prog_name="metlog", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `metlog query … | head`: nobody reads on. The flush at exit would complain, so it goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except typer.Exit as leave:
+        return int(leave.exit_code)
+    except (UsageError, ConfigError) as error:
+        return _tell(prefix, str(error), 2)
+    except MetlogError as error:
+        return _tell(prefix, str(error), 2 if getattr(error, "kind", "") in {"syntax", "refused"} else 1)
+    except OSError as error:
+        return _tell(prefix, _os_error(error), 1)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own: a wrong option, a missing argument
+            return _tell(prefix, f"{error.format_message()} (see {prefix} --help)", 2) if str(error) else 2
+        if os.environ.get("METLOG_TRACEBACK"):
             raise
-        if name in sys.argv[1:]:
-            extra = "web" if name == "serve" else "bench" if name == "bench" else "listener"
-            sys.exit(f"metlog {name}: the package {error.name} is not installed: pip install 'metlog[{extra}]'")
+        return _tell(
+            prefix, f"{type(error).__name__}: {error} (a fault of metlog's; METLOG_TRACEBACK=1 shows where)", 1
+        )
+    return status if isinstance(status, int) else 0
+
+
+def _os_error(error: OSError) -> str:
+    if error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+
+
+def _tell(prefix: str, message: str, status: int) -> int:
+    sys.stdout.flush()
+    print(f"{prefix}: {message}", file=sys.stderr)
+    return status

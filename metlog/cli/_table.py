@@ -56,8 +56,8 @@ def write(result: Result, form: Format, output: Path | None = None) -> None:
     stream = sys.stdout if output is None else output.open("w", encoding="utf-8", newline="")
     try:
         if form is Format.json:
-            for row in result.dicts():
-                stream.write(json.dumps(plain(row), ensure_ascii=False) + "\n")
+            for record in result.dicts():
+                stream.write(json.dumps(plain(record), ensure_ascii=False) + "\n")
         else:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow([column.name for column in result.columns])

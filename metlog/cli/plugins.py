@@ -1,39 +1,56 @@
-"""`metlog plugins`: what is installed, by name."""
+"""`metlog plugins`: what is installed, by kind."""
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
-__all__ = ["plugins"]
+from metlog.cli.common import UsageError
+from metlog.errors import ConfigError
+from metlog.plugins import GROUPS, Plugin, installed, load
 
 
 def plugins(
-    kind: Annotated[
-        str | None, typer.Argument(help="encoder, sender, filter, plugin, input, output or report.")
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Load each one, and say what is missing.")] = False,
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help=f"One of {', '.join(GROUPS)}.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Load each one, and say what is missing; status 1 if any.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List every installed encoder, sender, filter, input and output, and where it comes from."""
-    from metlog.cli._data import fail
-    from metlog.errors import ConfigError
-    from metlog.plugins import GROUPS, installed, load, suggest
-
+    """Every installed encoder, sender, filter, client extension, input, output and report, and where it comes from."""
     if kind is not None and kind not in GROUPS:
-        fail("plugins", f"{kind!r}: no such kind; {suggest(kind, GROUPS)}", 2)
-    found = [plugin for name in ([kind] if kind else GROUPS) for plugin in installed(name)]
-    rows = [("kind", "name", "target", "origin"), *found]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    failed = 0
-    for number, row in enumerate(rows):
-        line = "  ".join([*(text.ljust(width) for text, width in zip(row[:3], widths, strict=True)), row[3]])
-        if check and number:
-            try:
-                load(row[0], row[1], row[1])
-            except ConfigError as error:
-                failed += 1
-                line += f"  FAILED: {str(error).partition('cannot be loaded: ')[2] or error}"
-        typer.echo(line.rstrip())
-    if failed:
+        raise UsageError(f"{kind!r} is no kind of plugin; there is {', '.join(GROUPS)}")
+    found = [plugin for group in GROUPS if kind in {None, group} for plugin in installed(group)]
+    states = [_state(plugin) for plugin in found] if check else None
+    if as_json:
+        rows = [plugin._asdict() | ({"state": states[n]} if states else {}) for n, plugin in enumerate(found)]
+        print(json.dumps(rows, indent=1))
+    else:
+        _print(found, states)
+    if states and any(state != "ok" for state in states):
         raise typer.Exit(1)
+
+
+def _state(plugin: Plugin) -> str:
+    try:
+        load(plugin.kind, plugin.name, f"{plugin.kind}s")
+    except ConfigError as error:
+        return str(error).rpartition(": the ")[2] or str(error)
+    return "ok"
+
+
+def _print(found: list[Plugin], states: list[str] | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(header_style="bold")
+    for name in ("kind", "name", "target", "origin", *(("state",) if states else ())):
+        table.add_column(name, overflow="fold")
+    for number, plugin in enumerate(found):
+        cells = [*plugin, *((states[number],) if states else ())]
+        table.add_row(*(Text(cell) for cell in cells))
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=10_000, color_system=None)).print(table)

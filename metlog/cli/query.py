@@ -1,36 +1,65 @@
-"""`metlog query`: SQL over the lake."""
+"""`metlog query`: SQL over the views `events` and `delivery`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from metlog.cli._data import Data, data_folder, fail
-from metlog.cli._table import Format, write
+from metlog.cli.common import DataOption, UsageError, existing_data_folder, key_values, open_output
+from metlog.cli.output import Format, print_table, write
+from metlog.lake.query import Lake
 
-__all__ = ["query"]
+_TABLE_ROWS = 1000
 
 
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT over the views `events` and `delivery`.")],
-    data: Data = None,
-    form: Annotated[Format, typer.Option("--format", help="How to write the result.")] = Format.table,
-    output: Annotated[Path | None, typer.Option("--output", help="Write to this file.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.1, help="End the query after so many seconds.")] = None,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; `-` reads it from standard input.")],
+    data: DataOption = None,
+    format: Annotated[
+        Format | None, typer.Option("--format", "-f", help="Default: table, or what --output says.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Instead of standard output.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help=f"At most so many rows; a table shows {_TABLE_ROWS} unless told.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME in the query.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds after which the query is ended.")] = None,
+    memory: Annotated[str, typer.Option(help="Memory that the engine may use before it spills to disk.")] = "2GB",
 ) -> None:
-    """Ask with SQL; events are there two seconds after they were logged, each exactly once."""
-    from metlog.lake.query import Lake, QueryError
+    """SQL over the view `events`, fresh events included, and `delivery`.
 
-    try:
-        with Lake(data_folder(data)) as lake:
-            result = lake.query(sql, limit=limit, timeout=timeout, max_bytes=4 << 30)
-            write(result, form, output)
-    except (QueryError, OSError, ValueError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        fail("query", error)
+    Example: metlog query "SELECT type, sum(weight) FROM events WHERE timestamp > now() - INTERVAL 1 DAY GROUP BY type"
+    """
+    if sql == "-":
+        sql = sys.stdin.read()
+    how = format or _format_of(output)
+    if how is Format.parquet and output is None and sys.stdout.isatty():
+        raise UsageError("--format parquet is not for a terminal: name a file with --output")
+    params = key_values(param or [], "--param") or None
+    with Lake(existing_data_folder(data), memory=memory, timeout=timeout) as lake:
+        if how is not Format.table:
+            with lake.stream(sql, params) as stream, open_output(output) as target:
+                write(stream, how, target, limit)
+            return
+        result = lake.query(sql, params, limit=_TABLE_ROWS if limit is None else limit)
+    caption = f"{len(result.rows):,} row{'s' * (len(result.rows) != 1)}, {result.ms:.0f} ms"
     if result.truncated:
-        typer.echo(f"(the first {limit} rows)", err=True)
+        caption = f"the first {caption}; there are more: --limit, or --output FILE.csv for all"
+    if output is None:
+        print_table(result.columns, result.rows, caption=caption)
+        return
+    with open_output(output) as target:
+        print_table(result.columns, result.rows, caption=caption, output=target)
+
+
+def _format_of(output: Path | None) -> Format:
+    """What a file's name asks for."""
+    suffix = output.suffix.lower().removeprefix(".") if output is not None else ""
+    return Format(suffix) if suffix in {"json", "csv", "parquet"} else Format.table

@@ -44,7 +44,7 @@ class JsonEncoder:
                 packed = self._pack(event.fields)
                 if _FLOAT64 in packed and _NOT_FINITE(packed):
                     return self._repair(event)
-        except Exception:  # noqa: BLE001: whatever it is, the slow way finds out and says it
+        except Exception:  # noqa: BLE001 - whatever it is, the slow way finds out and says it
             return self._repair(event)
         return data
 

@@ -36,7 +36,7 @@ class MsgpackEncoder:
         try:
             if plain(event.fields):
                 return self._encode(event)
-        except Exception:  # noqa: BLE001, S110: the JSON encoder finds out what it is and says it
+        except Exception:  # noqa: BLE001, S110 - the JSON encoder finds out what it is and says it
             pass
         return self._encode(self._read(self._json.encode(event)))
 

@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -141,20 +142,21 @@ class Redact:
             return value
         return self._text(_shown(value))  # an object's attributes cannot be searched by path, its text can
 
+    def _hide(self, valid: Callable[[str], bool] | None, found: re.Match[str]) -> str:
+        return self._mask_with if valid is None or valid(found[0]) else found[0]
+
     def _text(self, text: str) -> str:
         for pattern, valid in self._masks:
-            if valid is None:
-                text = pattern.sub(lambda _: self._mask_with, text)
-            else:
-                check = valid
-                text = pattern.sub(lambda found: self._mask_with if check(found[0]) else found[0], text)
+            text = pattern.sub(partial(self._hide, valid), text)
         return text
 
 
 def _paths(option: str, paths: list[str] | None, wrong: list[str]) -> tuple[tuple[str, ...], ...]:
-    for path in paths or ():
-        if not path or any(not part for part in path.split(".")):
-            wrong.append(f"{option} = {path!r}: wants names joined by dots, as user.email or *.token")
+    wrong.extend(
+        f"{option} = {path!r}: wants names joined by dots, as user.email or *.token"
+        for path in paths or ()
+        if "" in path.split(".")
+    )
     return tuple(tuple(path.split(".")) for path in paths or ())
 
 

@@ -84,7 +84,7 @@ def _plain(message: str, details: dict[str, Any]) -> str:
             f"did you mean {near[0]!r}?" if near else f"`events` has {', '.join(COLUMNS)}"
         )
     if subtype == "MISSING_ENTRY" and details.get("type") and name:
-        near = str(details.get("candidates", "")).split(",")[0].strip()
+        closest = str(details.get("candidates", "")).split(",")[0].strip()
         what = str(details["type"]).lower()
-        return f"there is no {what} {name!r}" + (f"; did you mean {near!r}?" if near else "")
+        return f"there is no {what} {name!r}" + (f"; did you mean {closest!r}?" if closest else "")
     return message.replace("\n\n", "\n")

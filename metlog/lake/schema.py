@@ -116,8 +116,8 @@ def correct(timestamp: datetime | None, received_at: int, clock: Clock) -> tuple
     return received_at, min(max(claim, _FIRST), _LAST)
 
 
-_FIRST: Final = micros(datetime.min)
-_LAST: Final = micros(datetime.max)
+_FIRST: Final = micros(datetime.min)  # noqa: DTZ901 - taken as UTC
+_LAST: Final = micros(datetime.max)  # noqa: DTZ901 - taken as UTC
 
 
 def tables(records: Iterable[Record], clock: Clock, route: Route, *, rows: int = 20_000) -> Iterator[pa.Table]:

@@ -88,7 +88,7 @@ class Record(NamedTuple):
     end: int
     received_at: int
     """Microseconds since the epoch."""
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks a record for
     source: str
     key: str
     events: bytes
@@ -192,7 +192,8 @@ def end_of(folder: Folder, name: SegmentName) -> int | None:
 
 def listing(folder: Folder) -> tuple[list[SegmentName], list[SegmentName]]:
     """Sealed and live segments of a journal, oldest first."""
-    sealed, live = [], []
+    sealed: list[SegmentName] = []
+    live: list[SegmentName] = []
     for name in folder.names():
         for suffix, names in ((SEALED, sealed), (LIVE, live)):
             if name.endswith(suffix) and (segment := SegmentName.parse(name.removesuffix(suffix))):

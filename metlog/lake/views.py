@@ -38,16 +38,16 @@ def events_view(files: Sequence[tuple[date, Path]], fresh: bool, *, limited: boo
     groups: dict[tuple[str, ...], list[Path]] = {}
     for _, path in files:
         groups.setdefault(_select_list(path), []).append(path)
-    parts = [f"SELECT {', '.join(columns)} FROM {_parquet(paths)}" for columns, paths in groups.items()]
+    parts = [f"SELECT {', '.join(columns)} FROM {_parquet(paths)}" for columns, paths in groups.items()]  # noqa: S608 - our own names, quoted paths
     if fresh or not parts:
         columns = ", ".join(_column(name, *_FRESH[name]) for name in COLUMNS)
-        parts.append(f"SELECT {columns} FROM metlog_fresh")
+        parts.append(f"SELECT {columns} FROM metlog_fresh")  # noqa: S608 - our own names
     view = "\nUNION ALL\n".join(parts)
     if not limited:
         return view
     # The optimizer never moves a filter below a LIMIT. Without it, `CAST(payload AS INT)` in a WHERE would run on every
     # event, and its error message, or that there is one, would tell what another service logged.
-    return f"SELECT * FROM ({view}) WHERE logger IN (SELECT logger FROM metlog_loggers) LIMIT 9223372036854775807"
+    return f"SELECT * FROM ({view}) WHERE logger IN (SELECT logger FROM metlog_loggers) LIMIT 9223372036854775807"  # noqa: S608 - our own names
 
 
 def _parquet(paths: Sequence[Path]) -> str:

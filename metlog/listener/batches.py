@@ -157,7 +157,7 @@ def _deliver(output: Output, batch: Batch, context: Context) -> int:
             output.write(batch)
         except Rejected as refused:
             letters = [(msgspec.json.encode(d.event), d.source, reason) for d, reason in refused.rejected]
-            _try(lambda letters=letters: context.dead.add(letters, durable=True), context)  # type: ignore[misc]
+            _try(lambda letters=letters: context.dead.add(letters, durable=True), context)
             return len(letters)
         except Exception as error:  # noqa: BLE001 - whatever an output raises means "not delivered": told, and tried again
             context.report(error=f"{type(error).__name__}: {error}")

@@ -196,7 +196,7 @@ def _inputs(specs: object, given: Sequence[Mapping[str, Any] | str], problems: P
     for index, spec in enumerate(chosen or [DEFAULT_INPUT]):
         where = f"inputs[{index}]"
         with problems.catch(where):
-            spec, identity = _identified(spec, where)
+            spec, identity = _identified(spec, where)  # noqa: PLW2901 - without its id
             component = check("input", spec, where)
             taken = {known.id for known in found}
             name = identity or component.name
@@ -235,19 +235,17 @@ def _outputs(specs: object, problems: Problems) -> list[OutputConfig]:
     for index, spec in enumerate(listed):
         where = f"outputs[{index}]"
         with problems.catch(where):
-            spec, identity = _identified(spec, where)
+            spec, identity = _identified(spec, where)  # noqa: PLW2901 - without its id
             rest = dict(spec) if isinstance(spec, Mapping) else spec
             route: dict[str, Any] = {}
             limits: dict[str, Any] = {}
             if isinstance(rest, dict):
                 route = {key: rest.pop(key) for key in route_keys if key in rest}
                 limits = {key: rest.pop(key) for key in limit_keys if key in rest}
-            converted = Route(
-                **{
-                    k: tuple(v) if isinstance(v, list) else v
-                    for k, v in _checked(Route, route, where, problems).items()
-                }
-            )
+            taken: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in _checked(Route, route, where, problems).items()
+            }
+            converted = Route(**taken)
             component = check("output", rest, where)
             found_id = identity or component.name
             if any(found_id == known.id for known in found):

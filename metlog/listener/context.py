@@ -15,7 +15,7 @@ from metlog.listener.deadletters import DeadLetters
 __all__ = ["Context", "Stopped"]
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the listener is gone, nothing more is to be done
+class Stopped(Exception):
     """The output must end now; what it has not committed comes again at the next start."""
 
 

@@ -37,7 +37,7 @@ class Checked(NamedTuple):
 
     lines: bytes
     """The good events, JSON, one a line; as received where the whole frame was good JSON."""
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks it for
     bad: list[Bad]
 
 

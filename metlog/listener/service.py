@@ -71,8 +71,8 @@ class Service:
             for worker in self._workers.values():
                 worker.moved(self.journal.end)
                 worker.start()
-            for item in self.inputs.values():
-                item.start(self.sink)
+            for started in self.inputs.values():
+                started.start(self.sink)
         except (OSError, ConfigError):
             self.stop(drain=False)
             raise
@@ -115,7 +115,7 @@ class Service:
         threads = []
         outcomes: list[bool] = []
         for worker in self._workers.values():
-            thread = threading.Thread(target=lambda w=worker: outcomes.append(w.drain(end, deadline)))  # type: ignore[misc]
+            thread = threading.Thread(target=lambda w=worker: outcomes.append(w.drain(end, deadline)))
             thread.start()
             threads.append(thread)
         for thread in threads:

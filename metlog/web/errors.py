@@ -11,7 +11,7 @@ __all__ = ["Refused", "from_query"]
 _STATUS = {"timeout": 408, "memory": 413}
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
+class Refused(Exception):
     """Answers a request with a status and one sentence. `place` is the position in the SQL, where there is one."""
 
     def __init__(

@@ -64,13 +64,13 @@ class QueryPool:
 
     async def _until(self, gone: asyncio.Task[None], cancel: Cancel, work: Callable[[Cancel], T]) -> T:
         turn = asyncio.create_task(self._free.acquire())
-        await asyncio.wait({turn, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([turn, gone], return_when=asyncio.FIRST_COMPLETED)
         if not turn.done():
             turn.cancel()
             raise ClientDisconnect
         try:
             running = asyncio.get_running_loop().run_in_executor(self._threads, work, cancel)
-            await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([running, gone], return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 cancel.cancel()
                 await asyncio.wait({running})  # the slot is free when the engine has let go, not before

@@ -52,7 +52,7 @@ class Response(Struct):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
+class Refusal(Exception):
     """Raised by a handler: the request is answered with this status and `{"error": …}`."""
 
     def __init__(self, status: int, error: str, *headers: tuple[str, str], **more: object) -> None:
@@ -101,7 +101,7 @@ class Request:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class _Gone(Exception):  # noqa: N818 - the client left: nobody is there to be told of an error
+class _Gone(Exception):
     """The client closed the connection, or let it lapse."""
 
 

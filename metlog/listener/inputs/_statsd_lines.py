@@ -31,7 +31,7 @@ _NAME: Final = 512
 """Characters of a name."""
 
 
-class BadLine(ValueError):  # noqa: N818 - what the line is; the text is one of a bounded number, detail after `: `
+class BadLine(ValueError):
     """Not a line of the protocol."""
 
 

@@ -32,7 +32,7 @@ _LONGEST: Final = 300.0
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
-class Held(MetlogError):  # noqa: N818 - a delay, not a fault
+class Held(MetlogError):
     """Not delivered now; the same batch is tried again."""
 
 

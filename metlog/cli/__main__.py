@@ -1,0 +1,7 @@
+"""`python -m metlog.cli`."""
+
+from __future__ import annotations
+
+from metlog.cli import main
+
+main()

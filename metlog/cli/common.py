@@ -1,0 +1,77 @@
+"""What the commands share: the data folder, errors of usage, writing to a file or to standard output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, cast
+
+import typer
+
+from metlog.errors import MetlogError
+
+__all__ = ["DataOption", "UsageError", "data_folder", "existing_data_folder", "open_output"]
+
+
+class UsageError(MetlogError):
+    """A command was called in a way that cannot work: one line, exit status 2."""
+
+
+DataOption = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="Data folder; else METLOG_DATA, else ./metlog-data.")
+]
+
+
+def data_folder(given: Path | None) -> Path:
+    """The data folder: the option, else METLOG_DATA, else `./metlog-data`."""
+    return given or Path(os.environ.get("METLOG_DATA") or "metlog-data")
+
+
+def existing_data_folder(given: Path | None) -> Path:
+    """The same; raises UsageError when it is not there."""
+    folder = data_folder(given)
+    if not folder.is_dir():
+        raise UsageError(
+            f"there is no data folder {str(folder)!r}: name one with --data or METLOG_DATA,"
+            " start `metlog listen`, or make one to look at with `metlog demo --days 30`"
+        )
+    return folder
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file that appears whole: it is written beside its place and moved there at the end."""
+    if path is None or str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(
+            f"--output {str(path)!r}: " + ("is a folder" if path.is_dir() else "its folder does not exist")
+        )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            yield cast("BinaryIO", stream)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def key_values(pairs: list[str], option: str) -> dict[str, Any]:
+    """`k=v` options as a dict; a value that is JSON (a number, true, null, a list) is taken as that, else as text."""
+    import msgspec
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{option} {pair!r}: wants NAME=VALUE")
+        try:
+            found[key] = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            found[key] = text
+    return found

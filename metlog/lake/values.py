@@ -1,0 +1,77 @@
+"""Values of a result as JSON can say them, and as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+__all__ = ["as_json", "as_text"]
+
+
+def as_json(value: Any, sql_type: str = "") -> Any:
+    """A value that `json.dumps` takes. Times are RFC 3339, in UTC with `Z`; what is no number in JSON is null; a
+    column of type JSON is what its text says."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        if sql_type == "JSON":
+            try:
+                return msgspec.json.decode(value)
+            except msgspec.DecodeError:
+                return value
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
+    if isinstance(value, timedelta):
+        return str(value)
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).hex()
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        if sql_type.startswith("MAP("):
+            return {str(key): as_json(item) for key, item in value}
+        inner = sql_type.removesuffix("[]") if sql_type.endswith("[]") else ""
+        return [as_json(item, inner) for item in value]
+    return str(value)
+
+
+def as_text(value: Any, sql_type: str = "") -> str:
+    """A value as a cell of a table or of a CSV file shows it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="microseconds" if value.microsecond else "seconds").replace(
+            "+00:00", "Z"
+        )
+    plain = as_json(value, sql_type)
+    return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
+
+
+def _number(value: float) -> str:
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return repr(value)
+
+
+def plain_rows(rows: Iterator[tuple[Any, ...]] | list[tuple[Any, ...]], types: list[str]) -> Iterator[list[Any]]:
+    """Rows for JSON."""
+    for row in rows:
+        yield [as_json(value, kind) for value, kind in zip(row, types, strict=True)]

@@ -8,7 +8,7 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any
 
-__all__ = ["context", "current", "request"]
+__all__ = ["context", "current", "request", "start_request"]
 
 current: ContextVar[dict[str, Any] | None] = ContextVar("metlog_context", default=None)
 """The fields in force, merged; never changed in place."""
@@ -47,6 +47,13 @@ class context:  # noqa: N801 - used like a function
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         current.reset(self._token)
+
+
+def start_request() -> dict[str, Any]:
+    """As `request`, for the rest of the current context: for code that runs in a copy, which is thrown away."""
+    shared: dict[str, Any] = {}
+    _request.set(shared)
+    return shared
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qs
 
-from metlog.context import request
+from metlog.context import start_request
 from metlog.integrations._request import Recorder, safe_path
 
 __all__ = ["MetlogMiddleware"]
@@ -54,9 +54,8 @@ class _Response:
         self._done = False
         self._error: BaseException | None = None
         self._context = copy_context()
-        self._scope = request()
         self._start = perf_counter()
-        self._shared = self._context.run(self._scope.__enter__)
+        self._shared = self._context.run(start_request)
         try:
             self._body = self._context.run(application, environ, self._respond)
         except BaseException as error:

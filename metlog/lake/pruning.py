@@ -94,14 +94,14 @@ class Pruner:
         added = []
         for condition in _conjuncts(where):
             for column, op, value in _comparisons(condition):
-                source = _resolve(column, sources)
-                if source is None or not _stable(value, alone=len(sources) == 1):
+                found = _resolve(column, sources)
+                if found is None or not _stable(value, alone=len(sources) == 1):
                     continue
                 day = _day_of(value)
-                if source.bounds is not None:
-                    source.bounds.append(Bound(op, day))
+                if found.bounds is not None:
+                    found.bounds.append(Bound(op, day))
                 if column[-1].lower() == "timestamp":
-                    added.append(_compare([source.name, "date"], op, day))
+                    added.append(_compare([found.name, "date"], op, day))
         if added:
             node["where_clause"] = _and([where, *added])
             self.changed = True

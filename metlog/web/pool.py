@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -64,13 +64,15 @@ class QueryPool:
 
     async def _until(self, gone: asyncio.Task[None], cancel: Cancel, work: Callable[[Cancel], T]) -> T:
         turn = asyncio.create_task(self._free.acquire())
-        await asyncio.wait([turn, gone], return_when=asyncio.FIRST_COMPLETED)
+        both: list[asyncio.Future[Any]] = [turn, gone]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not turn.done():
             turn.cancel()
             raise ClientDisconnect
         try:
             running = asyncio.get_running_loop().run_in_executor(self._threads, work, cancel)
-            await asyncio.wait([running, gone], return_when=asyncio.FIRST_COMPLETED)
+            both = [running, gone]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 cancel.cancel()
                 await asyncio.wait({running})  # the slot is free when the engine has let go, not before

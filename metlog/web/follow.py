@@ -7,6 +7,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +71,8 @@ class Hub:
         self._data = data
         self._tails: set[Subscription] = set()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._ready = asyncio.Event()
         self._wake = threading.Event()
         self._closed = False
 
@@ -77,45 +80,50 @@ class Hub:
         return len(self._tails)
 
     async def join(self, wants: Callable[[Event], bool]) -> Subscription:
-        """A tail from now on; it must `leave`. Call it in the event loop."""
+        """A tail of what is appended from now on; it must `leave`."""
         tail = Subscription(wants)
-        self._tails.add(tail)
         if self._closed:
             tail.close()
-        elif self._thread is None or not self._thread.is_alive():
-            # The first look, which only finds the ends, is done before the tail is told to be open.
-            follower = Follower(self._data)
-            await asyncio.to_thread(self._look, follower)
-            if self._thread is None or not self._thread.is_alive():
+            return tail
+        with self._lock:
+            self._tails.add(tail)
+            if self._thread is None:
+                self._ready = asyncio.Event()
                 loop = asyncio.get_running_loop()
-                self._wake.clear()
-                self._thread = threading.Thread(
-                    target=self._run, args=(follower, loop), name="metlog-tail", daemon=True
-                )
+                arguments = (Follower(self._data), loop, self._ready)
+                self._thread = threading.Thread(target=self._run, args=arguments, name="metlog-tail", daemon=True)
                 self._thread.start()
+        await self._ready.wait()
         return tail
 
     def leave(self, tail: Subscription) -> None:
-        self._tails.discard(tail)
+        with self._lock:
+            self._tails.discard(tail)
 
     def close(self) -> None:
         """Ends every tail. Call it in the event loop."""
         self._closed = True
         self._wake.set()
-        for tail in self._tails:
+        for tail in list(self._tails):
             tail.close()
 
-    def _run(self, follower: Follower, loop: asyncio.AbstractEventLoop) -> None:
-        while not self._wake.wait(_TURN) and self._tails:
-            events = self._look(follower)
-            if events:
-                try:
+    def _run(self, follower: Follower, loop: asyncio.AbstractEventLoop, ready: asyncio.Event) -> None:
+        try:
+            self._look(follower)  # only finds where the journals end
+            loop.call_soon_threadsafe(ready.set)
+            while True:
+                self._wake.wait(_TURN)
+                with self._lock:
+                    if self._closed or not self._tails:
+                        self._thread = None
+                        return
+                if events := self._look(follower):
                     loop.call_soon_threadsafe(self._hand_out, events)
-                except RuntimeError:  # the loop has been closed: the page ends
-                    return
+        except RuntimeError:  # the loop has been closed: the page has ended
+            return
 
     def _hand_out(self, events: list[Event]) -> None:
-        for tail in self._tails:
+        for tail in list(self._tails):
             tail.offer(events)
 
     def _look(self, follower: Follower) -> list[Event]:

@@ -1,0 +1,127 @@
+"""The page as an ASGI application: `create_app(settings)`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from metlog.lake.query import Lake
+from metlog.web import api, console, events, login, overview, reports, tail
+from metlog.web.assets import Assets
+from metlog.web.errors import Refused
+from metlog.web.follow import Hub
+from metlog.web.measures import Measures
+from metlog.web.page import Page
+from metlog.web.pool import QueryPool
+from metlog.web.results import json_response
+from metlog.web.security import Gate, SecurityHeaders, Sessions
+from metlog.web.settings import WebSettings
+from metlog.web.views import Views
+
+__all__ = ["create_app"]
+
+log = logging.getLogger("metlog.web")
+
+
+def create_app(settings: WebSettings) -> ASGIApp:
+    """Builds the application. Raises FileNotFoundError when there is no such data folder."""
+    lake = Lake(settings.data, memory=settings.memory, spill=settings.spill, timeout=settings.timeout)
+    assets = Assets()
+    sessions = Sessions()
+    measures = Measures()
+    page = Page(
+        settings, lake, QueryPool(settings.workers, settings.waiting), Hub(settings.data), Views(assets), sessions, measures
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        page.hub.close()
+        page.pool.close()
+        lake.close()
+
+    app = Starlette(
+        routes=[
+            Route("/", overview.show, name="overview"),
+            Route("/reports", reports.index, name="reports"),
+            Route("/reports/{name}.svg", reports.picture),
+            Route("/reports/{name}.{kind}", reports.download),
+            Route("/reports/{name}", reports.show, name="reports"),
+            Route("/tail", tail.show, name="tail"),
+            Route("/events", events.search, name="events"),
+            Route("/events/{stream}/{seq:int}", events.show, name="events"),
+            Route("/sql", console.show, name="sql"),
+            Route("/sql/result.{kind}", console.download),
+            Route("/sql/save", console.save, methods=["POST"]),
+            Route("/login", login.login, methods=["GET", "POST"]),
+            Route("/logout", login.logout, methods=["POST"]),
+            Route("/api/query", api.query, methods=["POST"]),
+            Route("/api/reports", api.report_list),
+            Route("/api/reports/{name}", api.report),
+            Route("/api/events", api.search),
+            Route("/api/tail", tail.stream),
+            Route("/healthz", api.healthz),
+            Route("/metrics", api.metrics),
+            Route("/static/{digest}/{name}", assets.serve),
+        ],
+        middleware=[Middleware(_Refusals), Middleware(Gate, settings=settings, sessions=sessions)],
+        exception_handlers=cast(
+            "Any",
+            {Refused: refused, HTTPException: not_here, ClientDisconnect: _gone, Exception: failed},
+        ),
+        lifespan=lifespan,
+    )
+    app.state.page = page
+    return SecurityHeaders(measures.around(app))
+
+
+class _Refusals:
+    """Answers what the gate refuses, before any route is looked for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Refused as error:
+            await refused(Request(scope, receive), error)(scope, receive, send)
+
+
+def refused(request: Request, error: Refused) -> Response:
+    """A refusal: JSON for a program, a page for a reader; who has not logged in is sent there."""
+    path = request.url.path
+    if path.startswith(("/api/", "/metrics", "/healthz")) or "text/html" not in request.headers.get("accept", ""):
+        return json_response(error.body(), error.status, error.headers)
+    if error.status == 401 and request.app.state.page.settings.tokens and request.method == "GET":
+        return RedirectResponse(login.address(request), 303)
+    views: Views = request.app.state.page.views
+    response = views.render(request, "error.html", {"status": error.status, "message": error.message}, error.status)
+    response.headers.update(error.headers)
+    return response
+
+
+def not_here(request: Request, error: HTTPException) -> Response:
+    message = {404: "there is nothing at this address", 405: f"{request.method} is not possible here"}
+    headers = dict(error.headers or {})
+    return refused(request, Refused(error.status_code, message.get(error.status_code, error.detail), headers=headers))
+
+
+def failed(request: Request, error: Exception) -> Response:
+    """Our own fault: the log has it all, the visitor one sentence."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return refused(request, Refused(500, "something went wrong here; the log of `metlog serve` says what"))
+
+
+def _gone(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=499)  # nobody reads it; the log and the counters do

@@ -28,9 +28,12 @@ class Encoder(Protocol):
     >>> encoder.decode(encoder.frame([encoder.encode(Event(type="login"))]))[0].type
     'login'
 
-    Options are the constructor's keyword arguments. `encode` is called by many threads at once, on the hot path; what it
-    raises is counted, never seen by the application. An optional attribute `repaired` (int) counts the events whose
-    values had to be changed to be sayable (see `metlog.values`).
+    Options are the constructor's keyword arguments. `encode` is called by many threads at once, on the hot path; what
+    it raises is counted, never seen by the application.
+
+    Two optional attributes: `repaired` (int) counts the events whose values had to be changed to be sayable (see
+    `metlog.values`); `overhead` (int) is how many bytes `frame` adds on top of what a frame of its content would have,
+    for an encoder that wraps its frames in something.
     """
 
     content_type: str

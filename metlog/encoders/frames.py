@@ -51,8 +51,8 @@ def split(
 ) -> tuple[list[Event], list[Bad]]:
     """The good events of a frame of either format, and the pieces that are none, each with its reason; never raises.
 
-    With `keys` (key id to secret) only frames of the encoder `signed` are taken, and one that does not verify is refused
-    whole. Without, a signature is passed over unchecked.
+    With `keys` (key id to secret) only frames of the encoder `signed` are taken, and one that does not verify is
+    refused whole. Without, a signature is passed over unchecked.
     """
     if keys is not None:
         from metlog.encoders.signed import verified

@@ -42,9 +42,9 @@ class SignedEncoder:
 
         {"metlog.signed":"hmac-sha256","key":"2026","bytes":312,"mac":"9f…"}
 
-    `key` is the secret that signs, `key_id` tells the receiver which one it was. `keys` (id to secret) holds further keys
-    that `decode` takes, so that a key can be replaced without a gap: receivers learn the new one, then senders use it,
-    then receivers forget the old one. Keep secrets out of files: `key = "${METLOG_SIGNING_KEY}"`.
+    `key` is the secret that signs, `key_id` tells the receiver which one it was. `keys` (id to secret) holds further
+    keys that `decode` takes, so that a key can be replaced without a gap: receivers learn the new one, then senders use
+    it, then receivers forget the old one. Keep secrets out of files: `key = "${METLOG_SIGNING_KEY}"`.
 
     A signature tells who sent a frame and that it is whole. It hides nothing, and a frame sent again verifies again.
     """

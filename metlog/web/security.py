@@ -7,6 +7,7 @@ import ipaddress
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -106,6 +107,19 @@ class Sessions:
         self._failures.setdefault(address, []).append(time.monotonic())
         del self._failures[address][:-_TRIES]
 
+    def token(self, text: str, request: Request, tokens: Mapping[bytes, Access]) -> Access | None:
+        """The access that a token gives; counts wrong ones. Raises Refused 429."""
+        address = request.client.host if request.client else ""
+        self.check_tries(address)
+        digest = token_digest(text)
+        found = None
+        for known, access in tokens.items():  # all of them, so that the time says nothing
+            if hmac.compare_digest(known, digest):
+                found = access
+        if found is None:
+            self.failed(address)
+        return found
+
 
 class Gate:
     """Lets a request in when it asks for this page by a name of ours, comes from no other site, and says who it is.
@@ -182,20 +196,7 @@ class Gate:
 
     def _bearer(self, request: Request) -> Access | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return self.token(token.strip(), request) if scheme.lower() == "bearer" else None
-
-    def token(self, text: str, request: Request) -> Access | None:
-        """The access that a token gives; counts wrong ones. Raises Refused 429."""
-        address = request.client.host if request.client else ""
-        self.sessions.check_tries(address)
-        digest = token_digest(text)
-        found = None
-        for known, access in self.settings.tokens.items():  # all of them, so that the time says nothing
-            if hmac.compare_digest(known, digest):
-                found = access
-        if found is None:
-            self.sessions.failed(address)
-        return found
+        return self.sessions.token(token.strip(), request, self.settings.tokens) if scheme.lower() == "bearer" else None
 
     def _proxied(self, request: Request) -> Access | None:
         header = self.settings.user_header

@@ -1,0 +1,76 @@
+"""The interface for programs: the answers that the page shows, as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from metlog.lake.query import Cancel, Result
+from metlog.web.errors import Refused
+from metlog.web.events import find
+from metlog.web.forms import json_body, query_of
+from metlog.web.page import access_of, page_of
+from metlog.web.reports import listing, run
+from metlog.web.results import answer, json_response
+from metlog.web.search import Page
+
+__all__ = ["healthz", "metrics", "query", "report", "report_list", "search"]
+
+
+class _Query(Struct, forbid_unknown_fields=True):
+    sql: str
+    limit: Annotated[int, Meta(ge=1)] | None = None
+
+
+async def query(request: Request) -> Response:
+    """`POST /api/query`: `{"sql", "limit"}` gives columns and rows."""
+    page, access = page_of(request), access_of(request)
+    asked: _Query = await json_body(request, _Query, page.settings.max_body)
+    limit = asked.limit or page.settings.rows
+    if limit > page.settings.max_rows:
+        raise Refused(400, f"limit = {limit}: wants at most {page.settings.max_rows}; /sql/result.csv gives a whole result")
+
+    def work(cancel: Cancel) -> Result:
+        return page.lake.query(asked.sql, limit=limit, loggers=access.loggers, cancel=cancel)
+
+    return json_response(answer(await page.pool.run(request, work)))
+
+
+async def search(request: Request) -> Response:
+    """`GET /api/events`: a page of events, newest first; `after` of one answer asks for the next."""
+    given = query_of(request)
+    text = given.get("limit", "50")
+    if not text.isdecimal() or not 1 <= int(text) <= 500:
+        raise Refused(400, f"limit = {text!r}: wants 1 to 500")
+    found: Page = await find(request, int(text))
+    return json_response({"events": found.events, "total": found.total, "after": found.after or None, "ms": round(found.ms, 1)})
+
+
+async def report_list(request: Request) -> Response:
+    """`GET /api/reports`."""
+    return json_response({"reports": listing(request)})
+
+
+async def report(request: Request) -> Response:
+    """`GET /api/reports/NAME?param=…`: columns, rows, and the Vega-Lite specification under `chart`."""
+    made = await run(request, request.path_params["name"])
+    return json_response(
+        {**answer(made.result), "name": made.name, "title": made.title, "parameters": made.values, "chart": made.chart}
+    )
+
+
+async def healthz(request: Request) -> Response:
+    """Alive, and the data folder can be read."""
+    if not page_of(request).settings.data.is_dir():
+        return JSONResponse({"error": "the data folder is not there"}, 503)
+    return JSONResponse({"status": "ok"})
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus text about the page itself; the listener has its own."""
+    page = page_of(request)
+    text = page.measures.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.hub))
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

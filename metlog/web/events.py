@@ -1,0 +1,104 @@
+"""Search of events, and one event in full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from metlog.lake.query import Cancel
+from metlog.web import times
+from metlog.web.errors import Refused
+from metlog.web.forms import query_of
+from metlog.web.page import access_of, page_of
+from metlog.web.search import Around, Page, Search, around, page
+
+__all__ = ["find", "search", "show"]
+
+_SIZE = 50
+
+
+async def find(request: Request, size: int) -> Page:
+    """The page of a search that the URL asks for."""
+    here, access = page_of(request), access_of(request)
+    wanted = Search.parse(query_of(request), request.query_params.getlist("field"))
+
+    def work(cancel: Cancel) -> Page:
+        return page(here.lake, wanted, size, loggers=access.loggers, cancel=cancel)
+
+    return await here.pool.run(request, work)
+
+
+async def search(request: Request) -> Response:
+    """`/events`: the form and a page of what it finds."""
+    given = query_of(request)
+    fields = [text for text in request.query_params.getlist("field") if text.strip()]
+    found, problem, status = Page([], 0, "", 0.0), "", 200
+    try:
+        found = await find(request, _SIZE)
+    except Refused as refused:  # a wrong condition is told beside the form that has it
+        if refused.status not in {400, 408, 413}:
+            raise
+        problem, status = refused.message, refused.status
+    values = {"since": "24h", **given}
+    kept = [(key, value) for key, value in request.query_params.multi_items() if key != "after" and value]
+    following = f"/events?{urlencode([*kept, ('after', found.after)])}" if found.after else ""
+    first = f"/events?{urlencode(kept)}" if given.get("after") else ""
+    return page_of(request).views.render(
+        request,
+        "events.html",
+        {
+            "here": "events", "given": values, "fields": fields, "found": found, "problem": problem, "next": following, "first": first,
+        },
+        status,
+    )  # fmt: skip
+
+
+@dataclass
+class Gap:
+    """Events of a stream that are not there, between two that are."""
+
+    first: int
+    last: int
+
+    @property
+    def count(self) -> int:
+        return self.last - self.first + 1
+
+
+def with_gaps(events: list[dict[str, Any]]) -> list[dict[str, Any] | Gap]:
+    """Events of a stream by seq, and what is missing between them."""
+    rows: list[dict[str, Any] | Gap] = []
+    for event in events:
+        last = rows[-1] if rows else None
+        if isinstance(last, dict) and event["seq"] > last["seq"] + 1:
+            rows.append(Gap(last["seq"] + 1, event["seq"] - 1))
+        rows.append(event)
+    return rows
+
+
+async def show(request: Request) -> Response:
+    """`/events/STREAM/SEQ`: one event, with 20 before and 20 after it in its stream."""
+    here, access = page_of(request), access_of(request)
+    stream, seq = request.path_params["stream"], request.path_params["seq"]
+    if not 0 <= seq < 2**62:
+        raise Refused(404, "there is no such event")
+    try:
+        at = times.parse(query_of(request).get("at", ""), "at")
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+
+    def work(cancel: Cancel) -> Around | None:
+        found = around(here.lake, stream, seq, at, loggers=access.loggers, cancel=cancel)
+        if found is None and at is not None:  # a link with a wrong time
+            found = around(here.lake, stream, seq, None, loggers=access.loggers, cancel=cancel)
+        return found
+
+    found = await here.pool.run(request, work)
+    if found is None:
+        raise Refused(404, f"there is no event {seq} of the stream {stream!r} that you may see")
+    rows = with_gaps([*found.before, found.event, *found.after])
+    return here.views.render(request, "event.html", {"here": "events", "found": found, "event": found.event, "rows": rows})

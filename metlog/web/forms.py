@@ -1,0 +1,62 @@
+"""Bodies of requests, read no further than they may be long."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import Request
+
+from metlog.web.errors import Refused
+
+__all__ = ["form", "json_body", "query_of"]
+
+
+async def body(request: Request, most: int) -> bytes:
+    """The body; Refused 413 above `most` bytes, without reading the rest."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > most:
+        raise Refused(413, f"the request is larger than {most} bytes")
+    parts = bytearray()
+    async for chunk in request.stream():
+        parts += chunk
+        if len(parts) > most:
+            raise Refused(413, f"the request is larger than {most} bytes")
+    return bytes(parts)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def form(request: Request, most: int) -> dict[str, str]:
+    """The fields of a posted form (`application/x-www-form-urlencoded`)."""
+    content = await body(request, most)
+    if _media_type(request) != "application/x-www-form-urlencoded":
+        raise Refused(400, "Content-Type: wants application/x-www-form-urlencoded")
+    try:
+        return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=100, errors="strict"))
+    except ValueError:
+        raise Refused(400, "the form cannot be read: it is not UTF-8, or has too many fields") from None
+
+
+async def json_body(request: Request, shape: type[Any], most: int) -> Any:
+    """A JSON body as `shape`. Only `application/json`, which a page of another site cannot send unasked."""
+    content = await body(request, most)
+    if _media_type(request) != "application/json":
+        raise Refused(400, "Content-Type: wants application/json")
+    try:
+        return msgspec.json.decode(content, type=shape)
+    except msgspec.ValidationError as error:
+        raise Refused(400, f"the request does not fit: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused(400, f"the request is not JSON: {error}") from None
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """The parameters of the URL; the last one counts where a name is repeated. Refused 400 for a NUL character."""
+    values = dict(request.query_params)
+    if any("\x00" in text for pair in values.items() for text in pair):
+        raise Refused(400, "a parameter has a NUL character")
+    return values

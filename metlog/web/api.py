@@ -31,7 +31,9 @@ async def query(request: Request) -> Response:
     asked: _Query = await json_body(request, _Query, page.settings.max_body)
     limit = asked.limit or page.settings.rows
     if limit > page.settings.max_rows:
-        raise Refused(400, f"limit = {limit}: wants at most {page.settings.max_rows}; /sql/result.csv gives a whole result")
+        raise Refused(
+            400, f"limit = {limit}: wants at most {page.settings.max_rows}; /sql/result.csv gives a whole result"
+        )
 
     def work(cancel: Cancel) -> Result:
         return page.lake.query(asked.sql, limit=limit, loggers=access.loggers, cancel=cancel)
@@ -46,7 +48,9 @@ async def search(request: Request) -> Response:
     if not text.isdecimal() or not 1 <= int(text) <= 500:
         raise Refused(400, f"limit = {text!r}: wants 1 to 500")
     found: Page = await find(request, int(text))
-    return json_response({"events": found.events, "total": found.total, "after": found.after or None, "ms": round(found.ms, 1)})
+    return json_response(
+        {"events": found.events, "total": found.total, "after": found.after or None, "ms": round(found.ms, 1)}
+    )
 
 
 async def report_list(request: Request) -> Response:

@@ -40,7 +40,13 @@ def create_app(settings: WebSettings) -> ASGIApp:
     sessions = Sessions()
     measures = Measures()
     page = Page(
-        settings, lake, QueryPool(settings.workers, settings.waiting), Hub(settings.data), Views(assets), sessions, measures
+        settings,
+        lake,
+        QueryPool(settings.workers, settings.waiting),
+        Hub(settings.data),
+        Views(assets),
+        sessions,
+        measures,
     )
 
     @asynccontextmanager

@@ -82,5 +82,9 @@ def _asset(name: str, content: bytes) -> _Asset:
 def _vega_version() -> str:
     import vl_convert
 
-    versions = (vl_convert.get_vega_version(), vl_convert.get_vegalite_versions()[-1], vl_convert.get_vega_embed_version())
+    versions = (
+        vl_convert.get_vega_version(),
+        vl_convert.get_vegalite_versions()[-1],
+        vl_convert.get_vega_embed_version(),
+    )
     return hashlib.sha256(repr(versions).encode()).hexdigest()[:16]

@@ -101,4 +101,6 @@ async def show(request: Request) -> Response:
     if found is None:
         raise Refused(404, f"there is no event {seq} of the stream {stream!r} that you may see")
     rows = with_gaps([*found.before, found.event, *found.after])
-    return here.views.render(request, "event.html", {"here": "events", "found": found, "event": found.event, "rows": rows})
+    return here.views.render(
+        request, "event.html", {"here": "events", "found": found, "event": found.event, "rows": rows}
+    )

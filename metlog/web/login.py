@@ -33,14 +33,18 @@ async def login(request: Request) -> Response:
     if not page.settings.tokens:
         raise Refused(404, "nobody logs in here: this page demands no token")
     if request.method != "POST":
-        return page.views.render(request, "login.html", {"next": _local(query_of(request).get("next", "/")), "problem": ""})
+        return page.views.render(
+            request, "login.html", {"next": _local(query_of(request).get("next", "/")), "problem": ""}
+        )
     given = await form(request, 10_000)
     request.state.access = None
     require_csrf(request, given.get("csrf"))
     target = _local(given.get("next", "/"))
     access = page.sessions.token(given.get("token", "").strip(), request, page.settings.tokens)
     if access is None:
-        return page.views.render(request, "login.html", {"next": target, "problem": "This token is not known here."}, 401)
+        return page.views.render(
+            request, "login.html", {"next": target, "problem": "This token is not known here."}, 401
+        )
     response = RedirectResponse(target, 303)
     response.set_cookie(
         COOKIE, page.sessions.open(access), httponly=True, samesite="strict", secure=_encrypted(request), path="/"

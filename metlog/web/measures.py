@@ -10,7 +10,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Measures"]
 
-_KNOWN: Final = ("/reports", "/events", "/sql", "/tail", "/api/query", "/api/reports", "/api/events", "/api/tail", "/static", "/login")
+_KNOWN: Final = (
+    "/reports",
+    "/events",
+    "/sql",
+    "/tail",
+    "/api/query",
+    "/api/reports",
+    "/api/events",
+    "/api/tail",
+    "/static",
+    "/login",
+)
 
 
 class Measures:
@@ -47,13 +58,23 @@ class Measures:
 
     def text(self, *, queries: Mapping[str, int], inside: int, tails: int) -> str:
         """The exposition format of Prometheus."""
-        lines = ["# HELP metlog_page_requests_total Requests by page and status.", "# TYPE metlog_page_requests_total counter"]
+        lines = [
+            "# HELP metlog_page_requests_total Requests by page and status.",
+            "# TYPE metlog_page_requests_total counter",
+        ]
         for (page, status), count in sorted(self.requests.items()):
             lines.append(f'metlog_page_requests_total{{page="{page}",status="{status}"}} {count}')
-        lines += ["# HELP metlog_page_seconds_total Time spent on requests.", "# TYPE metlog_page_seconds_total counter"]
-        lines += [f'metlog_page_seconds_total{{page="{page}"}} {spent:.6f}' for page, spent in sorted(self.seconds.items())]
+        lines += [
+            "# HELP metlog_page_seconds_total Time spent on requests.",
+            "# TYPE metlog_page_seconds_total counter",
+        ]
+        lines += [
+            f'metlog_page_seconds_total{{page="{page}"}} {spent:.6f}' for page, spent in sorted(self.seconds.items())
+        ]
         lines += ["# HELP metlog_page_queries_total Queries by outcome.", "# TYPE metlog_page_queries_total counter"]
-        lines += [f'metlog_page_queries_total{{outcome="{outcome}"}} {count}' for outcome, count in sorted(queries.items())]
+        lines += [
+            f'metlog_page_queries_total{{outcome="{outcome}"}} {count}' for outcome, count in sorted(queries.items())
+        ]
         lines += [
             "# HELP metlog_page_queries Queries that run or wait.",
             "# TYPE metlog_page_queries gauge",

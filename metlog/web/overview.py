@@ -104,7 +104,9 @@ class Overview:
 _recent: Final[Cache[Overview]] = Cache(_FRESH, 64)
 
 
-def look(lake: Lake, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None) -> Overview:
+def look(
+    lake: Lake, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None
+) -> Overview:
     """Asks the lake. Raises QueryError."""
     length, width = _SPANS[span]
     until = now or datetime.now(UTC)
@@ -176,5 +178,11 @@ async def show(request: Request) -> Response:
     found = _recent.get(key)
     if found is None:
         found = _recent.put(key, await page.pool.run(request, work))
-    values = {"here": "overview", "found": found, "spans": list(_SPANS), "featured": featured(request), "settings": page.settings}
+    values = {
+        "here": "overview",
+        "found": found,
+        "spans": list(_SPANS),
+        "featured": featured(request),
+        "settings": page.settings,
+    }
     return page.views.render(request, "overview.html", values)

@@ -65,7 +65,9 @@ async def _messages(tail: Subscription) -> AsyncIterator[bytes]:
 
 def _wants(given: dict[str, str], loggers: tuple[str, ...] | None) -> Callable[[Event], bool]:
     """The condition of a tail, as `Search` understands it, and the services that may be seen."""
-    search = Search.parse({key: value for key, value in given.items() if key in {"type", "token", "logger", "severity", "q"}})
+    search = Search.parse(
+        {key: value for key, value in given.items() if key in {"type", "token", "logger", "severity", "q"}}
+    )
     text = search.text.lower()
 
     def wants(event: Event) -> bool:

@@ -25,11 +25,22 @@ class Views:
     def __init__(self, assets: Assets) -> None:
         self.assets = assets
         self._templates = Environment(
-            loader=PackageLoader("metlog.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=PackageLoader("metlog.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         self._templates.globals.update(asset=assets.url, severities=SEVERITIES, version=__version__)
         self._templates.filters.update(
-            cell=cell, compact=compact, whole=whole, moment=moment, ago=ago, pretty=pretty, is_number=is_number, share=share
+            cell=cell,
+            compact=compact,
+            whole=whole,
+            moment=moment,
+            ago=ago,
+            pretty=pretty,
+            is_number=is_number,
+            share=share,
         )
 
     def render(self, request: Request, name: str, values: dict[str, Any], status: int = 200) -> HTMLResponse:
@@ -69,7 +80,15 @@ def share(part: float, of: float) -> str:
     if not of:
         return "–"
     percent = 100 * part / of
-    return "0 %" if part == 0 else f"{percent:.3f} %" if percent < 0.1 else f"{percent:.2f} %" if percent < 10 else f"{percent:.1f} %"
+    return (
+        "0 %"
+        if part == 0
+        else f"{percent:.3f} %"
+        if percent < 0.1
+        else f"{percent:.2f} %"
+        if percent < 10
+        else f"{percent:.1f} %"
+    )
 
 
 def moment(value: datetime | str | None, part: str = "all") -> str:

@@ -60,6 +60,14 @@ def _drained() -> tuple[int, Callable[[], None]]:
     return receiver.getsockname()[1], receiver.close
 
 
+def _both(first: Callable[[], object], second: Callable[[], object]) -> Callable[[], None]:
+    def close() -> None:
+        first()
+        second()
+
+    return close
+
+
 def _floor() -> tuple[Loop, Callable[[], None]]:
     encode, now = msgspec.json.Encoder().encode, datetime.now
 
@@ -85,7 +93,7 @@ def _raw_send() -> tuple[Loop, Callable[[], None]]:
         for _ in range(number):
             sender.send(data)
 
-    return loop, lambda: (sender.close(), close())[1]
+    return loop, _both(sender.close, close)
 
 
 def _hand_made(limit: int) -> Callable[[], tuple[Loop, Callable[[], None]]]:
@@ -113,7 +121,7 @@ def _hand_made(limit: int) -> Callable[[], tuple[Loop, Callable[[], None]]]:
                     held.append(data)
                     size += len(data) + 1
 
-        return loop, lambda: (sender.close(), close())[1]
+        return loop, _both(sender.close, close)
 
     return opened
 
@@ -175,7 +183,7 @@ def _metlog(url: str, call: str = "log", **settings: Any) -> Callable[[], tuple[
             "decorated": decorated,
             "handler": handler,
         }
-        return loops[call], lambda: (client.close(1), close())[1]
+        return loops[call], _both(lambda: client.close(1), close)
 
     return opened
 
@@ -200,11 +208,11 @@ def _statsd() -> tuple[Loop, Callable[[], None]]:
         for _ in range(number):
             client.incr("orders")
 
-    return loop, lambda: (client.close(), close())[1]
+    return loop, _both(client.close, close)
 
 
 def _dogstatsd() -> tuple[Loop, Callable[[], None]]:
-    from datadog.dogstatsd import DogStatsd  # type: ignore[import-not-found,unused-ignore]
+    from datadog.dogstatsd import DogStatsd
 
     port, close = _drained()
     client = DogStatsd(host="127.0.0.1", port=port, disable_buffering=False, telemetry_min_flush_interval=3600)
@@ -228,7 +236,7 @@ def _stdlib(make: Callable[[int], logging.Handler]) -> Callable[[], tuple[Loop, 
             for _ in range(number):
                 logger.info("user logged in", extra={"user": "u1", "path": "/a/b"})
 
-        return loop, lambda: (handler.close(), close())[1]
+        return loop, _both(handler.close, close)
 
     return opened
 
@@ -243,14 +251,14 @@ class _JsonDatagrams(logging.handlers.DatagramHandler):
 
 
 def _logstash(port: int) -> logging.Handler:
-    from logstash import UDPLogstashHandler  # type: ignore[import-not-found,unused-ignore]
+    from logstash import UDPLogstashHandler
 
     handler: logging.Handler = UDPLogstashHandler("127.0.0.1", port, version=1)
     return handler
 
 
 def _structlog() -> tuple[Loop, Callable[[], None]]:
-    import orjson  # type: ignore[import-not-found,unused-ignore]
+    import orjson
     import structlog
 
     processors = [structlog.processors.TimeStamper("iso"), structlog.processors.JSONRenderer(serializer=orjson.dumps)]
@@ -264,7 +272,7 @@ def _structlog() -> tuple[Loop, Callable[[], None]]:
 
 
 def _loguru() -> tuple[Loop, Callable[[], None]]:
-    from loguru import logger  # type: ignore[import-not-found,unused-ignore]
+    from loguru import logger
 
     logger.remove()
     identity = logger.add(lambda message: None, serialize=True)
@@ -367,7 +375,7 @@ def run(
                 statistics.median(times),
                 (quarters[2] - quarters[0]) / 2,
                 statistics.median(pair[1] for pair in pairs),
-            )  # fmt: skip
+            )
         )
     return rows
 
@@ -380,13 +388,13 @@ def _scale(rows: Sequence[Row]) -> tuple[float, float]:
 def as_table(rows: Sequence[Row]) -> str:
     """The figures as text: nanoseconds, and ratios to the floor and to a raw send."""
     floor, send = _scale(rows)
-    lines = [f"{'':42} {'caller ns':>10} {'±':>6} {'x floor':>8} {'x send':>7} {'CPU ns':>8} {'x floor':>8}"]
-    for row in rows:
-        lines.append(
-            f"{row.name:42} {row.caller * 1e9:10,.0f} {row.spread * 1e9:6,.0f} {row.caller / floor:8.2f} "
-            f"{row.caller / send:7.2f} {row.cpu * 1e9:8,.0f} {row.cpu / floor:8.2f}"
-        )
-    return "\n".join(lines)
+    head = f"{'':42} {'caller ns':>10} {'±':>6} {'x floor':>8} {'x send':>7} {'CPU ns':>8} {'x floor':>8}"
+    lines = (
+        f"{row.name:42} {row.caller * 1e9:10,.0f} {row.spread * 1e9:6,.0f} {row.caller / floor:8.2f} "
+        f"{row.caller / send:7.2f} {row.cpu * 1e9:8,.0f} {row.cpu / floor:8.2f}"
+        for row in rows
+    )
+    return "\n".join([head, *lines])
 
 
 def as_json(rows: Sequence[Row]) -> str:

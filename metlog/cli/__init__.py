@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(_run(_app(typer, None if completing else asked), arguments, asked))
 
 
-def _app(typer: Any, asked: str | None) -> typer.Typer:
+def _app(typer: Any, asked: str | None) -> Any:
     """The application with the command that was asked for; of the others only names and summaries. None: all of them."""
     app = typer.Typer(
         name="metlog",
@@ -69,7 +69,7 @@ def _app(typer: Any, asked: str | None) -> typer.Typer:
             print(f"metlog {__version__}")
             raise typer.Exit
 
-    @app.callback()
+    @app.callback()  # type: ignore[untyped-decorator]  # the module is given as a value
     def root(
         version: bool = typer.Option(  # typer reads the signature
             False, "--version", callback=show_version, is_eager=True, help="Show the version and exit."

@@ -1,4 +1,4 @@
-"""The event of one request, the same for WSGI and ASGI."""
+"""The event and the metrics of one request, the same for WSGI and ASGI."""
 
 from __future__ import annotations
 
@@ -6,35 +6,81 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from metlog.client import MetlogClient
+from metlog.context import _request, current
+from metlog.errors import ConfigError
 from metlog.event import ONE
 from metlog.integrations._common import client_of
+from metlog.integrations._paths import safe_path
+from metlog.integrations._statsd_off import DisabledStatsd
 
-__all__ = ["Recorder", "safe_path"]
+__all__ = ["CLOSED_BY_CLIENT", "Recorder", "Scope", "safe_path", "type_name"]
 
-_ID: Final = re.compile(
-    r"^(?:\d+|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[^/]*@[^/]*|(?=[^/]*\d)[\w.~%=-]{16,})$"
+CLOSED_BY_CLIENT: Final = 499
+"""Status of a request whose client went away before the response began; nginx's number for it."""
+
+_METHODS: Final = frozenset({
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "WEBSOCKET",
+})  # fmt: skip
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
 )
-_TRACE: Final = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")  # W3C Trace Context, traceparent
-_REQUEST_ID: Final = re.compile(r"^[\w.:-]{1,128}$")
-_METHODS: Final = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET", "TRACE", "CONNECT"}
-)
+_MAX_ID: Final = 128
+_MAX_VALUE: Final = 1024
+_MAX_QUERY: Final = 8192
 
 
-def safe_path(path: str, parts: int = 6) -> str:
-    """A path fit for counting: numbers, identifiers and addresses become `{id}`, what is deeper than `parts` becomes `…`."""
-    found = path.split("/")
-    shown = ["{id}" if _ID.match(part) else part[:64] for part in found[: parts + 1]]
-    return "/".join(shown) + ("/…" if len(found) > parts + 1 else "")
+class Scope:
+    """A request's own fields: what `metlog.context(…)` adds anywhere below, in threads and tasks too, is in `shared`.
+
+    As `metlog.context.request`, and beside a `with` block: a WSGI response lives on after the call that made it.
+    """
+
+    __slots__ = ("_current", "_request", "shared")
+
+    def __init__(self) -> None:
+        self.shared: dict[str, Any] = {}
+        self._request = _request.set(self.shared)
+        self._current = current.set(current.get())
+
+    def rejoin(self) -> None:
+        """Goes on in a context that does not know the request: a server that iterates the body in another thread."""
+        if _request.get() is not self.shared:
+            _request.set(self.shared)
+            current.set({**(current.get() or {}), **self.shared})
+
+    def leave(self) -> None:
+        """Puts back what was there before."""
+        try:
+            current.reset(self._current)
+            _request.reset(self._request)
+        except ValueError:  # ended in another context than it began in: that one knows nothing of the request
+            _request.set(None)
+            current.set(None)
 
 
 class Recorder:
-    """Decides which requests are logged, and logs them: one event of type `request`, one statsd counter, one timer.
+    """Logs requests: one event of type `request`, and to statsd one counter and one timer.
 
-    exclude: paths left out, a trailing `*` stands for anything. sample: share of the requests that is logged; `weight` says how
-    many one stands for. headers, query: names of request headers and query parameters to log; none otherwise.
+    client
+        A `MetlogClient`, the name of one, or None for the default client. It may be configured later.
+    exclude
+        Paths of which nothing is logged; `*` at the end stands for anything.
+    sample
+        Share of the requests that is logged, above 0 and up to 1; `weight` says how many one stands for. Those that failed
+        (status 500 and up, or an exception) are always logged.
+    headers, query
+        Names of request headers and query parameters to log, as `header.NAME` and `query.NAME`; none otherwise.
+    route
+        Callable that gets the environ or scope and gives a route template; None: the framework's, else a safe path.
+    request_id
+        Name of the header that holds the request's id.
+    statsd
+        Whether to send the metrics `request.METHOD.STATUS` (counter) and `request.METHOD` (timer).
+
+    Raises ConfigError for options that cannot be used.
     """
 
     def __init__(
@@ -46,34 +92,53 @@ class Recorder:
         headers: Sequence[str] = (),
         query: Sequence[str] = (),
         route: Callable[[Any], str | None] | None = None,
+        request_id: str = "x-request-id",
         statsd: bool = True,
     ) -> None:
         if not 0 < sample <= 1:
-            raise ValueError(f"sample = {sample}: wants more than 0, up to 1")
-        self._client = client_of(client)
-        self._exact = frozenset(path for path in exclude if not path.endswith("*"))
-        self._prefixes = tuple(path[:-1] for path in exclude if path.endswith("*"))
-        self._sample = sample
-        self._weight = ONE if sample == 1 else 1 / sample
+            raise ConfigError(f"sample = {sample!r}: wants a share above 0, up to 1")
+        for name, value in (("exclude", exclude), ("headers", headers), ("query", query)):
+            if isinstance(value, str):
+                raise ConfigError(f"{name} = {value!r}: wants a list; write [{value!r}]")
+        if route is not None and not callable(route):
+            raise ConfigError(f"route = {route!r}: wants a callable that gets the environ or scope")
+        self.client = client_of(client)
         self.headers = tuple(name.lower() for name in headers)
         self.query = tuple(query)
         self.route = route
+        self.request_id = request_id.lower()
+        self._exact = frozenset(path for path in exclude if not path.endswith("*"))
+        self._prefixes = tuple(path[:-1] for path in exclude if path.endswith("*"))
+        self._sample = sample
         self._statsd = statsd
 
     def wanted(self, path: str) -> bool:
-        """Whether this request is logged."""
-        if path in self._exact or (self._prefixes and path.startswith(self._prefixes)):
-            return False
-        return self._sample == 1 or random.random() < self._sample
+        """Whether requests of this path are logged."""
+        return path not in self._exact and not (self._prefixes and path.startswith(self._prefixes))
 
-    def known(self, traceparent: str | None, request_id: str | None) -> dict[str, Any]:
-        """What the request's own headers say about where it belongs; malformed ones are left out."""
+    def failed(self, error: BaseException) -> None:
+        """Something of ours, or of `route`, raised: counted, never the application's problem."""
+        self.client._home.pipeline.failed(error, 0, "call_error")
+
+    def parameters(self, query: str) -> dict[str, Any]:
+        """The named query parameters, the first of each."""
         found: dict[str, Any] = {}
-        if traceparent and (match := _TRACE.match(traceparent)):
-            found["trace_id"], found["span_id"] = match.groups()
-        if request_id and _REQUEST_ID.match(request_id):
-            found["request_id"] = request_id
+        for name, value in parse_qsl(query[:_MAX_QUERY], keep_blank_values=True):
+            if name in self.query:
+                found.setdefault(f"query.{name}", value[:_MAX_VALUE])
         return found
+
+    def header(self, fields: dict[str, Any], name: str, value: str) -> None:
+        """Puts a request header into the fields, if it is one that is wanted; one that is malformed is left out."""
+        if name == "traceparent":
+            match = _TRACEPARENT.fullmatch(value)
+            if match is not None:
+                fields["trace_id"], fields["span_id"] = match.groups()
+        elif name == self.request_id and 0 < len(value) <= _MAX_ID and value.isprintable():
+            fields["request_id"] = value
+        if name in self.headers:
+            key = f"header.{name}"
+            fields[key] = f"{fields[key]}, {value}"[:_MAX_VALUE] if key in fields else value[:_MAX_VALUE]
 
     def record(
         self,
@@ -83,20 +148,38 @@ class Recorder:
         status: int,
         ms: float,
         size: int,
+        fields: dict[str, Any],
         shared: Mapping[str, Any],
-        known: Mapping[str, Any],
-        error: BaseException | None = None,
-        more: Mapping[str, Any] | None = None,
+        error: str | None = None,
+        disconnected: bool = False,
     ) -> None:
-        """Logs one request; never raises."""
-        method = method if method in _METHODS else "OTHER"
-        fields: dict[str, Any] = {**known, **(more or {}), **shared}
-        fields.update(method=method, route=route, status=status, ms=round(ms, 3), bytes=size)
-        if error is not None:
-            fields["error"] = type(error).__name__
-        severity = 3 if status >= 500 or error is not None else 6
-        payload = f"{method} {route} {status}"
-        self._client.metlog("request", None, severity, payload, fields, tokens=("request", method), weight=self._weight)
-        if self._statsd:
-            self._client.statsd.incr(f"request.{method}.{status}", rate=1)
-            self._client.statsd.timing(f"request.{method}", ms)
+        """Logs one request that is over; never raises an Exception."""
+        broken = status >= 500 or error is not None
+        rate = 1.0 if broken else self._sample
+        if method not in _METHODS:  # whatever a client sent: it must not make names of metrics
+            method = "OTHER"
+        try:
+            if rate == 1.0 or random.random() < rate:  # noqa: S311 - a sample, not a secret
+                fields.update(shared)
+                fields.update(method=method, route=route, status=status, ms=round(ms, 3), bytes=size)
+                if error is not None:
+                    fields["error"] = error
+                if disconnected:
+                    fields["disconnected"] = True
+                self.client.metlog(
+                    "request", None, 3 if broken else 6, f"{method} {route} {status}", fields,
+                    tokens=("request", method), weight=ONE if rate == 1.0 else 1.0 / rate,
+                )  # fmt: skip
+            statsd = self.client._home.statsd
+            if self._statsd and statsd is not None and statsd.__class__ is not DisabledStatsd:
+                with statsd.pipeline() as both:  # one datagram; the server is told the rate
+                    both.incr(f"request.{method}.{status}", 1, rate)
+                    both.timing(f"request.{method}", ms, rate)
+        except Exception as failure:  # noqa: BLE001 - as `MetlogClient.log`
+            self.failed(failure)
+
+
+def type_name(error: BaseException) -> str:
+    """The name of the exception's class, with its module unless it is Python's own."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,129 +1,204 @@
 """Middleware for ASGI 3: Starlette, FastAPI, Django, or a bare application, with one line.
 
-app.add_middleware(MetlogMiddleware)          # Starlette, FastAPI
+app.add_middleware(MetlogMiddleware)           # Starlette, FastAPI
 application = MetlogMiddleware(application)    # any other
 """
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
-from urllib.parse import parse_qs
 
-from metlog.context import request
-from metlog.integrations._request import Recorder, safe_path
+from metlog.integrations._request import CLOSED_BY_CLIENT, Recorder, Scope, safe_path, type_name
+from metlog.integrations.django import is_handler, route_of, watch
 
 __all__ = ["MetlogMiddleware"]
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
+AsgiScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Application = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 
 
 class MetlogMiddleware:
-    """Logs every request of an ASGI application when its last byte is out, or it failed; options as for `Recorder`.
+    """Logs each request of an ASGI application, and each websocket connection; options are those of `Recorder`.
 
-    A websocket gives one event for the whole connection. The route is that of Starlette and FastAPI (`scope["route"]`) where there is
-    one, what `route(scope)` gives, or else the path with its identifiers taken out. What `metlog.context(…)` adds below, in
-    sync dependencies, threads and tasks too, is on the request's own event.
+    The time of a request is that from the call to the last byte of the body; work that the application does after it (background
+    tasks) does not count. A websocket gives one event, when the connection is over: method `WEBSOCKET`, status 101 (403 when it was
+    refused), `bytes` sent, `close_code`. The route is the template of Starlette, FastAPI and Django (what `route(scope)` gives, where
+    set), else a safe path. What `metlog.context(…)` adds below, in sync dependencies, threads and tasks too, is on
+    the request's own event. Lifespan messages pass untouched.
     """
 
     def __init__(self, app: Application, **options: Any) -> None:
         self._app = app
         self._recorder = Recorder(**options)
+        if is_handler(app):
+            watch(app)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serves one request or connection."""
         kind = scope["type"]
-        if kind not in {"http", "websocket"} or not self._recorder.wanted(scope.get("path", "")):
+        if (kind != "http" and kind != "websocket") or not self._recorder.wanted(scope.get("path", "")):
             await self._app(scope, receive, send)
             return
-        start = perf_counter()
-        status, size, ended, gone = 0, 0, False, False
-
-        async def sending(message: Message) -> None:
-            nonlocal status, size, ended
-            what = message["type"]
-            if what == "http.response.start":
-                status = message["status"]
-            elif what == "http.response.body":
-                size += len(message.get("body", b""))
-                ended = not message.get("more_body", False)
-            elif what == "websocket.accept":
-                status = 101
-            elif what == "websocket.send":
-                size += len(message.get("bytes") or b"") + len((message.get("text") or "").encode())
-            elif what == "websocket.close" and not status:
-                status = 403
-            await send(message)
-
-        async def receiving() -> Message:
-            nonlocal gone
-            message = await receive()
-            gone = gone or message["type"] == "http.disconnect"
-            return message
-
+        exchange = (_Http if kind == "http" else _WebSocket)(self._recorder, scope, receive, send)
         error: BaseException | None = None
-        with request() as shared:
-            try:
-                await self._app(scope, receiving, sending)
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
-                if error is not None and not status:
-                    status = 500
-                elif kind == "http" and gone and not ended:
-                    status = status or 499
-                self._record(scope, kind, status, size, start, dict(shared), error)
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            exchange.finish(error)
 
-    def _record(
-        self,
-        scope: Scope,
-        kind: str,
-        status: int,
-        size: int,
-        start: float,
-        shared: dict[str, Any],
-        error: BaseException | None,
-    ) -> None:
-        recorder = self._recorder
-        traceparent = request_id = None
-        more: dict[str, Any] = {}
-        for raw_name, raw_value in scope.get("headers", ()):
+
+class _Exchange:
+    """One request, or one connection, up to `finish`."""
+
+    def __init__(self, recorder: Recorder, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        self._recorder = recorder
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._status = 0
+        self._size = 0
+        self._ended: float | None = None
+        self._gone = False
+        self._path = scope.get("path", "")
+        self._fields: dict[str, Any] = {}
+        self._context = Scope()
+        self._started = perf_counter()
+
+    def finish(self, error: BaseException | None) -> None:
+        """Logs it."""
+        ms = ((self._ended or perf_counter()) - self._started) * 1000.0
+        self._context.leave()
+        if isinstance(error, CancelledError):  # how some servers tell that the client has gone
+            self._gone, error = self._gone or self._ended is None, None
+        try:
+            self._record(error, ms)
+        except Exception as failure:  # noqa: BLE001 - ours to count, not the application's
+            self._recorder.failed(failure)
+
+    def _record(self, error: BaseException | None, ms: float) -> None:
+        recorder, scope, fields = self._recorder, self._scope, self._fields
+        for raw_name, value in scope.get("headers", ()):
             name = raw_name.decode("latin-1").lower()
-            if name == "traceparent":
-                traceparent = raw_value.decode("latin-1")
-            elif name == "x-request-id":
-                request_id = raw_value.decode("latin-1")
-            if name in recorder.headers:
-                more[f"header.{name}"] = raw_value.decode("latin-1")
+            if name == "traceparent" or name == recorder.request_id or name in recorder.headers:
+                recorder.header(fields, name, value.decode("latin-1"))
         if recorder.query:
-            values = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-            more.update({f"query.{name}": values[name][0] for name in recorder.query if name in values})
+            fields.update(recorder.parameters(scope.get("query_string", b"").decode("latin-1")))
+        method, status = self._outcome(error)
         recorder.record(
-            method=scope.get("method", "") if kind == "http" else "WEBSOCKET",
-            route=self._route(scope),
-            status=status,
-            ms=(perf_counter() - start) * 1000.0,
-            size=size,
-            shared=shared,
-            known=recorder.known(traceparent, request_id),
-            error=error,
-            more=more,
-        )
+            method=method, route=self._route(), status=status, ms=ms, size=0 if method == "HEAD" else self._size,
+            fields=fields, shared=self._context.shared, error=None if error is None else type_name(error),
+            disconnected=self._gone,
+        )  # fmt: skip
 
-    def _route(self, scope: Scope) -> str:
+    def _route(self) -> str:
         choose = self._recorder.route
         try:
-            if choose is not None:
-                found = choose(scope)
-            else:
-                route = scope.get("route")
-                found = getattr(route, "path_format", None) or getattr(route, "path", None)
-        except Exception:  # noqa: BLE001 - code of the application, or a framework's object of another shape
-            found = None
-        return found or safe_path(scope.get("path", ""))
+            found = _framework_route(self._scope) if choose is None else choose(self._scope)
+            if found:
+                return found
+        except Exception as error:  # noqa: BLE001 - code of the application, or a framework's object of another shape
+            self._recorder.failed(error)
+        return safe_path(self._path)
+
+    def _outcome(self, error: BaseException | None) -> tuple[str, int]:
+        """Method and status."""
+        raise NotImplementedError
+
+
+class _Http(_Exchange):
+    async def receive(self) -> Message:
+        """Notices a client that goes before it has the whole response."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self._ended is None:
+            self._gone = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Counts what goes out."""
+        kind = message["type"]
+        if kind == "http.response.body":
+            self._size += len(message.get("body", b""))
+            await self._pass_on(message)
+            if not message.get("more_body", False):
+                self._ended = perf_counter()
+            return
+        if kind == "http.response.start":
+            self._status = message["status"]
+        elif kind == "http.response.zerocopysend":
+            self._size += message.get("count") or 0
+        await self._pass_on(message)
+        if kind == "http.response.pathsend":  # the server sends a whole file: its size is in the headers, if anywhere
+            self._ended = perf_counter()
+        elif kind == "http.response.zerocopysend" and not message.get("more_body", False):
+            self._ended = perf_counter()
+
+    async def _pass_on(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:  # a server's word for a client that has gone (ASGI 2.4)
+            self._gone = True
+            raise
+
+    def _outcome(self, error: BaseException | None) -> tuple[str, int]:
+        status = self._status
+        if not status:
+            status = CLOSED_BY_CLIENT if self._gone else 500
+        return self._scope.get("method", ""), status
+
+
+class _WebSocket(_Exchange):
+    async def receive(self) -> Message:
+        """Notices the end of the connection."""
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self._closed(message.get("code", 1005))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Counts what goes out."""
+        kind = message["type"]
+        if kind == "websocket.send":
+            data = message.get("bytes")
+            self._size += len((message.get("text") or "").encode() if data is None else data)
+        elif kind == "websocket.accept":
+            self._status = 101
+        elif kind == "websocket.close":
+            self._closed(message.get("code", 1000))
+        elif kind == "websocket.http.response.start":  # refused with a response of its own
+            self._status = message["status"]
+        elif kind == "websocket.http.response.body":
+            self._size += len(message.get("body", b""))
+        await self._send(message)
+
+    def _closed(self, code: int) -> None:
+        if self._ended is None:
+            self._ended = perf_counter()
+            self._fields["close_code"] = code
+
+    def _outcome(self, error: BaseException | None) -> tuple[str, int]:
+        status = self._status
+        if not status:
+            status = 500 if error is not None else 403
+        return "WEBSOCKET", status
+
+
+def _framework_route(scope: AsgiScope) -> str | None:
+    route = scope.get("route")
+    if route is not None:  # Starlette, FastAPI
+        root = scope.get("root_path", "")
+        mounted = safe_path(root[len(scope["app_root_path"]) :]) if "app_root_path" in scope else ""
+        if hasattr(route, "routes"):  # a mount: what is below it has no templates that we know
+            return f"{mounted or route.path}/{{path}}"
+        path = getattr(route, "path", None)
+        return None if path is None else f"{mounted}{path}"
+    found = route_of(scope)
+    return None if found is None else scope.get("root_path", "").rstrip("/") + found

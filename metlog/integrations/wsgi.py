@@ -6,135 +6,248 @@ application = MetlogMiddleware(application)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextvars import copy_context
 from time import perf_counter
 from typing import Any
-from urllib.parse import parse_qs
 
-from metlog.context import start_request
-from metlog.integrations._request import Recorder, safe_path
+from metlog.integrations._request import Recorder, Scope, safe_path, type_name
+from metlog.integrations.django import is_handler, route_of, watch
 
 __all__ = ["MetlogMiddleware"]
 
 Environ = dict[str, Any]
-StartResponse = Callable[..., Callable[[bytes], object]]
+Write = Callable[[bytes], object]
+StartResponse = Callable[..., Write]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class MetlogMiddleware:
-    """Logs every request of a WSGI application when its last byte is out, or it failed; options as for `Recorder`.
+    """Logs each request of a WSGI application when its response has ended; options are those of `Recorder`.
 
-    The route is that of the framework where it leaves one in the environ (Flask's `url_rule`, Django's `resolver_match`, or what
-    `route(environ)` gives), else the path with its identifiers taken out. What `metlog.context(…)` adds below, in threads
-    that copied the context too, is on the request's own event.
+    The time is that from the call to the last chunk of the body, or to where it broke off. The route is the template of the
+    framework (Flask's `url_rule`, Django's `resolver_match`; what `route(environ)` gives, where set), else a safe path.
+    What `metlog.context(…)` adds below is on the request's own event.
+
+    >>> import metlog
+    >>> client = metlog.MetlogClient.from_config("memory:")
+    >>> def app(environ, start_response):
+    ...     start_response("200 OK", [])
+    ...     return [b"hello"]
+    >>> MetlogMiddleware(app, client=client)({"REQUEST_METHOD": "GET", "PATH_INFO": "/a/7"}, lambda status, headers: None)
+    [b'hello']
+    >>> client.flush()
+    True
+    >>> client.sender.events[0].payload
+    'GET /a/{id} 200'
     """
 
     def __init__(self, application: Application, **options: Any) -> None:
         self._application = application
         self._recorder = Recorder(**options)
+        if is_handler(application):
+            watch(application)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serves one request."""
         if not self._recorder.wanted(environ.get("PATH_INFO", "")):
             return self._application(environ, start_response)
-        return _Response(self._application, environ, start_response, self._recorder)
+        exchange = _Exchange(self._recorder, environ, start_response)
+        try:
+            body = self._application(environ, exchange.respond)
+        except BaseException as error:
+            exchange.finish(error)
+            raise
+        return exchange.hand_on(body)
 
 
-class _Response:
-    """The response as the server iterates it; everything of the application runs in one copied context."""
+class _Exchange:
+    """One request and its response, up to `finish`."""
 
-    def __init__(
-        self, application: Application, environ: Environ, start_response: StartResponse, recorder: Recorder
-    ) -> None:
+    def __init__(self, recorder: Recorder, environ: Environ, start_response: StartResponse) -> None:
+        self._recorder = recorder
         self._environ = environ
         self._start_response = start_response
-        self._recorder = recorder
+        self._path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         self._status = 0
+        self._headers: list[tuple[str, str]] = []
         self._size = 0
-        self._done = False
+        self._write: Write
         self._error: BaseException | None = None
-        self._context = copy_context()
-        self._start = perf_counter()
-        self._shared = self._context.run(start_request)
-        try:
-            self._body = self._context.run(application, environ, self._respond)
-        except BaseException as error:
-            self._finish(error)
-            raise
+        self._ended: float | None = None
+        self._done = False
+        self._scope = Scope()
+        self._started = perf_counter()
 
-    def _respond(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-        self._status = int(status[:3]) if status[:3].isdigit() else 0
+    # ---- what the application calls ----------------------------------------------------------------------------------
+
+    def respond(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Write:
+        """`start_response`; called again with `exc_info` it replaces a response of which nothing has been sent."""
+        # the server raises when it is too late for another status: then the first one stands
         write = self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
+        self._status = int(status[:3]) if status[:3].isdigit() else 0
+        self._headers = headers
+        self._write = write
+        if exc_info:
+            self._error = exc_info[1]
+        return self._counted
 
-        def counted(data: bytes) -> object:
-            self._size += len(data)
-            return write(data)
+    def _counted(self, data: bytes) -> object:
+        self._size += len(data)
+        return self._write(data)
 
-        return counted
+    # ---- what the server gets ----------------------------------------------------------------------------------------
 
-    def __iter__(self) -> Iterator[bytes]:
+    def hand_on(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """The body as the server may have it: a list and a file stay what they are, for what the server can do with them."""
+        if body.__class__ is list or body.__class__ is tuple:
+            self._size += sum(map(len, body))  # type: ignore[arg-type]
+            self.finish(None)
+            return body
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(body, wrapper) and self._end_with(body):
+            return body
+        return _Body(self, body)
+
+    def _end_with(self, file: Any) -> bool:
+        """Takes part in the `close` of a file that the server sends by itself (sendfile): nobody iterates it."""
+        close = getattr(file, "close", None)
+
+        def closing() -> None:
+            self._size += self._content_length()
+            self.end()
+            try:
+                if close is not None:
+                    close()
+            finally:
+                self.finish(None)
+
         try:
-            iterator = self._context.run(iter, self._body)
-            while True:
-                try:
-                    chunk = self._context.run(next, iterator)
-                except StopIteration:
-                    break
-                self._size += len(chunk)
-                yield chunk
-        except GeneratorExit:  # the client went away
-            raise
-        except BaseException as error:
-            self._error = error
-            raise
+            file.close = closing
+        except AttributeError:  # an object of C, without room for attributes: iterated like any other
+            return False
+        return True
 
-    def close(self) -> None:
-        """Called by the server at the end, whatever happened."""
-        try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                self._context.run(close)
-        finally:
-            self._finish(self._error)
+    def _content_length(self) -> int:
+        for name, value in self._headers:
+            if name.lower() == "content-length" and value.isdigit():
+                return int(value)
+        return 0
 
-    def _finish(self, error: BaseException | None) -> None:
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def count(self, chunk: bytes) -> None:
+        """A chunk of the body goes to the server."""
+        self._size += len(chunk)
+
+    def end(self) -> None:
+        """The body is complete; what `close` does is no longer the client's time."""
+        self._ended = perf_counter()
+
+    def rejoin(self) -> None:
+        """See `Scope`."""
+        self._scope.rejoin()
+
+    def finish(self, error: BaseException | None, *, cut_short: bool = False) -> None:
+        """Logs the request, once."""
         if self._done:
             return
         self._done = True
+        ms = ((self._ended or perf_counter()) - self._started) * 1000.0
+        self._scope.leave()
+        try:
+            self._record(error or self._error, ms, cut_short)
+        except Exception as failure:  # noqa: BLE001 - ours to count, not the application's
+            self._recorder.failed(failure)
+
+    def _record(self, error: BaseException | None, ms: float, cut_short: bool) -> None:
         environ, recorder = self._environ, self._recorder
-        more: dict[str, Any] = {}
-        for name in recorder.headers:
+        method = environ.get("REQUEST_METHOD", "")
+        status, size = self._status, self._size
+        if error is not None and not size:
+            status = max(status, 500)  # nothing was sent: the server, or `exc_info`, makes it an error
+        if method == "HEAD":
+            size, cut_short = 0, False
+        elif cut_short and (status in {204, 304} or (size and size == self._content_length())):
+            cut_short = False  # the server knew that nothing would follow
+        if not status:
+            status = 499 if cut_short else 500
+        fields: dict[str, Any] = {}
+        for name in ("traceparent", recorder.request_id, *recorder.headers):
             value = environ.get("HTTP_" + name.upper().replace("-", "_"))
             if value is not None:
-                more[f"header.{name}"] = value
+                recorder.header(fields, name, value)
         if recorder.query:
-            values = parse_qs(environ.get("QUERY_STRING", ""))
-            more.update({f"query.{name}": values[name][0] for name in recorder.query if name in values})
+            fields.update(recorder.parameters(environ.get("QUERY_STRING", "")))
         recorder.record(
-            method=environ.get("REQUEST_METHOD", ""),
-            route=self._route(),
-            status=500 if error is not None and not self._status else self._status or 499,
-            ms=(perf_counter() - self._start) * 1000.0,
-            size=self._size,
-            shared=self._shared,
-            known=recorder.known(environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_X_REQUEST_ID")),
-            error=error,
-            more=more,
-        )
+            method=method, route=self._route(), status=status, ms=ms, size=size, fields=fields, shared=self._scope.shared,
+            error=None if error is None else type_name(error), disconnected=cut_short,
+        )  # fmt: skip
 
     def _route(self) -> str:
         environ, choose = self._environ, self._recorder.route
         try:
-            found = choose(environ) if choose is not None else _framework_route(environ)
-        except Exception:  # noqa: BLE001 - code of the application, or a framework's object of another shape
-            found = None
-        return found or safe_path(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+            found = _framework_route(environ) if choose is None else choose(environ)
+            if found:
+                return found
+        except Exception as error:  # noqa: BLE001 - code of the application, or a framework's object of another shape
+            self._recorder.failed(error)
+        path = (
+            self._path if self._path.isascii() else self._path.encode("latin-1", "replace").decode("utf-8", "replace")
+        )
+        return safe_path(path)
+
+
+class _Body(Iterator[bytes]):
+    """A body that the server iterates, and always closes."""
+
+    __slots__ = ("_body", "_exchange", "_iterator")
+
+    def __init__(self, exchange: _Exchange, body: Iterable[bytes]) -> None:
+        self._exchange = exchange
+        self._body = body
+        self._iterator: Iterator[bytes] | None = None
+
+    def __iter__(self) -> _Body:
+        return self
+
+    def __next__(self) -> bytes:
+        exchange = self._exchange
+        exchange.rejoin()
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._body)
+            chunk = next(self._iterator)
+        except StopIteration:
+            exchange.end()
+            raise
+        except BaseException as error:
+            exchange._error = error
+            exchange.end()
+            raise
+        exchange.count(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Called by the server at the end, whatever happened."""
+        exchange = self._exchange
+        cut_short = exchange._ended is None
+        if cut_short:
+            exchange.end()
+        error = None
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            exchange.finish(error, cut_short=cut_short)
 
 
 def _framework_route(environ: Environ) -> str | None:
-    flask = environ.get("werkzeug.request") or environ.get("flask.request")
-    rule = getattr(flask, "url_rule", None)
+    prefix = environ.get("SCRIPT_NAME", "")
+    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)  # Flask
     if rule is not None:
-        return str(rule.rule)
-    django = environ.get("metlog.django.resolver_match")
-    return f"/{django.route}" if django is not None else None
+        return f"{prefix}{rule.rule}"
+    route = route_of(environ)
+    return None if route is None else f"{prefix}{route}"

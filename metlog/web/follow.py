@@ -13,7 +13,7 @@ from typing import Final
 
 from metlog.lake.follow import Event, Follower
 
-__all__ = ["Follower", "Hub", "Subscription"]
+__all__ = ["Event", "Follower", "Hub", "Subscription"]
 
 log = logging.getLogger("metlog.web")
 

@@ -48,17 +48,16 @@ class Scope:
     def rejoin(self) -> None:
         """Goes on in a context that does not know the request: a server that iterates the body in another thread."""
         if _request.get() is not self.shared:
-            _request.set(self.shared)
-            current.set({**(current.get() or {}), **self.shared})
+            self._request = _request.set(self.shared)
+            self._current = current.set({**(current.get() or {}), **self.shared})
 
     def leave(self) -> None:
         """Puts back what was there before."""
         try:
             current.reset(self._current)
             _request.reset(self._request)
-        except ValueError:  # ended in another context than it began in: that one knows nothing of the request
-            _request.set(None)
-            current.set(None)
+        except ValueError:
+            pass  # ended in another context than it began in: that one knows nothing of the request
 
 
 class Recorder:
@@ -76,7 +75,7 @@ class Recorder:
     route
         Callable that gets the environ or scope and gives a route template; None: the framework's, else a safe path.
     request_id
-        Name of the header that holds the request's id.
+        Name of the header that holds the request's id; "" for none.
     statsd
         Whether to send the metrics `request.METHOD.STATUS` (counter) and `request.METHOD` (timer).
 
@@ -103,10 +102,12 @@ class Recorder:
         if route is not None and not callable(route):
             raise ConfigError(f"route = {route!r}: wants a callable that gets the environ or scope")
         self.client = client_of(client)
-        self.headers = tuple(name.lower() for name in headers)
-        self.query = tuple(query)
         self.route = route
-        self.request_id = request_id.lower()
+        self.query = frozenset(query)
+        self._request_id = request_id.lower()
+        self._named = frozenset(name.lower() for name in headers)
+        self.headers = {"traceparent", self._request_id, *self._named} - {""}
+        """Names of the request headers that `header` wants to see, in lower case."""
         self._exact = frozenset(path for path in exclude if not path.endswith("*"))
         self._prefixes = tuple(path[:-1] for path in exclude if path.endswith("*"))
         self._sample = sample
@@ -134,9 +135,9 @@ class Recorder:
             match = _TRACEPARENT.fullmatch(value)
             if match is not None:
                 fields["trace_id"], fields["span_id"] = match.groups()
-        elif name == self.request_id and 0 < len(value) <= _MAX_ID and value.isprintable():
+        elif name == self._request_id and 0 < len(value) <= _MAX_ID and value.isprintable():
             fields["request_id"] = value
-        if name in self.headers:
+        if name in self._named:
             key = f"header.{name}"
             fields[key] = f"{fields[key]}, {value}"[:_MAX_VALUE] if key in fields else value[:_MAX_VALUE]
 
@@ -159,7 +160,7 @@ class Recorder:
         if method not in _METHODS:  # whatever a client sent: it must not make names of metrics
             method = "OTHER"
         try:
-            if rate == 1.0 or random.random() < rate:  # noqa: S311 - a sample, not a secret
+            if rate == 1.0 or random.random() < rate:
                 fields.update(shared)
                 fields.update(method=method, route=route, status=status, ms=round(ms, 3), bytes=size)
                 if error is not None:

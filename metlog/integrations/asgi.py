@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -42,7 +43,7 @@ class MetlogMiddleware:
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serves one request or connection."""
         kind = scope["type"]
-        if (kind != "http" and kind != "websocket") or not self._recorder.wanted(scope.get("path", "")):
+        if kind not in {"http", "websocket"} or not self._recorder.wanted(scope.get("path", "")):
             await self._app(scope, receive, send)
             return
         exchange = (_Http if kind == "http" else _WebSocket)(self._recorder, scope, receive, send)
@@ -87,8 +88,8 @@ class _Exchange:
     def _record(self, error: BaseException | None, ms: float) -> None:
         recorder, scope, fields = self._recorder, self._scope, self._fields
         for raw_name, value in scope.get("headers", ()):
-            name = raw_name.decode("latin-1").lower()
-            if name == "traceparent" or name == recorder.request_id or name in recorder.headers:
+            name = raw_name.decode("latin-1")  # lower case, says ASGI
+            if name in recorder.headers:
                 recorder.header(fields, name, value.decode("latin-1"))
         if recorder.query:
             fields.update(recorder.parameters(scope.get("query_string", b"").decode("latin-1")))
@@ -135,10 +136,10 @@ class _Http(_Exchange):
             self._status = message["status"]
         elif kind == "http.response.zerocopysend":
             self._size += message.get("count") or 0
+        elif kind == "http.response.pathsend":  # the server reads the file by itself
+            self._size = Path(message["path"]).stat().st_size
         await self._pass_on(message)
-        if kind == "http.response.pathsend":  # the server sends a whole file: its size is in the headers, if anywhere
-            self._ended = perf_counter()
-        elif kind == "http.response.zerocopysend" and not message.get("more_body", False):
+        if kind in {"http.response.pathsend", "http.response.zerocopysend"} and not message.get("more_body", False):
             self._ended = perf_counter()
 
     async def _pass_on(self, message: Message) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any
 
-from metlog.integrations._request import Recorder, Scope, safe_path, type_name
+from metlog.integrations._request import CLOSED_BY_CLIENT, Recorder, Scope, safe_path, type_name
 from metlog.integrations.django import is_handler, route_of, watch
 
 __all__ = ["MetlogMiddleware"]
@@ -43,6 +43,7 @@ class MetlogMiddleware:
     def __init__(self, application: Application, **options: Any) -> None:
         self._application = application
         self._recorder = Recorder(**options)
+        self._headers = [(name, "HTTP_" + name.upper().replace("-", "_")) for name in self._recorder.headers]
         if is_handler(application):
             watch(application)
 
@@ -50,7 +51,7 @@ class MetlogMiddleware:
         """Serves one request."""
         if not self._recorder.wanted(environ.get("PATH_INFO", "")):
             return self._application(environ, start_response)
-        exchange = _Exchange(self._recorder, environ, start_response)
+        exchange = _Exchange(self._recorder, self._headers, environ, start_response)
         try:
             body = self._application(environ, exchange.respond)
         except BaseException as error:
@@ -62,8 +63,11 @@ class MetlogMiddleware:
 class _Exchange:
     """One request and its response, up to `finish`."""
 
-    def __init__(self, recorder: Recorder, environ: Environ, start_response: StartResponse) -> None:
+    def __init__(
+        self, recorder: Recorder, wanted: list[tuple[str, str]], environ: Environ, start_response: StartResponse
+    ) -> None:
         self._recorder = recorder
+        self._wanted = wanted
         self._environ = environ
         self._start_response = start_response
         self._path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
@@ -99,7 +103,7 @@ class _Exchange:
     def hand_on(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """The body as the server may have it: a list and a file stay what they are, for what the server can do with them."""
         if body.__class__ is list or body.__class__ is tuple:
-            self._size += sum(map(len, body))  # type: ignore[arg-type]
+            self._size += sum(map(len, body))
             self.finish(None)
             return body
         wrapper = self._environ.get("wsgi.file_wrapper")
@@ -169,10 +173,10 @@ class _Exchange:
         elif cut_short and (status in {204, 304} or (size and size == self._content_length())):
             cut_short = False  # the server knew that nothing would follow
         if not status:
-            status = 499 if cut_short else 500
+            status = CLOSED_BY_CLIENT if cut_short else 500
         fields: dict[str, Any] = {}
-        for name in ("traceparent", recorder.request_id, *recorder.headers):
-            value = environ.get("HTTP_" + name.upper().replace("-", "_"))
+        for name, key in self._wanted:
+            value = environ.get(key)
             if value is not None:
                 recorder.header(fields, name, value)
         if recorder.query:

@@ -23,7 +23,14 @@ RUNNABLE = [page for page in PAGES if BLOCK.search(page.read_text("utf-8"))]
 
 def _modules() -> list[str]:
     found = [item.name for item in pkgutil.walk_packages(metlog.__path__, "metlog.")]
-    return ["metlog", *(name for name in found if not name.endswith("__main__") and ".demo." not in name)]
+    return [
+        "metlog",
+        *(
+            name
+            for name in found
+            if not name.endswith("__main__") and ".demo." not in name and not name.startswith("metlog.web")
+        ),
+    ]
 
 
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)

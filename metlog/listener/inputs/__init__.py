@@ -40,7 +40,7 @@ class Sink(Protocol):
         ...
 
     def reject(self, data: bytes, source: str, reason: str) -> None:
-        """Dead-letters what the input itself refused. `reason` is one of a bounded number of texts, detail after `: `."""
+        """Dead-letters what the input itself refused. `reason` is one of a bounded number of texts, any detail after a colon."""
         ...
 
 

@@ -7,8 +7,7 @@ application = MetlogMiddleware(application)    # any other
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, MutableMapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter
 from typing import Any
 
@@ -116,6 +115,8 @@ class _Exchange:
 
 
 class _Http(_Exchange):
+    _headers: Iterable[tuple[bytes, bytes]] = ()  # of the response
+
     async def receive(self) -> Message:
         """Notices a client that goes before it has the whole response."""
         message = await self._receive()
@@ -134,10 +135,11 @@ class _Http(_Exchange):
             return
         if kind == "http.response.start":
             self._status = message["status"]
+            self._headers = message.get("headers", ())
         elif kind == "http.response.zerocopysend":
             self._size += message.get("count") or 0
         elif kind == "http.response.pathsend":  # the server reads the file by itself
-            self._size = Path(message["path"]).stat().st_size
+            self._size = next((int(value) for name, value in self._headers if name == b"content-length"), 0)
         await self._pass_on(message)
         if kind in {"http.response.pathsend", "http.response.zerocopysend"} and not message.get("more_body", False):
             self._ended = perf_counter()

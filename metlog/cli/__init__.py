@@ -6,10 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-if TYPE_CHECKING:
-    import typer
+from typing import Any, Final, NamedTuple
 
 __all__ = ["main"]
 

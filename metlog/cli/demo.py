@@ -69,11 +69,8 @@ def demo(
     console.print("Go on with:", soft_wrap=True)
     query = '"SELECT type, count(*) FROM events GROUP BY type"'
     console.print(f"  {_command()} query {query} {shown}", soft_wrap=True, markup=False)
-    console.print(
-        f'  {_command()} query "SELECT * FROM delivery" {shown}   # what was lost on the way',
-        soft_wrap=True,
-        markup=False,
-    )
+    lost_query = '"SELECT * FROM delivery"'
+    console.print(f"  {_command()} query {lost_query} {shown}   # what was lost", soft_wrap=True, markup=False)
     if lost:
         raise typer.Exit(1)
 

@@ -12,6 +12,9 @@ import pytest
 
 from metlog.testing import SenderConformance
 
+pytestmark = pytest.mark.timeout(600)  # the suite runs whole, once a broken sender
+
+
 MODULE = os.path.join(os.path.dirname(__file__), "broken_senders.py")
 PARAMETER = {"a_peer_in_trouble_neither_raises_nor_blocks": "[dead]"}  # one of the three is enough
 

@@ -143,8 +143,8 @@ def test_an_unwritable_data_folder_is_one_line_and_exit_1() -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "word"),
     [
-        (("query", "SELEC 1"), 1, "SELEC"),
-        (("query", "SELECT nope FROM events"), 1, "nope"),
+        (("query", "SELEC 1"), 2, "SELEC"),
+        (("query", "SELECT nope FROM events"), 2, "nope"),
         (("query", "SELECT 1", "--format", "xml"), 2, "xml"),
         (("listen", "--udp", "nonsense"), 2, "nonsense"),
         (("listen", "--nope"), 2, "--nope"),

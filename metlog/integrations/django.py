@@ -6,7 +6,7 @@ scope. `MetlogMiddleware(get_wsgi_application())` does so by itself. Where somet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -41,9 +41,12 @@ def watch(handler: T) -> T:
     return handler
 
 
-def route_of(place: Mapping[str, Any]) -> str | None:
-    """The template that the request in this environ or scope was resolved to, with a leading slash; None without one."""
-    request = place.get(KEY)
+def route_of(place: MutableMapping[str, Any]) -> str | None:
+    """The template that the request in this environ or scope was resolved to, with a leading slash; None without one.
+
+    Takes the request out again: it holds the environ, and would wait for the garbage collector.
+    """
+    request = place.pop(KEY, None)
     match = getattr(request, "resolver_match", None)
     return None if match is None else _readable(match.route)
 

@@ -71,6 +71,7 @@ class _Exchange:
         self._environ = environ
         self._start_response = start_response
         self._path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        self._template: str | None = None
         self._status = 0
         self._headers: list[tuple[str, str]] = []
         self._size = 0
@@ -90,6 +91,8 @@ class _Exchange:
         self._status = int(status[:3]) if status[:3].isdigit() else 0
         self._headers = headers
         self._write = write
+        if self._template is None and self._recorder.route is None:
+            self._template = self._framework_route()  # Flask takes its own away before the call is over
         if exc_info:
             self._error = exc_info[1]
         return self._counted
@@ -187,17 +190,24 @@ class _Exchange:
         )  # fmt: skip
 
     def _route(self) -> str:
-        environ, choose = self._environ, self._recorder.route
-        try:
-            found = _framework_route(environ) if choose is None else choose(environ)
-            if found:
-                return found
-        except Exception as error:  # noqa: BLE001 - code of the application, or a framework's object of another shape
-            self._recorder.failed(error)
+        choose = self._recorder.route
+        found = self._template or self._framework_route() if choose is None else self._asked(choose)
+        if found:
+            return found
         path = (
             self._path if self._path.isascii() else self._path.encode("latin-1", "replace").decode("utf-8", "replace")
         )
         return safe_path(path)
+
+    def _framework_route(self) -> str | None:
+        return self._asked(_framework_route)
+
+    def _asked(self, choose: Callable[[Environ], str | None]) -> str | None:
+        try:
+            return choose(self._environ)
+        except Exception as error:  # noqa: BLE001 - code of the application, or a framework's object of another shape
+            self._recorder.failed(error)
+            return None
 
 
 class _Body(Iterator[bytes]):

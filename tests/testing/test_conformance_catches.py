@@ -39,7 +39,7 @@ def verdicts(tmp_path_factory):
         chosen += [f"{MODULE}::{name}::test_{test}{PARAMETER.get(test, '')}" for test in sorted(case.caught)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-cov", f"--junitxml={report}", *chosen],
-        capture_output=True, text=True, timeout=110, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, timeout=500, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     found = {}

@@ -1,0 +1,81 @@
+"""A sink that remembers, deliveries made by hand, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from metlog.event import Event
+from metlog.listener.decode import check, check_events
+from metlog.listener.inputs import Full
+from metlog.listener.outputs import Batch, Delivery
+
+
+class FakeSink:
+    """As the listener's sink: checks what comes, keeps it in memory."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.events: list[dict[str, Any]] = []
+        self.sources: list[str] = []
+        self.dead: list[tuple[bytes, str, str]] = []
+        self.keys: set[str] = set()
+        self.full = ""
+        self.error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
+        self.frames([(data, source)], received_at)
+
+    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
+        for data, source in batch:
+            checked = check([data])
+            with self.lock:
+                self._keep(checked.lines, source)
+                self.dead += [(bad.data, source, bad.reason) for bad in checked.bad]
+
+    def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
+        checked = check_events(events)
+        assert self.gate.wait(20)
+        if self.error is not None:
+            raise self.error
+        if self.full:
+            raise Full(self.full)
+        with self.lock:
+            if key and key in self.keys:
+                return False
+            self.keys |= {key} - {""}
+            self._keep(checked.lines, source)
+        return True
+
+    def _keep(self, lines: bytes, source: str) -> None:
+        found = [msgspec.json.decode(line) for line in lines.splitlines()]
+        self.events += found
+        self.sources += [source] * len(found)
+
+    def reject(self, data: bytes, source: str, reason: str) -> None:
+        with self.lock:
+            self.dead.append((data, source, reason))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """What the condition gives as soon as it is true, or at the deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.01)
+
+
+def batch(*events: Event, ident: str = "b1") -> Batch:
+    return Batch(ident, [Delivery(event, 0, "test://") for event in events], 0)
+
+
+def numbered(count: int, start: int = 0) -> list[Event]:
+    return [Event(type="numbered", fields={"n": n}) for n in range(start, start + count)]

@@ -19,7 +19,7 @@ from metlog.lake.query import Lake
 from metlog.web import api, console, events, login, overview, reports, tail
 from metlog.web.assets import Assets
 from metlog.web.errors import Refused
-from metlog.web.follow import Hub
+from metlog.web.hub import Hub
 from metlog.web.measures import Measures
 from metlog.web.page import Page
 from metlog.web.pool import QueryPool

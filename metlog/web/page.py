@@ -8,7 +8,7 @@ from typing import cast
 from starlette.requests import Request
 
 from metlog.lake.query import Lake
-from metlog.web.follow import Hub
+from metlog.web.hub import Hub
 from metlog.web.measures import Measures
 from metlog.web.pool import QueryPool
 from metlog.web.security import Sessions

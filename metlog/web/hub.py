@@ -1,4 +1,4 @@
-"""Events as they arrive: one thread reads what the listener appends to its journals, and every live tail gets a share."""
+"""Live tails: one thread follows the listener's journals, and every tail gets what it wants of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 from metlog.lake.follow import Event, Follower
 
-__all__ = ["Event", "Follower", "Hub", "Subscription"]
+__all__ = ["Hub", "Subscription"]
 
 log = logging.getLogger("metlog.web")
 

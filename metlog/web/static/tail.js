@@ -1,0 +1,82 @@
+// Events as they arrive. What comes from an event is only ever set as text.
+"use strict";
+const list = document.getElementById("events");
+const state = document.getElementById("state");
+const none = document.getElementById("none");
+const pause = document.getElementById("pause");
+const SHOWN = 500;
+const SEVERITIES = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"];
+let source = null;
+let waiting = [];
+let count = 0;
+let missed = 0;
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function row(event) {
+  const item = element("li", "new");
+  const details = element("details");
+  const summary = element("summary");
+  const time = element("time");
+  time.dateTime = event.timestamp;
+  time.append(element("span", "", event.timestamp.slice(0, 10)), " " + event.timestamp.slice(11, 23));
+  const severity = element("span", "sev sev" + event.severity, SEVERITIES[event.severity]);
+  const fields = Object.keys(event.fields).length ? JSON.stringify(event.fields) : "";
+  summary.append(time, severity, element("span", "type", event.type),
+    element("span", "payload", (event.payload || fields).slice(0, 400)), element("span", "logger", event.logger));
+  details.append(summary);
+  details.addEventListener("toggle", () => {
+    if (!details.open || details.children.length > 1) return;
+    const inside = element("div", "inside");
+    if (event.payload) inside.append(element("pre", "", event.payload));
+    if (fields) inside.append(element("pre", "", JSON.stringify(event.fields, null, 2)));
+    const line = element("p", "quiet", [event.tokens.join(", "), event.hostname, event.pid ? "process " + event.pid : ""].filter(Boolean).join(" · "));
+    if (event.stream) {
+      const link = element("a", "", "in full, with those before and after");
+      link.href = "/events/" + encodeURIComponent(event.stream) + "/" + event.seq + "?at=" + encodeURIComponent(event.timestamp);
+      line.append(" · ", link);
+    }
+    inside.append(line);
+    details.append(inside);
+  });
+  item.append(details);
+  return item;
+}
+
+function show() {
+  if (!waiting.length) return;
+  const part = document.createDocumentFragment();
+  for (const event of waiting.slice(-SHOWN).reverse()) part.append(row(event));
+  waiting = [];
+  list.prepend(part);
+  while (list.children.length > SHOWN) list.lastElementChild.remove();
+  none.hidden = true;
+  tell();
+}
+
+function tell() {
+  const left = missed ? ", " + missed.toLocaleString("en") + " left out because they came too fast" : "";
+  state.textContent = (source ? "following" : "paused") + (count ? " · " + count.toLocaleString("en") + " events" + left : "");
+  state.classList.toggle("on", Boolean(source));
+}
+
+function follow() {
+  source = new EventSource(list.dataset.source);
+  source.onopen = tell;
+  source.onmessage = (message) => { count += 1; waiting.push(JSON.parse(message.data)); };
+  source.addEventListener("missed", (message) => { missed += Number(message.data); });
+  source.onerror = () => { state.textContent = "the connection is gone; trying again"; state.classList.remove("on"); };
+}
+
+pause.hidden = false;
+pause.addEventListener("click", () => {
+  if (source) { source.close(); source = null; pause.textContent = "Go on"; } else { follow(); pause.textContent = "Pause"; }
+  tell();
+});
+setInterval(show, 150);
+follow();

@@ -133,7 +133,18 @@ def test_one_bad_event_refuses_the_whole_body_and_is_named(
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b" \n ", b"[]", b"hello", b"[1", b'"x"', b"\x92\x01", b'{"type":"a"}{"type":"b"}', b"[" * 200_000, b"\xff\xfe{}"],
+    [
+        b"",
+        b" \n ",
+        b"[]",
+        b"hello",
+        b"[1",
+        b'"x"',
+        b"\x92\x01",
+        b'{"type":"a"}{"type":"b"}',
+        b"[" * 200_000,
+        b"\xff\xfe{}",
+    ],
 )
 def test_what_is_no_event_is_400(start: Start, sink: FakeSink, body: bytes) -> None:
     assert start().post("/submit/web", content=body).status_code == 400
@@ -152,7 +163,9 @@ def test_unknown_encodings_are_415(start: Start, headers: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-@pytest.mark.parametrize("harm", [lambda packed: packed[:-3], lambda packed: b"x" + packed, lambda packed: packed + b"x"])
+@pytest.mark.parametrize(
+    "harm", [lambda packed: packed[:-3], lambda packed: b"x" + packed, lambda packed: packed + b"x"]
+)
 def test_damaged_compression_is_400(
     start: Start, sink: FakeSink, encoding: str, harm: Callable[[bytes], bytes]
 ) -> None:
@@ -172,7 +185,9 @@ def test_only_listed_namespaces_are_taken(start: Start, sink: FakeSink) -> None:
     assert len(sink.events) == 2
 
 
-@pytest.mark.parametrize("path", ["/submit", "/submit//", "/submit/web/a/b", "/1.0", "/2.0/submit/web", "/nope", "/submit/web/ü"])
+@pytest.mark.parametrize(
+    "path", ["/submit", "/submit//", "/submit/web/a/b", "/1.0", "/2.0/submit/web", "/nope", "/submit/web/ü"]
+)
 def test_other_paths_are_404(start: Start, path: str) -> None:
     assert start().post(path, content=ONE).status_code == 404
 

@@ -206,7 +206,7 @@ class HttpServer:
                 break
             first = False
             request = Request(head, connection.peer, connection)
-            response = await self._handle(connection, request)
+            response = _fault(head) or await self._handle(connection, request)
             await self._answer(connection, response, close=self._stopping)
             if self._stopping or not connection.next():
                 break
@@ -305,7 +305,8 @@ class _Connection:
             except h11.RemoteProtocolError:  # malformed, and not wanted either
                 pass
         # A body that was not read whole is in the way of the next request: this connection ends with the answer.
-        if close or self._h11.their_state is not h11.DONE:
+        closing = any(name == "connection" for name, _ in response.headers)
+        if (close or self._h11.their_state is not h11.DONE) and not closing:
             headers.append(("connection", "close"))
         phrase = HTTPStatus(response.status).phrase.encode()
         self._write(h11.Response(status_code=response.status, headers=headers, reason=phrase))
@@ -325,7 +326,8 @@ class _Connection:
     async def close(self) -> None:
         """Closes; first takes, for a moment, what the client still sends: a reset would take away its answer."""
         try:
-            if self._h11.their_state not in {h11.DONE, h11.CLOSED, h11.MUST_CLOSE}:
+            unread = self._h11.trailing_data[0] or self._h11.their_state not in {h11.DONE, h11.CLOSED, h11.MUST_CLOSE}
+            if unread:
                 async with asyncio.timeout(_LINGER):
                     if self._writer.can_write_eof():
                         self._writer.write_eof()
@@ -336,6 +338,16 @@ class _Connection:
         self._writer.close()
         async with asyncio.timeout(self.limits.head_timeout):
             await self._writer.wait_closed()
+
+
+def _fault(head: h11.Request) -> Response | None:
+    """What h11 lets pass and two servers in a row may read in two ways."""
+    names = [name for name, _ in head.headers]
+    if b"transfer-encoding" in names and b"content-length" in names:  # RFC 9112, section 6.1: request smuggling
+        return Refusal(400, "a body has a length or comes in chunks, not both", ("connection", "close")).response
+    if head.http_version not in {b"1.1", b"1.0"}:
+        return Refusal(505, "HTTP/1.1 is spoken here", ("connection", "close")).response
+    return None
 
 
 def _turn_away(client: socket.socket, *, told: bool) -> None:

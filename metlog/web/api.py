@@ -55,14 +55,21 @@ async def search(request: Request) -> Response:
 
 async def report_list(request: Request) -> Response:
     """`GET /api/reports`."""
-    return json_response({"reports": listing(request)})
+    return json_response({"reports": await listing(request)})
 
 
 async def report(request: Request) -> Response:
     """`GET /api/reports/NAME?param=…`: columns, rows, and the Vega-Lite specification under `chart`."""
-    made = await run(request, request.path_params["name"])
+    made = await run(request)
+    dark = request.query_params.get("_theme") == "dark"
     return json_response(
-        {**answer(made.result), "name": made.name, "title": made.title, "parameters": made.values, "chart": made.chart}
+        {
+            **answer(made.result),
+            "name": made.report.name,
+            "title": made.report.title,
+            "parameters": made.result.values,
+            "chart": made.chart(dark=dark),
+        }
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 from starlette.applications import Starlette
@@ -28,12 +29,12 @@ from metlog.web.security import Gate, SecurityHeaders, Sessions
 from metlog.web.settings import WebSettings
 from metlog.web.views import Views
 
-__all__ = ["create_app"]
+__all__ = ["Application", "create_app"]
 
 log = logging.getLogger("metlog.web")
 
 
-def create_app(settings: WebSettings) -> ASGIApp:
+def create_app(settings: WebSettings) -> Application:
     """Builds the application. Raises FileNotFoundError when there is no such data folder."""
     lake = Lake(settings.data, memory=settings.memory, spill=settings.spill, timeout=settings.timeout)
     assets = Assets()
@@ -88,7 +89,18 @@ def create_app(settings: WebSettings) -> ASGIApp:
         lifespan=lifespan,
     )
     app.state.page = page
-    return SecurityHeaders(measures.around(app))
+    return Application(SecurityHeaders(measures.around(app)), page)
+
+
+@dataclass
+class Application:
+    """The page, to be called as ASGI says; `page` has its parts."""
+
+    app: ASGIApp
+    page: Page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
 
 
 class _Refusals:

@@ -25,6 +25,9 @@ class Cache(Generic[T]):
             return None
         return entry[1]
 
+    def drop(self, key: Hashable) -> None:
+        self._values.pop(key, None)
+
     def put(self, key: Hashable, value: T) -> T:
         """Keeps a value, and gives it back."""
         now = time.monotonic()

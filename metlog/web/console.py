@@ -125,5 +125,5 @@ async def save(request: Request) -> Response:
         return page.lake.query(sql, limit=1, loggers=access.loggers, cancel=cancel).columns
 
     columns = await page.pool.run(request, work)
-    name = save_query(page.settings.data, given, columns)
+    name = await save_query(request, given, columns)
     return RedirectResponse(f"/reports/{name}", 303)

@@ -182,7 +182,7 @@ async def show(request: Request) -> Response:
         "here": "overview",
         "found": found,
         "spans": list(_SPANS),
-        "featured": featured(request),
+        "featured": await featured(request),
         "settings": page.settings,
     }
     return page.views.render(request, "overview.html", values)

@@ -88,10 +88,14 @@ class QueryPool:
     def _count(self, outcome: str) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
-    def close(self) -> None:
-        """Ends every query, so that the process can end."""
+    def cancel(self) -> None:
+        """Ends every query that runs or waits."""
         for cancel in list(self._cancels):
             cancel.cancel()
+
+    def close(self) -> None:
+        """Ends every query and the threads."""
+        self.cancel()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 

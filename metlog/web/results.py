@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from metlog.lake.query import Cancel, Column, Lake, QueryError, Result, Stream
 
-__all__ = ["EXPORTS", "Exported", "answer", "cell", "export", "json_response", "json_rows", "write"]
+__all__ = ["EXPORTS", "Exported", "answer", "cell", "export", "export_result", "json_response", "json_rows", "write"]
 
 EXPORTS: Final = {
     "csv": "text/csv; charset=utf-8",
@@ -147,6 +147,14 @@ def export(
     except BaseException:
         file.close()
         raise
+
+
+def export_result(result: Result, kind: str) -> Exported:
+    """The same for a result that is there already."""
+    file = tempfile.TemporaryFile(prefix="metlog-export-")  # noqa: SIM115 - the answer closes it
+    table = result.arrow
+    write(Stream(result.columns, iter(table.to_batches()), table.schema), kind, file, 1 << 40)
+    return Exported(file, kind)
 
 
 def write(stream: Stream, kind: str, file: IO[bytes], most: int) -> None:

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Struct
 
+from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Lake
 from metlog.lake.schema import micros
-from metlog.web import times
+from metlog.reports.times import moment
 from metlog.web.errors import Refused
 
 __all__ = ["AROUND", "Around", "Page", "Search", "around", "page"]
@@ -58,9 +60,8 @@ class Search:
     def parse(cls, given: Mapping[str, str], fields: Sequence[str] = (), *, since: str = "24h") -> Search:
         """From the parameters of a URL; `since` when it does not say. Raises Refused 400."""
         try:
-            begin = times.parse(given.get("since", since), "since")
-            end = times.parse(given.get("until", ""), "until")
-        except ValueError as error:
+            begin, end = _time(given.get("since", since), "since"), _time(given.get("until", ""), "until")
+        except ConfigError as error:
             raise Refused(400, str(error)) from None
         severity = given.get("severity", "").strip()
         if severity and severity not in {*"01234567"}:
@@ -95,6 +96,10 @@ class Search:
         for number, text in enumerate(self.fields):
             conditions.append(_condition(text, number, values))
         return conditions, values
+
+
+def _time(text: str, where: str) -> datetime | None:
+    return moment(text, ZoneInfo("UTC"), where) if text.strip() else None
 
 
 def _condition(text: str, number: int, values: dict[str, Any]) -> str:

@@ -1,26 +1,34 @@
-// Draws the chart again in the browser, with values under the pointer. The picture stays where this fails.
+// Draws the chart again in the browser, with values under the pointer. Where this fails the picture stays.
 "use strict";
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
 async function draw(figure) {
-  const [answer, theme] = await Promise.all([fetch(figure.dataset.report), fetch(figure.dataset.theme)]);
-  if (!answer.ok || !theme.ok) return;
+  const address = figure.dataset.report + (dark.matches ? "&_theme=dark" : "&_theme=light");
+  const answer = await fetch(address);
+  if (!answer.ok) return;
   const { chart } = await answer.json();
-  const themes = await theme.json();
-  const dark = matchMedia("(prefers-color-scheme: dark)");
   const place = document.createElement("div");
   place.className = "vega";
-  const render = () => vegaEmbed(place, { ...chart, width: "container", autosize: { type: "fit", contains: "padding" } }, {
-    actions: false, ast: true, defaultStyle: false, renderer: "canvas", config: themes[dark.matches ? "dark" : "light"],
-    tooltip: { disableDefaultStyle: true }, loader: { load: () => Promise.reject(new Error("a chart loads nothing")) },
-  });
   const picture = figure.querySelector("picture");
+  const before = figure.querySelector(".vega");
+  picture.hidden = true;
+  if (before) before.remove();
   figure.append(place);
   try {
-    await render();
-    picture.hidden = true;
-    dark.addEventListener("change", render);
+    await vegaEmbed(place, { ...chart, width: "container" }, {
+      actions: false, ast: true, defaultStyle: false, renderer: "canvas", tooltip: { disableDefaultStyle: true },
+    });
+    figure.classList.add("drawn");
   } catch (error) {
     place.remove();
+    picture.hidden = false;
     console.warn("the chart stays a picture:", error.message);
   }
 }
-if (window.vegaEmbed) for (const figure of document.querySelectorAll("[data-report]")) draw(figure);
+
+if (window.vegaEmbed) {
+  for (const figure of document.querySelectorAll("[data-report]")) {
+    draw(figure);
+    dark.addEventListener("change", () => draw(figure));
+  }
+}

@@ -1,0 +1,214 @@
+"""Reports on the page: the list, one with its chart, table and downloads, and a query that becomes one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from metlog.errors import ConfigError
+from metlog.lake.query import Cancel, Column
+from metlog.reports.library import Library
+from metlog.reports.library import save as save_report
+from metlog.reports.report import Report, ReportResult
+from metlog.web.cache import Cache
+from metlog.web.errors import Refused
+from metlog.web.forms import query_of
+from metlog.web.page import access_of, page_of
+from metlog.web.results import EXPORTS, Exported, export_result
+
+__all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
+
+_FRESH: Final = 10.0
+"""Seconds that a result is used again: the page, its picture and its chart ask for the same one."""
+_SIZES: Final = {"": (960, 340), "small": (460, 250), "phone": (430, 300)}
+"""Width and height of a picture, in pixels."""
+_FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logins", "events")
+_CHARTS: Final = ("bars", "lines", "ranked")
+
+_libraries: Final[Cache[Library]] = Cache(5.0, 16)
+_results: Final[Cache[ReportResult]] = Cache(_FRESH, 64)
+_pictures: Final[Cache[str]] = Cache(_FRESH, 128)
+
+
+@dataclass
+class Made:
+    """A report that was run. `given`: the parameters in the URL."""
+
+    report: Report
+    result: ReportResult
+    given: dict[str, str]
+    key: tuple[object, ...]
+
+    def chart(self, *, dark: bool = False, width: int = 960, height: int = 340) -> dict[str, Any]:
+        """The Vega-Lite specification."""
+        return self.report.chart(self.result, dark=dark, width=width, height=height)
+
+
+async def library(request: Request) -> Library:
+    """The reports of the data folder, read again now and then."""
+    data = page_of(request).settings.data
+    found = _libraries.get(data)
+    return found if found is not None else _libraries.put(data, await asyncio.to_thread(Library, data))
+
+
+async def _report(request: Request) -> Report:
+    found = await library(request)
+    name = request.path_params["name"]
+    if name not in found.reports:
+        try:
+            found[name]
+        except ConfigError as error:
+            raise Refused(404, str(error)) from None
+    return found[name]
+
+
+async def run(request: Request) -> Made:
+    """Runs the report in the path with the parameters in the URL; those that begin with `_` say how it is shown.
+
+    Raises Refused 400 for a parameter that cannot be used, 404 for a report that is not there.
+    """
+    page, access, report = page_of(request), access_of(request), await _report(request)
+    given = {key: value for key, value in query_of(request).items() if value.strip() and not key.startswith("_")}
+    key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
+    result = _results.get(key)
+    if result is None:
+
+        def work(cancel: Cancel) -> ReportResult:
+            return report.run(page.lake, given, loggers=access.loggers, cancel=cancel)
+
+        try:
+            result = _results.put(key, await page.pool.run(request, work))
+        except ConfigError as error:
+            raise Refused(400, str(error)) from None
+    return Made(report, result, given, key)
+
+
+async def listing(request: Request) -> list[dict[str, Any]]:
+    """Every report with its parameters, as the API gives it."""
+    return [
+        {
+            "name": report.name,
+            "title": report.title,
+            "description": report.description,
+            "parameters": [
+                {
+                    "name": key,
+                    "type": parameter.type,
+                    "default": parameter.default,
+                    "help": parameter.help,
+                    "choices": parameter.choices,
+                }
+                for key, parameter in report.parameters.items()
+            ],
+        }
+        for report in await library(request)
+    ]
+
+
+async def featured(request: Request) -> list[Report]:
+    """The three reports that the overview shows."""
+    found = (await library(request)).reports
+    wanted = [name for name in _FEATURED if name in found]
+    wanted += [name for name, report in found.items() if report.chart_spec and name not in wanted]
+    return [found[name] for name in wanted[:3]]
+
+
+async def index(request: Request) -> Response:
+    """`/reports`."""
+    found = await library(request)
+    broken = found.broken if access_of(request).everything else []
+    return page_of(request).views.render(
+        request, "reports.html", {"here": "reports", "reports": list(found), "broken": broken}
+    )
+
+
+async def show(request: Request) -> Response:
+    """`/reports/NAME?param=…`."""
+    report = await _report(request)
+    given = query_of(request)
+    made: Made | None = None
+    problem: Refused | None = None
+    try:
+        made = await run(request)
+    except Refused as refused:  # told beside the form that has the value at fault
+        if refused.status not in {400, 408, 413}:
+            raise
+        problem = refused
+    values = {
+        "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(EXPORTS),
+        "query": urlencode(made.given) if made else "",
+        "sql_link": urlencode({"sql": report.sql}) if "$" not in report.sql else "",
+    }  # fmt: skip
+    return page_of(request).views.render(request, "report.html", values, problem.status if problem else 200)
+
+
+async def picture(request: Request) -> Response:
+    """`/reports/NAME.svg?param=…`: the chart, drawn here, for `_theme` light or dark, in a `_size`."""
+    given = query_of(request)
+    size, dark = given.get("_size", ""), given.get("_theme", "light") == "dark"
+    if size not in _SIZES:
+        raise Refused(400, f"_size = {size!r}: wants {', '.join(filter(None, _SIZES))}, or nothing")
+    made = await run(request)
+    key = (made.key, size, dark)
+    svg = _pictures.get(key)
+    if svg is None:
+        width, height = _SIZES[size]
+        spec = made.chart(dark=dark, width=width, height=height)
+        svg = _pictures.put(key, await page_of(request).pool.run(request, lambda _: _draw(spec)))
+    return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "private, max-age=10"})
+
+
+def _draw(spec: dict[str, Any]) -> str:
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))  # a chart never loads anything
+
+
+async def download(request: Request) -> Response:
+    """`/reports/NAME.csv?param=…`, or json, parquet."""
+    kind = request.path_params["kind"]
+    if kind not in EXPORTS:
+        raise Refused(404, f"there is no report as {kind!r}; there is svg, {', '.join(EXPORTS)}")
+    made = await run(request)
+    exported: Exported = await asyncio.to_thread(export_result, made.result, kind)
+    return exported.response(made.report.name)
+
+
+async def save_query(request: Request, given: dict[str, str], columns: Sequence[Column]) -> str:
+    """Makes a report of a query and gives its name. Raises Refused 400."""
+    data = page_of(request).settings.data
+    name = given.get("name", "").strip()
+    settings: dict[str, Any] = {
+        "title": given.get("title", "").strip()[:200] or name,
+        "description": given.get("description", "").strip()[:1000],
+        "sql": given.get("sql", ""),
+    }
+    kind = given.get("chart", "")
+    if kind:
+        settings["chart"] = _chart(kind, given, {column.name for column in columns})
+    try:
+        await asyncio.to_thread(save_report, data, name, settings)
+    except FileExistsError:
+        raise Refused(400, f"name = {name!r}: there is such a report; choose another name") from None
+    except ConfigError as error:
+        raise Refused(400, str(error)) from None
+    except OSError as error:
+        raise Refused(403, f"the report cannot be saved in {Path(data) / 'reports'}: {error.strerror}") from None
+    _libraries.drop(data)
+    return name
+
+
+def _chart(kind: str, given: dict[str, str], names: set[str]) -> dict[str, Any]:
+    if kind not in _CHARTS:
+        raise Refused(400, f"chart = {kind!r}: wants {', '.join(_CHARTS)}")
+    for key in ("x", "y", "series"):
+        if (value := given.get(key, "")) not in names and (value or key != "series"):
+            raise Refused(400, f"{key} = {value!r}: the query has no such column")
+    return {"kind": kind, "x": given["x"], "y": [given["y"]], "color": given.get("series", "")}

@@ -1,0 +1,87 @@
+"""Runs the page under uvicorn: few limits, no surprises, a quick end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+
+from metlog.web.app import Application, create_app
+from metlog.web.settings import WebSettings
+
+__all__ = ["serve"]
+
+_GRACE: Final = 3
+"""Seconds that requests have left when the page is told to end."""
+
+
+class _Server(uvicorn.Server):
+    """Ends live tails and queries first: they would keep the others waiting."""
+
+    def __init__(self, config: uvicorn.Config, app: Application, on_ready: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._page = app.page
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            self._on_ready(address_of(sockets[0]))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._page.hub.close()
+        self._page.pool.cancel()
+        await super().shutdown(sockets)
+
+
+def address_of(sock: socket.socket) -> str:
+    """The address to open in a browser."""
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def serve(settings: WebSettings, on_ready: Callable[[str], None] = lambda _: None) -> None:
+    """Serves until SIGTERM or Ctrl-C. `on_ready` gets the address when requests are taken.
+
+    Raises FileNotFoundError (no data folder) and OSError (the address is taken, or not ours).
+    """
+    app = create_app(settings)
+    sock = _bind(settings.host, settings.port)
+    try:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,  # who is believed is for `Gate` to say
+            limit_concurrency=256,
+            backlog=128,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=_GRACE,
+            h11_max_incomplete_event_size=64 * 1024,
+        )
+        asyncio.run(_Server(config, app, on_ready).serve([sock]))
+    except KeyboardInterrupt:
+        pass  # uvicorn raises it again when all is closed
+    finally:
+        sock.close()

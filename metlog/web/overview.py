@@ -144,7 +144,7 @@ def bars(counts: dict[int, dict[str, Any]], first: int, last: int, width: int) -
 def listeners(lake: Lake, now: float | None = None) -> list[dict[str, Any]]:
     """What the listeners of this data folder last said of themselves, with `age` in seconds and `state`:
     `running`, `stopped` or `gone` (it has not said anything for a while)."""
-    found = []
+    found: list[dict[str, Any]] = []
     with Folder.root(lake.data) as root:
         for entry in sorted(root.regular(".json"), key=lambda entry: entry.name):
             if entry.name != "status.json" and not entry.name.startswith("status-"):

@@ -115,7 +115,7 @@ async def listing(request: Request) -> list[dict[str, Any]]:
 async def featured(request: Request) -> list[Report]:
     """The three reports that the overview shows."""
     found = (await library(request)).reports
-    wanted = [name for name in _FEATURED if name in found]
+    wanted: list[str] = [name for name in _FEATURED if name in found]
     wanted += [name for name, report in found.items() if report.chart_spec and name not in wanted]
     return [found[name] for name in wanted[:3]]
 

@@ -41,6 +41,7 @@ class Views:
             pretty=pretty,
             is_number=is_number,
             share=share,
+            preview=preview,
         )
 
     def render(self, request: Request, name: str, values: dict[str, Any], status: int = 200) -> HTMLResponse:
@@ -103,6 +104,14 @@ def moment(value: datetime | str | None, part: str = "all") -> str:
         "date": f"{value:%Y-%m-%d}",
         "time": f"{value:%H:%M:%S}.{value.microsecond // 1000:03d}",
     }[part]
+
+
+def preview(fields: dict[str, Any]) -> str:
+    """Fields in a line, for lists of events."""
+    shown = (
+        f"{key}={value if isinstance(value, str) else json_bytes(value).decode()}" for key, value in fields.items()
+    )
+    return "  ".join(text if len(text) < 80 else f"{text[:80]}…" for text, _ in zip(shown, range(12), strict=False))
 
 
 def ago(value: datetime | str | None) -> str:

@@ -18,6 +18,11 @@ function element(name, className, text) {
   return made;
 }
 
+function preview(fields) {
+  const parts = Object.entries(fields).slice(0, 12);
+  return parts.map(([key, value]) => (key + "=" + (typeof value === "string" ? value : JSON.stringify(value))).slice(0, 80)).join("  ");
+}
+
 function row(event) {
   const item = element("li", "new");
   const details = element("details");
@@ -27,8 +32,10 @@ function row(event) {
   time.append(element("span", "", event.timestamp.slice(0, 10)), " " + event.timestamp.slice(11, 23));
   const severity = element("span", "sev sev" + event.severity, SEVERITIES[event.severity]);
   const fields = Object.keys(event.fields).length ? JSON.stringify(event.fields) : "";
+  const payload = element("span", "payload", event.payload.slice(0, 300));
+  if (fields) payload.append(" ", element("small", "", preview(event.fields)));
   summary.append(time, severity, element("span", "type", event.type),
-    element("span", "payload", (event.payload || fields).slice(0, 400)), element("span", "logger", event.logger));
+    payload, element("span", "logger", event.logger));
   details.append(summary);
   details.addEventListener("toggle", () => {
     if (!details.open || details.children.length > 1) return;

@@ -56,7 +56,7 @@ if not settings.configured:
     django.setup()
 
 application = MetlogMiddleware(get_wsgi_application())  # the one line
-asgi_application = AsgiMiddleware(get_asgi_application())  # type: ignore[arg-type] # or this one
+asgi_application = AsgiMiddleware(get_asgi_application())  # or this one
 
 if __name__ == "__main__":
     from wsgiref.simple_server import make_server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 from urllib.parse import parse_qsl
 
 from metlog.client import MetlogClient
@@ -16,7 +16,7 @@ from metlog.integrations._common import client_of
 from metlog.integrations._paths import safe_path
 from metlog.integrations._statsd_off import DisabledStatsd
 
-__all__ = ["CLOSED_BY_CLIENT", "Recorder", "Scope", "safe_path", "type_name"]
+__all__ = ["CLOSED_BY_CLIENT", "Options", "Recorder", "Scope", "safe_path", "type_name"]
 
 CLOSED_BY_CLIENT: Final = 499
 """Status of a request whose client went away before the response began; nginx's number for it."""
@@ -58,6 +58,19 @@ class Scope:
             _request.reset(self._request)
         except ValueError:
             pass  # ended in another context than it began in: that one knows nothing of the request
+
+
+class Options(TypedDict, total=False):
+    """The options of both middlewares; what they mean is told at `Recorder`."""
+
+    client: MetlogClient | str | None
+    exclude: Sequence[str]
+    sample: float
+    headers: Sequence[str]
+    query: Sequence[str]
+    route: Callable[[Any], str | None] | None
+    request_id: str
+    statsd: bool
 
 
 class Recorder:

@@ -7,17 +7,17 @@ application = MetlogMiddleware(application)    # any other
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
-from typing import Any
+from typing import Any, Unpack
 
-from metlog.integrations._request import CLOSED_BY_CLIENT, Recorder, Scope, safe_path, type_name
+from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Scope, safe_path, type_name
 from metlog.integrations.django import is_handler, route_of, watch
 
 __all__ = ["MetlogMiddleware"]
 
-Message = MutableMapping[str, Any]
-AsgiScope = MutableMapping[str, Any]
+Message = Any  # mutable mappings all; Starlette's and Django's types name them differently
+AsgiScope = Any
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
@@ -33,7 +33,7 @@ class MetlogMiddleware:
     the request's own event. Lifespan messages pass untouched.
     """
 
-    def __init__(self, app: Application, **options: Any) -> None:
+    def __init__(self, app: Application, **options: Unpack[Options]) -> None:
         self._app = app
         self._recorder = Recorder(**options)
         if is_handler(app):

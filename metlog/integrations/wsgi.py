@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
-from typing import Any
+from typing import Any, Unpack
 
-from metlog.integrations._request import CLOSED_BY_CLIENT, Recorder, Scope, safe_path, type_name
+from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Scope, safe_path, type_name
 from metlog.integrations.django import is_handler, route_of, watch
 
 __all__ = ["MetlogMiddleware"]
@@ -17,7 +17,7 @@ __all__ = ["MetlogMiddleware"]
 Environ = dict[str, Any]
 Write = Callable[[bytes], object]
 StartResponse = Callable[..., Write]
-Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+Application = Callable[[Any, Any], Iterable[bytes]]
 
 
 class MetlogMiddleware:
@@ -40,7 +40,7 @@ class MetlogMiddleware:
     'GET /a/{id} 200'
     """
 
-    def __init__(self, application: Application, **options: Any) -> None:
+    def __init__(self, application: Application, **options: Unpack[Options]) -> None:
         self._application = application
         self._recorder = Recorder(**options)
         self._headers = [(name, "HTTP_" + name.upper().replace("-", "_")) for name in self._recorder.headers]

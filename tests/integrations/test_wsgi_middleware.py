@@ -523,3 +523,11 @@ def test_a_safe_path_is_bounded() -> None:
 def test_a_path_beyond_ascii_is_read_as_utf8(client: MetlogClient) -> None:
     serve(MetlogMiddleware(hello, client=client), environ_of("/größe".encode().decode("latin-1")))
     assert one(client).fields["route"] == "/größe"
+
+
+def test_the_typed_options_are_those_of_the_recorder() -> None:
+    import inspect
+
+    from metlog.integrations._request import Options, Recorder
+
+    assert list(Options.__annotations__) == list(inspect.signature(Recorder).parameters)

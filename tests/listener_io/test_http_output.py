@@ -204,7 +204,7 @@ def test_retry_after_is_honoured_without_asking_again(collect: Any, connect: Any
 def test_a_collector_that_hangs_holds_the_batch(collect: Any, connect: Any) -> None:
     collector = collect(lambda collector, *_: (collector.release.wait(10), status(201))[1])
     began = time.monotonic()
-    with pytest.raises(Held, match="(?i)timed out|timeout"):
+    with pytest.raises(Held, match=r"(?i)timed out|timeout"):
         connect(collector.port, timeout=0.3).write(batch(*numbered(1)))
     assert time.monotonic() - began < 3
 

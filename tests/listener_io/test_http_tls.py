@@ -69,7 +69,7 @@ def test_a_server_of_another_authority_gets_nothing(pems: Path, server: tuple[Ht
     _, sink, port = server
     out = HttpsOutput(port=port, ca_file=f"{pems}/otherca.pem")
     out.start()
-    with pytest.raises(Held, match="(?i)certificate"):
+    with pytest.raises(Held, match=r"(?i)certificate"):
         out.write(batch(*numbered(1)))
     out.close()
     assert sink.events == []

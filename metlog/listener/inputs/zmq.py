@@ -209,10 +209,9 @@ class ZmqInput:
 
     def _source(self, part: Any) -> str:
         """The sender's address as ZeroMQ knows it, which has no port: `zmq://192.0.2.7`."""
-        try:
-            address = str(part.get("Peer-Address"))
-        except zmq.ZMQError:  # ipc and inproc have none
+        if not self._address.startswith("tcp:"):
             return "zmq://local"
+        address = str(part.get("Peer-Address"))
         return f"zmq://[{address}]" if ":" in address else f"zmq://{address}"
 
     def _answer(self, zap: zmq.Socket[Any]) -> None:

@@ -155,9 +155,10 @@ class FileOutput:
             self._keep_state(folder, self._state.batch, facts.st_size)
 
     def _rotate(self, folder: Folder) -> None:
-        for number in range(self._keep - 1, 0, -1):
-            if folder.exists(f"{self._name}.{number}"):
-                folder.rename(f"{self._name}.{number}", f"{self._name}.{number + 1}")
+        # Up to the first number that is free: one that a crash in the middle of these left is filled, and no file pushed out.
+        free = next((n for n in range(1, self._keep) if not folder.exists(f"{self._name}.{n}")), self._keep)
+        for number in range(free - 1, 0, -1):
+            folder.rename(f"{self._name}.{number}", f"{self._name}.{number + 1}")
         folder.rename(self._name, f"{self._name}.1")
         self._open(folder)
 

@@ -115,7 +115,9 @@ class HttpServer:
         self._tasks: dict[asyncio.Task[None], _Connection | None] = {}
         self._accepting: asyncio.Task[None] | None = None
         self._stopping = False
-        self.counts: Counter[str] = Counter()
+        self.counts = dict.fromkeys(
+            ("connections", "refused", "timeouts", "handshakes_failed", "malformed", "aborted"), 0
+        )
         """`connections`, `refused` (over the cap), `timeouts`, `handshakes_failed`, `malformed`, `aborted` bodies."""
         self.statuses: Counter[int] = Counter()
 

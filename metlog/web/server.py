@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
@@ -25,6 +27,16 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._page = app.page
         self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's own, but a signal that was obeyed is not raised again: it is a clean end, with status 0."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -81,7 +93,5 @@ def serve(settings: WebSettings, on_ready: Callable[[str], None] = lambda _: Non
             h11_max_incomplete_event_size=64 * 1024,
         )
         asyncio.run(_Server(config, app, on_ready).serve([sock]))
-    except KeyboardInterrupt:
-        pass  # uvicorn raises it again when all is closed
     finally:
         sock.close()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from metlog.lake.schema import SCHEMA
+from metlog.lake.schema import SCHEMA, micros
+from metlog.lake.segment import Clock, encode_record, header
 
 HTML = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'</pre></textarea>"
 
@@ -35,3 +40,50 @@ def write(data: Path, rows: list[dict[str, Any]], name: str = "part") -> None:
         folder = data / "events" / f"date={day}"
         folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(some, SCHEMA), folder / f"{name}.parquet")
+
+
+class Journal:
+    """A journal as a listener writes it."""
+
+    def __init__(self, data: Path) -> None:
+        folder = data / "journal" / "main"
+        folder.mkdir(parents=True)
+        self.path = folder / "000000000001-0123456789abcdef.open"
+        self.path.write_bytes(header(Clock()))
+
+    def append(self, *events: dict[str, Any]) -> None:
+        """One record."""
+        lines = b"\n".join(msgspec.json.encode(event) for event in events)
+        received_at = micros(datetime.now(UTC))
+        with self.path.open("ab") as stream:
+            stream.write(encode_record(received_at, len(events), b"udp://10.0.0.1", b"", lines))
+
+
+class Served:
+    """`metlog serve` as a process of its own."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        arguments = [sys.executable, "-m", "metlog", "serve", "--data", str(data), "--port", "0", *options]
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.startswith("the page is at "):
+            self.process.kill()
+            raise AssertionError(line + self.process.communicate()[1])
+        self.address = line.removeprefix("the page is at ").strip().rstrip("/")
+        assert self.process.stdout.readline() == "ready\n"
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, float, str]:
+        """Exit status, seconds until it ended, and what it wrote to standard error."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=20)
+        return self.process.returncode, time.monotonic() - began, errors
+
+    def __enter__(self) -> Served:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()

@@ -1,0 +1,263 @@
+"""The page in Debian's chromium: used as a person does, with an eye on the console and on the content policy."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from webdata import HTML, Journal, Served
+
+from metlog.reports.sample import fill
+
+playwright = pytest.importorskip("playwright.sync_api", reason="install it with: pip install playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PICTURES = Path(__file__).parents[2] / ".ci-artifacts"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="install chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("sample")
+    fill(data, 14, per_day=1500, until=datetime.now(UTC))
+    return data
+
+
+@pytest.fixture(scope="module")
+def journal(folder: Path) -> Journal:
+    return Journal(folder)
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, journal: Journal) -> Iterator[Served]:
+    with Served(folder) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+SCREENS = {
+    "desktop": {"viewport": {"width": 1280, "height": 900}},
+    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+}
+
+
+class Visit:
+    """A tab. What the console says, what fails to load and what breaks the policy is kept in `faults`."""
+
+    def __init__(self, browser: Any, address: str, **options: Any) -> None:
+        self.context = browser.new_context(base_url=address, **options)
+        self.tab = self.context.new_page()
+        self.tab.set_default_timeout(15_000)
+        self.faults: list[str] = []
+        self.tab.on(
+            "console",
+            lambda message: self.faults.append(message.text) if message.type in {"error", "warning"} else None,
+        )
+        self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.tab.on("requestfailed", lambda request: self._failed(request))
+        self.tab.add_init_script(
+            "addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective + ' ' + e.blockedURI))"
+        )
+
+    def _failed(self, request: Any) -> None:
+        if not (
+            request.failure == "net::ERR_ABORTED" and "/api/tail" in request.url
+        ):  # a tab that is left ends its tail
+            self.faults.append(f"{request.url}: {request.failure}")
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.faults == []
+
+
+@pytest.fixture(params=list(SCREENS))
+def visit(request: pytest.FixtureRequest, chromium: Any, served: Served) -> Iterator[Visit]:
+    made = Visit(chromium, served.address, **SCREENS[request.param])
+    made.name = request.param  # type: ignore[attr-defined]
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def desktop(chromium: Any, served: Served) -> Iterator[Visit]:
+    made = Visit(chromium, served.address, **SCREENS["desktop"])
+    yield made
+    made.close()
+
+
+def picture(visit: Visit, name: str) -> None:
+    PICTURES.mkdir(exist_ok=True)
+    visit.tab.screenshot(path=PICTURES / f"page-{name}-{visit.name}.png")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("overview", "/?span=7d"),
+        ("reports", "/reports"),
+        ("report", "/reports/request-times?since=14d"),
+        ("events", "/events?since=14d&severity=5"),
+        ("sql", "/sql?sql=SELECT+type,+sum(weight)+AS+events%0AFROM+events%0AGROUP+BY+type%0AORDER+BY+events+DESC"),
+    ],
+)
+def test_every_page_shows_on_every_screen_without_a_fault(visit: Visit, name: str, path: str) -> None:
+    answer = visit.tab.goto(path, wait_until="networkidle")
+    assert answer.status == 200
+    picture(visit, name)
+    width = visit.tab.evaluate("document.documentElement.scrollWidth")
+    assert width <= visit.tab.viewport_size["width"], "nothing sticks out to the side"
+    broken = visit.tab.evaluate(
+        "[...document.images].filter(i => i.offsetParent && i.complete && !i.naturalWidth).map(i => i.currentSrc)"
+    )
+    assert broken == []
+
+
+def test_a_parameter_is_changed_and_stays_in_the_address(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/reports")
+    tab.click("a[href='/reports/request-times']")
+    tab.wait_for_selector("figure.drawn canvas")
+    before = tab.inner_text("table.data")
+    tab.fill("#p-since", "3d")
+    tab.click("button:has-text('Show')")
+    tab.wait_for_url(re.compile("since=3d"))
+    tab.wait_for_selector("figure.drawn canvas")
+    assert tab.inner_text("table.data") != before
+    tab.reload()
+    assert tab.input_value("#p-since") == "3d"
+
+
+def test_the_chart_answers_to_the_pointer_under_the_strict_policy(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/reports/request-times?since=7d")
+    box = tab.wait_for_selector("figure.drawn canvas").bounding_box()
+    for step in range(2, 40):
+        tab.mouse.move(box["x"] + box["width"] * step / 40, box["y"] + box["height"] * 0.5)
+        if tab.locator("#vg-tooltip-element.visible").count():
+            break
+    assert tab.locator("#vg-tooltip-element.visible").count() == 1
+
+
+def test_sql_is_run_with_the_keyboard_alone(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to content"
+    tab.goto("/sql")
+    tab.focus("#sql")
+    tab.keyboard.type("SELECT 6 * 7 AS answer")
+    tab.keyboard.press("Control+Enter")
+    tab.wait_for_url(re.compile(r"sql=SELECT\+6"))
+    assert tab.inner_text("table.data td") == "42"
+    with tab.expect_download() as download:
+        tab.click("a:has-text('CSV')")
+    assert Path(download.value.path()).read_text() == "answer\r\n42\r\n"
+
+
+def test_a_wrong_query_is_shown_with_its_place(visit: Visit) -> None:
+    tab = visit.tab
+    tab.goto("/sql")
+    tab.fill("#sql", "SELECT type, payloat FROM events")
+    tab.click("button:has-text('Run')")
+    tab.wait_for_selector("[role=alert]")
+    assert "did you mean 'payload'" in tab.inner_text("[role=alert]")
+    picture(visit, "error")
+    visit.faults[:] = [fault for fault in visit.faults if "400 (Bad Request)" not in fault]
+
+
+def test_a_query_is_saved_and_is_a_report_with_a_chart(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/sql?sql=SELECT+type,+sum(weight)+AS+events+FROM+events+GROUP+BY+type")
+    tab.click("summary:has-text('Save as a report')")
+    tab.fill("#name", "types-saved")
+    tab.fill("#title", "Types, saved")
+    tab.select_option("#chart", "ranked")
+    tab.click(".save button")
+    tab.wait_for_url(re.compile("/reports/types-saved"))
+    tab.wait_for_selector("figure.drawn canvas")
+    assert tab.inner_text("h1") == "Types, saved"
+
+
+def test_the_tail_is_followed_while_events_arrive(visit: Visit, journal: Journal) -> None:
+    tab = visit.tab
+    tab.goto("/tail?logger=live")
+    tab.wait_for_function("document.getElementById('state').textContent.startsWith('following')")
+    for number in range(8):
+        journal.append(
+            {
+                "type": "order",
+                "tokens": ["order"],
+                "logger": "live",
+                "severity": number % 8,
+                "payload": f"order {number}",
+                "fields": {"user": f"u{number}"},
+            },
+            {"type": "other", "logger": "quiet", "payload": "not wanted"},
+        )
+    journal.append(
+        {
+            "type": HTML,
+            "logger": "live",
+            "payload": HTML,
+            "hostname": HTML,
+            "tokens": [HTML],
+            "fields": {HTML: HTML},
+            "stream": HTML,
+            "seq": 1,
+        }
+    )
+    tab.wait_for_function("document.querySelectorAll('#events li').length === 9")
+    assert "not wanted" not in tab.inner_text("#events")
+    tab.locator("#events summary").first.click()
+    assert tab.locator("#events li").first.locator("pre").first.inner_text() == HTML
+    assert tab.locator("#events img, #events script").count() == 0
+    picture(visit, "tail")
+    tab.click("#pause")
+    assert tab.inner_text("#state").startswith("paused")
+
+
+def test_a_search_leads_to_an_event_and_its_neighbours(visit: Visit) -> None:
+    tab = visit.tab
+    tab.goto("/events?since=14d&type=error")
+    first = tab.locator("ol.events summary").first
+    first.click()
+    tab.locator("ol.events details[open] a:has-text('in full')").click()
+    tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
+    assert tab.locator("li.this").count() == 1
+    assert tab.locator("ol.events li").count() >= 20
+    picture(visit, "event")
+
+
+def test_everything_but_the_tail_works_without_javascript(chromium: Any, served: Served) -> None:
+    visit = Visit(chromium, served.address, java_script_enabled=False, **SCREENS["desktop"])
+    tab = visit.tab
+    tab.goto("/reports/request-times")
+    tab.fill("#p-since", "2d")
+    tab.click("button:has-text('Show')")
+    tab.wait_for_url(re.compile("since=2d"))
+    assert tab.locator("figure picture img").is_visible()
+    tab.goto("/sql")
+    tab.fill("#sql", "SELECT 'plain' AS word")
+    tab.click("button:has-text('Run')")
+    assert tab.inner_text("table.data td") == "plain"
+    tab.goto("/tail")
+    assert "needs JavaScript" in tab.inner_text("noscript")
+    visit.close()

@@ -13,6 +13,7 @@ from metlog.listener.deadletters import DeadLetters
 from metlog.listener.decode import check, check_events
 from metlog.listener.inputs import Full
 from metlog.listener.journal import Journal
+from metlog.listener.keys import KeyMemory
 
 __all__ = ["Intake"]
 
@@ -25,9 +26,10 @@ def now() -> int:
 class Intake:
     """Implements `metlog.listener.inputs.Sink` over a journal."""
 
-    def __init__(self, journal: Journal, dead: DeadLetters) -> None:
+    def __init__(self, journal: Journal, dead: DeadLetters, keys: KeyMemory) -> None:
         self._journal = journal
         self._dead = dead
+        self._keys = keys
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
@@ -71,15 +73,29 @@ class Intake:
         moment = now() if received_at is None else received_at
         record = encode_record(moment, checked.count, source.encode(), key.encode(), checked.lines)
         try:
-            self._journal.wait(self._journal.append(record))
+            lsn, new = self._append_once(record, key) if key else (self._journal.append(record), True)
+            self._journal.wait(lsn)
         except Full:
             with self._lock:
                 self._counts["refused_full"] += checked.count
             raise
         with self._lock:
             self._counts["frames"] += 1
-            self._counts["journaled"] += checked.count
-        return True
+            self._counts["journaled" if new else "repeated"] += checked.count
+        return new
+
+    def _append_once(self, record: bytes, key: str) -> tuple[int, bool]:
+        """Where the record of a key stands, and whether it was appended now. What was appended stays known also when
+        the disk does not confirm it in time: it may yet be there, and a repeat must not add another."""
+        known = self._keys.claim(key)
+        if known is not None:
+            return known, False
+        lsn = None
+        try:
+            lsn = self._journal.append(record)
+        finally:
+            self._keys.settle(key, lsn)
+        return lsn, True
 
     def reject(self, data: bytes, source: str, reason: str) -> None:
         self._dead.add([(data, source, reason)])
@@ -87,9 +103,8 @@ class Intake:
             self._counts["dead"] += 1
 
     def stats(self) -> dict[str, int]:
-        """`frames` taken; events `journaled`, `dropped_full` (frames when the journal was full), `refused_full` (submitted);
-        `dead` letters."""
+        """`frames` taken; events `journaled`, `repeated` (of keys that were journaled before), `dropped_full` (frames
+        when the journal was full), `refused_full` (submitted); `dead` letters."""
+        names = ("frames", "journaled", "repeated", "dropped_full", "refused_full", "dead")
         with self._lock:
-            return {
-                name: self._counts[name] for name in ("frames", "journaled", "dropped_full", "refused_full", "dead")
-            }
+            return {name: self._counts[name] for name in names}

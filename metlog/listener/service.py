@@ -19,6 +19,7 @@ from metlog.listener.deadletters import DeadLetters
 from metlog.listener.inputs import Input
 from metlog.listener.intake import Intake
 from metlog.listener.journal import Journal
+from metlog.listener.keys import KeyMemory
 from metlog.listener.supervisor import Worker
 from metlog.listener.worker import Assignment
 
@@ -65,13 +66,16 @@ class Service:
         self._dead = DeadLetters(self._data.sub("dead", create=True), f"{general.journal}.input", general.dead_bytes)
         self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._moved)
         try:
-            self.sink = Intake(self.journal, self._dead)
+            self._keys = KeyMemory(self._folder)
+            self.sink = Intake(self.journal, self._dead, self._keys)
             for assignment in self._assignments():
                 self._workers[assignment.id] = Worker(assignment)
             for worker in self._workers.values():
                 worker.moved(self.journal.end)
                 worker.start()
             for started in self.inputs.values():
+                if watch := getattr(started, "watch", None):  # the input http shows health and metrics
+                    watch(self)
                 started.start(self.sink)
         except (OSError, ConfigError):
             self.stop(drain=False)
@@ -145,7 +149,7 @@ class Service:
                 return
             passed.append(cursor.at.number)
         if passed:
-            self.journal.retire(min(passed))
+            self.journal.retire(min(*passed, self._keys.save(self.journal.end.number)))
 
     def status(self) -> dict[str, Any]:
         """Everything that an operator may ask, for status pages and metrics."""

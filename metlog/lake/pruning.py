@@ -116,7 +116,9 @@ class Pruner:
             alias = str(ref.get("alias") or ref.get("table_name"))
             plain = not ref.get("column_name_alias")
             if name in self.ctes:
-                yield _Source(alias, plain and self._passes(self.ctes[name]))
+                body = self.ctes.pop(name)  # one that names itself is not followed
+                yield _Source(alias, plain and self._passes(body))
+                self.ctes[name] = body
             else:
                 events = name == "events"
                 yield _Source(alias, events and plain, [] if events else None)

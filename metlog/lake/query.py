@@ -23,9 +23,10 @@ import pyarrow as pa
 
 from metlog.lake.errors import EXPLAIN, explain
 from metlog.lake.pruning import parameters
+from metlog.lake.schema import COLUMNS
 from metlog.lake.snapshot import snapshot
-from metlog.lake.sql import Parsed, QueryError, expression, parse
-from metlog.lake.views import DELIVERY, events_view
+from metlog.lake.sql import VIEWS, Parsed, QueryError, expression, parse
+from metlog.lake.views import DELIVERY, events_view, files_table
 
 __all__ = ["Cancel", "Column", "Lake", "QueryError", "Result", "Stream", "open_lake"]
 
@@ -157,6 +158,11 @@ class Lake:
         self.data = Path(data).resolve()
         if not self.data.is_dir():
             raise FileNotFoundError(f"there is no data folder {str(self.data)!r}")
+        for part in self.data.parts:
+            if part.partition("=")[0] in COLUMNS and "=" in part:
+                raise QueryError(
+                    f"the data folder's path {str(self.data)!r} holds {part!r}, which reads like a column of its events; rename it"
+                )
         self.timeout = timeout
         self._spill = tempfile.mkdtemp(prefix="metlog-query-")
         self._finalizer = weakref.finalize(self, rmtree, self._spill, ignore_errors=True)
@@ -210,6 +216,24 @@ class Lake:
 
         Raises QueryError; its `kind` says what is at fault.
         """
+        try:
+            return self._query(sql, params, limit, timeout, loggers, cancel, max_bytes)
+        except QueryError as error:
+            if "No such file" not in str(error):
+                raise
+        # A file was removed by retention between the look at the folder and its reading: look again.
+        return self._query(sql, params, limit, timeout, loggers, cancel, max_bytes)
+
+    def _query(
+        self,
+        sql: str,
+        params: Params,
+        limit: int | None,
+        timeout: float | None,
+        loggers: Sequence[str] | None,
+        cancel: Cancel | None,
+        max_bytes: int,
+    ) -> Result:
         began = time.perf_counter()
         kept: list[pa.RecordBatch] = []
         rows = size = 0
@@ -270,8 +294,10 @@ class Lake:
         self, cursor: duckdb.DuckDBPyConnection, parsed: Parsed, params: Params, loggers: Sequence[str] | None
     ) -> None:
         """Gives the cursor its views, of the days that the query can ask for."""
-        if parsed.tables.isdisjoint({"events", "delivery"}):
+        if parsed.tables.isdisjoint(VIEWS):
             return
+        if loggers is not None and "files" in parsed.tables:
+            raise QueryError("the view `files` is not for those who see some services only", "refused")
         since, until = self._days(parsed, params)
         files, fresh = snapshot(self.data, since_date=since, until_date=until)
         cursor.register("metlog_fresh", fresh)
@@ -280,12 +306,14 @@ class Lake:
         cursor.execute(
             f"CREATE TEMP VIEW events AS {events_view(files, fresh.num_rows > 0, limited=loggers is not None)}"
         )
+        if "files" in parsed.tables:
+            cursor.register("files", files_table(self.data, files))
         if "delivery" in parsed.tables:
             cursor.execute(f"CREATE TEMP VIEW delivery AS {DELIVERY}")
 
     def _days(self, parsed: Parsed, params: Params) -> tuple[date | None, date | None]:
         """The days outside of which no event is asked for: other folders are not even listed."""
-        if "delivery" in parsed.tables or not parsed.days or not all(parsed.days):
+        if not parsed.tables.isdisjoint({"delivery", "files"}) or not parsed.days or not all(parsed.days):
             return None, None
         values = dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
         spans = [self._span(reference, values) for reference in parsed.days]

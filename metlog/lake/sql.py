@@ -20,7 +20,7 @@ from metlog.lake.pruning import Bound, Pruner, parameters
 
 __all__ = ["VIEWS", "Parsed", "QueryError", "expression", "parse"]
 
-VIEWS: Final = ("events", "delivery")
+VIEWS: Final = ("events", "delivery", "files")
 """The tables that a query can name."""
 
 Tree = dict[str, Any]
@@ -100,10 +100,12 @@ class QueryError(MetlogError):
 
 @dataclass(slots=True)
 class Parsed:
-    """A query that was found safe. `sql` is what to run; `days` holds, a reference to `events` each, its bounds."""
+    """A query that was found safe. `sql` is what to run, `parameters` the names of its values; `days` holds, a reference
+    to `events` each, the bounds on its day."""
 
     sql: str
     tables: set[str]
+    parameters: set[str] = field(default_factory=set)
     rewritten: bool = False
     days: list[list[Bound]] = field(default_factory=list)
 
@@ -148,14 +150,20 @@ def parse(sql: str, *, views: Iterable[str] = VIEWS) -> Parsed:
 
     Raises QueryError: `syntax` when it cannot be parsed, `refused` when it is more than one SELECT over the views.
     """
-    tree = _statement(sql)
-    checker = _Checker(sql, frozenset(views))
-    checker.collect(tree)
-    checker.visit(tree)
-    pruner = Pruner(checker.ctes)
-    pruner.walk(tree["node"])
-    text = _catalog().deserialize(tree) if pruner.changed else sql
-    return Parsed(text, checker.used, pruner.changed, pruner.days)
+    try:
+        tree = _statement(sql)
+        checker = _Checker(sql, frozenset(views))
+        checker.collect(tree)
+        checker.visit(tree)
+        pruner = Pruner(checker.ctes)
+        pruner.walk(tree["node"])
+        text = _catalog().deserialize(tree) if pruner.changed else sql
+        names = {str(parameter["identifier"]) for parameter in parameters(tree)}
+    except RecursionError:
+        raise QueryError("the query is nested too deeply") from None
+    except duckdb.Error as error:
+        raise QueryError(f"the query cannot be parsed: {error}", "syntax") from error
+    return Parsed(text, checker.used, names, pruner.changed, pruner.days)
 
 
 def expression(tree: Tree, values: Mapping[str, Any]) -> tuple[str, list[Any]]:

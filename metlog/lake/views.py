@@ -1,4 +1,5 @@
-"""The text of the views: `events` over Parquet files and the journal, `delivery` over the sequence numbers in it."""
+"""The views: `events` over Parquet files and the journal, `delivery` over the sequence numbers in it, `files` of what lies
+on disk."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metlog.lake.schema import COLUMNS, SCHEMA
+from metlog.lake.segment import SegmentName
+from metlog.lake.sql import QueryError
 
-__all__ = ["DELIVERY", "events_view"]
+__all__ = ["DELIVERY", "events_view", "files_table"]
 
 _DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity": "6", "env_version": "'1'"}
 """What a column holds in a file from before it existed, where NULL would be wrong."""
@@ -50,6 +53,28 @@ def events_view(files: Sequence[tuple[date, Path]], fresh: bool, *, limited: boo
     return f"SELECT * FROM ({view}) WHERE logger IN (SELECT logger FROM metlog_loggers) LIMIT 9223372036854775807"  # noqa: S608 - our own names
 
 
+def files_table(data: Path, files: Sequence[tuple[date, Path]]) -> pa.Table:
+    """What the data folder holds: its Parquet files by day, and the journal's segments (`date` and `events` are NULL)."""
+    rows = [
+        {"date": day, "kind": "parquet", "name": path.name, "bytes": path.stat().st_size, "events": _number_of_rows(path)}
+        for day, path in files
+    ]
+    for path in sorted((data / "journal").glob("*/*")):
+        if SegmentName.parse(path.stem) is not None and path.is_file():
+            rows.append({"kind": "journal", "name": path.name, "bytes": path.stat().st_size})
+    return pa.Table.from_pylist(rows, schema=_FILES)
+
+
+@lru_cache(maxsize=100_000)
+def _number_of_rows(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows)
+
+
+_FILES: Final = pa.schema(
+    {"date": pa.date32(), "kind": pa.string(), "name": pa.string(), "bytes": pa.int64(), "events": pa.int64()}
+)
+
+
 def _parquet(paths: Sequence[Path]) -> str:
     names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{'date': DATE}})"
@@ -58,7 +83,10 @@ def _parquet(paths: Sequence[Path]) -> str:
 @lru_cache(maxsize=100_000)
 def _select_list(path: Path) -> tuple[str, ...]:
     """How the view reads a file: files never change, so each footer is read once a process."""
-    found = {field.name: field.type for field in pq.read_schema(path)}
+    try:
+        found = {field.name: field.type for field in pq.read_schema(path)}
+    except pa.ArrowInvalid as error:
+        raise QueryError(f"{path} cannot be read: {error}", "failed") from error
     return tuple(
         _column(name, sql_type, found.get(name)) if name != "date" else "date" for name, sql_type in COLUMNS.items()
     )

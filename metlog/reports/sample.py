@@ -67,7 +67,7 @@ WITH u AS (
     FROM requests WHERE route = '/login' AND status <> 500
     UNION ALL
     SELECT i, moment + INTERVAL 2 MILLISECOND, 'error', ['error', 'exception'], 3, exception || ': while serving ' || route,
-           '{"exception":"' || exception || '","route":"' || route || '"}', 1.0
+           '{"exception_type":"' || exception || '","exception_message":"while serving ' || route || '","route":"' || route || '"}', 1.0
     FROM (SELECT *, CASE WHEN c < 0.6 THEN 'TimeoutError' WHEN c < 0.85 THEN 'ConnectionResetError' ELSE 'KeyError' END AS exception
           FROM requests WHERE status = 500)
     UNION ALL

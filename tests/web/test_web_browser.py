@@ -169,7 +169,7 @@ def test_sql_is_run_with_the_keyboard_alone(desktop: Visit) -> None:
     assert tab.inner_text("table.data td") == "42"
     with tab.expect_download() as download:
         tab.click("a:has-text('CSV')")
-    assert Path(download.value.path()).read_text() == "answer\r\n42\r\n"
+    assert Path(download.value.path()).read_bytes() == b"answer\r\n42\r\n"
 
 
 def test_a_wrong_query_is_shown_with_its_place(visit: Visit) -> None:
@@ -199,7 +199,7 @@ def test_a_query_is_saved_and_is_a_report_with_a_chart(desktop: Visit) -> None:
 def test_the_tail_is_followed_while_events_arrive(visit: Visit, journal: Journal) -> None:
     tab = visit.tab
     tab.goto("/tail?logger=live")
-    tab.wait_for_function("document.getElementById('state').textContent.startsWith('following')")
+    tab.wait_for_selector("#state.on")
     for number in range(8):
         journal.append(
             {
@@ -224,7 +224,7 @@ def test_the_tail_is_followed_while_events_arrive(visit: Visit, journal: Journal
             "seq": 1,
         }
     )
-    tab.wait_for_function("document.querySelectorAll('#events li').length === 9")
+    tab.wait_for_selector("#events li:nth-child(9)")
     assert "not wanted" not in tab.inner_text("#events")
     tab.locator("#events summary").first.click()
     assert tab.locator("#events li").first.locator("pre").first.inner_text() == HTML

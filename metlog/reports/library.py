@@ -1,0 +1,123 @@
+"""Where reports are found: the package, entry points, a configured folder, the data folder; a later one wins by name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from metlog.errors import ConfigError
+from metlog.reports.report import Report
+
+__all__ = ["Library", "save"]
+
+_PACKAGE: Final = Path(__file__).parent / "builtin"
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class Library:
+    """The reports that there are, by name.
+
+    data: the data folder, whose `reports/` is looked into. folder: one more, METLOG_REPORTS if not given.
+    `broken` has a line for each file or entry point that cannot be used.
+    """
+
+    def __init__(self, data: Path | str | None = None, folder: Path | str | None = None) -> None:
+        self.reports: dict[str, Report] = {}
+        self.broken: list[str] = []
+        configured = folder or os.environ.get("METLOG_REPORTS")
+        self._files(_PACKAGE)
+        self._entry_points()
+        if configured:
+            if not Path(configured).is_dir():
+                raise ConfigError(f"METLOG_REPORTS = {str(configured)!r}: no such folder")
+            self._files(Path(configured))
+        if data is not None:
+            self._files(Path(data) / "reports")
+
+    def _files(self, folder: Path) -> None:
+        for path in sorted(folder.glob("*.toml")):
+            if not _NAME.fullmatch(path.stem):
+                self.broken.append(f"{path}: a report's name is lower-case letters, digits, - and _")
+                continue
+            try:
+                self.reports[path.stem] = Report.from_file(path)
+            except (ConfigError, OSError, UnicodeDecodeError) as error:
+                self.broken.append(str(error))
+
+    def _entry_points(self) -> None:
+        from metlog.plugins import installed, load
+
+        for plugin in installed("report"):
+            try:
+                target = load("report", plugin.name, "report")
+                self.reports[plugin.name] = _report(plugin.name, target, plugin.origin)
+            except (ConfigError, OSError) as error:
+                self.broken.append(f"{plugin.origin}: {error}")
+
+    def __getitem__(self, name: str) -> Report:
+        """The report; raises ConfigError that names the nearest one."""
+        if name in self.reports:
+            return self.reports[name]
+        near = difflib.get_close_matches(name, self.reports, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(sorted(self.reports))}"
+        raise ConfigError(f"{name!r}: no such report; {hint}")
+
+    def __iter__(self) -> Iterator[Report]:
+        return iter(sorted(self.reports.values(), key=lambda report: report.name))
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+
+def _report(name: str, target: Report | str | Path | Callable[[], Any], origin: str) -> Report:
+    """What an entry point names: a Report, the path of its file, or a callable that gives one of these."""
+    found = target() if callable(target) else target
+    if isinstance(found, Report):
+        return found
+    if isinstance(found, (str, Path)):
+        return Report.from_toml(name, Path(found).read_text("utf-8"), f"{origin}, {found}")
+    raise ConfigError(f"report {name!r} of {origin} is neither a Report nor a path: {found!r}")
+
+
+def save(data: Path | str, name: str, settings: Mapping[str, Any], *, replace: bool = False) -> Path:
+    """Writes a report (title, description, sql, parameters, chart as in a report's file) into the data folder's
+    `reports/`; gives its path. Raises ConfigError when it is not right, and FileExistsError."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"name = {name!r}: a report's name is lower-case letters, digits, - and _, at most 64")
+    text = "".join(_toml(settings))
+    Report.from_toml(name, text)
+    folder = Path(data) / "reports"
+    folder.mkdir(mode=0o750, exist_ok=True)
+    path = folder / f"{name}.toml"
+    temporary = folder / f".{name}.{os.getpid()}.tmp"
+    temporary.write_text(text, "utf-8")
+    try:
+        if replace:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)  # fails when the name is taken, also by somebody who saves at the same time
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """TOML of nested tables of texts, numbers and lists; JSON's texts and lists are TOML's."""
+    inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    for key, value in table.items():
+        if key not in inner:
+            yield f"{_text(key)} = {_text(value)}\n"
+    for key, value in inner.items():
+        yield f"\n[{prefix}{_text(key)}]\n"
+        yield from _toml(value, f"{prefix}{_text(key)}.")
+
+
+def _text(value: Any) -> str:
+    # DEL is the one character that JSON leaves as it is and TOML does not take.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -58,7 +58,9 @@ class Listener:
         finally:
             if self.process.poll() is None:
                 self.process.kill()
-            self.process.communicate()
+                self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
 
     def numbers(self) -> list[int]:
         rows = open_lake(self.data).query("SELECT (fields->>'n')::BIGINT FROM events WHERE type = 'numbered'").rows
@@ -149,7 +151,9 @@ def compare(found: list[int], sent: int) -> str:
 def test_what_the_last_refuses_is_dead_lettered_by_the_first_and_nothing_else(begin: Start) -> None:
     first_port, last_port = free_port(), free_port()
     begin("last", JOURNAL + f'[[inputs]]\nname = "http"\nport = {last_port}\nmax_body = 3000\n' + LAKE)
-    first = begin("first", JOURNAL + HTTP_IN.format(port=first_port) + FORWARD.format(port=last_port) + 'compression = "none"\n')
+    first = begin(
+        "first", JOURNAL + HTTP_IN.format(port=first_port) + FORWARD.format(port=last_port) + 'compression = "none"\n'
+    )
     big = msgspec.json.encode({"type": "numbered", "fields": {"n": 7, "big": "x" * 5000}})
     lines = [msgspec.json.encode(event) for event in numbered(7)] + [big]
     answer = httpx.post(f"http://127.0.0.1:{first_port}/submit/chain", content=b"\n".join(lines), trust_env=False)

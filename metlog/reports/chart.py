@@ -101,7 +101,7 @@ def _folded(chart: Chart) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
         colour = chart.colors.get(chart.y[0], "")
         return [], {"value": _NAMED.get(colour, colour) or _SERIES[0]}, _field(chart.y[0])
     names = ", ".join(f"{name!r}: {_label(chart, name)!r}" for name in chart.y)
-    transform = [
+    transform: list[dict[str, Any]] = [
         {"fold": [_field(name) for name in chart.y], "as": ["_key", "_value"]},
         {"calculate": f"({{{names}}})[datum._key]", "as": "_series"},
     ]

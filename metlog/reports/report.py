@@ -62,7 +62,16 @@ class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 _ARTICLE: Final = {"integer": "a whole number", "number": "a number"}
-_BOOLEANS: Final = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+_BOOLEANS: Final = {
+    "true": True,
+    "yes": True,
+    "1": True,
+    "on": True,
+    "false": False,
+    "no": False,
+    "0": False,
+    "off": False,
+}
 
 
 class Chart(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -78,9 +87,9 @@ class Chart(Struct, forbid_unknown_fields=True, kw_only=True):
     """Column that splits the one value column into series."""
     unit: str = ""
     """Of the values: `ms`, `bytes`, `requests`."""
-    labels: dict[str, str] = {}  # noqa: RUF012  # msgspec copies it
+    labels: dict[str, str] = {}  # msgspec copies it
     """Names of the series, by column."""
-    colors: dict[str, str] = {}  # noqa: RUF012  # msgspec copies it
+    colors: dict[str, str] = {}  # msgspec copies it
     """`good`, `bad`, `warn` or a colour, by series."""
 
 
@@ -98,7 +107,7 @@ class _File(Struct, forbid_unknown_fields=True, kw_only=True):
     description: str = ""
     since: str = "7d"
     until: str = "now"
-    parameters: dict[str, Parameter] = {}  # noqa: RUF012  # msgspec copies it
+    parameters: dict[str, Parameter] = {}  # msgspec copies it
     chart: Chart | None = None
     empty: Empty = msgspec.field(default_factory=Empty)
 
@@ -189,7 +198,9 @@ class Report:
             if parameter.type == "time":
                 found[key] = moment(found[key], tz, key, now)
         if found["since"] >= found["until"]:
-            raise ConfigError(f"since = {found['since']:%Y-%m-%dT%H:%M:%SZ}: not before until = {found['until']:%Y-%m-%dT%H:%M:%SZ}")
+            raise ConfigError(
+                f"since = {found['since']:%Y-%m-%dT%H:%M:%SZ}: not before until = {found['until']:%Y-%m-%dT%H:%M:%SZ}"
+            )
         for key, parameter in self.parameters.items():
             if parameter.type == "bucket" and found[key] == "auto":
                 found[key] = _bucket(found["until"] - found["since"])
@@ -215,7 +226,9 @@ class Report:
         found = lake.query(self.sql, bound, limit=limit, timeout=timeout, loggers=loggers, cancel=cancel)
         return ReportResult(found.columns, found.arrow, found.truncated, found.ms, values)
 
-    def chart(self, result: Result, *, dark: bool = False, width: int = 640, height: int | None = None) -> dict[str, Any]:
+    def chart(
+        self, result: Result, *, dark: bool = False, width: int = 640, height: int | None = None
+    ) -> dict[str, Any]:
         """The Vega-Lite specification of a result, data included; width and height in pixels. A report without a chart,
         or without rows, gives one that says so."""
         from metlog.reports.chart import specification

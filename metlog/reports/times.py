@@ -21,7 +21,9 @@ def zone(name: str, where: str = "tz") -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigError(f"{where} = {name!r}: no such time zone; a name is Area/City, such as Europe/Berlin") from error
+        raise ConfigError(
+            f"{where} = {name!r}: no such time zone; a name is Area/City, such as Europe/Berlin"
+        ) from error
 
 
 def moment(text: str, tz: ZoneInfo, where: str, now: datetime | None = None) -> datetime:

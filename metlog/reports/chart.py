@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["specification"]
 
-_SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v5.json"
+_SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
 _ROWS: Final = 2000  # that a chart shows
 _RANKED: Final = 25  # names in a ranking
 _LIGHT: Final = {"text": "#334155", "strong": "#0f172a", "grid": "#e2e8f0", "paper": "#ffffff"}

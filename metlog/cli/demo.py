@@ -52,6 +52,7 @@ def demo(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.2, max=3600, help="How long the visitors come.")] = 5.0,
     days: Annotated[int, typer.Option(min=0, max=366, help="Fill that many days before today with sample data.")] = 0,
+    serve: Annotated[bool, typer.Option("--serve", help="Open the page on the data afterwards, until Ctrl-C.")] = False,
 ) -> None:
     """Run the whole way: a listener, a sample web application under traffic, and SQL answers to what happened."""
     console = Console(highlight=False)
@@ -69,8 +70,13 @@ def demo(
     console.print("Go on with:", soft_wrap=True)
     query = '"SELECT type, count(*) FROM events GROUP BY type"'
     console.print(f"  {_command()} query {query} {shown}", soft_wrap=True, markup=False)
+    console.print(f"  {_command()} report request-times {shown}", soft_wrap=True)
+    console.print(f"  {_command()} serve {shown}   # the page, at http://127.0.0.1:8565", soft_wrap=True)
     lost_query = '"SELECT * FROM delivery"'
     console.print(f"  {_command()} query {lost_query} {shown}   # what was lost", soft_wrap=True, markup=False)
+    if serve:
+        with contextlib.suppress(KeyboardInterrupt):
+            subprocess.run([sys.executable, "-m", "metlog", "serve", "--data", str(folder)], check=False)
     if lost:
         raise typer.Exit(1)
 

@@ -25,11 +25,7 @@ def _modules() -> list[str]:
     found = [item.name for item in pkgutil.walk_packages(metlog.__path__, "metlog.")]
     return [
         "metlog",
-        *(
-            name
-            for name in found
-            if not name.endswith("__main__") and ".demo." not in name and not name.startswith("metlog.web")
-        ),
+        *(name for name in found if not name.endswith("__main__") and ".demo." not in name),
     ]
 
 

@@ -115,11 +115,14 @@ class _Catalog:
 
     def __init__(self) -> None:
         self.connection = duckdb.connect(":memory:", config={"errors_as_json": True})
+        # An overload that is consistent within a query only is one that goes by the time zone, which is UTC here: a function is
+        # more than a computation when none of its overloads is consistent, or one is volatile.
         rows = self.connection.execute(
-            "SELECT DISTINCT lower(function_name) FROM duckdb_functions() f"
-            " WHERE (function_type = 'scalar' AND stability <> 'CONSISTENT') OR (function_type IN ('table', 'pragma', 'table_macro')"
+            "SELECT lower(function_name) FROM duckdb_functions() WHERE function_type = 'scalar' GROUP BY ALL"
+            " HAVING bool_or(stability = 'VOLATILE') OR NOT bool_or(stability = 'CONSISTENT')"
+            " UNION SELECT lower(function_name) FROM duckdb_functions() f WHERE function_type IN ('table', 'pragma', 'table_macro')"
             " AND NOT EXISTS (FROM duckdb_functions() g WHERE g.function_name = f.function_name"
-            " AND g.function_type IN ('scalar', 'aggregate', 'macro')))"
+            " AND g.function_type IN ('scalar', 'aggregate', 'macro'))"
         ).fetchall()
         self.unsafe = frozenset(row[0] for row in rows) - _VOLATILE_ALLOWED - {"unnest"}
         rows = self.connection.execute(

@@ -99,6 +99,34 @@ def test_everything_but_a_select_over_the_views_is_refused(data: Path, sql: str)
     assert sorted(path.name for path in data.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "date_trunc('day', timestamp)", "timezone('Europe/Berlin', timestamp)", "date_part('hour', timestamp)", "hour(timestamp)",
+        "strftime(timestamp, '%H')", "time_bucket(INTERVAL 1 HOUR, timestamp)", "date_diff('day', timestamp, now())",
+        "age(timestamp)", "last_day(timestamp)", "dayname(timestamp)", "today()", "current_date", "random()", "uuid()",
+        "range(3)", "generate_series(1, 3)", "timestamp + INTERVAL 1 DAY", "pg_typeof(payload)",
+    ],
+)  # fmt: skip
+def test_a_function_that_only_computes_is_available(data: Path, call: str) -> None:
+    with Lake(data) as lake:
+        assert lake.query(f"SELECT {call} FROM events", limit=1).rows
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "getenv('PATH')", "current_setting('memory_limit')", "write_log('x')", "nextval('s')", "sleep_ms(1000000)",
+        "setseed(0.5)", "current_query()", "current_database()", "getvariable('x')", "stats(1)", "txid_current()",
+        "current_user()", "current_schemas(true)", "in_search_path('a', 'b')", "main.abs(1)", "system.main.abs(1)",
+    ],
+)  # fmt: skip
+def test_a_function_that_sees_or_changes_more_is_refused(data: Path, call: str) -> None:
+    with Lake(data) as lake, pytest.raises(QueryError) as caught:
+        lake.query(f"SELECT {call} FROM events")
+    assert caught.value.kind == "refused"
+
+
 def test_a_query_without_an_end_is_ended_by_its_time_limit(data: Path) -> None:
     sql = "SELECT count(*) FROM range(100000000000) a, range(100000) b WHERE a.range % 7 = b.range % 5"
     with Lake(data) as lake, pytest.raises(QueryError) as caught:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -263,7 +264,8 @@ def test_tls_with_a_certificate_of_our_own(certificates):
         wait_for(lambda: peer.data == b"who I am\n")
         sender.close()
         without = TcpSender(port=peer.port, **options)
-        without.send(b"nobody\n")  # TLS 1.3: the client's handshake is over before the server's verdict
+        with contextlib.suppress(SenderError):  # TLS 1.3: the handshake is over before the server's verdict, mostly
+            without.send(b"nobody\n")
         wait_for(lambda: peer.errors)
         without.close()
         assert b"nobody" not in peer.data

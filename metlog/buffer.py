@@ -1,42 +1,52 @@
-"""From encoded events to frames: coalescing, flushing, shedding, fork and exit.
+"""From events to frames: coalescing, flushing, shedding, fork and exit.
 
-The hot path appends to `Buffer.pending` (atomic under the GIL, so without a lock) and calls `Buffer.attend` when
-`Buffer.threshold` events are pending. Everything here runs once a frame, not once an event.
+The hot path appends to `Buffer.pending` (atomic under the GIL, so without a lock) and calls `Buffer.attend` when an event's
+`seq` has reached `Buffer.due`. Everything here runs once a frame, not once an event.
 
-`threshold` says when a logging thread has to look after the buffer itself: at about a full frame while the flusher runs, at
-every event while it sleeps, was not started yet or does not get its turn (uWSGI without threads). So an idle process wakes
+`due` says when a logging thread has to look after the buffer itself: after about a full frame while the flusher runs, at
+every event (0) while it sleeps, was not started yet or does not get its turn (uWSGI without threads). So an idle process wakes
 for nothing, and one whose threads do not run still sends what is full or too old.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
 from typing import Any, Final, Protocol
 
+from msgspec import Raw
 from msgspec.structs import replace
 
-from metlog.encoders import Encoder
+from metlog.counts import Counts
+from metlog.encoders import Encoder, Records
 from metlog.errors import DecodeError
 from metlog.event import Event
 from metlog.waker import Waker
 
 __all__ = ["Buffer", "Outlet"]
 
-_FILL: Final = 0.9  # of a frame: events vary in size, and a frame that is too long is cut and put back, which costs
+_FILL: Final = 0.95  # of a frame: events vary in size, and a frame that is too long is cut and put back, which costs
 _FRAMES_A_CALL: Final = 8  # that one logging thread sends for the others before it goes back to its own work
-_BACKLOG: Final = 4 << 20  # bytes that may be pending before the oldest events are shed
+_BACKLOG: Final = 4 << 20  # bytes, about, that may be pending before events are shed
 _PATIENCE: Final = 0.01  # seconds that a logging thread gives the one that sends, at a quarter of the backlog
+_TICK: Final = 0.1  # seconds: how often filters are told the time where there is no flush interval
 _IDLE: Final = 20  # empty intervals after which the flusher sleeps until it is called
 _MARK: Final = "… [truncated]"
+
+Item = Any  # an encoded event (bytes, or a Raw among records) or a record
 
 
 class Outlet(Protocol):
     """Where frames go: a sender called in place (`Direct`), or one behind a queue (`Queued`)."""
+
+    sent: int
+    frames: int
+    sent_bytes: int
+    """Events of the application, frames and bytes that were handed to the transport."""
 
     def send(self, frame: bytes, count: int) -> None:
         """Takes a frame that holds `count` events of the application; never waits, never raises an Exception."""
@@ -56,7 +66,39 @@ class Outlet(Protocol):
 
 
 class Buffer:
-    """Holds encoded events until they fill a frame or `flush_interval` seconds have gone by."""
+    """Holds events until they fill a frame or `flush_interval` seconds have gone by."""
+
+    __slots__ = (
+        "_acquire",
+        "_awake",
+        "_closed",
+        "_counts",
+        "_encoder",
+        "_flusher",
+        "_frames",
+        "_high",
+        "_interval",
+        "_join",
+        "_late",
+        "_lock",
+        "_low",
+        "_max_event",
+        "_max_frame",
+        "_next_report",
+        "_oldest",
+        "_owner",
+        "_per_frame",
+        "_release",
+        "_report",
+        "_straight",
+        "_tick",
+        "_waker",
+        "due",
+        "leave",
+        "outlet",
+        "pending",
+        "records",
+    )
 
     def __init__(
         self,
@@ -66,52 +108,84 @@ class Buffer:
         max_frame: int,
         max_event: int | None,
         flush_interval: float,
-        dropped: Callable[[str, int], None],
-        report: Callable[[], bytes | None],
+        counts: Counts,
+        report: Callable[[], Event],
         tick: Callable[[], None] | None = None,
     ) -> None:
-        self.pending: deque[bytes] = deque()
-        self.threshold = 1
+        self.pending: list[Item] = []
         self.outlet = outlet
         self._encoder = encoder
+        self.records: Records | None = getattr(encoder, "records", None)
+        self._join = encoder.frame if self.records is None else self.records.frame
         self._max_frame = max_frame
-        self._max_event = max_event
-        self._interval = flush_interval
-        self._dropped = dropped
+        self._max_event = max_event or sys.maxsize
+        self._interval = flush_interval or _TICK
+        self._counts = counts
         self._report = report
         self._tick = tick
-        self._per_frame = max(1, max_frame // 400)  # until real events tell their size
+        self._straight = flush_interval == 0
+        self._per_frame = 1 if self._straight else max(1, max_frame // 400)  # until real events tell their size
+        # Bytes; a frame outside of that is seen to by `_fit`, and changes `_per_frame`.
+        self._low, self._high = (0, self._max_event) if self._straight else (int(max_frame * 0.8), max_frame)
+        self.leave: Callable[[Item], None] = self._leave_straight if self._straight else self.pending.append
         self._closed = False
-        self._late: Callable[[bytes], None] | None = None
+        self._late: Callable[[Event], None] | None = None
         self._reset()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()  # held while frames are made: keeps them in order
+        self._acquire, self._release = self._lock.acquire, self._lock.release
+        self.due = sys.maxsize if self._straight else 0
         self._owner = 0  # the thread that holds it
         self._frames = 0  # made, ever
+        self._awake = False  # the flusher looks after the buffer; changed only under the lock
         self._waker = Waker()
         self._flusher: threading.Thread | None = None
+        self._next_report = 0.0  # monotonic time
         self._oldest: float | None = None  # monotonic time of the oldest pending event, known only while nobody flushes
 
     # ---- called by the thread that logs ------------------------------------------------------------------------------
 
-    def attend(self) -> None:
-        """Sends full frames; wakes the flusher, or does its work where it does not run. Waits for nothing."""
-        if self._closed:
-            self._take_late()
+    def attend(self, seq: int) -> None:
+        """Sends full frames; calls the flusher, or does its work where it does not run. Waits for nothing.
+
+        `seq` is that of the event just added: from it the next `due` is reckoned.
+        """
+        if not self._awake and not self._stand_in():
             return
-        if self.threshold < self._per_frame and not self._stand_in():
-            return
-        if self._lock.acquire(blocking=False) or self._under_pressure():
+        pending = self.pending
+        if self._acquire(False) or self._under_pressure():
             self._owner = get_ident()
             try:
-                for _ in range(_FRAMES_A_CALL):
-                    if len(self.pending) < self._per_frame:
-                        break
+                left = _FRAMES_A_CALL
+                while len(pending) >= self._per_frame and left:
                     self._send_frame()
+                    left -= 1
+                if self._awake:
+                    self.due = seq + self._per_frame - len(pending)
             finally:
                 self._owner = 0
-                self._lock.release()
+                self._release()
+
+    def _leave_straight(self, item: Item) -> None:
+        """Without a flush interval: the event is a frame of its own, sent before the call returns.
+
+        While another thread is at it, that one takes the event along.
+        """
+        if self._closed or not self._acquire(False):
+            self.pending.append(item)
+        else:
+            self._owner = get_ident()
+            try:
+                self._send([item])
+            finally:
+                self._owner = 0
+                self._release()
+        if self.pending:
+            if self._closed:
+                self._take_late()
+            else:
+                self.drain(deadline=0.0)
 
     def _under_pressure(self) -> bool:
         """Whether the lock could be had after all: when much is pending, the thread that sends needs the processor (the GIL).
@@ -119,23 +193,29 @@ class Buffer:
         It waits for nothing but that. In its own thread (a signal handler, `__del__`) there is no waiting.
         """
         limit = self._per_frame * max(8, _BACKLOG // self._max_frame)
-        if len(self.pending) < limit // 4 or self._owner == get_ident():
+        if len(self.pending) < limit // 4:
             return False
-        if self._lock.acquire(timeout=_PATIENCE):
+        if self._owner != get_ident() and self._lock.acquire(timeout=_PATIENCE):
             return True
-        if len(self.pending) > limit:
-            self._shed(limit // 2)
+        if len(self.pending) > limit:  # a sender that says it never waits does; what is older may be in its hands
+            with contextlib.suppress(IndexError):
+                self.pending.pop()
+                self._counts.dropped("buffer_full", 1)
         return False
 
     def _stand_in(self) -> bool:
         """Calls the flusher; says whether the caller should go on and send, since the flusher does not come."""
-        self._rouse()
-        if len(self.pending) >= self._per_frame:
-            return True
+        if self._closed:
+            self._take_late()
+            return False
         now = monotonic()
         if self._oldest is None:
             self._oldest = now
-        elif now - self._oldest >= self._interval:
+            self._rouse()
+        if len(self.pending) >= self._per_frame:
+            return True
+        if now - self._oldest >= self._interval:
+            self._rouse()
             self.drain(deadline=now)
         return False
 
@@ -144,78 +224,99 @@ class Buffer:
         if flusher is not None and flusher.is_alive():
             self._waker.wake()
             return
-        self._flusher = flusher = threading.Thread(target=self._run, name="metlog-flusher", daemon=True)
+        self._flusher = flusher = threading.Thread(target=self._work, name="metlog-flusher", daemon=True)
         with contextlib.suppress(RuntimeError):  # no thread can be started while the interpreter ends: we stand in
             flusher.start()
 
-    def _shed(self, leave: int) -> None:
-        shed = 0
-        with contextlib.suppress(IndexError):  # another thread was faster
-            while len(self.pending) > leave:
-                self.pending.popleft()
-                shed += 1
-        self._dropped("buffer_full", shed)
-
     def _take_late(self) -> None:
-        """An event of a thread that still held this buffer while it was closed or replaced."""
+        """Events of a thread that still held this buffer while it was closed or replaced."""
         with contextlib.suppress(IndexError):
             while True:
-                data = self.pending.popleft()
+                item = self.pending.pop(0)
                 if self._late is None:
-                    self._dropped("closed", 1)
+                    self._counts.dropped("closed", 1)
                 else:
-                    self._late(data)
+                    for data in self._encoded([item]):
+                        for event in self._encoder.decode(self._encoder.frame([data])):
+                            self._late(event)
 
     # ---- frames, under the lock --------------------------------------------------------------------------------------
 
     def _send_frame(self) -> None:
-        pop = self.pending.popleft
-        batch: list[bytes] = []
-        own = 0
+        batch = self.pending[: self._per_frame]
+        del self.pending[: len(batch)]
+        self._send(batch)
+
+    def _send(self, batch: list[Item]) -> None:
+        count = len(batch)
         try:
-            with contextlib.suppress(IndexError):  # shed meanwhile
-                for _ in range(min(self._per_frame, len(self.pending))):
-                    batch.append(pop())  # noqa: PERF401 - what was popped must not be lost when the deque runs out
-            if not batch:
+            try:
+                frame = self._join(batch)
+            except Exception:  # noqa: BLE001 - a lone surrogate, say: `encode` finds out what, and says it
+                batch = self._encoded(batch)
+                count = len(batch)
+                frame = self._encoder.frame(batch)
+            if not count:
                 return
-            report = self._report()
-            if report is not None:
-                batch.append(report)
-                own = 1
-            frame = self._encoder.frame(batch)
-            if len(frame) > self._max_frame and len(batch) > 1:
-                frame, own = self._trim(batch, own)
-            if self._max_event is not None and len(frame) > self._max_event:
-                frame = self._truncate(frame)
-            self._per_frame = max(1, int(self._max_frame * _FILL * len(batch) / max(len(frame), 1)))
-            if self.threshold > 1:
-                self.threshold = self._per_frame
+            if not self._low <= len(frame) <= self._high:
+                frame, count = self._fit(frame, batch)
+            if self._counts.untold:
+                self._tell_drops()
             self._oldest = None
             self._frames += 1
         except BaseException:
-            self._dropped("frame_error", len(batch) - own)
+            self._counts.dropped("frame_error", count)
             raise
-        self.outlet.send(frame, len(batch) - own)
+        self.outlet.send(frame, count)
 
-    def _trim(self, batch: list[bytes], own: int) -> tuple[bytes, int]:
+    def _fit(self, frame: bytes, batch: list[Item]) -> tuple[bytes, int]:
+        """A frame of the right size, and how many of the batch's events are in it; what is too much is pending again."""
+        size, most, count = len(frame), self._max_frame, len(batch)
+        self._per_frame = 1 if self._straight else max(1, int(most * _FILL * count / max(size, 1)))
+        self._high = most if self._per_frame > 1 else self._max_event
+        if size > most and count > 1:
+            frame, count = self._trim(frame, batch)
+        if len(frame) > self._max_event:
+            frame = self._truncate(frame)
+        return frame, count
+
+    def _tell_drops(self) -> None:
+        """A frame with the report of what was dropped; at most one an interval, since it may be dropped as well."""
+        now = monotonic()
+        if now >= self._next_report:
+            self._next_report = now + self._interval
+            self.outlet.send(self._frame_of(self._report()), 0)
+
+    def _encoded(self, batch: list[Item]) -> list[bytes]:
+        """The items of a batch, each encoded by itself; one that cannot be is counted and left out."""
+        encoded: list[bytes] = []
+        for item in batch:
+            try:
+                if isinstance(item, (bytes, Raw)):
+                    encoded.append(bytes(item))
+                elif self.records is not None:
+                    encoded.append(self._encoder.encode(self.records.event(item)))
+            except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+                self._counts.failed(error, 1, "encode_error")
+        return encoded
+
+    def _trim(self, frame: bytes, batch: list[Item]) -> tuple[bytes, int]:
         """Puts back from the end of a batch what makes its frame too long."""
+        encoded = list(batch) if self.records is None else self.records.split(frame)
         back: list[bytes] = []
-        if own:  # the report can wait for a frame with room
-            batch.pop()
-        frame = self._encoder.frame(batch)
-        while len(frame) > self._max_frame and len(batch) > 1:
+        while len(frame) > self._max_frame and len(encoded) > 1:
             excess = len(frame) - self._max_frame
-            while excess > 0 and len(batch) > 1:
-                data = batch.pop()
+            while excess > 0 and len(encoded) > 1:
+                data = encoded.pop()
                 excess -= len(data)
                 back.append(data)
-            frame = self._encoder.frame(batch)
-        self.pending.extendleft(back)
-        return frame, 0
+            frame = self._encoder.frame(encoded)
+        back.reverse()
+        self.pending[:0] = back if self.records is None else map(Raw, back)
+        return frame, len(encoded)
 
     def _truncate(self, frame: bytes) -> bytes:
         """Cuts the payload of an event that is larger than the transport can carry, then its fields, and marks it."""
-        assert self._max_event is not None
         try:
             event = self._encoder.decode(frame)[0]
         except (DecodeError, NotImplementedError):  # an encoder for people: the text itself is cut
@@ -241,29 +342,36 @@ class Buffer:
 
     # ---- the flusher -------------------------------------------------------------------------------------------------
 
+    def _work(self) -> None:
+        try:
+            self._run()
+        finally:  # whatever ended it: the next event finds nobody awake, and starts another
+            self._awake, self.due = False, 0
+
     def _run(self) -> None:
         """The thread: flushes every interval, sleeps when there is nothing to do, survives whatever a sender raises."""
         waker, idle, frames = self._waker, 0, -1
+        self._awake = True
         while not self._closed:
-            self.threshold = self._per_frame
             waker.wait(self._interval / 2)
             if self._closed:
                 break
             idle = 0 if self.pending else idle + 1
-            if (
-                self._frames != frames
-            ):  # callers fill frames and send them: what is left is younger than this round, and
-                frames = self._frames  # a thread that took the lock from them would only wait for the GIL with it
+            if self._frames != frames:
+                # Callers fill frames and send them: what is left is younger than this round, and a thread that took the
+                # lock from them would only wait for the GIL with it.
+                frames = self._frames
                 continue
             with contextlib.suppress(BaseException):  # counted where it was raised; this thread lives on
                 if self._tick is not None:
                     self._tick()
                 self.drain(deadline=monotonic() + 1.0)
             if idle >= _IDLE and self._tick is None:
-                self.threshold = 1  # first, so that an event that comes now finds it and calls
-                if not self.pending:
+                with self._lock:
+                    self._awake, self.due = False, 0
+                if not self.pending:  # an event that comes from now on finds `due` and calls
                     waker.wait(None)
-                idle = 0
+                self._awake, idle = True, 0
 
     def drain(self, *, deadline: float) -> bool:
         """Makes frames of all that is pending; False when another thread was still at it at `deadline` (monotonic s)."""
@@ -289,34 +397,33 @@ class Buffer:
         self._rouse()
 
     def close(
-        self, deadline: float, last: Callable[[], bytes | None], late: Callable[[bytes], None] | None = None
+        self, deadline: float, last: Callable[[], Event | None], late: Callable[[Event], None] | None = None
     ) -> None:
         """Sends what is pending and then what `last` gives; events that still come go to `late`, or are counted as `closed`."""
         if self._closed:
             return
         if not self.drain(deadline=deadline):
-            self._shed_all("exit")
+            shed = 0
+            with contextlib.suppress(IndexError):
+                while True:
+                    self.pending.pop()
+                    shed += 1
+            self._counts.dropped("exit", shed)
         self._late = late
-        self._closed = True
-        self.threshold = 1
+        with self._lock:
+            self._closed, self._awake, self.due = True, False, 0
         self._take_late()
         end = last()
         if end is not None:
-            self.outlet.send(self._encoder.frame([end]), 0)
+            try:
+                self.outlet.send(self._frame_of(end), 0)
+            except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+                self._counts.error("encode_error", error)
         self._waker.wake()
         self.outlet.close(deadline)
-
-    def _shed_all(self, reason: str) -> None:
-        count = 0
-        with contextlib.suppress(IndexError):
-            while True:
-                self.pending.popleft()
-                count += 1
-        self._dropped(reason, count)
 
     def after_fork(self) -> None:
         """In a forked child: what is pending is the parent's to send; locks and threads are new."""
         self.pending.clear()
-        self.threshold = 1
         self._reset()
         self.outlet.after_fork()

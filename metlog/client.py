@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import partialmethod
 from time import monotonic
-from types import MethodType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
+from metlog.context import current, merged
 from metlog.errors import MetlogError
 from metlog.event import ONE
 from metlog.pipeline import Pipeline, Stats, Unconfigured
@@ -26,13 +29,14 @@ _CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 class _Home:
     """What a client and the clients bound to it share; `configure` swaps its `pipeline` whole."""
 
+    __slots__ = ("disabled_timers", "idle_timers", "name", "pipeline", "statsd")
+
     def __init__(self, name: str | None) -> None:
         self.name = name
         self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED)
         self.disabled_timers: frozenset[str] = frozenset()
         self.idle_timers: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
-        self.methods: dict[str, Callable[..., Any]] = {}
 
 
 class MetlogClient:
@@ -40,6 +44,17 @@ class MetlogClient:
 
     Made by `metlog.configure()`, `metlog.get_client(name)`, `MetlogClient.from_config(settings)` or `bind()`.
     """
+
+    def __new__(cls, *_: Any, **__: Any) -> MetlogClient:
+        # A class a client, shared with those bound to it: where `add_method` puts methods. (A `__getattr__` would do too, and
+        # make every attribute of the hot path slower.)
+        own: type[MetlogClient] = type(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+        return object.__new__(own)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Methods that were added."""
 
     def __init__(self, name: str | None = None) -> None:
         self._home = _Home(name)
@@ -56,19 +71,59 @@ class MetlogClient:
         fields: dict[str, Any] | None = None,
     ) -> None:
         """Logs an event. The first token is its type; `fields` is anything else that JSON can say."""
+        # The hot path, whole. An event without anything odd becomes a record, and is encoded with its frame; all others
+        # (filters, nested or infinite values, an encoder without records) are encoded at once, by `put`.
         pipeline = self._home.pipeline
+        seq = 0
         try:
-            if not 0 <= severity <= pipeline.severity_max:
+            if type(severity) is not int or not 0 <= severity <= pipeline.severity_max:
                 severity = pipeline.refuse(severity)
                 if severity < 0:
                     return
-            if tokens.__class__ is not tuple or msg.__class__ is not str or (fields and fields.__class__ is not dict):
-                tokens, msg, fields = _proper(tokens, msg, fields)
-            if self._bound:
-                fields = {**self._bound, **fields} if fields else self._bound
-            pipeline.put(tokens[0], tokens, severity, msg, fields)  # type: ignore[union-attr]
+            make, origin, next_seq, leave, buffer, base = pipeline.hot
+            known = _tokens[tokens]
+            context = current.get()
+            if context is not None or base or self._bound:
+                own = merged(base, context, self._bound, fields)
+            else:
+                own = fields.copy() if fields else {}
+            if make is not None and type(msg) is str:
+                for value in own.values():
+                    kind = type(value)
+                    if (
+                        kind is not str
+                        and kind is not int
+                        and (kind is not float or value - value)
+                        and kind not in _FIXED
+                    ):
+                        break  # it could change before its frame is made; or is NaN or infinite, which less itself is NaN
+                else:
+                    seq = next_seq()
+                    leave(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
+                    if seq >= buffer.due:
+                        buffer.attend(seq)
+                    return
+            pipeline.put(known[0], known, severity, msg, own)
         except Exception as error:  # noqa: BLE001 - what goes wrong here is never the application's business
-            pipeline.failed(error, 0, "call_error")
+            if seq or not self._carefully(tokens, msg, severity, fields):
+                pipeline.failed(error, 0, "call_error")
+
+    def _carefully(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
+        """An event whose arguments are of another kind than asked for, as the nearest that the envelope admits."""
+        pipeline = self._home.pipeline
+        try:
+            severity = pipeline.refuse(severity)
+            if severity >= 0:
+                if not isinstance(tokens, (str, Iterable)):
+                    tokens = (str(tokens),)
+                tokens = _tokens[tokens if isinstance(tokens, str) else tuple(map(str, tokens))]
+                if fields is not None and not isinstance(fields, Mapping):
+                    fields = {"fields": fields}
+                own = merged(pipeline.fields, current.get(), self._bound, dict(fields or {}))
+                pipeline.put(tokens[0], tokens, severity, msg, own)
+        except Exception:  # noqa: BLE001 - the first error is the one that is told
+            return False
+        return True
 
     def metlog(
         self,
@@ -82,17 +137,16 @@ class MetlogClient:
         weight: float = ONE,
     ) -> None:
         """Logs an event under an explicit type; `logger` and `severity` as configured (6) unless given."""
+        severity = 6 if severity is None else severity
+        if logger is None and tokens is None and weight is ONE:
+            self.log((type,), payload, severity=severity, fields=fields)
+            return
         pipeline = self._home.pipeline
         try:
-            severity = 6 if severity is None else severity
-            if not 0 <= severity <= pipeline.severity_max:
-                severity = pipeline.refuse(severity)
-                if severity < 0:
-                    return
-            tokens, payload, fields = _proper(tokens or (type,), payload, fields)
-            if self._bound:
-                fields = {**self._bound, **(fields or {})}
-            pipeline.put(str(type), tokens, severity, payload, fields, weight, logger)  # type: ignore[union-attr]
+            severity = pipeline.refuse(severity)
+            if severity >= 0:
+                own = merged(pipeline.fields, current.get(), self._bound, fields)
+                pipeline.put(str(type), _tokens[tuple(tokens or (type,))], severity, payload, own, weight, logger)
         except Exception as error:  # noqa: BLE001 - as in log
             pipeline.failed(error, 0, "call_error")
 
@@ -160,16 +214,11 @@ class MetlogClient:
             self._measure("timer", name, "ms", ms, rate)
 
     def _measure(self, kind: str, name: str, key: str, value: float, rate: float) -> None:
-        pipeline = self._home.pipeline
-        try:
-            if pipeline.severity_max < 6:
-                pipeline.refuse(6)
-                return
-            fields = {**self._bound, "name": name, key: value} if self._bound else {"name": name, key: value}
-            weight = ONE if rate >= 1.0 else 1.0 / rate
-            pipeline.put(kind, (kind, name), 6, str(value), fields, weight)  # type: ignore[union-attr]
-        except Exception as error:  # noqa: BLE001 - as in log
-            pipeline.failed(error, 0, "call_error")
+        fields = {"name": name, key: value}
+        if rate >= 1.0:
+            self.log((kind, name), str(value), fields=fields)
+        else:
+            self.metlog(kind, None, 6, str(value), fields, tokens=(kind, name), weight=1.0 / rate)
 
     def timer(self, name: str, rate: float = 1.0) -> Timer:
         """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
@@ -191,7 +240,7 @@ class MetlogClient:
 
     def bind(self, /, **fields: Any) -> MetlogClient:
         """A client that adds these fields to every event; any name is allowed. It follows a later `configure`."""
-        bound = MetlogClient.__new__(type(self))
+        bound: MetlogClient = object.__new__(type(self))
         bound.__dict__.update(self.__dict__)
         bound._bound = {**self._bound, **fields}
         return bound
@@ -245,17 +294,10 @@ class MetlogClient:
         self._add(name, method, override)
 
     def _add(self, name: str, method: Callable[..., Any], override: bool) -> None:
-        if not override and (name in self._home.methods or hasattr(type(self), name)):
+        if not override and hasattr(type(self), name):
             raise MetlogError(f"add_method: the client has a method {name!r} already; override=True replaces it")
-        self._home.methods[name] = method
-        if hasattr(type(self), name):  # found before __getattr__ is asked
-            self.__dict__[name] = MethodType(method, self)
-
-    def __getattr__(self, name: str) -> Any:
-        method = None if name.startswith("__") else self.__dict__["_home"].methods.get(name)
-        if method is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return MethodType(method, self)
+        added = partialmethod(method) if not isinstance(method, FunctionType) else method
+        setattr(type(self), name, added)
 
     def __reduce__(self) -> Any:
         if self._home.name is None:
@@ -327,18 +369,21 @@ class MetlogClient:
         self.close()
 
 
-def _proper(tokens: Any, msg: Any, fields: Any) -> tuple[tuple[str, ...], str, dict[str, Any] | None]:
-    """Arguments of another kind than asked for, as the nearest that the envelope admits."""
-    if isinstance(tokens, str):
-        tokens = (tokens,)
-    else:
-        try:
-            tokens = tuple(token if isinstance(token, str) else str(token) for token in tokens)
-        except TypeError:
-            tokens = (str(tokens),)
-    if fields is not None and type(fields) is not dict:
-        fields = dict(fields) if isinstance(fields, Mapping) else {"fields": fields}
-    return tokens or ("event",), msg if isinstance(msg, str) else str(msg), fields
+class _Tokens(dict[Any, tuple[str, ...]]):
+    """Tokens as they are given, to tokens that are text all through; those at hand again and again are looked at once."""
+
+    def __missing__(self, tokens: Any) -> tuple[str, ...]:
+        proper = (tokens,) if isinstance(tokens, str) else tuple(map(str, tokens)) or ("event",)
+        if proper in (tokens, (tokens,)):  # (True,) and (1,) are the same key
+            if len(self) >= 4096:  # made at run time
+                self.clear()
+            self[tokens] = proper
+        return proper
+
+
+_tokens: Final = _Tokens()
+_now: Final = datetime.now
+_FIXED: Final = frozenset({bool, type(None)})  # beside str, int and finite float: values that cannot change any more
 
 
 default: Final = MetlogClient("")

@@ -40,7 +40,7 @@ _KEYS: Final[Mapping[str, Any]] = {
 }
 _BUFFER: Final[Mapping[str, tuple[Any, float, float, str]]] = {
     "max_frame": (int, 64, 1 << 26, "bytes"),
-    "flush_interval": (float, 0.001, 3600.0, "seconds"),
+    "flush_interval": (float, 0.0, 3600.0, "seconds"),
     "max_bytes": (int, 1024, 1 << 34, "bytes"),
 }
 _VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")

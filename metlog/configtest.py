@@ -29,7 +29,7 @@ import msgspec
 
 from metlog.config import Plan, gather, plan
 from metlog.errors import DecodeError, Problems
-from metlog.event import Event
+from metlog.event import ONE, Event
 from metlog.pipeline import Pipeline
 from metlog.plugins import Component, suggest
 from metlog.senders.memory import MemorySender
@@ -144,8 +144,8 @@ def _through(made: Plan, event: Event) -> list[_Captured]:
                 event.tokens,
                 event.severity,
                 event.payload,
-                event.fields,
-                event.weight,
+                {**pipeline.fields, **event.fields},
+                event.weight if event.weight != ONE else ONE,
                 event.logger or None,
             )
         pipeline.flush(monotonic() + 10)

@@ -8,10 +8,18 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any
 
-__all__ = ["context", "current", "request", "start_request"]
+__all__ = ["context", "current", "merged", "request", "start_request"]
 
 current: ContextVar[dict[str, Any] | None] = ContextVar("metlog_context", default=None)
 """The fields in force, merged; never changed in place."""
+
+
+def merged(
+    base: dict[str, Any], context: dict[str, Any] | None, bound: dict[str, Any], fields: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The fields of an event, as a dict of its own: what is nearer to the call goes before what is further away."""
+    return {**base, **(context or {}), **bound, **(fields or {})}
+
 
 _request: ContextVar[dict[str, Any] | None] = ContextVar("metlog_request", default=None)
 # One mapping a request. Threads, sync dependencies and tasks below a middleware run in *copies* of its context: what they

@@ -18,10 +18,7 @@ _CLOSE_GRACE: Final = 0.05  # seconds that a sender's close() gets when the dead
 
 
 class Tally(Protocol):
-    """Who counts what became of the events."""
-
-    def sent(self, count: int, size: int) -> None:
-        """`count` events in a frame of `size` bytes were handed to the transport."""
+    """Who counts what was lost."""
 
     def failed(self, error: BaseException, count: int) -> None:
         """A sender raised: `count` events are lost."""
@@ -30,14 +27,22 @@ class Tally(Protocol):
         """`count` events are lost for another reason."""
 
 
-class Direct:
-    """A sender that never waits is called by the thread that fills a frame."""
+class _Outlet:
+    """What both have: the counts of what was sent, written only by the one thread at a time that sends."""
 
-    held = 0
+    __slots__ = ("_sender", "_tally", "frames", "sent", "sent_bytes")
 
     def __init__(self, sender: Sender, tally: Tally) -> None:
         self._sender = sender
         self._tally = tally
+        self.sent = self.frames = self.sent_bytes = 0
+
+
+class Direct(_Outlet):
+    """A sender that never waits is called by the thread that fills a frame."""
+
+    __slots__ = ()
+    held = 0
 
     def send(self, frame: bytes, count: int) -> None:
         """Sends; what the sender raises is counted. KeyboardInterrupt and SystemExit are the application's own."""
@@ -48,7 +53,9 @@ class Direct:
             if not isinstance(error, Exception):
                 raise
         else:
-            self._tally.sent(count, len(frame))
+            self.sent += count
+            self.frames += 1
+            self.sent_bytes += len(frame)
 
     def flush(self, deadline: float) -> bool:
         """Flushes the sender."""
@@ -65,7 +72,8 @@ class Direct:
         _close(self._sender, self._tally)
 
     def after_fork(self) -> None:
-        """Tells the sender."""
+        """Counts from zero, and tells the sender."""
+        self.sent = self.frames = self.sent_bytes = 0
         _after_fork(self._sender)
 
 
@@ -75,15 +83,14 @@ class _Flush(NamedTuple):
     done: Waker
 
 
-class Queued:
+class Queued(_Outlet):
     """A sender that may wait has a queue, bounded in bytes, and one thread; the oldest frames make room.
 
     One thread puts (the buffer's lock sees to it) and one takes, each with a count of its own, so that no lock is needed.
     """
 
     def __init__(self, sender: Sender, tally: Tally, *, max_bytes: int) -> None:
-        self._sender = sender
-        self._tally = tally
+        super().__init__(sender, tally)
         self._max_bytes = max_bytes
         self._reset()
 
@@ -95,6 +102,7 @@ class Queued:
         self._put = self._taken = 0  # bytes, ever
         self._in_hand = 0  # events of the frame that is being sent
         self._stop = False
+        self.sent = self.frames = self.sent_bytes = 0
 
     @property
     def held(self) -> int:
@@ -164,7 +172,9 @@ class Queued:
             except BaseException as error:  # noqa: BLE001 - SystemExit from a sender must not end its thread either
                 self._tally.failed(error, self._in_hand)
             else:
-                self._tally.sent(item[1], len(item[0]))
+                self.sent += item[1]
+                self.frames += 1
+                self.sent_bytes += len(item[0])
             self._in_hand = 0
 
     def flush(self, deadline: float) -> bool:

@@ -1,21 +1,19 @@
-"""What `configure` builds: filters, encoder and buffer in a row, and the count of what became of every event."""
+"""What `configure` builds: filters, encoder and buffer in a row, and the way through them."""
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import count
 from time import monotonic
 from typing import Any, Final
 
-from msgspec import Struct, field
+from msgspec import Raw
 from msgspec.structs import replace
 
 from metlog.buffer import Buffer
-from metlog.context import current
+from metlog.counts import Counts, OnDrop, Stats, Tick, inside
 from metlog.encoders import Encoder
 from metlog.event import END_TYPE, ENV_VERSION, ONE, REPORT_TYPE, Event
 from metlog.filters import Filter
@@ -25,48 +23,8 @@ from metlog.senders import Sender
 
 __all__ = ["Fan", "OnDrop", "Pipeline", "Stats", "Unconfigured"]
 
-OnDrop = Callable[[str, int], None]
-
 _log: Final = logging.getLogger("metlog")
 _now: Final = datetime.now
-_inside = threading.local()  # set while filters or the drop hook run: what they log must not run them again
-
-
-class Stats(Struct, kw_only=True):
-    """Counts since `configure`. At every moment `accepted == sent + sum(dropped.values()) + buffered`."""
-
-    accepted: int = 0
-    """Events that passed the filters and were given a `seq`."""
-    filtered: int = 0
-    """Events that a filter dropped, and calls made before `configure`."""
-    sent: int = 0
-    """Events handed to the transport."""
-    buffered: int = 0
-    """Events on their way: pending, in a queue, or in a frame that is being sent."""
-    dropped: dict[str, int] = field(default_factory=dict)
-    """Events lost in this process, by reason."""
-    frames: int = 0
-    bytes: int = 0
-    """Frames sent, and their bytes."""
-    errors: int = 0
-    """What senders, encoders and filters raised."""
-    repaired: int = 0
-    """Events with a value that had to be changed to be sayable (see `metlog.values`)."""
-
-    def add(self, other: Stats) -> None:
-        """Adds another's counts."""
-        for name in ("accepted", "filtered", "sent", "buffered", "frames", "bytes", "errors", "repaired"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for reason, number in other.dropped.items():
-            self.dropped[reason] = self.dropped.get(reason, 0) + number
-
-
-class Tick(count):  # type: ignore[type-arg]
-    """A count that rises without a lock; `value` says how far."""
-
-    @property
-    def value(self) -> int:
-        return int(repr(self)[5:-1])  # "Tick(…)": the only way to look without counting
 
 
 class Pipeline:
@@ -96,9 +54,9 @@ class Pipeline:
         self.severity_max = min((getattr(item, "severity_max", 7) for item in filters), default=7)
         self.exit_timeout = exit_timeout
         self.closed = False
-        self._on_drop = on_drop
-        self._tally = threading.RLock()  # reentrant: a signal handler may log while its own thread counts
-        self._told: set[str] = set()
+        self.counts = Counts(on_drop)
+        self.failed, self.tell = self.counts.failed, self.counts.tell
+        self._asked = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
         for item in self.filters:
             if hasattr(item, "emit"):
                 item.emit = self._emit
@@ -106,16 +64,14 @@ class Pipeline:
         nonblocking = getattr(sender, "nonblocking", False)
         self.buffer = Buffer(
             encoder,
-            Direct(sender, self) if nonblocking else Queued(sender, self, max_bytes=max_bytes),
+            Direct(sender, self.counts) if nonblocking else Queued(sender, self.counts, max_bytes=max_bytes),
             max_frame=max_frame or sender.max_frame,
             max_event=getattr(sender, "max_event", None),
             flush_interval=flush_interval,
-            dropped=self.dropped,
+            counts=self.counts,
             report=self._report,
             tick=self._tick if self._ticks else None,
         )
-        self._pending = self.buffer.pending
-        self._encode = encoder.encode
         self._start_stream()
         live.add(self)
 
@@ -124,11 +80,20 @@ class Pipeline:
         self.stream = os.urandom(8).hex()
         self.seq = Tick(1)
         self.filtered = Tick()
-        self._stats = Stats()
+        self.counts.restart()
         self._own = 0  # events of metlog's own, which the counts leave out
-        self._reported = 0
+        self.hot = self._hot()
 
-    # ---- the hot path ------------------------------------------------------------------------------------------------
+    # ---- the way of an event -----------------------------------------------------------------------------------------
+
+    def _hot(self) -> tuple[Any, ...]:
+        """What `MetlogClient.log` needs at hand, all of one stream: how to make a record and what all records share; the
+        next `seq`; where to leave the record; the fields to start from."""
+        make = origin = None
+        records = getattr(self.encoder, "records", None)
+        if records is not None and not self._asked and type(self) is Pipeline:
+            make, origin = records.make, records.origin(self._event("", {}))
+        return make, origin, self.seq.__next__, self.buffer.leave, self.buffer, self.fields
 
     def put(
         self,
@@ -136,35 +101,31 @@ class Pipeline:
         tokens: tuple[str, ...],
         severity: int,
         payload: str,
-        fields: dict[str, Any] | None,
+        fields: dict[str, Any],
         weight: float = ONE,
         logger: str | None = None,
     ) -> None:
-        """Builds the event and sends it on its way. `severity` was held against `severity_max` by the caller."""
-        context = current.get()
-        if context is not None or self.fields:
-            fields = {**self.fields, **(context or {}), **(fields or {})}
+        """Builds an event, and asks the filters. `severity` was held against `severity_max`; `fields` are its own by now."""
         event = Event(
-            _now(UTC), type, tokens, logger or self.logger, severity, payload, fields or {}, weight,
-            ENV_VERSION, self.pid, self.hostname, self.stream,
+            _now(UTC), type, tokens, logger or self.logger, severity, payload if payload.__class__ is str else str(payload),
+            fields, weight, ENV_VERSION, self.pid, self.hostname, self.stream,
         )  # fmt: skip
-        if self.filters:
-            kept = self._filter(event)
-            if kept is None:
-                return
-            event = kept
-        self.accept(event)
+        kept = self._filter(event) if self._asked else event
+        if kept is not None:
+            self.accept(kept)
 
     def accept(self, event: Event) -> None:
-        """Gives the event its `seq`, encodes it, and leaves it to the buffer."""
-        event.seq = next(self.seq)
+        """Gives the event its `seq`, encodes it at once, and leaves it to the buffer."""
+        event.seq = seq = next(self.seq)
+        buffer = self.buffer
         try:
-            self._pending.append(self._encode(event))
+            data = self.encoder.encode(event)
         except Exception as error:  # noqa: BLE001 - an encoder may raise anything
             self.failed(error, 1, "encode_error")
             return
-        if len(self._pending) >= self.buffer.threshold:
-            self.buffer.attend()
+        buffer.leave(data if buffer.records is None else Raw(data))
+        if seq >= buffer.due:
+            buffer.attend(seq)
 
     def offer(self, event: Event) -> None:
         """Takes a copy of an event that another pipeline built (`tee`)."""
@@ -172,20 +133,20 @@ class Pipeline:
             next(self.filtered)
             return
         mine = replace(event, stream=self.stream)
-        kept = self._filter(mine) if self.filters else mine
+        kept = self._filter(mine) if self._asked else mine
         if kept is not None:
             self.accept(kept)
 
     # ---- beside it ---------------------------------------------------------------------------------------------------
 
     def _filter(self, event: Event) -> Event | None:
-        if getattr(_inside, "active", False):
+        if getattr(inside, "active", False):
             self.tell("recursion", "a filter or drop hook logs an event itself: that event is left out")
             next(self.filtered)
             return None
-        _inside.active = True
+        inside.active = True
         try:
-            for keep in self.filters:
+            for keep in self._asked:
                 kept = keep(event)
                 if kept is None:
                     next(self.filtered)
@@ -193,21 +154,22 @@ class Pipeline:
                 event = kept
         except Exception as error:  # noqa: BLE001 - a filter may raise anything; what it guards must not leave
             next(self.filtered)
-            self._count_error("filter_error", error)
+            self.counts.error("filter_error", error)
             return None
         finally:
-            _inside.active = False
+            inside.active = False
         return event
 
-    def refuse(self, severity: int) -> int:
-        """A severity above `severity_max` is filtered (-1); one that does not exist is brought to the nearest that does."""
-        if not 0 <= severity <= 7:
+    def refuse(self, severity: Any) -> int:
+        """The severity that is meant; -1 (and one more filtered) when it is above `severity_max`."""
+        level = int(severity)  # what is no number at all is the caller's error, which counts it
+        if not 0 <= level <= 7:
             self.tell(
                 "severity", f"severity = {severity}: a severity is 0 (emergency) to 7 (debug); taken as the nearest"
             )
-            severity = min(max(severity, 0), 7)
-            if severity <= self.severity_max:
-                return severity
+            level = min(max(level, 0), 7)
+        if level <= self.severity_max:
+            return level
         next(self.filtered)
         return -1
 
@@ -222,82 +184,44 @@ class Pipeline:
         event.pid, event.hostname, event.stream = self.pid, self.hostname, self.stream
         self.accept(event)
 
-    def _make(self, type: str, fields: dict[str, Any]) -> bytes:
-        """An event of metlog's own, encoded; it has a `seq`, and the counts leave it out."""
-        with self._tally:
+    def _event(self, type: str, fields: dict[str, Any]) -> Event:
+        return Event(
+            _now(UTC), type, (type,), self.logger, 6, "", fields, ONE, ENV_VERSION, self.pid, self.hostname, self.stream
+        )
+
+    def _made(self, type: str, fields: dict[str, Any]) -> Event:
+        """An event of metlog's own; it has a `seq`, and the counts leave it out."""
+        event = self._event(type, fields)
+        with self.counts.lock:
             self._own += 1
-            event = Event(
-                _now(UTC), type, (type,), self.logger, 6, "", fields, ONE,
-                ENV_VERSION, self.pid, self.hostname, self.stream, next(self.seq),
-            )  # fmt: skip
-        return self._encode(event)
+            event.seq = next(self.seq)
+        return event
 
-    def _report(self) -> bytes | None:
-        """The report that the next frame after a drop carries, or None. Its counts are totals: one that is lost is no loss."""
-        with self._tally:
-            total = sum(self._stats.dropped.values())
-            if total == self._reported:
-                return None
-            self._reported = total
-            return self._make(REPORT_TYPE, {"dropped": dict(self._stats.dropped)})
-
-    # ---- the counts --------------------------------------------------------------------------------------------------
-
-    def sent(self, count: int, size: int) -> None:
-        """`count` events went out in a frame of `size` bytes."""
-        with self._tally:
-            self._stats.sent += count
-            self._stats.frames += 1
-            self._stats.bytes += size
-
-    def failed(self, error: BaseException, count: int = 0, reason: str | None = None) -> None:
-        """Something raised, and `count` events are lost by it."""
-        kind = reason or getattr(error, "reason", None) or "send_error"
-        self._count_error(kind, error)
-        self.dropped(kind, count)
-
-    def _count_error(self, kind: str, error: BaseException) -> None:
-        with self._tally:
-            self._stats.errors += 1
-        self.tell(f"{kind} {type(error).__name__}", f"{kind}: {type(error).__name__}: {error}")
-
-    def dropped(self, reason: str, count: int) -> None:
-        """`count` accepted events are lost."""
-        if not count:
-            return
-        with self._tally:
-            self._stats.dropped[reason] = self._stats.dropped.get(reason, 0) + count
-        self.tell(reason, f"events are dropped: {reason} (counted in stats(); told once)")
-        if self._on_drop is not None and not getattr(_inside, "active", False):
-            _inside.active = True
-            try:
-                self._on_drop(reason, count)
-            except Exception as error:  # noqa: BLE001 - the application's hook may raise anything
-                self._count_error("on_drop", error)
-            finally:
-                _inside.active = False
-
-    def tell(self, kind: str, message: str) -> None:
-        """Says something once a kind through the standard logger `metlog`."""
-        if kind in self._told or len(self._told) > 100:
-            return
-        self._told.add(kind)
-        try:
-            _log.warning("%s", message)
-        except Exception:  # noqa: BLE001 - a broken logging set-up is the application's; the counts tell it too
-            with self._tally:
-                self._stats.errors += 1
+    def _report(self) -> Event:
+        """What the next frame after a drop carries. Its counts are totals: one that is lost is no loss."""
+        with self.counts.lock:
+            self.counts.untold = False
+            dropped = dict(self.counts.by_reason)
+        return self._made(REPORT_TYPE, {"dropped": dropped})
 
     def stats(self) -> Stats:
         """The counts, now."""
-        with self._tally:
-            stats = Stats(**{name: getattr(self._stats, name) for name in Stats.__struct_fields__})
-            stats.dropped = dict(stats.dropped)
-            stats.accepted = self.seq.value - 1 - self._own
-        stats.filtered = self.filtered.value
-        stats.buffered = stats.accepted - stats.sent - sum(stats.dropped.values())
-        stats.repaired = getattr(self.encoder, "repaired", 0)
-        return stats
+        outlet, counts = self.buffer.outlet, self.counts
+        with counts.lock:
+            dropped = dict(counts.by_reason)
+            sent = outlet.sent
+            accepted = self.seq.value - 1 - self._own
+        return Stats(
+            accepted=accepted,
+            filtered=self.filtered.value,
+            sent=sent,
+            buffered=accepted - sent - sum(dropped.values()),
+            dropped=dropped,
+            frames=outlet.frames,
+            bytes=outlet.sent_bytes,
+            errors=counts.errors,
+            repaired=getattr(self.encoder, "repaired", 0),
+        )
 
     # ---- flush, close, fork ------------------------------------------------------------------------------------------
 
@@ -320,30 +244,32 @@ class Pipeline:
                 try:
                     finish()
                 except Exception as error:  # noqa: BLE001 - a filter may raise anything
-                    self._count_error("filter_error", error)
+                    self.counts.error("filter_error", error)
         self.drain(deadline)
         self.buffer.close(deadline, self._end, None if successor is None else self._hand_to(successor))
         live.discard(self)
 
-    def _end(self) -> bytes | None:
+    def _end(self) -> Event | None:
         last = self.seq.value - 1
-        return self._make(END_TYPE, {"last_seq": last, "dropped": dict(self._stats.dropped)}) if last else None
+        return self._made(END_TYPE, {"last_seq": last, "dropped": dict(self.counts.by_reason)}) if last else None
 
-    def _hand_to(self, successor: Pipeline) -> Callable[[bytes], None]:
-        def late(data: bytes) -> None:
-            for event in self.encoder.decode(self.encoder.frame([data])):
-                with self._tally:
-                    self._own += 1  # the successor counts it
-                event.stream = successor.stream
-                successor.accept(event)
+    def _hand_to(self, successor: Pipeline) -> Callable[[Event], None]:
+        def late(event: Event) -> None:
+            with self.counts.lock:
+                self._own += 1  # the successor counts it
+            event.stream = successor.stream
+            successor.accept(event)
 
         return late
 
     def after_fork(self) -> None:
         """In a forked child: an empty buffer, a stream of its own, new locks."""
-        self._tally = threading.RLock()
-        self._start_stream()
+        for item in self.filters:
+            renew = getattr(item, "after_fork", None)
+            if renew is not None:
+                renew()
         self.buffer.after_fork()
+        self._start_stream()
 
 
 class Fan(Pipeline):
@@ -352,7 +278,6 @@ class Fan(Pipeline):
     def __init__(self, *, branches: Sequence[Pipeline], **rest: Any) -> None:
         super().__init__(**rest)
         self.branches = tuple(branches)
-
         if self._ticks:
             self.buffer.start()  # its flusher keeps the filters' time
 
@@ -363,7 +288,7 @@ class Fan(Pipeline):
 
     def stats(self) -> Stats:
         """The sum over the branches; `accepted` counts an event once a branch that took it."""
-        total = Stats(filtered=self.filtered.value, errors=self._stats.errors)
+        total = Stats(filtered=self.filtered.value, errors=self.counts.errors)
         for branch in self.branches:
             total.add(branch.stats())
         return total
@@ -389,6 +314,8 @@ class Unconfigured:
     """Before `configure`, and after `close`: every call is refused at once, and counted."""
 
     severity_max = -1
+    hot: tuple[Any, ...] = ()
+    fields: dict[str, Any] = {}  # noqa: RUF012 - never written to
     closed = True
     sender = encoder = None
     filters: tuple[Filter, ...] = ()
@@ -399,13 +326,16 @@ class Unconfigured:
         self._told = False
         self._calls = Tick()
 
-    def refuse(self, severity: int) -> int:
+    def refuse(self, severity: Any) -> int:
         """Counts the call, tells once."""
         next(self._calls)
         if not self._told:
             self._told = True
             _log.info("%s", self._message)
         return -1
+
+    def put(self, *event: Any) -> None:
+        """Never called: every severity is refused before."""
 
     def failed(self, error: BaseException, count: int = 0, reason: str | None = None) -> None:
         """A call with arguments of the wrong kind: refused like the others."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 from metlog.event import Event
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "Records"]
 
 
 @runtime_checkable
@@ -31,9 +32,10 @@ class Encoder(Protocol):
     Options are the constructor's keyword arguments. `encode` is called by many threads at once, on the hot path; what
     it raises is counted, never seen by the application.
 
-    Two optional attributes: `repaired` (int) counts the events whose values had to be changed to be sayable (see
+    Optional attributes: `repaired` (int) counts the events whose values had to be changed to be sayable (see
     `metlog.values`); `overhead` (int) is how many bytes `frame` adds on top of what a frame of its content would have,
-    for an encoder that wraps its frames in something.
+    for an encoder that wraps its frames in something; `records` (see `Records`) lets the usual event be encoded together with
+    its frame.
     """
 
     content_type: str
@@ -49,4 +51,34 @@ class Encoder(Protocol):
 
     def decode(self, frame: bytes) -> list[Event]:
         """The events of a frame; raises `metlog.errors.DecodeError` that says what is wrong with it."""
+        ...
+
+
+class Records(Protocol):
+    """Optional, for speed: an event whose fields cannot change any more is kept as a record, and a frame's are encoded at once.
+
+    Only events without anything odd come this way: text, true and false, null, integers and finite floats as fields, weight 1, no filters.
+    All others go through `Encoder.encode` at the call.
+    """
+
+    @property
+    def make(self) -> Callable[..., Any]:
+        """Makes a record of (timestamp, type, tokens, severity, payload, fields, seq, origin)."""
+        ...
+
+    def origin(self, event: Event) -> Any:
+        """What all records of a stream share, taken from one event of it."""
+        ...
+
+    @property
+    def frame(self) -> Callable[[list[Any]], bytes]:
+        """A frame of records, and of `msgspec.Raw` that hold events already encoded. May raise: then each goes by itself."""
+        ...
+
+    def split(self, frame: bytes) -> list[bytes]:
+        """The encoded events of such a frame, for one that became too long."""
+        ...
+
+    def event(self, record: Any) -> Event:
+        """The event that a record stands for."""
         ...

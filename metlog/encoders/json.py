@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-import threading
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 import msgspec
+from msgspec import Raw, Struct
 
+from metlog.counts import Tick
 from metlog.encoders import frames
 from metlog.event import Event
 from metlog.values import sanitize
 
-__all__ = ["JsonEncoder"]
+__all__ = ["JsonEncoder", "JsonRecords"]
 
 # A float64 of MessagePack that is NaN or infinite. Text or binary data may look like one: that costs time, no more.
 _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]", re.DOTALL).search
@@ -29,18 +31,24 @@ class JsonEncoder:
     content_type = "application/x-ndjson"
 
     def __init__(self, *, exact_numbers: bool = False) -> None:
-        self.repaired = 0
-        self._lock = threading.Lock()
+        self._repairs = Tick()
         self._encode = msgspec.json.Encoder().encode
         self._pack = msgspec.msgpack.Encoder().encode
         self._exact = exact_numbers
+        # A subclass may write events differently: they are then encoded by its own `encode`, one by one.
+        self.records = JsonRecords() if type(self) is JsonEncoder and not exact_numbers else None
+
+    @property
+    def repaired(self) -> int:
+        """How many events had a value that had to be changed to be sayable."""
+        return self._repairs.value
 
     def encode(self, event: Event) -> bytes:
         """One event as JSON, without the line feed; never raises."""
         try:
             data = self._encode(event)
             for value in event.fields.values():
-                kind = value.__class__
+                kind = type(value)
                 if kind is str or kind is int or kind is bool or (kind is float and value - value == 0.0):
                     continue  # the usual; NaN and infinity less themselves are NaN
                 if self._odd_number(event):
@@ -61,8 +69,7 @@ class JsonEncoder:
     def _repair(self, event: Event) -> bytes:
         sayable, notes = sanitize(event)
         if notes:
-            with self._lock:
-                self.repaired += 1
+            next(self._repairs)
         return self._encode(sayable)
 
     def frame(self, encoded: list[bytes]) -> bytes:
@@ -72,3 +79,48 @@ class JsonEncoder:
     def decode(self, frame: bytes) -> list[Event]:
         """The events of a frame; raises DecodeError that names line and reason."""
         return frames.decode_json(frame)
+
+
+class JsonRecord(Struct, gc=False):
+    """What differs from one event to the next; in the place of `stream` stands, ready to be copied, all that does not."""
+
+    timestamp: datetime
+    type: str
+    tokens: tuple[str, ...]
+    severity: int
+    payload: str
+    fields: dict[str, Any]
+    seq: int
+    stream: Raw
+
+
+class JsonRecords:
+    """Events that are encoded when their frame is made: see `metlog.encoders.Records`."""
+
+    make = JsonRecord
+
+    def __init__(self) -> None:
+        encoder = msgspec.json.Encoder()
+        self._encode = encoder.encode
+        self.frame = encoder.encode_lines  # a Raw among the items is copied as it is
+
+    def origin(self, event: Event) -> Raw:
+        """The rest of `event`'s stream: its id and then, in the same breath, logger, version, pid and host name."""
+        event, _ = sanitize(event)
+        pairs = {
+            "stream": event.stream, "logger": event.logger, "env_version": event.env_version, "pid": event.pid,
+            "hostname": event.hostname,
+        }  # fmt: skip
+        return Raw(self._encode(pairs)[len('{"stream":') : -1])
+
+    def split(self, frame: bytes) -> list[bytes]:
+        """The encoded events of a frame."""
+        return frame.split(b"\n")[:-1]
+
+    def event(self, record: JsonRecord) -> Event:
+        """The event that a record stands for."""
+        rest = msgspec.json.decode(b'{"stream":' + bytes(record.stream) + b"}")
+        return Event(
+            timestamp=record.timestamp, type=record.type, tokens=record.tokens, severity=record.severity,
+            payload=record.payload, fields=record.fields, seq=record.seq, **rest,
+        )  # fmt: skip

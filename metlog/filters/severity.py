@@ -10,6 +10,9 @@ __all__ = ["SeverityMax"]
 class SeverityMax:
     """Keeps events up to `severity` (0 emergency … 7 debug): `severity_max` with 6 drops debug."""
 
+    by_severity_only = True
+    """The client asks `severity_max` before it builds an event; this need not be called again."""
+
     def __init__(self, *, severity: int) -> None:
         if not 0 <= severity <= 7:
             raise ValueError(f"severity = {severity}: a severity is 0 (emergency) to 7 (debug)")

@@ -76,12 +76,6 @@ class Line:
 
     # What the outlet tells (metlog.outlet.Tally).
 
-    def sent(self, count: int, size: int) -> None:
-        """`count` metrics left in `size` bytes."""
-        with self._lock:
-            self._stats.sent += count
-            self._stats.bytes += size
-
     def failed(self, error: BaseException, count: int = 0) -> None:
         """Something raised; `count` metrics are lost by it."""
         reason = getattr(error, "reason", None) or "send_error"
@@ -108,8 +102,10 @@ class Line:
 
     def stats(self) -> StatsdStats:
         """A copy of the counts."""
+        out = self._outlet
         with self._lock:
-            return structs.replace(self._stats, dropped=dict(self._stats.dropped), buffered=self._outlet.held)
+            dropped = dict(self._stats.dropped)
+            return structs.replace(self._stats, sent=out.sent, bytes=out.sent_bytes, dropped=dropped, buffered=out.held)
 
     # Fork and exit (metlog.lifecycle).
 

@@ -32,7 +32,7 @@ def problems(settings: Any = None, **more: Any) -> list[str]:
         ({"filters": {"name": "sample"}}, ["filters", "list"]),
         ({"filters": [{"name": "severity_max"}]}, ["filters[0].severity", "needs"]),
         ({"sneder": 1}, ["sneder", "'sender'"]),
-        ({"buffer": {"flush_interval": 0}}, ["buffer.flush_interval", "0.001"]),
+        ({"buffer": {"flush_interval": -1}}, ["buffer.flush_interval", "0 to 3600 seconds"]),
         ({"buffer": {"max_fram": 1}}, ["buffer.max_fram", "'max_frame'"]),
         ({"exit_timeout": -1}, ["exit_timeout", "-1"]),
         ({"on_drop": "hook"}, ["on_drop", "'hook'", "callable"]),

@@ -1,0 +1,116 @@
+"""What became of every event: the counts behind `stats()`, and what is told once a kind."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from itertools import count
+from typing import Final
+
+from msgspec import Struct, field
+
+__all__ = ["Counts", "OnDrop", "Stats", "Tick", "inside"]
+
+OnDrop = Callable[[str, int], None]
+
+_log: Final = logging.getLogger("metlog")
+
+inside: Final = threading.local()
+"""`active` while filters or the drop hook run in this thread: what they log must not run them again."""
+
+
+class Stats(Struct, kw_only=True):
+    """Counts since `configure`. At every moment `accepted == sent + sum(dropped.values()) + buffered`."""
+
+    accepted: int = 0
+    """Events that passed the filters and were given a `seq`."""
+    filtered: int = 0
+    """Events that a filter dropped, and calls made before `configure`."""
+    sent: int = 0
+    """Events handed to the transport."""
+    buffered: int = 0
+    """Events on their way: pending, in a queue, or in a frame that is being sent."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Events lost in this process, by reason."""
+    frames: int = 0
+    bytes: int = 0
+    """Frames sent, and their bytes."""
+    errors: int = 0
+    """What senders, encoders and filters raised."""
+    repaired: int = 0
+    """Events with a value that had to be changed to be sayable (see `metlog.values`)."""
+
+    def add(self, other: Stats) -> None:
+        """Adds another's counts."""
+        for name in ("accepted", "filtered", "sent", "buffered", "frames", "bytes", "errors", "repaired"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for reason, number in other.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + number
+
+
+class Tick(count):  # type: ignore[type-arg]
+    """A count that rises without a lock; `value` says how far."""
+
+    @property
+    def value(self) -> int:
+        return int(repr(self)[5:-1])  # "Tick(…)": the only way to look without counting
+
+
+class Counts:
+    """What one pipeline lost, and why. What was sent is counted by its outlet, where only one thread at a time sends."""
+
+    __slots__ = ("_on_drop", "_told", "by_reason", "errors", "lock", "untold")
+
+    def __init__(self, on_drop: OnDrop | None) -> None:
+        self._on_drop = on_drop
+        self._told: set[str] = set()
+        self.restart()
+
+    def restart(self) -> None:
+        """From zero, with a lock of its own: a new stream, or a forked child."""
+        self.lock = threading.RLock()  # reentrant: a signal handler may log while its own thread counts
+        self.errors = 0
+        self.by_reason: dict[str, int] = {}
+        self.untold = False
+        """Whether something was dropped since the last report went out."""
+
+    def dropped(self, reason: str, number: int) -> None:
+        """`number` accepted events are lost."""
+        if not number:
+            return
+        with self.lock:
+            self.by_reason[reason] = self.by_reason.get(reason, 0) + number
+            self.untold = True
+        self.tell(reason, f"events are dropped: {reason} (counted in stats(); told once)")
+        if self._on_drop is not None and not getattr(inside, "active", False):
+            inside.active = True
+            try:
+                self._on_drop(reason, number)
+            except Exception as error:  # noqa: BLE001 - the application's hook may raise anything
+                self.error("on_drop", error)
+            finally:
+                inside.active = False
+
+    def failed(self, error: BaseException, number: int = 0, reason: str | None = None) -> None:
+        """Something raised, and `number` events are lost by it."""
+        kind = reason or getattr(error, "reason", None) or "send_error"
+        self.error(kind, error)
+        self.dropped(kind, number)
+
+    def error(self, kind: str, error: BaseException) -> None:
+        """Something raised, and nothing is lost by it."""
+        with self.lock:
+            self.errors += 1
+        self.tell(f"{kind} {type(error).__name__}", f"{kind}: {type(error).__name__}: {error}")
+
+    def tell(self, kind: str, message: str) -> None:
+        """Says something once a kind through the standard logger `metlog`."""
+        if kind in self._told or len(self._told) > 100:
+            return
+        self._told.add(kind)
+        try:
+            _log.warning("%s", message)
+        except Exception:  # noqa: BLE001 - a broken logging set-up is the application's; the counts tell it too
+            with self.lock:
+                self.errors += 1

@@ -29,8 +29,8 @@ from metlog.waker import Waker
 
 __all__ = ["Buffer", "Outlet"]
 
-_FILL: Final = 0.95  # of a frame: events vary in size, and a frame that is too long is cut and put back, which costs
-_FRAMES_A_CALL: Final = 8  # that one logging thread sends for the others before it goes back to its own work
+_FILL: Final = 0.95  # of a frame, since events vary in size
+_CHUNK: Final = 32  # events that are encoded together, at most
 _BACKLOG: Final = 4 << 20  # bytes, about, that may be pending before events are shed
 _PATIENCE: Final = 0.01  # seconds that a logging thread gives the one that sends, at a quarter of the backlog
 _TICK: Final = 0.1  # seconds: how often filters are told the time where there is no flush interval
@@ -66,39 +66,18 @@ class Outlet(Protocol):
 
 
 class Buffer:
-    """Holds events until they fill a frame or `flush_interval` seconds have gone by."""
+    """Holds events until they fill a frame or `flush_interval` seconds have gone by.
+
+    An event goes from `pending` into `_parts`, encoded, and with these into a frame. An encoder with records encodes a chunk of
+    them at once: each of the parts is then the lines of several events.
+    """
 
     __slots__ = (
-        "_acquire",
-        "_awake",
-        "_closed",
-        "_counts",
-        "_encoder",
-        "_flusher",
-        "_frames",
-        "_high",
-        "_interval",
-        "_join",
-        "_late",
-        "_lock",
-        "_low",
-        "_max_event",
-        "_max_frame",
-        "_next_report",
-        "_oldest",
-        "_owner",
-        "_per_frame",
-        "_release",
-        "_report",
-        "_straight",
-        "_tick",
-        "_waker",
-        "due",
-        "leave",
-        "outlet",
-        "pending",
-        "records",
-    )
+        "_acquire", "_awake", "_chunk", "_closed", "_count", "_counts", "_encoder", "_flusher", "_interval", "_join",
+        "_joint", "_late", "_limit", "_lines", "_lock", "_low", "_max_event", "_max_frame", "_next_report",
+        "_oldest", "_owner", "_parts", "_release", "_report", "_shipped", "_size", "_straight", "_tick", "_waker",
+        "due", "leave", "outlet", "pending", "records",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -114,35 +93,39 @@ class Buffer:
     ) -> None:
         self.pending: list[Item] = []
         self.outlet = outlet
-        self._encoder = encoder
         self.records: Records | None = getattr(encoder, "records", None)
-        self._join = encoder.frame if self.records is None else self.records.frame
-        self._max_frame = max_frame
+        self._lines = None if self.records is None else self.records.frame
+        self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else b"".join
+        self._joint = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
+        self._encoder = encoder
+        self._max_frame = max_frame - int(getattr(encoder, "overhead", 0))
         self._max_event = max_event or sys.maxsize
+        self._straight = flush_interval == 0
+        self._low = 0 if self._straight else int(self._max_frame * 0.8)  # bytes from which a frame is full
         self._interval = flush_interval or _TICK
         self._counts = counts
         self._report = report
         self._tick = tick
-        self._straight = flush_interval == 0
-        self._per_frame = 1 if self._straight else max(1, max_frame // 400)  # until real events tell their size
-        # Bytes; a frame outside of that is seen to by `_fit`, and changes `_per_frame`.
-        self._low, self._high = (0, self._max_event) if self._straight else (int(max_frame * 0.8), max_frame)
-        self.leave: Callable[[Item], None] = self._leave_straight if self._straight else self.pending.append
         self._closed = False
         self._late: Callable[[Event], None] | None = None
+        self.leave: Callable[[Item], None] = self._leave_straight if self._straight else self.pending.append
         self._reset()
 
     def _reset(self) -> None:
         self._lock = threading.Lock()  # held while frames are made: keeps them in order
         self._acquire, self._release = self._lock.acquire, self._lock.release
-        self.due = sys.maxsize if self._straight else 0
         self._owner = 0  # the thread that holds it
-        self._frames = 0  # made, ever
-        self._awake = False  # the flusher looks after the buffer; changed only under the lock
+        self._parts: list[bytes] = []  # of the next frame; with their size in bytes and the count of their events
+        self._size = self._count = 0
+        self._shipped = 0  # events, ever
+        self._limit = _BACKLOG // 300  # events that may be pending
+        self._chunk = _chunk_of(self._max_frame // 400)  # events to encode at once; a guess, at first
+        self._awake = False  # the flusher looks after the buffer; put to sleep only under the lock
         self._waker = Waker()
         self._flusher: threading.Thread | None = None
         self._next_report = 0.0  # monotonic time
-        self._oldest: float | None = None  # monotonic time of the oldest pending event, known only while nobody flushes
+        self._oldest: float | None = None  # monotonic time of the oldest event, known only while nobody flushes
+        self.due = sys.maxsize if self._straight else 0
 
     # ---- called by the thread that logs ------------------------------------------------------------------------------
 
@@ -153,16 +136,16 @@ class Buffer:
         """
         if not self._awake and not self._stand_in():
             return
-        pending = self.pending
         if self._acquire(False) or self._under_pressure():
             self._owner = get_ident()
             try:
-                left = _FRAMES_A_CALL
-                while len(pending) >= self._per_frame and left:
-                    self._send_frame()
-                    left -= 1
+                pending, chunk = self.pending, self._chunk
+                if len(pending) >= chunk:
+                    batch = pending[:chunk]
+                    del pending[:chunk]
+                    self._add(batch)
                 if self._awake:
-                    self.due = seq + self._per_frame - len(pending)
+                    self.due = seq + self._chunk - len(pending)
             finally:
                 self._owner = 0
                 self._release()
@@ -177,7 +160,12 @@ class Buffer:
         else:
             self._owner = get_ident()
             try:
-                self._send([item])
+                frame = self._alone([item])
+                if frame is None:
+                    self._add([item])
+                else:
+                    self._shipped += 1
+                    self.outlet.send(frame, 1)
             finally:
                 self._owner = 0
                 self._release()
@@ -187,17 +175,27 @@ class Buffer:
             else:
                 self.drain(deadline=0.0)
 
+    def _alone(self, record: list[Item]) -> bytes | None:
+        """The frame of a record, when there is nothing else to see to."""
+        if self._lines is not None and not self._counts.untold:
+            try:
+                frame = self._lines(record)
+            except Exception:  # noqa: BLE001 - a lone surrogate, say: the other way sees to it
+                return None
+            if len(frame) <= self._max_event:
+                return frame
+        return None
+
     def _under_pressure(self) -> bool:
         """Whether the lock could be had after all: when much is pending, the thread that sends needs the processor (the GIL).
 
         It waits for nothing but that. In its own thread (a signal handler, `__del__`) there is no waiting.
         """
-        limit = self._per_frame * max(8, _BACKLOG // self._max_frame)
-        if len(self.pending) < limit // 4:
+        if len(self.pending) < self._limit // 4:
             return False
         if self._owner != get_ident() and self._lock.acquire(timeout=_PATIENCE):
             return True
-        if len(self.pending) > limit:  # a sender that says it never waits does; what is older may be in its hands
+        if len(self.pending) > self._limit:  # a sender that says it never waits does; what is older may be in its hands
             with contextlib.suppress(IndexError):
                 self.pending.pop()
                 self._counts.dropped("buffer_full", 1)
@@ -212,7 +210,7 @@ class Buffer:
         if self._oldest is None:
             self._oldest = now
             self._rouse()
-        if len(self.pending) >= self._per_frame:
+        if len(self.pending) >= self._chunk:
             return True
         if now - self._oldest >= self._interval:
             self._rouse()
@@ -242,43 +240,62 @@ class Buffer:
 
     # ---- frames, under the lock --------------------------------------------------------------------------------------
 
-    def _send_frame(self) -> None:
-        batch = self.pending[: self._per_frame]
-        del self.pending[: len(batch)]
-        self._send(batch)
-
-    def _send(self, batch: list[Item]) -> None:
-        count = len(batch)
+    def _add(self, batch: list[Item]) -> None:
+        """Encodes what is not yet encoded, and sends each frame that is full."""
+        before = self._shipped + self._count
         try:
-            try:
-                frame = self._join(batch)
-            except Exception:  # noqa: BLE001 - a lone surrogate, say: `encode` finds out what, and says it
-                batch = self._encoded(batch)
-                count = len(batch)
-                frame = self._encoder.frame(batch)
-            if not count:
-                return
-            if not self._low <= len(frame) <= self._high:
-                frame, count = self._fit(frame, batch)
-            if self._counts.untold:
-                self._tell_drops()
-            self._oldest = None
-            self._frames += 1
-        except BaseException:
-            self._counts.dropped("frame_error", count)
+            if self._lines is None:
+                self._add_encoded(batch)
+            else:
+                try:
+                    lines = self._lines(batch)
+                except Exception:  # noqa: BLE001 - a lone surrogate, say: `encode` finds out what, and says it
+                    self._add_encoded([self._encoder.frame([data]) for data in self._encoded(batch)])
+                    lines = b""
+                size = len(lines)
+                if self._size + size > self._max_frame and self._parts:
+                    self._ship()
+                if size > self._max_frame and len(batch) > 1:
+                    self._chunk = _chunk_of(int(self._max_frame * _FILL * len(batch)) // size)
+                    assert self.records is not None
+                    self._add_encoded(self.records.split(lines))
+                elif lines:
+                    self._parts.append(lines)
+                    self._size += size
+                    self._count += len(batch)
+            if self._size >= self._low:
+                self._ship()
+        except BaseException:  # KeyboardInterrupt, say: what was not added yet is pending again
+            self.pending[:0] = batch[self._shipped + self._count - before :]
             raise
-        self.outlet.send(frame, count)
 
-    def _fit(self, frame: bytes, batch: list[Item]) -> tuple[bytes, int]:
-        """A frame of the right size, and how many of the batch's events are in it; what is too much is pending again."""
-        size, most, count = len(frame), self._max_frame, len(batch)
-        self._per_frame = 1 if self._straight else max(1, int(most * _FILL * count / max(size, 1)))
-        self._high = most if self._per_frame > 1 else self._max_event
-        if size > most and count > 1:
-            frame, count = self._trim(frame, batch)
-        if len(frame) > self._max_event:
-            frame = self._truncate(frame)
-        return frame, count
+    def _add_encoded(self, batch: list[bytes]) -> None:
+        for data in batch:
+            size = len(data) + self._joint
+            if self._parts and self._size + size > self._max_frame:
+                self._ship()
+            self._parts.append(data)
+            self._size += size
+            self._count += 1
+
+    def _ship(self) -> None:
+        """Sends the frame that was gathered."""
+        parts, size, count = self._parts, self._size, self._count
+        self._parts, self._size, self._count, self._oldest = [], 0, 0, None
+        self._shipped += count
+        if not self._low <= size <= self._max_frame and not self._straight:
+            self._chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
+            self._limit = max(8 * self._chunk, _BACKLOG * count // size)
+        try:
+            frame = self._join(parts)
+            if len(frame) > self._max_event:
+                frame = self._truncate(frame)
+        except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+            self._counts.failed(error, count, "frame_error")
+            return
+        if self._counts.untold:
+            self._tell_drops()
+        self.outlet.send(frame, count)
 
     def _tell_drops(self) -> None:
         """A frame with the report of what was dropped; at most one an interval, since it may be dropped as well."""
@@ -299,21 +316,6 @@ class Buffer:
             except Exception as error:  # noqa: BLE001 - an encoder may raise anything
                 self._counts.failed(error, 1, "encode_error")
         return encoded
-
-    def _trim(self, frame: bytes, batch: list[Item]) -> tuple[bytes, int]:
-        """Puts back from the end of a batch what makes its frame too long."""
-        encoded = list(batch) if self.records is None else self.records.split(frame)
-        back: list[bytes] = []
-        while len(frame) > self._max_frame and len(encoded) > 1:
-            excess = len(frame) - self._max_frame
-            while excess > 0 and len(encoded) > 1:
-                data = encoded.pop()
-                excess -= len(data)
-                back.append(data)
-            frame = self._encoder.frame(encoded)
-        back.reverse()
-        self.pending[:0] = back if self.records is None else map(Raw, back)
-        return frame, len(encoded)
 
     def _truncate(self, frame: bytes) -> bytes:
         """Cuts the payload of an event that is larger than the transport can carry, then its fields, and marks it."""
@@ -350,17 +352,17 @@ class Buffer:
 
     def _run(self) -> None:
         """The thread: flushes every interval, sleeps when there is nothing to do, survives whatever a sender raises."""
-        waker, idle, frames = self._waker, 0, -1
+        waker, idle, shipped = self._waker, 0, -1
         self._awake = True
         while not self._closed:
             waker.wait(self._interval / 2)
             if self._closed:
                 break
-            idle = 0 if self.pending else idle + 1
-            if self._frames != frames:
+            idle = 0 if self.pending or self._parts else idle + 1
+            if self._shipped != shipped:
                 # Callers fill frames and send them: what is left is younger than this round, and a thread that took the
                 # lock from them would only wait for the GIL with it.
-                frames = self._frames
+                shipped = self._shipped
                 continue
             with contextlib.suppress(BaseException):  # counted where it was raised; this thread lives on
                 if self._tick is not None:
@@ -369,7 +371,7 @@ class Buffer:
             if idle >= _IDLE and self._tick is None:
                 with self._lock:
                     self._awake, self.due = False, 0
-                if not self.pending:  # an event that comes from now on finds `due` and calls
+                if not self.pending and not self._parts:  # an event that comes from now on finds `due` and calls
                     waker.wait(None)
                 self._awake, idle = True, 0
 
@@ -379,10 +381,14 @@ class Buffer:
             return False
         self._owner = get_ident()
         try:
-            for _ in range(len(self.pending)):  # bounded: other threads go on logging
-                if not self.pending:
-                    break
-                self._send_frame()
+            left = len(self.pending)  # other threads go on logging
+            while left > 0:
+                batch = self.pending[: self._chunk]
+                del self.pending[: len(batch)]
+                left -= len(batch) or left
+                self._add(batch)
+            if self._parts:
+                self._ship()
         finally:
             self._owner = 0
             self._lock.release()
@@ -427,3 +433,10 @@ class Buffer:
         self.pending.clear()
         self._reset()
         self.outlet.after_fork()
+
+
+def _chunk_of(per_frame: int) -> int:
+    """How many events to encode at once: all of a small frame, an even part of a large one, so that no call takes much longer
+    than others."""
+    per_frame = max(1, per_frame)
+    return -(-per_frame // -(-per_frame // _CHUNK))

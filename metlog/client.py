@@ -82,7 +82,7 @@ class MetlogClient:
                     return
             make, origin, next_seq, leave, buffer, base = pipeline.hot
             known = _tokens[tokens]
-            context = current.get()
+            context = _context()
             if context is not None or base or self._bound:
                 own = merged(base, context, self._bound, fields)
             else:
@@ -205,20 +205,30 @@ class MetlogClient:
 
     def incr(self, name: str, count: int = 1, rate: float = 1.0) -> None:
         """Logs an event of type `counter`; below rate 1 some are left out, and `weight` makes up for it."""
-        if not sampled_out(rate):
-            self._measure("counter", name, "count", count, rate)
+        try:
+            payload: Any = str(count) if type(count) is int else count
+            if rate >= 1.0:
+                self.log(("counter", name), payload, fields={"name": name, "count": count})
+            elif not sampled_out(rate):
+                self._sampled("counter", name, {"name": name, "count": count}, payload, rate)
+        except Exception as error:  # noqa: BLE001 - as in log
+            self._home.pipeline.failed(error, 0, "call_error")
 
     def timer_send(self, name: str, ms: float, rate: float = 1.0) -> None:
         """Logs an event of type `timer`: something took `ms` milliseconds; `rate` as for `incr`."""
-        if not sampled_out(rate) and not self.timer_disabled(name):
-            self._measure("timer", name, "ms", ms, rate)
+        try:
+            if self._home.disabled_timers and self.timer_disabled(name):
+                return
+            payload: Any = str(ms) if type(ms) is float else ms
+            if rate >= 1.0:
+                self.log(("timer", name), payload, fields={"name": name, "ms": ms})
+            elif not sampled_out(rate):
+                self._sampled("timer", name, {"name": name, "ms": ms}, payload, rate)
+        except Exception as error:  # noqa: BLE001 - as in log
+            self._home.pipeline.failed(error, 0, "call_error")
 
-    def _measure(self, kind: str, name: str, key: str, value: float, rate: float) -> None:
-        fields = {"name": name, key: value}
-        if rate >= 1.0:
-            self.log((kind, name), str(value), fields=fields)
-        else:
-            self.metlog(kind, None, 6, str(value), fields, tokens=(kind, name), weight=1.0 / rate)
+    def _sampled(self, kind: str, name: str, fields: dict[str, Any], payload: Any, rate: float) -> None:
+        self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=1.0 / rate)
 
     def timer(self, name: str, rate: float = 1.0) -> Timer:
         """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
@@ -383,6 +393,7 @@ class _Tokens(dict[Any, tuple[str, ...]]):
 
 _tokens: Final = _Tokens()
 _now: Final = datetime.now
+_context: Final = current.get
 _FIXED: Final = frozenset({bool, type(None)})  # beside str, int and finite float: values that cannot change any more
 
 

@@ -26,25 +26,34 @@ _last: ContextVar[tuple[Timer, float] | None] = ContextVar("metlog_timer_last", 
 class Timer:
     """Times a block or every call of a function, and logs an event of type `timer` with `name` and `ms`.
 
-    One object may be entered by many threads and tasks at once, and again while it is entered (recursion): starts and results
-    are kept in the context (thread or task), not in the object.
+    One object may be entered by many threads and tasks at once, and again while it is entered (recursion). The first to enter keeps
+    its start in the object, which is the usual case and cheap; all others, and results, are kept in the context (thread or task).
     """
 
-    __slots__ = ("_client", "_name", "_rate")
+    __slots__ = ("_client", "_free", "_name", "_outer", "_rate", "_result", "_start")
 
     def __init__(self, client: MetlogClient, name: str, rate: float) -> None:
         self._client = client
         self._name = name
         self._rate = rate
+        self._free = [True]  # popped by the one that enters first: the only atomic step there is
+        self._result: float | None = None
 
     @property
     def result(self) -> float | None:
         """Milliseconds of the last block or call in this thread or task; None before the first."""
         last = _last.get()
-        return last[1] if last is not None and last[0] is self else None
+        return last[1] if last is not None and last[0] is self else self._result
 
     def __enter__(self) -> Timer:
-        _starts.set((*_starts.get(), (self, perf_counter())))
+        starts = _starts.get()
+        try:
+            self._free.pop()
+        except IndexError:
+            _starts.set((*starts, (self, perf_counter())))
+        else:
+            self._outer = starts
+            self._start = perf_counter()
         return self
 
     def __exit__(
@@ -52,6 +61,14 @@ class Timer:
     ) -> None:
         end = perf_counter()
         starts = _starts.get()
+        if not self._free and starts == self._outer:  # as it was when the first one entered: this is that one
+            ms = self._result = (end - self._start) * 1000.0
+            self._free.append(True)
+            last = _last.get()
+            if last is not None and last[0] is self:
+                _last.set((self, ms))
+            self._send(ms)
+            return
         for index in range(len(starts) - 1, -1, -1):
             if starts[index][0] is self:
                 _starts.set(starts[:index] + starts[index + 1 :])

@@ -76,7 +76,7 @@ class Records(Protocol):
         ...
 
     def split(self, frame: bytes) -> list[bytes]:
-        """The encoded events of such a frame, for one that became too long."""
+        """A frame for each event of such a frame, for one that became too long. Frames one after another are a frame."""
         ...
 
     def event(self, record: Any) -> Event:

@@ -114,8 +114,8 @@ class JsonRecords:
         return Raw(self._encode(pairs)[len('{"stream":') : -1])
 
     def split(self, frame: bytes) -> list[bytes]:
-        """The encoded events of a frame."""
-        return frame.split(b"\n")[:-1]
+        """A frame for each event of a frame."""
+        return [line + b"\n" for line in frame.split(b"\n")[:-1]]
 
     def event(self, record: JsonRecord) -> Event:
         """The event that a record stands for."""

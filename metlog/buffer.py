@@ -3,9 +3,9 @@
 The hot path appends to `Buffer.pending` (atomic under the GIL, so without a lock) and calls `Buffer.attend` when an event's
 `seq` has reached `Buffer.due`. Everything here runs once a frame, not once an event.
 
-`due` says when a logging thread has to look after the buffer itself: after about a full frame while the flusher runs, at
-every event (0) while it sleeps, was not started yet or does not get its turn (uWSGI without threads). So an idle process wakes
-for nothing, and one whose threads do not run still sends what is full or too old.
+`due` says when a logging thread has to look after the buffer itself: after a chunk of events while the flusher is awake, at the
+next one (0) while it sleeps or was not started yet, at every one where no thread gets its turn (uWSGI without threads). So
+an idle process wakes for nothing, and one whose threads do not run still sends what is full or too old.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from metlog.counts import Counts
 from metlog.encoders import Encoder, Records
 from metlog.errors import DecodeError
 from metlog.event import Event
-from metlog.waker import Waker
+from metlog.waker import Waker, threads_run
 
 __all__ = ["Buffer", "Outlet"]
 
@@ -34,7 +34,7 @@ _CHUNK: Final = 32  # events that are encoded together, at most
 _BACKLOG: Final = 4 << 20  # bytes, about, that may be pending before events are shed
 _PATIENCE: Final = 0.01  # seconds that a logging thread gives the one that sends, at a quarter of the backlog
 _TICK: Final = 0.1  # seconds: how often filters are told the time where there is no flush interval
-_IDLE: Final = 20  # empty intervals after which the flusher sleeps until it is called
+_IDLE: Final = 5  # empty intervals after which the flusher sleeps until it is called
 _MARK: Final = "… [truncated]"
 
 Item = Any  # an encoded event (bytes, or a Raw among records) or a record
@@ -134,7 +134,7 @@ class Buffer:
 
         `seq` is that of the event just added: from it the next `due` is reckoned.
         """
-        if not self._awake and not self._stand_in():
+        if not self._awake and not self._call():
             return
         if self._acquire(False) or self._under_pressure():
             self._owner = get_ident()
@@ -179,7 +179,7 @@ class Buffer:
         """The frame of a record, when there is nothing else to see to."""
         if self._lines is not None and not self._counts.untold:
             try:
-                frame = self._lines(record)
+                frame: bytes = self._lines(record)
             except Exception:  # noqa: BLE001 - a lone surrogate, say: the other way sees to it
                 return None
             if len(frame) <= self._max_event:
@@ -201,30 +201,34 @@ class Buffer:
                 self._counts.dropped("buffer_full", 1)
         return False
 
-    def _stand_in(self) -> bool:
-        """Calls the flusher; says whether the caller should go on and send, since the flusher does not come."""
+    def _call(self) -> bool:
+        """Calls the flusher, which is asleep; where there can be none, sends what is too old. Whether to look for what is full."""
         if self._closed:
             self._take_late()
             return False
-        now = monotonic()
-        if self._oldest is None:
-            self._oldest = now
-            self._rouse()
-        if len(self.pending) >= self._chunk:
+        if self._rouse():
+            self._awake = True  # it comes as soon as the interpreter lets it
             return True
-        if now - self._oldest >= self._interval:
-            self._rouse()
+        now, oldest = monotonic(), self._oldest
+        if oldest is None:
+            self._oldest = oldest = now
+        if now - oldest >= self._interval:
             self.drain(deadline=now)
-        return False
+        return len(self.pending) >= self._chunk
 
-    def _rouse(self) -> None:
+    def _rouse(self) -> bool:
         flusher = self._flusher
         if flusher is not None and flusher.is_alive():
             self._waker.wake()
-            return
+            return True
+        if not threads_run():
+            return False
         self._flusher = flusher = threading.Thread(target=self._work, name="metlog-flusher", daemon=True)
-        with contextlib.suppress(RuntimeError):  # no thread can be started while the interpreter ends: we stand in
+        try:
             flusher.start()
+        except RuntimeError:  # no thread can be started while the interpreter ends
+            return False
+        return True
 
     def _take_late(self) -> None:
         """Events of a thread that still held this buffer while it was closed or replaced."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 
-__all__ = ["Waker"]
+__all__ = ["Waker", "threads_run"]
+
+
+def threads_run() -> bool:
+    """Whether background threads get their turn: inside uWSGI not without `--enable-threads` (`has_threads` is its own word)."""
+    return bool(getattr(sys.modules.get("uwsgi"), "has_threads", True))
 
 
 class Waker:

@@ -12,16 +12,30 @@ __all__ = ["bench"]
 
 
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds: half a minute, wider spread.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds and calls: wider spread.")] = False,
     only: Annotated[
         str | None, typer.Option("--only", help="Cases whose name matches this expression, and the scale.")
     ] = None,
+    scaling: Annotated[
+        bool,
+        typer.Option("--scaling", help="Threads, sizes, fields, a stuck peer, the tail, memory over time instead."),
+    ] = False,
+    seconds: Annotated[float, typer.Option("--seconds", help="With --scaling: how long the last part lasts.")] = 60.0,
     as_json: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     as_svg: Annotated[Path | None, typer.Option("--svg", help="Write a bar chart here.")] = None,
+    as_pyperf: Annotated[
+        Path | None, typer.Option("--pyperf", help="Write the caller's times here, for `pyperf compare_to`.")
+    ] = None,
 ) -> None:
     """Measure what an event costs, beside the floor, a raw send and each peer that is installed."""
     from metlog import bench as suite
 
+    if scaling:
+        from metlog.bench import scaling as grow
+
+        for point in grow.scaling(seconds):
+            typer.echo(grow.as_table([point]))
+        return
     try:
         pattern = re.compile(only or "")
     except re.error as error:
@@ -29,7 +43,7 @@ def bench(
         raise typer.Exit(2) from None
     cases = [case for case in suite.CASES if case.group == "scale" or pattern.search(case.name)]
     left_out: list[str] = []
-    rounds, calls = (5, 2000) if quick else (25, 5000)
+    rounds, calls = (7, 4000) if quick else (25, 10_000)
     rows = suite.run(cases, rounds=rounds, calls=calls, left_out=left_out)
     typer.echo(suite.as_table(rows))
     for line in left_out:
@@ -38,3 +52,9 @@ def bench(
         as_json.write_text(suite.as_json(rows), "utf-8")
     if as_svg is not None:
         as_svg.write_text(suite.as_svg(rows), "utf-8")
+    if as_pyperf is not None:
+        try:
+            suite.as_pyperf(rows).dump(str(as_pyperf), replace=True)
+        except ImportError:
+            typer.echo('metlog bench: --pyperf needs the extra: pip install "metlog[bench]"', err=True)
+            raise typer.Exit(2) from None

@@ -119,7 +119,8 @@ class Buffer:
         self._size = self._count = 0
         self._shipped = 0  # events, ever
         self._limit = _BACKLOG // 300  # events that may be pending
-        self._chunk = _chunk_of(self._max_frame // 400)  # events to encode at once; a guess, at first
+        # Events to encode at once; a guess, at first.
+        self._chunk = 1 if self._straight else _chunk_of(self._max_frame // 400)
         self._awake = False  # the flusher looks after the buffer; put to sleep only under the lock
         self._waker = Waker()
         self._flusher: threading.Thread | None = None
@@ -139,29 +140,34 @@ class Buffer:
         if self._acquire(False) or self._under_pressure():
             self._owner = get_ident()
             try:
-                pending, chunk = self.pending, self._chunk
-                if len(pending) >= chunk:
-                    batch = pending[:chunk]
-                    del pending[:chunk]
-                    self._add(batch)
-                if self._awake:
-                    self.due = seq + self._chunk - len(pending)
+                if not self._closed:
+                    pending, chunk = self.pending, self._chunk
+                    if len(pending) >= chunk:
+                        batch = pending[:chunk]
+                        del pending[:chunk]
+                        self._add(batch)
+                    if self._awake:
+                        self.due = seq + self._chunk - len(pending)
             finally:
                 self._owner = 0
                 self._release()
+            if self._closed:
+                self._take_late()
 
     def _leave_straight(self, item: Item) -> None:
         """Without a flush interval: the event is a frame of its own, sent before the call returns.
 
         While another thread is at it, that one takes the event along.
         """
-        if self._closed or not self._acquire(False):
+        if not self._acquire(False):
             self.pending.append(item)
         else:
             self._owner = get_ident()
             try:
                 frame = self._alone([item])
-                if frame is None:
+                if self._closed:
+                    self.pending.append(item)
+                elif frame is None:
                     self._add([item])
                 else:
                     self._shipped += 1
@@ -207,7 +213,7 @@ class Buffer:
             self._take_late()
             return False
         if self._rouse():
-            self._awake = True  # it comes as soon as the interpreter lets it
+            self._awake = not self._closed  # it comes as soon as the interpreter lets it
             return True
         now, oldest = monotonic(), self._oldest
         if oldest is None:
@@ -357,7 +363,7 @@ class Buffer:
     def _run(self) -> None:
         """The thread: flushes every interval, sleeps when there is nothing to do, survives whatever a sender raises."""
         waker, idle, shipped = self._waker, 0, -1
-        self._awake = True
+        self._awake = not self._closed
         while not self._closed:
             waker.wait(self._interval / 2)
             if self._closed:
@@ -377,15 +383,18 @@ class Buffer:
                     self._awake, self.due = False, 0
                 if not self.pending and not self._parts:  # an event that comes from now on finds `due` and calls
                     waker.wait(None)
-                self._awake, idle = True, 0
+                self._awake, idle = not self._closed, 0
 
-    def drain(self, *, deadline: float) -> bool:
-        """Makes frames of all that is pending; False when another thread was still at it at `deadline` (monotonic s)."""
+    def drain(self, *, deadline: float, last: bool = False) -> bool:
+        """Makes frames of all that is pending; False when another thread was still at it at `deadline` (monotonic s).
+
+        `last`: nothing is taken any more.
+        """
         if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):
             return False
         self._owner = get_ident()
         try:
-            left = len(self.pending)  # other threads go on logging
+            left = 0 if self._closed else len(self.pending)  # other threads go on logging
             while left > 0:
                 batch = self.pending[: self._chunk]
                 del self.pending[: len(batch)]
@@ -394,8 +403,10 @@ class Buffer:
             if self._parts:
                 self._ship()
         finally:
+            if last:
+                self._closed, self._awake, self.due = True, False, 0
             self._owner = 0
-            self._lock.release()
+            self._release()
         return True
 
     def flush(self, deadline: float) -> bool:
@@ -412,16 +423,15 @@ class Buffer:
         """Sends what is pending and then what `last` gives; events that still come go to `late`, or are counted as `closed`."""
         if self._closed:
             return
-        if not self.drain(deadline=deadline):
+        self._late = late
+        if not self.drain(deadline=deadline, last=True):
+            self._closed, self._awake, self.due = True, False, 0
             shed = 0
             with contextlib.suppress(IndexError):
                 while True:
                     self.pending.pop()
                     shed += 1
             self._counts.dropped("exit", shed)
-        self._late = late
-        with self._lock:
-            self._closed, self._awake, self.due = True, False, 0
         self._take_late()
         end = last()
         if end is not None:

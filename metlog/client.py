@@ -73,14 +73,13 @@ class MetlogClient:
         """Logs an event. The first token is its type; `fields` is anything else that JSON can say."""
         # The hot path, whole. An event without anything odd becomes a record, and is encoded with its frame; all others
         # (filters, nested or infinite values, an encoder without records) are encoded at once, by `put`.
-        pipeline = self._home.pipeline
         seq = 0
         try:
-            if type(severity) is not int or not 0 <= severity <= pipeline.severity_max:
-                severity = pipeline.refuse(severity)
+            most, make, origin, next_seq, leave, buffer, base = self._home.pipeline.hot
+            if type(severity) is not int or not 0 <= severity <= most:
+                severity = self._home.pipeline.refuse(severity)
                 if severity < 0:
                     return
-            make, origin, next_seq, leave, buffer, base = pipeline.hot
             known = _tokens[tokens]
             context = _context()
             if context is not None or base or self._bound:
@@ -103,10 +102,10 @@ class MetlogClient:
                     if seq >= buffer.due:
                         buffer.attend(seq)
                     return
-            pipeline.put(known[0], known, severity, msg, own)
+            self._home.pipeline.put(known[0], known, severity, msg, own)
         except Exception as error:  # noqa: BLE001 - what goes wrong here is never the application's business
             if seq or not self._carefully(tokens, msg, severity, fields):
-                pipeline.failed(error, 0, "call_error")
+                self._home.pipeline.failed(error, 0, "call_error")
 
     def _carefully(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
         """An event whose arguments are of another kind than asked for, as the nearest that the envelope admits."""

@@ -87,13 +87,13 @@ class Pipeline:
     # ---- the way of an event -----------------------------------------------------------------------------------------
 
     def _hot(self) -> tuple[Any, ...]:
-        """What `MetlogClient.log` needs at hand, all of one stream: how to make a record and what all records share; the
-        next `seq`; where to leave the record; the fields to start from."""
+        """What `MetlogClient.log` needs at hand, all of one stream: the highest severity that goes out; how to make a record and
+        what all records share; the next `seq`; where to leave the record; the fields to start from."""
         make = origin = None
         records = getattr(self.encoder, "records", None)
         if records is not None and not self._asked and type(self) is Pipeline:
             make, origin = records.make, records.origin(self._event("", {}))
-        return make, origin, self.seq.__next__, self.buffer.leave, self.buffer, self.fields
+        return self.severity_max, make, origin, self.seq.__next__, self.buffer.leave, self.buffer, self.fields
 
     def put(
         self,
@@ -314,7 +314,7 @@ class Unconfigured:
     """Before `configure`, and after `close`: every call is refused at once, and counted."""
 
     severity_max = -1
-    hot: tuple[Any, ...] = ()
+    hot: tuple[Any, ...] = (-1, None, None, None, None, None, None)
     fields: dict[str, Any] = {}  # noqa: RUF012 - never written to
     closed = True
     sender = encoder = None
@@ -335,7 +335,8 @@ class Unconfigured:
         return -1
 
     def put(self, *event: Any) -> None:
-        """Never called: every severity is refused before."""
+        """A call that found the client open, and comes in when it is closed: refused like the others."""
+        self.refuse(0)
 
     def failed(self, error: BaseException, count: int = 0, reason: str | None = None) -> None:
         """A call with arguments of the wrong kind: refused like the others."""

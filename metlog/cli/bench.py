@@ -43,7 +43,7 @@ def bench(
         raise typer.Exit(2) from None
     cases = [case for case in suite.CASES if case.group == "scale" or pattern.search(case.name)]
     left_out: list[str] = []
-    rounds, calls = (7, 4000) if quick else (25, 10_000)
+    rounds, calls = (7, 4000) if quick else (25, 20_000)
     rows = suite.run(cases, rounds=rounds, calls=calls, left_out=left_out)
     typer.echo(suite.as_table(rows))
     for line in left_out:

@@ -53,18 +53,27 @@ def close_all() -> None:
 def _after_fork() -> None:
     for item in list(live):
         item.after_fork()
-    _in_multiprocessing_child(forked=True)
+    _watch_multiprocessing()
 
 
-def _in_multiprocessing_child(*, forked: bool = False) -> None:
-    """Children of `multiprocessing` end with os._exit: `atexit` does not run in them, their own finalizers do."""
+_watched = False
+
+
+def _watch_multiprocessing() -> None:
+    """Children of `multiprocessing` end with os._exit: `atexit` does not run in them, their own finalizers do.
+
+    A child clears its finalizers before it runs what is registered for it, whether it was forked, spawned, or forked by a
+    server; in the last two metlog may be imported before that moment. Called again at each fork, for `multiprocessing` may
+    be imported after metlog.
+    """
+    global _watched
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
-    if util is None or process is None:
+    if _watched or util is None or process is None:
         return
-    if forked:  # the child clears its finalizers before it runs these
-        util.register_after_fork(close_all, lambda _: _finalize(util.Finalize))
-    elif process.parent_process() is not None:
+    _watched = True
+    util.register_after_fork(close_all, lambda _: _finalize(util.Finalize))
+    if process.parent_process() is not None:  # imported by what such a child runs: that moment has passed
         _finalize(util.Finalize)
 
 
@@ -117,4 +126,4 @@ class job(ContextDecorator):  # noqa: N801 - used like a function
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 atexit.register(close_all)
-_in_multiprocessing_child()
+_watch_multiprocessing()

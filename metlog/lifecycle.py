@@ -6,12 +6,15 @@ import atexit
 import os
 import signal
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from contextlib import ContextDecorator
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType, TracebackType
-from typing import Protocol
+from typing import Final, Protocol
+
+from metlog.errors import MetlogError
 
 __all__ = ["close_all", "flush_all", "flush_on_signal", "job", "live"]
 
@@ -82,14 +85,30 @@ def _finalize(finalize: Callable[..., object]) -> None:
 
 
 def flush_on_signal(number: int = signal.SIGTERM, timeout: float = 2.0) -> None:
-    """Flushes when a signal comes, then lets it do what it did before (SIGTERM: end the process).
+    """Flushes when a signal comes, for `timeout` seconds at most, then lets it do what it did before (SIGTERM: end the process).
 
     Python's default for SIGTERM ends a process without `atexit`. Call it from the main thread, after other handlers are set.
+    Raises MetlogError when the present handler was not set from Python: it could not be called afterwards.
+
+    A handler runs in the main thread, on top of whatever that was doing. If it was making a frame, only going on can finish it:
+    so the handler tries for a moment, returns, and has the signal sent once more, until all is sent or the time is over.
     """
     before = signal.getsignal(number)
+    if before is None:
+        name = signal.Signals(number).name
+        raise MetlogError(
+            f"flush_on_signal({name}): its present handler was not set from Python and would be lost;"
+            " call metlog.close() where the process is told to end"
+        )
+    end: float | None = None
 
     def handler(received: int, frame: FrameType | None) -> None:
-        flush_all(timeout)
+        nonlocal end
+        if end is None:
+            end = monotonic() + timeout
+        if not flush_all(min(_TRY, end - monotonic())) and monotonic() < end and _send_again(received):
+            return
+        end = None
         if callable(before):
             before(received, frame)
         elif before == signal.SIG_DFL:
@@ -97,6 +116,22 @@ def flush_on_signal(number: int = signal.SIGTERM, timeout: float = 2.0) -> None:
             os.kill(os.getpid(), received)
 
     signal.signal(number, handler)
+
+
+_TRY: Final = 0.05  # seconds of one try of a signal handler
+_PAUSE: Final = 0.01  # seconds that the main thread gets between two tries
+
+
+def _send_again(number: int) -> bool:
+    def send() -> None:
+        sleep(_PAUSE)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    try:
+        threading.Thread(target=send, name="metlog-signal", daemon=True).start()
+    except RuntimeError:  # the interpreter is ending: no thread can be started
+        return False
+    return True
 
 
 class job(ContextDecorator):  # noqa: N801 - used like a function

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import signal
 import sys
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import ContextDecorator
+from contextlib import aclosing
+from functools import wraps
 from time import monotonic, sleep
 from types import FrameType, TracebackType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from metlog.errors import MetlogError
 
 __all__ = ["close_all", "flush_all", "flush_on_signal", "job", "live"]
+
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Closable(Protocol):
@@ -134,10 +139,12 @@ def _send_again(number: int) -> bool:
     return True
 
 
-class job(ContextDecorator):  # noqa: N801 - used like a function
-    """Everything logged inside is sent before it ends; a context manager and a decorator.
+class job:  # noqa: N801 - used like a function
+    """Everything logged inside is sent before it ends; a context manager and a decorator, `with` and `async with`.
 
     For workers that end or freeze before the flusher's turn comes: `os._exit` after each job (RQ), a frozen function runtime.
+    `timeout` is what sending may add to a job, in seconds. Coroutine functions wait in a thread, so that their loop goes on.
+    A generator's job is over when it is exhausted or closed.
 
     >>> @job(timeout=0.5)
     ... def handler(order):
@@ -156,6 +163,50 @@ class job(ContextDecorator):  # noqa: N801 - used like a function
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         flush_all(self.timeout)
+
+    async def __aenter__(self) -> job:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        await asyncio.to_thread(flush_all, self.timeout)
+
+    def __call__(self, function: F, /) -> F:
+        """The function, each call of it a job; coroutine functions and generators (plain and async) as well."""
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def job_async(*args: Any, **kwargs: Any) -> Any:
+                async with self:
+                    return await function(*args, **kwargs)
+
+            return cast(F, job_async)
+        if inspect.isasyncgenfunction(function):
+
+            @wraps(function)
+            async def job_async_generator(*args: Any, **kwargs: Any) -> Any:
+                async with self, aclosing(function(*args, **kwargs)) as items:
+                    async for item in items:
+                        yield item
+
+            return cast(F, job_async_generator)
+        if inspect.isgeneratorfunction(function):
+
+            @wraps(function)
+            def job_generator(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return (yield from function(*args, **kwargs))
+
+            return cast(F, job_generator)
+
+        def job_call(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return cast(F, wraps(function)(job_call))
 
 
 if hasattr(os, "register_at_fork"):

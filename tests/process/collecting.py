@@ -238,6 +238,12 @@ class Program:
         self.process.stdin.write(text + "\n")
         self.process.stdin.flush()
 
+    def end_input(self) -> None:
+        """Closes its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.stdin = None
+
     def wait(self, timeout: float = 60.0) -> Ended:
         """Until it ends. One that hangs is made to tell where, and fails the test."""
         try:
@@ -281,7 +287,12 @@ class Ended(msgspec.Struct):
 
 
 def run(
-    source: str, folder: Path, settings: Mapping[str, Any] | None = None, *arguments: str, code: int = 0, timeout: float = 60
+    source: str,
+    folder: Path,
+    settings: Mapping[str, Any] | None = None,
+    *arguments: str,
+    code: int = 0,
+    timeout: float = 60,
 ) -> Ended:
     """Runs a program to its end; the exit code must be as said."""
     ended = Program(source, folder, settings, *arguments).wait(timeout)

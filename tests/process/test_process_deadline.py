@@ -153,6 +153,7 @@ def test_two_seconds_unless_configured(tmp_path: Path) -> None:
 def test_a_peer_that_takes_everything_costs_no_waiting(tmp_path: Path) -> None:
     """The deadline is a limit, not a pause."""
     settings = {"sender": {"name": "file", "path": str(tmp_path / "events")}, "exit_timeout": 60}
+    settings["buffer"] = {"max_bytes": 64 << 20}
     took, process = _timed(settings, tmp_path)
     assert took < 20
     assert process.result["dropped"] == {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -19,7 +20,7 @@ from metlog.config import Plan, gather, plan
 from metlog.errors import ConfigError
 from metlog.plugins import Component
 
-__all__ = ["Finding", "Verdict", "check_settings", "reach"]
+__all__ = ["Finding", "Verdict", "check_settings", "check_threads", "reach"]
 
 
 class Verdict(Enum):
@@ -59,6 +60,21 @@ def check_settings(settings: object) -> Iterator[Finding]:
     if made.statsd and isinstance(made.statsd, Mapping):
         host, port = made.statsd.get("host", "127.0.0.1"), int(made.statsd.get("port", 8125))
         yield from _datagram("statsd", host, port, b"")
+
+
+def check_threads() -> Iterator[Finding]:
+    """Whether threads get their turn in this process: inside uWSGI they may not (`has_threads` is uWSGI's own word for it)."""
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is None or not hasattr(uwsgi, "masterpid"):
+        return
+    if getattr(uwsgi, "has_threads", 0):
+        yield Finding(Verdict.OK, "uWSGI runs with threads")
+    else:
+        yield Finding(
+            Verdict.WARN,
+            "uWSGI runs without threads: an event waits for the next call that logs, or for metlog.flush()",
+            "set enable-threads = true, or wrap the application with metlog.job()",
+        )
 
 
 def _plan(made: Plan) -> Iterator[Finding]:

@@ -64,6 +64,30 @@ def _after_fork() -> None:
     _watch_multiprocessing()
 
 
+def _watch_uwsgi() -> None:
+    """uWSGI forks its workers in C and does not run Python's fork hooks unless told to (`py-call-osafterfork`).
+
+    It calls one function of its own. `uwsgidecorators` (only with a master) puts a chain there, and would put it in the place
+    of ours.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if not hasattr(uwsgi, "masterpid"):  # the package on PyPI has no such module: it is there inside uWSGI alone
+        return
+    try:
+        import uwsgidecorators
+    except Exception:  # noqa: BLE001 - not installed, or a bare Exception: there is no master
+        before = getattr(uwsgi, "post_fork_hook", None)
+
+        def forked() -> None:
+            _after_fork()
+            if before is not None:
+                before()
+
+        uwsgi.post_fork_hook = forked
+    else:
+        uwsgidecorators.postfork_chain.insert(0, _after_fork)
+
+
 _watched = False
 
 
@@ -213,3 +237,4 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 atexit.register(close_all)
 _watch_multiprocessing()
+_watch_uwsgi()

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metlog.doctor import Finding, Verdict, check_settings
+from metlog.doctor import Finding, Verdict, check_settings, check_threads
 
 __all__ = ["doctor"]
 
@@ -74,12 +74,7 @@ def _installed() -> Iterator[Finding]:
             f"extras not installed: {', '.join(missing)}",
             f"pip install 'metlog[{','.join(missing)}]' if wanted",
         )
-    if "uwsgi" in sys.modules and not getattr(sys.modules["uwsgi"], "opt", {}).get("enable-threads"):
-        yield Finding(
-            Verdict.WARN,
-            "uWSGI runs without threads",
-            "set enable-threads; else an event waits for the next call that logs",
-        )
+    yield from check_threads()
 
 
 def _listener(path: Path) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """Logging from where logging is already going on: signal handlers, `__del__`, weakref callbacks, senders, encoders, filters, hooks.
 
-METLOG_TEST_SIGNALS=N handles that many signals in each of four ways (`make test`: 10,000).
+METLOG_TEST_SIGNALS=N handles that many signals in each of four ways (`make test`: 5,000).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from collecting import assert_exactly_once, receiver, run
 
-SIGNALS = os.environ.get("METLOG_TEST_SIGNALS", "10000")
+SIGNALS = os.environ.get("METLOG_TEST_SIGNALS", "5000")
 
 HEAD = """
 import gc, json, logging, os, signal, sys, threading, time, weakref
@@ -157,7 +157,7 @@ AVALANCHE = pytest.mark.xfail(strict=True, reason="an encoder that logs is calle
 @pytest.mark.parametrize("part", [pytest.param(part, marks=AVALANCHE if part == "encoder" else ()) for part in PARTS])
 def test_parts_that_log_themselves_neither_recurse_nor_deadlock(part: str, tmp_path: Path) -> None:
     """What they log is an event like others, or left out; it never sets off an avalanche, and every event stays accounted for."""
-    ended = run(HEAD + TALK, tmp_path, {**PARTS[part], "buffer": {"flush_interval": 0.02}}, timeout=30)
+    ended = run(HEAD + TALK, tmp_path, {**PARTS[part], "buffer": {"flush_interval": 0.02}}, timeout=10)
     result = ended.result
     assert result["flushed"] is True
     assert result["accepted"] >= 200

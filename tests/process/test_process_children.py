@@ -90,8 +90,16 @@ def settings(sender: dict[str, Any]) -> dict[str, Any]:
     return {"sender": sender, "buffer": {"flush_interval": 600}}
 
 
-@pytest.mark.parametrize("configured", [AT_IMPORT, IN_THE_CHILD, IMPORTED_FIRST], ids=["at-import", "late", "imported"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "configured"),
+    [
+        *((method, AT_IMPORT) for method in METHODS),
+        ("fork", IN_THE_CHILD),
+        ("forkserver", IN_THE_CHILD),
+        ("forkserver", IMPORTED_FIRST),
+    ],
+    ids=["fork", "spawn", "forkserver", "fork-late", "forkserver-late", "forkserver-imported"],
+)
 def test_a_multiprocessing_child_leaves_nothing_unsent(method: str, configured: str, tmp_path: Path) -> None:
     with receiver("udp", tmp_path) as arrived:
         ended = run(HEAD + configured + PROCESSES, tmp_path, settings(arrived.sender), method)
@@ -159,7 +167,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_children_of_children(method: str, tmp_path: Path) -> None:
     with receiver("udp", tmp_path) as arrived:
         assert run(HEAD + AT_IMPORT + NESTED, tmp_path, settings(arrived.sender), method).result == [0, 0]
@@ -182,7 +190,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_flush_on_signal_saves_the_events_of_workers_that_a_pool_terminates(method: str, tmp_path: Path) -> None:
     with receiver("file", tmp_path) as arrived:
         run(HEAD + AT_IMPORT + TERMINATED, tmp_path, settings(arrived.sender), method)

@@ -12,7 +12,7 @@ import pytest
 from collecting import Program, assert_exactly_once, assert_streams_end, own, receiver, run, streams
 
 KINDS = ["udp", "file", "tcp", "unix", "zmq", "http"]
-FORKS = {"udp": 1000, "file": 200, "tcp": 200, "unix": 200, "zmq": 100, "http": 100}
+FORKS = {"udp": 1000, "file": 200, "tcp": 200, "unix": 200, "zmq": 100, "http": 40}
 NOT_BY_FLUSH = {"zmq"}
 """ZeroMQ sends in a thread of its own; only `close` waits until it has."""
 

@@ -149,7 +149,7 @@ def test_gunicorn_through_graceful_restarts_under_requests(options: list[str], t
     assert_streams_end(seen)
     for events in streams(seen).values():
         assert {event.fields["worker"] for event in events if not own(event)} == {events[0].pid}
-    assert len(_workers(seen)) >= 4, "workers were replaced"
+    assert len(_workers(seen)) > 2, "workers were replaced"
 
 
 def _uwsgi() -> str:
@@ -175,15 +175,14 @@ UWSGI = {
 }
 
 
-@pytest.mark.parametrize("options", UWSGI.values(), ids=UWSGI)
-@pytest.mark.parametrize("kind", ["udp", "tcp"])
-def test_uwsgi_without_threads_loses_nothing(kind: str, options: list[str], tmp_path: Path) -> None:
-    """uWSGI forks its workers in C, past `os.register_at_fork`, and without --enable-threads no thread gets a turn of its own."""
+@pytest.mark.parametrize(("kind", "how"), [*(("udp", how) for how in UWSGI), ("tcp", "master")])
+def test_uwsgi_loses_nothing(kind: str, how: str, tmp_path: Path) -> None:
+    """uWSGI forks its workers in C, past `os.register_at_fork`."""
     with receiver(kind, tmp_path) as arrived:
         settings = {"sender": arrived.sender, "buffer": {"flush_interval": 0.1}}
-        with serving(uwsgi(*options), tmp_path, settings) as (process, path):
+        with serving(uwsgi(*UWSGI[how]), tmp_path, settings) as (process, path):
             traffic = Traffic(path)
-            time.sleep(0.8)
+            time.sleep(0.5)
             asked = traffic.stop()
             process.send_signal(signal.SIGTERM)
             process.wait(30)
@@ -197,8 +196,7 @@ def test_uwsgi_without_threads_loses_nothing(kind: str, options: list[str], tmp_
 
 
 @pytest.mark.parametrize("kind", ["udp", "tcp"])
-def test_uwsgi_without_threads_sends_while_it_serves(kind: str, tmp_path: Path) -> None:
-    """The next request sends what is too old: at most the last ones wait."""
+def test_uwsgi_sends_while_it_serves(kind: str, tmp_path: Path) -> None:
     with receiver(kind, tmp_path) as arrived:
         settings = {"sender": arrived.sender, "buffer": {"flush_interval": 0.1}}
         with serving(uwsgi("--master"), tmp_path, settings) as (_, path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,10 @@ def test_daemon_threads_that_log_to_the_very_end_do_not_hang_it(kind: str, tmp_p
     _end_often(HEAD + DAEMONS, kind, tmp_path, 3)
 
 
-@pytest.mark.xfail(strict=True, reason="a daemon thread is stopped with the lock of the counts in its hand")
+@pytest.mark.xfail(
+    strict=sys.version_info < (3, 13),  # rarer there
+    reason="a daemon thread is stopped with the lock of the counts in its hand",
+)
 @pytest.mark.parametrize("kind", ["udp", "file"])
 def test_objects_that_log_after_daemon_threads_were_stopped_do_not_hang(kind: str, tmp_path: Path) -> None:
     """A daemon thread is stopped wherever it is, with whatever it holds; what runs after it must not wait for that."""

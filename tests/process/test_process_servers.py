@@ -66,15 +66,15 @@ def serving(command: list[str], folder: Path, settings: dict[str, Any]) -> Itera
     try:
         end = time.monotonic() + 30
         while True:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
+            assert process.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < end, log.read_text()[-2000:]
             try:
                 if ask(path, "/first") == 200:
                     break
             except OSError:
                 time.sleep(0.05)
         yield process, path
-        assert "Traceback" not in log.read_text(), log.read_text()
+        assert "Traceback" not in log.read_text(), log.read_text()[-2000:]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -178,6 +178,8 @@ UWSGI = {
 @pytest.mark.parametrize(("kind", "how"), [*(("udp", how) for how in UWSGI), ("tcp", "master")])
 def test_uwsgi_loses_nothing(kind: str, how: str, tmp_path: Path) -> None:
     """uWSGI forks its workers in C, past `os.register_at_fork`."""
+    if how == "hooks" and sys.version_info >= (3, 13):
+        pytest.skip("uWSGI 2.0.31 aborts with py-call-osafterfork on Python 3.13: it does not lock before it unlocks")
     with receiver(kind, tmp_path) as arrived:
         settings = {"sender": arrived.sender, "buffer": {"flush_interval": 0.1}}
         with serving(uwsgi(*UWSGI[how]), tmp_path, settings) as (process, path):

@@ -112,7 +112,9 @@ class Buffer:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()  # held while frames are made: keeps them in order
+        # Held while frames are made: keeps them in order. A signal handler gets it on top of its own thread, and then finds
+        # an owner: it does nothing, for only the thread below can go on.
+        self._lock = threading.RLock()
         self._acquire, self._release = self._lock.acquire, self._lock.release
         self._owner = 0  # the thread that holds it
         self._parts: list[bytes] = []  # of the next frame; with their size in bytes and the count of their events
@@ -138,6 +140,9 @@ class Buffer:
         if not self._awake and not self._call():
             return
         if self._acquire(False) or self._under_pressure():
+            if self._owner:
+                self._release()
+                return
             self._owner = get_ident()
             try:
                 if not self._closed:
@@ -161,6 +166,9 @@ class Buffer:
         """
         if not self._acquire(False):
             self.pending.append(item)
+        elif self._owner:
+            self.pending.append(item)
+            self._release()
         else:
             self._owner = get_ident()
             try:
@@ -391,6 +399,9 @@ class Buffer:
         `last`: nothing is taken any more.
         """
         if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):
+            return False
+        if self._owner:
+            self._release()
             return False
         self._owner = get_ident()
         try:

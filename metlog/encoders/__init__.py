@@ -34,7 +34,8 @@ class Encoder(Protocol):
 
     Optional attributes: `repaired` (int) counts the events whose values had to be changed to be sayable (see
     `metlog.values`); `overhead` (int) is how many bytes `frame` adds on top of what a frame of its content would have,
-    for an encoder that wraps its frames in something; `records` (see `Records`) lets the usual event be encoded together with
+    for an encoder that wraps its frames in something; `silent` (true) says that `encode` never logs, not even
+    through others, which spares a check; `records` (see `Records`) lets the usual event be encoded together with
     its frame.
     """
 

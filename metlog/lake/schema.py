@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import pyarrow as pa
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from metlog.event import ENV_VERSION
 from metlog.lake.routing import Route
@@ -66,7 +66,7 @@ COLUMNS: Final[dict[str, str]] = {
 """Columns of the view `events` with their SQL types (DuckDB's names), in order."""
 
 _INT64: Final = 2**63 - 1
-_Int64 = Annotated[int, Meta(ge=-_INT64, le=_INT64)]
+_Count = Annotated[int, Meta(ge=0, le=_INT64)]
 
 
 def _no_type() -> str:
@@ -77,7 +77,7 @@ class Row(Struct, gc=False):
     """An event as the listener checks it: as `metlog.event.Event`, limited to what a column can hold, and with a timestamp
     that may be missing (then it is `received_at`, so that every reader of the journal finds the same one)."""
 
-    timestamp: datetime | None = None
+    timestamp: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
     type: str = msgspec.field(default_factory=_no_type)
     tokens: tuple[str, ...] = ()
     logger: str = ""
@@ -86,10 +86,10 @@ class Row(Struct, gc=False):
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
     weight: Annotated[float, Meta(gt=0, le=sys.float_info.max)] = 1.0
     env_version: str = ENV_VERSION
-    pid: _Int64 = 0
+    pid: _Count = 0
     hostname: str = ""
     stream: str = ""
-    seq: _Int64 = 0
+    seq: _Count = 0
 
 
 decode: Final[Callable[[bytes], list[Row]]] = msgspec.json.Decoder(Row).decode_lines
@@ -106,9 +106,9 @@ def micros(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def correct(timestamp: datetime | None, received_at: int, clock: Clock) -> tuple[int, int | None]:
+def correct(timestamp: datetime | UnsetType, received_at: int, clock: Clock) -> tuple[int, int | None]:
     """The timestamp that an event gets and, when that is not the client's, what the client claimed; microseconds."""
-    if timestamp is None:
+    if timestamp is UNSET:
         return received_at, None
     claim = micros(timestamp)
     if received_at - clock.past * 1_000_000 <= claim <= received_at + clock.future * 1_000_000:

@@ -7,8 +7,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from metlog.encoders.frames import is_utf8, unsigned
 from metlog.event import Event
 from metlog.lake.schema import Row, decode
+from metlog.values import plain, sanitize
 
 __all__ = ["Bad", "Checked", "check", "check_events"]
 
@@ -44,7 +46,7 @@ class Checked(NamedTuple):
 def check(frames: Sequence[bytes]) -> Checked:
     """Checks frames; cheap when all is well, line by line when not."""
     data = frames[0] if len(frames) == 1 else b"".join([f if f.endswith(b"\n") else f + b"\n" for f in frames])
-    if data[:1] == b"{" and (data.isascii() or _is_utf8(data)):
+    if data[:1] == b"{" and is_utf8(data):
         try:
             count = len(decode(data))
         except _WRONG:
@@ -76,6 +78,7 @@ def check_events(events: Sequence[Event]) -> Checked:
 
 
 def _check_frame(frame: bytes, lines: list[bytes], bad: list[Bad]) -> None:
+    frame = unsigned(frame)
     first = frame[0] if frame else -1
     if first in _OPENS_JSON:
         for line in frame.split(b"\n"):
@@ -91,9 +94,7 @@ def _check_frame(frame: bytes, lines: list[bytes], bad: list[Bad]) -> None:
             _check_packed(bytes(item), lines, bad)
     elif first in _MAPS:
         _check_packed(frame, lines, bad)
-    elif first < 0:
-        bad.append(Bad(frame, "empty"))
-    else:
+    elif first >= 0:  # an empty frame says nothing, and nothing is wrong with it
         bad.append(Bad(frame, "neither JSON lines nor MessagePack"))
 
 
@@ -111,14 +112,32 @@ def _check_line(line: bytes, lines: list[bytes], bad: list[Bad]) -> None:
 
 
 def _check_packed(data: bytes, lines: list[bytes], bad: list[Bad]) -> None:
-    """One MessagePack event, as JSON from here on: one format in the journal, and what JSON cannot say is refused at the door."""
+    """One MessagePack event, as JSON from here on: one format in the journal. What JSON cannot say is said as the encoders do."""
     try:
-        line = _encode(_unpack_row(data))
+        row = _unpack_row(data)
+        try:
+            line = _encode(row)
+            if b"null" in line and _odd(row):  # what NaN and infinity become without a word
+                line = _encode(_said(row))
+        except TypeError:  # an extension type
+            line = _encode(_said(row))
         decode(line)
     except _WRONG as error:
         bad.append(Bad(data, _reason(error, "not MessagePack")))
         return
     lines.append(line + b"\n")
+
+
+def _odd(row: Row) -> bool:
+    try:
+        return not plain(row.fields)
+    except RecursionError:
+        return True
+
+
+def _said(row: Row) -> Row:
+    row.fields = sanitize(Event(type="", fields=row.fields))[0].fields
+    return row
 
 
 def _reason(error: BaseException, malformed: str = "not JSON") -> str:
@@ -131,11 +150,3 @@ def _reason(error: BaseException, malformed: str = "not JSON") -> str:
     if isinstance(error, msgspec.DecodeError):
         return f"{malformed}: {error}"
     return f"not an event: {error}"
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

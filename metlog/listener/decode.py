@@ -94,7 +94,9 @@ def _check_frame(frame: bytes, lines: list[bytes], bad: list[Bad]) -> None:
             _check_packed(bytes(item), lines, bad)
     elif first in _MAPS:
         _check_packed(frame, lines, bad)
-    elif first >= 0:  # an empty frame says nothing, and nothing is wrong with it
+    elif first < 0:
+        bad.append(Bad(frame, "empty"))
+    else:
         bad.append(Bad(frame, "neither JSON lines nor MessagePack"))
 
 

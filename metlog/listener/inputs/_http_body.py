@@ -147,7 +147,7 @@ def _from_lines(text: bytes) -> list[_Submitted]:
             except _WRONG as fault:
                 raise _refusal(fault, index) from None
         raise _refusal(error, 0) from None  # one event, over several lines
-    if len(found) > text.count(b"\n") + 1:
+    if len(found) > 1 and len(found) > sum(not line.isspace() for line in text.split(b"\n") if line):
         raise Refusal(400, "more than one event on a line")
     return found
 

@@ -1,4 +1,4 @@
-"""SenderConformance catches a sender for every promise that it breaks."""
+"""The suites catch a sender, an encoder and a filter for every promise that it breaks."""
 
 from __future__ import annotations
 
@@ -10,33 +10,42 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from metlog.testing import SenderConformance
+from metlog.testing import EncoderConformance, FilterConformance, SenderConformance
 
-pytestmark = pytest.mark.timeout(600)  # the suite runs whole, once a broken sender
+pytestmark = pytest.mark.timeout(600)  # a suite runs whole, once a good one
+
+HERE = os.path.dirname(__file__)
+SUITES = {"senders": SenderConformance, "encoders": EncoderConformance, "filters": FilterConformance}
+PARAMETER = {  # one of several is enough
+    "a_peer_in_trouble_neither_raises_nor_blocks": "[dead]",
+    "a_frame_keeps_the_order_of_its_events": "[17]",
+}
 
 
-MODULE = os.path.join(os.path.dirname(__file__), "broken_senders.py")
-PARAMETER = {"a_peer_in_trouble_neither_raises_nor_blocks": "[dead]"}  # one of the three is enough
-
-
-def load():
-    spec = importlib.util.spec_from_file_location("broken_senders", MODULE)
+def load(kind):
+    spec = importlib.util.spec_from_file_location(f"broken_{kind}", os.path.join(HERE, f"broken_{kind}.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    return {name: case for name, case in vars(module).items() if name.startswith("Test")}
 
 
-CASES = {name: case for name, case in vars(load()).items() if name.startswith("Test")}
+CASES = {kind: load(kind) for kind in SUITES}
+GOOD = [(kind, name) for kind, cases in CASES.items() for name in cases if name.startswith("TestGood")]
+BROKEN = [(kind, name) for kind, cases in CASES.items() for name in cases if not name.startswith("TestGood")]
 
 
 @pytest.fixture(scope="session")
 def verdicts(tmp_path_factory):
-    """Runs the suite over all broken senders, one process; by class, the tests that failed."""
+    """Runs the suites over all broken ones, one process; by kind and class, the tests that failed."""
     report = tmp_path_factory.mktemp("broken") / "report.xml"
-    # Only what is expected to fail, and the good one whole: each broken promise may break others, which is no news.
-    chosen = [f"{MODULE}::TestGood"]
-    for name, case in CASES.items():
-        chosen += [f"{MODULE}::{name}::test_{test}{PARAMETER.get(test, '')}" for test in sorted(case.caught)]
+    # Only what is expected to fail, and the good ones: each broken promise may break others, which is no news.
+    chosen = []
+    for kind, cases in CASES.items():
+        for name, case in cases.items():
+            place = f"{os.path.join(HERE, f'broken_{kind}.py')}::{name}"
+            if name.startswith("TestGood"):
+                chosen += [f"{place}::test_{test}" for test in case.only] if getattr(case, "only", ()) else [place]
+            chosen += [f"{place}::test_{test}{PARAMETER.get(test, '')}" for test in sorted(case.caught)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-cov", f"--junitxml={report}", *chosen],
         capture_output=True, text=True, timeout=500, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
@@ -44,24 +53,27 @@ def verdicts(tmp_path_factory):
     assert done.returncode == 1, done.stdout + done.stderr
     found = {}
     for case in ET.parse(report).iter("testcase"):
-        failed = case.find("failure") is not None
         assert case.find("error") is None, ET.tostring(case, "unicode")
-        name = case.get("name").partition("[")[0].removeprefix("test_")
-        outcomes = found.setdefault(case.get("classname").rpartition(".")[2], {})
-        outcomes[name] = outcomes.get(name, False) or failed
+        module, _, name = case.get("classname").rpartition(".")
+        outcomes = found.setdefault((module.rpartition("broken_")[2], name), {})
+        test = case.get("name").partition("[")[0].removeprefix("test_")
+        outcomes[test] = outcomes.get(test, False) or case.find("failure") is not None
     return found
 
 
-def test_a_good_sender_passes(verdicts):
-    assert len(verdicts["TestGood"]) >= 10
-    assert not any(verdicts["TestGood"].values())
+@pytest.mark.parametrize(("kind", "name"), GOOD)
+def test_a_good_one_passes(verdicts, kind, name):
+    assert len(verdicts[kind, name]) >= min(9, len(getattr(CASES[kind][name], "only", ())) or 9)
+    assert not any(verdicts[kind, name].values())
 
 
-@pytest.mark.parametrize("case", sorted(set(CASES) - {"TestGood"}))
-def test_a_broken_promise_is_caught(verdicts, case):
-    assert verdicts[case] == dict.fromkeys(CASES[case].caught, True)
+@pytest.mark.parametrize(("kind", "name"), BROKEN)
+def test_a_broken_promise_is_caught(verdicts, kind, name):
+    assert CASES[kind][name].caught
+    assert verdicts[kind, name] == dict.fromkeys(CASES[kind][name].caught, True)
 
 
-def test_every_test_of_the_suite_has_a_sender_that_it_catches():
-    tests = {name.removeprefix("test_") for name in vars(SenderConformance) if name.startswith("test_")}
-    assert tests == frozenset().union(*(case.caught for case in CASES.values()))
+@pytest.mark.parametrize("kind", SUITES)
+def test_every_test_of_a_suite_has_one_that_it_catches(kind):
+    tests = {name.removeprefix("test_") for name in vars(SUITES[kind]) if name.startswith("test_")}
+    assert tests == frozenset().union(*(case.caught for case in CASES[kind].values()))

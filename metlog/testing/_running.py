@@ -6,18 +6,18 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic, sleep
 from typing import Final, NoReturn, TypeVar
 
 import pytest
 
-__all__ = ["GRACE", "child_status", "needs_fork", "within"]
+__all__ = ["GRACE", "child_status", "join_all", "needs_fork", "within"]
 
 T = TypeVar("T")
 
 GRACE: Final = 1.5
-"""Seconds that a call may take beyond the time it was given: machines that run tests are busy."""
+"""What the suites' `grace` is, unless a subclass says otherwise."""
 
 _MEANING: Final = {
     1: "raised an exception",
@@ -46,6 +46,14 @@ def within(seconds: float, what: str, call: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def join_all(threads: Collection[threading.Thread], seconds: float) -> bool:
+    """Waits for all of them together; whether all have ended."""
+    end = monotonic() + seconds
+    for one in threads:
+        one.join(max(0.0, end - monotonic()))
+    return not any(one.is_alive() for one in threads)
 
 
 def needs_fork() -> None:

@@ -150,6 +150,7 @@ class TestRaisesForWhatJsonCannotSay(Base):
 
 class TestHangsOnWhatHoldsItself(Base):
     caught = frozenset({ODD})
+    wait, grace = 0.5, 0.0
 
     class kind(Good):
         def encode(self, event):
@@ -297,6 +298,7 @@ class TestCannotReadWhatWasCut(Base):
 
 class TestChildWaitsForALock(Base):
     caught = frozenset({FORK})
+    wait = 0.5
 
     class kind(Good):
         def __init__(self):
@@ -319,6 +321,7 @@ class TestRaisesAnotherError(Base):
 
 class TestHangsOnDamage(Base):
     caught = frozenset({DAMAGE})
+    wait, grace = 0.5, 0.0
 
     class kind(Good):
         def decode(self, frame):

@@ -125,7 +125,7 @@ class TestHangs(Base):
     """Follows what holds itself."""
 
     caught = frozenset({ANSWER})
-    wait = 0.2
+    wait, grace = 0.5, 0.0
 
     class kind(Good):
         def __call__(self, event):
@@ -257,6 +257,7 @@ class TestDeadlocks(Base):
 
 class TestChildWaitsForALock(Base):
     caught = frozenset({FORK})
+    wait = 0.5
 
     class kind(Good):
         def __call__(self, event):
@@ -321,7 +322,7 @@ class TestEmitsUnderItsLock(Base):
     """What it adds comes back to it in another thread, which waits for the lock."""
 
     caught = frozenset({OPTIONAL})
-    wait = 0.3
+    wait, grace = 0.5, 0.0
 
     class kind(Good):
         def __init__(self):
@@ -382,7 +383,7 @@ class TestUselessWhenClosed(Base):
 
 class TestTickHangs(Base):
     caught = frozenset({OPTIONAL})
-    wait = 0.3
+    wait, grace = 0.5, 0.0
 
     class kind(Good):
         def tick(self, now):

@@ -10,13 +10,19 @@ import os
 import socket
 import struct
 import threading
-import time
 
 import pytest
 
 from metlog.errors import SenderError
 from metlog.testing import SenderConformance
 from metlog.testing.peers import StreamPeer
+
+over = threading.Event()
+
+
+def hang(*_):
+    """Until the test is over: threads that slept on would keep the process from ending."""
+    over.wait(30)
 
 
 class Good:
@@ -55,6 +61,9 @@ class Base(SenderConformance):
     @pytest.fixture(autouse=True)
     def place(self, tmp_path):
         self.path = tmp_path / "frames"
+        over.clear()
+        yield
+        over.set()
 
     def make_sender(self):
         return self.kind(self.path)
@@ -126,6 +135,7 @@ class Connecting:
 class OverTcp(Base):
     kind = Connecting
     transport = "tcp"
+    troubled = SenderConformance.troubled  # real peers
     wait = 1.0
 
     @pytest.fixture(autouse=True)
@@ -150,7 +160,9 @@ class TestGoodOverTcp(OverTcp):
 class TestNeverConnectsAgain(OverTcp):
     """The first failure is for good."""
 
+    wait = 0.5
     caught = frozenset({"recovers_when_its_peer_comes_back"})
+    grace = 0.5
 
     class kind(Connecting):
         failed = False
@@ -160,6 +172,87 @@ class TestNeverConnectsAgain(OverTcp):
                 raise SenderError("gone")
             self.failed = True
             return super().connect()
+
+
+class TestConnectsWhenItIsMade(OverTcp):
+    """And so cannot be made while its peer is away."""
+
+    caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks[dead]", "recovers_when_its_peer_comes_back"})
+
+    class kind(Connecting):
+        def __init__(self, host, port):
+            super().__init__(host, port)
+            self.socket = self.connect()
+
+
+class TestWaitsForAnAnswer(OverTcp):
+    """Claims never to wait, and reads what a peer that only takes does not say."""
+
+    caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks[swallows]"})
+    grace = 0.5
+
+    class kind(Connecting):
+        nonblocking = True
+
+        def send(self, frame):
+            super().send(frame)
+            self.socket.settimeout(30)
+            self.socket.recv(1)
+
+
+class TestWaitsForRoom(OverTcp):
+    """Claims never to wait, and does once the kernel's buffers are full."""
+
+    caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks[never_reads]"})
+    grace = 0.5
+
+    class kind(Connecting):
+        nonblocking = True
+
+        def connect(self):
+            made = super().connect()
+            made.settimeout(30)
+            return made
+
+
+class TestRaisesBaseExceptions(OverTcp):
+    """What `except Exception` lets through."""
+
+    caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks[dead]"})
+
+    class kind(Connecting):
+        nonblocking = True
+
+        def connect(self):
+            try:
+                return super().connect()
+            except OSError as error:
+                raise SystemExit(1) from error
+
+
+class Opening(Good):
+    """Opens its file in `open()`, where `configure` asks it to."""
+
+    file = None
+
+    def open(self):
+        assert self.file is None, "opened twice"
+        self.file = self.path.open("ab", buffering=0)
+
+    def write(self, frame):
+        self.file.write(frame)
+
+    def close(self):
+        super().close()
+        if self.file:
+            self.file.close()
+
+    def __reduce__(self):
+        raise TypeError(f"a {type(self).__name__} cannot be pickled")
+
+
+class TestGoodThatIsOpened(Base):
+    kind = Opening
 
 
 WHOLE = "frames_arrive_whole_and_in_order"
@@ -349,54 +442,59 @@ class TestCannotCloseUnused(Base):
 
 class TestFlushHangs(Base):
     caught = frozenset({"flush_is_over_soon_and_keeps_its_time"})
+    grace = 0.5
 
     class kind(Good):
         def flush(self):
-            time.sleep(30)
+            hang()
 
 
 class TestFlushHangsInTheCaller(Base):
     """As above, and claims never to wait, so that the client cannot help."""
 
     caught = frozenset({"flush_is_over_soon_and_keeps_its_time", "a_peer_in_trouble_neither_raises_nor_blocks"})
+    grace = 0.5
 
     class kind(Good):
         nonblocking = True
 
         def flush(self):
-            time.sleep(30)
+            hang()
 
 
 class TestBlocksTheCaller(Base):
     """Claims never to wait, and waits for a peer in trouble."""
 
     caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks"})
+    grace = 0.5
 
     @contextlib.contextmanager
     def troubled(self, trouble):
         sender = self.make_sender()
         sender.nonblocking = True
-        sender.write = lambda frame: time.sleep(30)
+        sender.write = hang
         yield sender
 
 
 class TestCloseDoesNotWakeSend(Base):
     caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks"})
+    grace = 0.5
 
     @contextlib.contextmanager
     def troubled(self, trouble):
         sender = self.make_sender()
-        sender.write = lambda frame: time.sleep(30)
+        sender.write = hang
         yield sender
 
 
 class TestCloseHangs(Base):
     caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks"})
+    grace = 0.5
 
     @contextlib.contextmanager
     def troubled(self, trouble):
         sender = self.make_sender()
-        sender.close = lambda: time.sleep(30)
+        sender.close = hang
         yield sender
 
 

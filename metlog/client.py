@@ -8,6 +8,7 @@ from functools import partialmethod
 from time import monotonic
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from metlog.context import current, merged
 from metlog.errors import MetlogError
@@ -29,14 +30,24 @@ _CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 class _Home:
     """What a client and the clients bound to it share; `configure` swaps its `pipeline` whole."""
 
-    __slots__ = ("disabled_timers", "idle_timers", "name", "pipeline", "statsd")
+    __slots__ = ("__weakref__", "disabled_timers", "idle_timers", "methods", "name", "pipeline", "plan", "statsd")
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, methods: type[MetlogClient]) -> None:
         self.name = name
-        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED)
+        self.methods = methods  # the class that `add_method` puts methods on
+        self.plan: Plan | None = None
+        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED) if divert is None else divert(None)
         self.disabled_timers: frozenset[str] = frozenset()
         self.idle_timers: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
+        homes.add(self)
+
+
+homes: Final[WeakSet[_Home]] = WeakSet()
+"""Of every client in the process; those bound to one share its home."""
+
+divert: Callable[[Plan | None], Pipeline] | None = None
+"""While `metlog.testing.capture` listens: builds what a client gets instead of a plan's pipeline, or instead of none."""
 
 
 class MetlogClient:
@@ -57,7 +68,7 @@ class MetlogClient:
             """Methods that were added."""
 
     def __init__(self, name: str | None = None) -> None:
-        self._home = _Home(name)
+        self._home = _Home(name, type(self))
         self._bound: dict[str, Any] = {}
 
     # ---- the calls that log ------------------------------------------------------------------------------------------
@@ -268,12 +279,13 @@ class MetlogClient:
         """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
         methods = {component.name: component.build() for component in made.plugins}
         statsd = None
-        if made.statsd:
+        if made.statsd and divert is None:
             from metlog.integrations.statsd import make
 
             statsd = make(made.statsd)
-        pipeline = made.pipeline()
+        pipeline = made.pipeline() if divert is None else divert(made)
         home = self._home
+        home.plan = made
         for name, method in methods.items():
             self._add(name, method, override=True)
         old_statsd, home.statsd = home.statsd, statsd

@@ -15,7 +15,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 def table(found: dict[str, object]) -> str:
     lines = [
-        "| | caller, ns | ± | × floor | × send | CPU, ns | CPU × floor |",
+        "| | caller, ns | ± | over floor | over send | CPU, ns | CPU over floor |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for case in found["cases"]:  # type: ignore[attr-defined]

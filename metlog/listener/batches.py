@@ -112,9 +112,12 @@ def _form(context: Context, cursor: Cursor, end: Position) -> _Forming:
 
 def _extend(forming: _Forming, context: Context, cursor: Cursor, end: Position, limits: Limits | None) -> bool:
     """Adds events up to `end` (exclusive) or the limits; True when a limit was reached."""
-    last = Position(end.number, end.offset + 1) if end.skip else end
+    # A position within a record: that record is wanted whole, to take the events before it from.
+    last = Position(end.number + 1) if end.skip else end
     for entry in read(context.journal, forming.end, last):
         here = Position(entry.segment.number, entry.record.offset)
+        if here >= end:
+            break
         skip = forming.end.skip if (here.number, here.offset) == (forming.end.number, forming.end.offset) else 0
         until = end.skip if (here.number, here.offset) == (end.number, end.offset) else entry.record.count
         forming.first = forming.first or str(entry.segment)

@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from metlog.lake import faults
 from metlog.lake.files import Folder
 from metlog.lake.routing import Route
 
@@ -43,8 +42,7 @@ class Cursor(Struct, omit_defaults=True):
     def save(self, folder: Folder) -> None:
         """Durable when it returns."""
         body = msgspec.json.encode(self)
-        faults.point("cursor")
-        folder.replace(self.output + _SUFFIX, b"%08x %s\n" % (zlib.crc32(body), body))
+        folder.replace(self.output + _SUFFIX, b"%08x %s\n" % (zlib.crc32(body), body), point="cursor")
 
     @classmethod
     def load(cls, folder: Folder, output: str) -> Cursor | None:

@@ -15,7 +15,7 @@ from metlog.event import ENV_VERSION
 from metlog.lake.routing import Route
 from metlog.lake.segment import Clock, Record
 
-__all__ = ["COLUMNS", "FRESH_SCHEMA", "SCHEMA", "Row", "correct", "decode", "tables"]
+__all__ = ["COLUMNS", "FRESH_SCHEMA", "SCHEMA", "Row", "correct", "decode", "rows_of", "tables"]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -120,12 +120,44 @@ _FIRST: Final = micros(datetime.min)  # noqa: DTZ901 - taken as UTC
 _LAST: Final = micros(datetime.max)  # noqa: DTZ901 - taken as UTC
 
 
-def tables(records: Iterable[Record], clock: Clock, route: Route, *, rows: int = 20_000) -> Iterator[pa.Table]:
-    """The events of journal records as tables of about `rows` rows with FRESH_SCHEMA, in the order of the journal."""
+_WRONG: Final = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
+
+
+def rows_of(events: bytes) -> tuple[list[Row], list[tuple[bytes, str]]]:
+    """A record's events, and the lines that are none with the reason.
+
+    What was journaled was checked, so that there are such lines only where another release checked it: one of them must
+    not keep every output from what comes after it."""
+    try:
+        return decode(events), []
+    except _WRONG:
+        pass
+    rows: list[Row] = []
+    bad: list[tuple[bytes, str]] = []
+    for line in events.splitlines():
+        try:
+            rows += decode(line)
+        except _WRONG as error:
+            bad.append((line, f"journaled, but no event to this release: {error}"))
+    return rows, bad
+
+
+def tables(
+    records: Iterable[Record],
+    clock: Clock,
+    route: Route,
+    *,
+    rows: int = 20_000,
+    bad: list[tuple[bytes, str, str]] | None = None,
+) -> Iterator[pa.Table]:
+    """The events of journal records as tables of about `rows` rows with FRESH_SCHEMA, in the order of the journal. `bad`
+    gets what cannot be decoded, with its source and the reason."""
     chunk: list[tuple[Record, list[Row]]] = []
     size = 0
     for record in records:
-        events = decode(record.events)
+        events, wrong = rows_of(record.events)
+        if wrong and bad is not None:
+            bad += [(line, record.source, reason) for line, reason in wrong]
         if not route.takes_all:
             events = [event for event in events if route.takes(event)]
         if events:

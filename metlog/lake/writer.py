@@ -33,12 +33,18 @@ def segment_of(name: str) -> SegmentName | None:
 
 
 def write_segment(
-    journal: Folder, segment: SegmentName, events: Folder, route: Route, *, level: int = 3
+    journal: Folder,
+    segment: SegmentName,
+    events: Folder,
+    route: Route,
+    *,
+    level: int = 3,
+    bad: list[tuple[bytes, str, str]] | None = None,
 ) -> tuple[int, Scan]:
     """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
-    damaged in the segment."""
+    damaged in the segment. `bad` as for `metlog.lake.schema.tables`."""
     clock, records = scan(journal, segment)
-    parts = list(tables(records, clock, route))
+    parts = list(tables(records, clock, route, bad=bad))
     whole = pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table()
     days: list[date] = sorted(pc.unique(whole["date"]).to_pylist())
     for day in days:
@@ -65,4 +71,5 @@ def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
         os.close(descriptor)
     faults.point("lake.rename")
     folder.rename(temporary, name)
+    faults.point("lake.sync")
     folder.sync()

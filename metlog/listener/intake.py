@@ -56,15 +56,25 @@ class Intake:
         outcome = "journaled"
         if records:
             try:
-                self._journal.append(b"".join(records))
+                lsn = self._journal.append(b"".join(records))
             except Full:
                 outcome = "dropped_full"
+            else:
+                outcome = self._confirmed(lsn)
         if letters:
             self._dead.add(letters)
         with self._lock:
             self._counts["frames"] += len(batch)
             self._counts["dead"] += len(letters)
             self._counts[outcome] += events
+
+    def _confirmed(self, lsn: int) -> str:
+        """What appended events count as: `unconfirmed` when the disk did not say in time that it has them."""
+        try:
+            self._journal.confirm(lsn)
+        except Full:
+            return "unconfirmed"
+        return "journaled"
 
     def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
         checked = check_events(events)
@@ -104,7 +114,8 @@ class Intake:
 
     def stats(self) -> dict[str, int]:
         """`frames` taken; events `journaled`, `repeated` (of keys that were journaled before), `dropped_full` (frames
-        when the journal was full), `refused_full` (submitted); `dead` letters."""
-        names = ("frames", "journaled", "repeated", "dropped_full", "refused_full", "dead")
+        when the journal was full), `refused_full` (submitted), `unconfirmed` (written, but the disk did not confirm it: with
+        `sync = "always"`); `dead` letters."""
+        names = ("frames", "journaled", "repeated", "dropped_full", "refused_full", "unconfirmed", "dead")
         with self._lock:
             return {name: self._counts[name] for name in names}

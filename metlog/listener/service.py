@@ -66,6 +66,7 @@ class Service:
         self._dead = DeadLetters(self._data.sub("dead", create=True), f"{general.journal}.input", general.dead_bytes)
         self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._moved)
         try:
+            self._data.tidy("status")
             self._keys = KeyMemory(self._folder)
             self.sink = Intake(self.journal, self._dead, self._keys)
             for assignment in self._assignments():
@@ -78,7 +79,7 @@ class Service:
                     watch(self)
                 started.start(self.sink)
         except (OSError, ConfigError):
-            self.stop(drain=False)
+            self._abandon()
             raise
         self._keeper.start()
 
@@ -114,26 +115,47 @@ class Service:
             item.stop()
         self.journal.close()
         self._stopping.set()
-        deadline = time.monotonic() + (self.config.general.drain_timeout if drain else 0.0)
-        end = self.journal.end
-        threads = []
-        outcomes: list[bool] = []
-        for worker in self._workers.values():
-            thread = threading.Thread(target=lambda w=worker: outcomes.append(w.drain(end, deadline)))
-            thread.start()
-            threads.append(thread)
-        for thread in threads:
-            thread.join()
-        if self._keeper.ident is not None:
-            self._keeper.join()
-        self._retain()
-        self._write_status(running=False)
+        outcomes = self._drain(self.config.general.drain_timeout if drain else 0.0)
+        self._keeper.join()
+        try:
+            self._retain()
+            self._write_status(running=False)
+        except OSError as error:
+            log.error("cannot leave the data folder tidy: %s", error)
         self._dead.close()
         self.journal.release()
-        return all(outcomes)
+        return all(outcomes.values())
+
+    def _drain(self, seconds: float) -> dict[str, bool]:
+        """Ends the outputs' processes; gives which of them had handed on everything."""
+        deadline = time.monotonic() + seconds
+        end = self.journal.end
+        outcomes = dict.fromkeys(self._workers, False)
+
+        def drain(name: str) -> None:
+            outcomes[name] = self._workers[name].drain(end, deadline)
+
+        threads = [threading.Thread(target=drain, args=(name,)) for name in self._workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return outcomes
+
+    def _abandon(self) -> None:
+        """Ends what a start that failed had begun."""
+        self._stopped = True
+        for item in self.inputs.values():
+            item.stop()
+        self.journal.close()
+        self._drain(0.0)
+        self._dead.close()
+        self.journal.release()
 
     def _keep(self) -> None:
         while not self._stopping.wait(_TURN):
+            for worker in self._workers.values():
+                worker.remind()
             try:
                 self._retain()
                 self._write_status(running=True)
@@ -142,14 +164,15 @@ class Service:
 
     def _retain(self) -> None:
         """Unlinks segments that every configured output is durably past."""
-        passed = []
+        reached = self._keys.save(self.journal.end.number)
         for worker in self._workers:
             cursor = Cursor.load(self._cursors, worker)
             if cursor is None:
                 return
-            passed.append(cursor.at.number)
-        if passed:
-            self.journal.retire(min(*passed, self._keys.save(self.journal.end.number)))
+            reached = min(reached, cursor.at.number)
+        if self.journal.retirable(reached):
+            self._cursors.sync()  # what was read of them may be a renaming that is not yet on disk
+            self.journal.retire(reached)
 
     def status(self) -> dict[str, Any]:
         """Everything that an operator may ask, for status pages and metrics."""
@@ -168,7 +191,9 @@ class Service:
         }
 
     def health(self) -> list[str]:
-        """What has stopped moving; empty when all is well."""
+        """What has stopped moving; empty when all is well, and once stopped, when nothing moves any more."""
+        if self._stopped:
+            return []
         wrong = []
         for name, item in self.inputs.items():
             if text := getattr(item, "health", lambda: "")():
@@ -177,12 +202,8 @@ class Service:
             wrong.append(f"journal: {self.journal.refuses}")
         for name, worker in self._workers.items():
             facts = worker.status()
-            at = msgspec.convert(facts.get("at", Position()), Position)
-            behind = at < self.journal.end and (at.number < self.journal.end.number)
-            if behind and worker.still_for > self.config.general.stall_after:
-                wrong.append(
-                    f"output {name}: has not moved for {worker.still_for:.0f} s: {facts.get('error') or 'no error told'}"
-                )
+            if (still := facts["behind_seconds"]) > self.config.general.stall_after:
+                wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
         return wrong
 
     def _write_status(self, *, running: bool) -> None:

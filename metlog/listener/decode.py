@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +20,15 @@ _MAPS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 _unpack_row: Final = msgspec.msgpack.Decoder(Row).decode
 _unpack_array: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
+
+NESTING: Final = 100
+"""Objects and arrays within each other that an event may have. Whoever reads it later, with however deep a stack, must be
+able to: one event that a reader cannot decode would be in the way of all others."""
+_TOO_DEEP: Final = b"{" * (NESTING + 1)
+_OPENERS: Final = bytes.maketrans(b"[", b"{")
+_NEITHER: Final = bytes(set(range(256)) - set(b"{[\n"))
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKETS: Final = re.compile(rb"[\[\]{}]")
 
 # What a decoder raises for input that is wrong. RecursionError: nested deeper than the interpreter's stack allows.
 _WRONG: Final = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
@@ -53,7 +63,8 @@ def check(frames: Sequence[bytes]) -> Checked:
             if not data.endswith(b"\n"):
                 data += b"\n"
             # One event, one line: else a frame cut off in the middle could swallow the one that follows it.
-            if count == data.count(b"\n"):
+            marks = data.translate(_OPENERS, _NEITHER)  # what opens, and the ends of the lines
+            if count == marks.count(b"\n") and _TOO_DEEP not in marks:
                 return Checked(data, count, [])
     lines: list[bytes] = []
     bad: list[Bad] = []
@@ -69,6 +80,7 @@ def check_events(events: Sequence[Event]) -> Checked:
         try:
             line = _encode(event) + b"\n"
             decode(line)
+            _check_depth(line)
         except _WRONG as error:
             raise ValueError(f"event {index}: {_reason(error)}") from error
         lines.append(line)
@@ -101,6 +113,7 @@ def _check_line(line: bytes, lines: list[bytes], bad: list[Bad]) -> None:
     try:
         line.decode()  # a key that is no field of an event is skipped by the decoder, with whatever it holds
         found = decode(line)
+        _check_depth(line)
     except _WRONG as error:
         bad.append(Bad(line, _reason(error, "not JSON")))
         return
@@ -115,10 +128,22 @@ def _check_packed(data: bytes, lines: list[bytes], bad: list[Bad]) -> None:
     try:
         line = _encode(_unpack_row(data))
         decode(line)
+        _check_depth(line)
     except _WRONG as error:
         bad.append(Bad(data, _reason(error, "not MessagePack")))
         return
     lines.append(line + b"\n")
+
+
+def _check_depth(line: bytes) -> None:
+    """Raises RecursionError, as the decoder does when the stack ends, for JSON that is nested deeper than is taken."""
+    if _TOO_DEEP not in line.translate(_OPENERS, _NEITHER):
+        return
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRING.sub(b"", line)):
+        depth += 1 if bracket in b"{[" else -1
+        if depth > NESTING:
+            raise RecursionError
 
 
 def _reason(error: BaseException, malformed: str = "not JSON") -> str:

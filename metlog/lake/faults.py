@@ -1,6 +1,6 @@
 """Named points at which a test lets the process die or the disk fail. Without the variable `METLOG_FAULT` they do nothing.
 
-    METLOG_FAULT=POINT[:PASSING][=ACTION]        rename     rename:3     fsync:2=eio     lake.fsync:1+=enospc
+    METLOG_FAULT=POINT[:PASSING][=ACTION],…      rename     rename:3     fsync:2=eio,rescue.end     lake.fsync:1+=enospc
 
 `PASSING`: at which passing of the point, 1 by default; `3+` means the third and every later one. `ACTION`: `kill` (the
 default) kills the whole process group, as if the machine's operator had; `die` kills this process alone; `eio` and
@@ -16,6 +16,7 @@ import errno
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -43,25 +44,27 @@ _SPEC: Final = re.compile(r"([a-z_.]+)(?::(\d+)(\+)?)?(?:=(kill|die|eio|enospc))
 
 
 class _Fault(NamedTuple):
-    point: str
     passing: int
     again: bool
     action: str
 
 
-def _parse(text: str) -> _Fault | None:
-    if not text:
-        return None
-    match = _SPEC.fullmatch(text)
-    if match is None or match[1] not in POINTS:
-        raise ValueError(f"{VARIABLE} = {text!r}: wants POINT[:PASSING][=kill|die|eio|enospc], of {', '.join(POINTS)}")
-    return _Fault(match[1], int(match[2] or 1), bool(match[3]), match[4] or "kill")
+def _parse(text: str) -> dict[str, _Fault]:
+    faults = {}
+    for spec in filter(None, text.split(",")):
+        match = _SPEC.fullmatch(spec)
+        if match is None or match[1] not in POINTS:
+            raise ValueError(
+                f"{VARIABLE} = {text!r}: wants POINT[:PASSING][=kill|die|eio|enospc],… with points {', '.join(POINTS)}"
+            )
+        faults[match[1]] = _Fault(int(match[2] or 1), bool(match[3]), match[4] or "kill")
+    return faults
 
 
-_fault = _parse(os.environ.get(VARIABLE, ""))
-_passed = 0
+_faults: Final = _parse(os.environ.get(VARIABLE, ""))
+_passed: Final[Counter[str]] = Counter()
 
-ON: Final = _fault is not None
+ON: Final = bool(_faults)
 """Whether any point is armed."""
 
 
@@ -70,13 +73,12 @@ def _nothing(name: str) -> None:
 
 
 def _armed(name: str) -> None:
-    global _passed
-    assert _fault is not None
-    if name != _fault.point:
+    fault = _faults.get(name)
+    if fault is None:
         return
-    _passed += 1
-    if _passed == _fault.passing or (_passed > _fault.passing and _fault.again):
-        match _fault.action:
+    _passed[name] += 1
+    if _passed[name] == fault.passing or (_passed[name] > fault.passing and fault.again):
+        match fault.action:
             case "kill":
                 os.killpg(0, signal.SIGKILL)  # nothing is flushed, nothing is closed
             case "die":
@@ -93,6 +95,6 @@ point: Final[Callable[[str], None]] = _armed if ON else _nothing
 
 def torn(descriptor: int, content: bytes) -> None:
     """The point `torn`: when it is armed, half of the content is written before the process dies there."""
-    if _fault is not None and _fault.point == "torn" and _passed + 1 == _fault.passing:
+    if (fault := _faults.get("torn")) is not None and _passed["torn"] + 1 == fault.passing:
         os.write(descriptor, content[: len(content) // 2])
     point("torn")

@@ -40,6 +40,8 @@ _UNCONFIRMED: Final = 64 << 20
 """Bytes that may wait for their fsync; then appending waits, so that a slow disk does not fill the memory."""
 _PATIENCE: Final = 0.25
 """Seconds between two tries of a disk that fails, and between two looks for room."""
+_DISK_FAILS: Final = 2.0
+"""Seconds that somebody waits for a disk that has failed and not yet taken the same elsewhere."""
 
 
 class JournalOptions(Struct, frozen=True, kw_only=True):
@@ -162,14 +164,19 @@ class Journal:
         """Returns when everything up to `lsn` is on disk. Raises Full when the disk does not take it."""
         if self._options.sync == "never":
             return
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
         with self._durable_changed:
             while self._durable < lsn:
-                left = deadline - time.monotonic()
+                # A disk that failed may hold what it has for long: whoever waits had better try again later.
+                patience = min(timeout, _DISK_FAILS) if self._broken() else timeout
+                left = began + patience - time.monotonic()
                 if left <= 0 or (self._closed and not self._thread.is_alive()):
                     raise Full(self._room.reason or "the disk did not confirm in time")
                 self._wake.set()
                 self._durable_changed.wait(min(left, 1.0))
+
+    def _broken(self) -> bool:
+        return any(segment.failed for segment in self._to_seal)
 
     def _begin(self) -> LiveSegment:
         name = self._next_name()
@@ -237,7 +244,7 @@ class Journal:
                 self._wake.set()
             else:
                 self._progress(live.base + target)
-        if self._room.look_due and not any(segment.failed for segment in self._to_seal):
+        if self._room.look_due and not self._broken():
             reason = self._room.look(self._bytes)
             with self._lock:
                 self._room.settle(reason)
@@ -268,6 +275,8 @@ class Journal:
             if segment.rest is not None:
                 self._sealed.append((segment.rest, size))
                 self._bytes += size
+                # It may be younger than the live one, which must be sealed before outputs come to it.
+                self._retire_live()
 
     def _progress(self, lsn: int) -> None:
         with self._durable_changed:

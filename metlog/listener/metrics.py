@@ -18,7 +18,7 @@ OTHER: Final = "other"
 _MOST: Final = 200
 """Label sets a metric: what hostile or careless names can make of the page, and of the memory of who scrapes it."""
 
-_GAUGES: Final = frozenset({"sockets", "open", "pending_bytes", "bytes_free", "names", "streams"})
+_GAUGES: Final = frozenset({"sockets", "open", "pending_bytes", "bytes_free", "names", "streams", "behind_seconds"})
 """Figures among the `stats()` of inputs and outputs that go up and down; all others count from the start."""
 
 Labels = tuple[tuple[str, str], ...]
@@ -105,6 +105,9 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
         _lost(intake),
         _labelled("metlog_dead_letters_total", "Refused by inputs.", "reason", status.get("dead_letters", {})),
     ]  # fmt: skip
+    if run := journal.get("run"):
+        text = "The run of the listener, part of the names of its segments and Parquet files."
+        found.append(Metric("metlog_journal_info", "gauge", text, [((("run", run),), 1.0)]))
     for key in ("frames", "journaled", "repeated"):
         if key in intake:
             what = "Frames taken." if key == "frames" else f"Events {key}."

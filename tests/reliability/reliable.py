@@ -36,11 +36,11 @@ min_free = "1MB"
 
 [[inputs]]
 name = "udp"
-port = {port}
+port = 0
 
 [[inputs]]
 name = "http"
-port = {port}
+port = {http_port}
 
 [[outputs]]
 name = "lake"
@@ -71,15 +71,22 @@ def lines(numbers: Iterable[int]) -> bytes:
 class Listener:
     """`metlog listen` in a process group of its own, with small segments; outputs are the lake and a file."""
 
-    def __init__(self, folder: Path, *, journal: str = "", more: str = "", segment_bytes: int = 4096) -> None:
+    def __init__(
+        self, folder: Path, *, journal: str = "", more: str = "", segment_bytes: int = 4096, http_port: int = 0
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
         self.lines = folder / "lines.ndjson"
         self.config = folder / "listener.toml"
         self.config.write_text(
             CONFIG.format(
-                data=self.data, lines=self.lines, journal=journal, more=more, segment_bytes=segment_bytes, port=0
-            )
+                data=self.data,
+                lines=self.lines,
+                journal=journal,
+                more=more,
+                segment_bytes=segment_bytes,
+                http_port=http_port,
+            )  # fmt: skip
         )
         self.process: subprocess.Popen[str] | None = None
         self.told = folder / "stderr.txt"
@@ -88,6 +95,10 @@ class Listener:
 
     def start(self, fault: str = "", **environment: str) -> bool:
         """Whether it came as far as `ready`."""
+        self.spawn(fault, **environment)
+        return self.ready()
+
+    def spawn(self, fault: str = "", **environment: str) -> None:
         given = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")} | environment
         if fault:
             given["METLOG_FAULT"] = fault
@@ -97,13 +108,31 @@ class Listener:
                 stdout=subprocess.PIPE, stderr=told, text=True, env=given, start_new_session=True,
             )  # fmt: skip
         self.addresses = []
+
+    def ready(self) -> bool:
+        """Waits until it takes events, or has ended; whether it does."""
+        assert self.process is not None
         assert self.process.stdout is not None
+        found = []
         for line in self.process.stdout:
             if line.startswith("ready"):
+                self.addresses = found
                 return True
-            self.addresses.append(line.split()[-1])
+            found.append(line.split()[-1])
         self.process.wait(20)
         return False
+
+    def outputs(self) -> list[int]:
+        """The processes of its outputs."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parent = stat.read_text().rpartition(")")[2].split()[1]
+            except OSError:  # gone meanwhile
+                continue
+            if int(parent) == self.pid:
+                found.append(int(stat.parent.name))
+        return sorted(found)
 
     def port(self, scheme: str) -> int:
         return int(next(a for a in self.addresses if a.startswith(f"{scheme}:")).rsplit(":", 1)[1])
@@ -175,8 +204,9 @@ class Client:
     """Submits numbered events over HTTP, some a request, each request again under its id until it is acknowledged."""
 
     def __init__(self, first: int = 0, count: int = 5) -> None:
-        self.next = first
+        self.first = self.next = first
         self.count = count
+        self.requests = 0
         self.acknowledged: set[int] = set()
         self._pending: list[int] = []
         self._connection: http.client.HTTPConnection | None = None
@@ -185,7 +215,7 @@ class Client:
 
     @property
     def sent(self) -> range:
-        return range(self.next)
+        return range(self.first, self.next)
 
     def submit(self, port: int) -> bool:
         """One request; whether it was acknowledged. If not, the next call repeats it."""
@@ -195,6 +225,7 @@ class Client:
         if self._connection is None or port != self._port:
             self.close()
             self._connection, self._port = http.client.HTTPConnection("127.0.0.1", port, timeout=40), port
+        self.requests += 1
         try:
             self._connection.request("PUT", f"/submit/numbered/n{self._pending[0]}", lines(self._pending))
             answer = self._connection.getresponse()

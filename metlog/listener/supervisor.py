@@ -172,6 +172,6 @@ class Worker:
             if process.stdin is not None:
                 process.stdin.close()  # it ends by itself, with its cursor where it is
         try:
-            process.wait(timeout=6.0)
+            process.wait(timeout=4.0)
         except subprocess.TimeoutExpired:
             process.kill()

@@ -30,6 +30,8 @@ from metlog.listener.deadletters import DeadLetters
 __all__ = ["Assignment", "Message", "main"]
 
 
+_LAST: Final = 2.0
+"""Seconds that an output which hangs in a call gets to come out of it when its listener is gone."""
 _ERROR: Final = 1000
 """Characters of an error that are told."""
 
@@ -136,7 +138,7 @@ def _listen(context: Context, lines: Iterator[bytes]) -> None:
             context.drain()
     context.stop()
     # An output that hangs in a call must not outlive its listener for long: it holds the cursor's lock.
-    last = threading.Timer(5.0, os._exit, (1,))
+    last = threading.Timer(_LAST, os._exit, (1,))
     last.daemon = True
     last.start()
 

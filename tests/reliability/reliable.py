@@ -86,7 +86,7 @@ class Listener:
                 more=more,
                 segment_bytes=segment_bytes,
                 http_port=http_port,
-            )  # fmt: skip
+            )
         )
         self.process: subprocess.Popen[str] | None = None
         self.told = folder / "stderr.txt"

@@ -64,7 +64,8 @@ def check(frames: Sequence[bytes]) -> Checked:
                 data += b"\n"
             # One event, one line: else a frame cut off in the middle could swallow the one that follows it.
             marks = data.translate(_OPENERS, _NEITHER)  # what opens, and the ends of the lines
-            if count == marks.count(b"\n") and _TOO_DEEP not in marks:
+            # A blank line would make up for a line of two.
+            if count == marks.count(b"\n") and b"\n\n" not in marks and _TOO_DEEP not in marks:
                 return Checked(data, count, [])
     lines: list[bytes] = []
     bad: list[Bad] = []

@@ -64,6 +64,12 @@ def test_many_events_of_many_objects_are_not_deep() -> None:
     assert check([line] * 20).count == 20
 
 
+def test_a_blank_line_does_not_make_up_for_a_line_of_two_events() -> None:
+    checked = check([b'{"type":"a"}{"type":"b"}', b"", b'{"type":"c"}'])
+    assert checked.count == 1
+    assert sorted(bad.reason for bad in checked.bad) == ["empty", "more than one event on a line"]
+
+
 def test_a_submitted_event_has_the_same_limit() -> None:
     value: list[object] = []
     for _ in range(NESTING):

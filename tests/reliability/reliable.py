@@ -192,8 +192,10 @@ class Listener:
             connection.close()
 
     def metric(self, name: str) -> float:
+        """A figure of `/metrics`; of a name without labels the sum over all of them."""
         _, text = self.ask("/metrics")
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.partition(" ")[0] == name)
+        samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return sum(float(value) for key, _, value in samples if name in {key, key.partition("{")[0]})
 
     def journaled(self) -> list[Path]:
         folder = self.data / "journal" / "main"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import zlib
 from typing import Final
 
@@ -54,6 +55,10 @@ class Cursor(Struct, omit_defaults=True):
             return msgspec.json.decode(body, type=cls)
         except (FileNotFoundError, ValueError, msgspec.DecodeError):
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a planted link, which the next save replaces
+                return None
+            raise
 
     @classmethod
     def load_all(cls, folder: Folder) -> list[Cursor]:

@@ -91,6 +91,7 @@ class Listener:
         self.process: subprocess.Popen[str] | None = None
         self.told = folder / "stderr.txt"
         """What it, and the processes of its outputs, wrote to standard error, of all starts."""
+        self.umask = -1
         self.addresses: list[str] = []
 
     def start(self, fault: str = "", **environment: str) -> bool:
@@ -105,7 +106,7 @@ class Listener:
         with self.told.open("a") as told:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "metlog", "listen", "--config", str(self.config)],
-                stdout=subprocess.PIPE, stderr=told, text=True, env=given, start_new_session=True,
+                stdout=subprocess.PIPE, stderr=told, text=True, env=given, start_new_session=True, umask=self.umask,
             )  # fmt: skip
         self.addresses = []
 

@@ -126,23 +126,41 @@ def _data(folder: Path) -> Iterator[Finding]:
 def _status(status: dict[str, Any]) -> Iterator[Finding]:
     for text in status.get("health", []) or []:
         yield Finding(Verdict.FAIL, f"listener: {text}")
-    drops = 0
-    for item in status.get("inputs", []):
-        counts = item.get("stats", item) if isinstance(item, dict) else {}
-        drops += int(counts.get("kernel_drops", 0) or 0)
-    if drops:
+    yield from _drops(status)
+    delivery = status.get("delivery") or {}
+    if lost := int(delivery.get("lost", 0)):
+        received = int(delivery.get("received", 0))
         yield Finding(
             Verdict.WARN,
-            f"the kernel dropped {drops:,} datagrams before the listener could read them",
-            "raise net.core.rmem_max and the input's receive buffer, or its number of sockets",
+            f"{lost:,} of {lost + received:,} events were lost on the way since the listener started",
+            "see which clients, and when: metlog report delivery, metlog report delivery-by-minute",
         )
-    else:
-        yield Finding(Verdict.OK, "the kernel dropped no datagram")
-    lost = int((status.get("delivery") or status.get("accounting") or {}).get("lost", 0) or 0)
-    if lost:
+    for reason, count in (delivery.get("dropped_by_client") or {}).items():
+        yield Finding(Verdict.WARN, f"clients say that they dropped {count:,} events: {reason}", "see docs/senders.md")
+    if full := int((status.get("intake") or {}).get("dropped_full", 0)):
         yield Finding(
-            Verdict.WARN, f"{lost:,} events were lost on the way", "see which clients: metlog report delivery"
+            Verdict.WARN,
+            f"{full:,} events were dropped while the journal was full",
+            "see which output is behind: metlog journal status; give it more room with journal.max_bytes",
         )
+
+
+def _drops(status: dict[str, Any]) -> Iterator[Finding]:
+    """What the kernel dropped, socket by socket."""
+    found = False
+    for item, sockets in (status.get("sockets") or {}).items():
+        for socket in sockets:
+            if drops := int(socket.get("kernel_drops", 0)):
+                found = True
+                buffer = int(socket.get("receive_buffer", 0))
+                yield Finding(
+                    Verdict.WARN,
+                    f"the kernel dropped {drops:,} datagrams at {socket.get('address')} before the listener could read them",
+                    f"raise receive_buffer of the input {item} (it has {buffer:,} bytes; net.core.rmem_max bounds it for users "
+                    f"other than root), or sockets (it has {len(sockets)}), or use larger frames in the clients",
+                )
+    if not found:
+        yield Finding(Verdict.OK, "the kernel dropped no datagram")
 
 
 def _kernel() -> Iterator[Finding]:

@@ -26,7 +26,7 @@ from metlog.lake.pruning import parameters
 from metlog.lake.schema import COLUMNS
 from metlog.lake.snapshot import snapshot
 from metlog.lake.sql import VIEWS, Parsed, QueryError, expression, parse
-from metlog.lake.views import DELIVERY, events_view, files_table
+from metlog.lake.views import DELIVERY, events_view, files_table, numbered
 
 __all__ = ["Cancel", "Column", "Lake", "QueryError", "Result", "Stream", "open_lake"]
 
@@ -300,12 +300,16 @@ class Lake:
             raise QueryError("the view `files` is not for those who see some services only", "refused")
         since, until = self._days(parsed, params)
         files, fresh = snapshot(self.data, since_date=since, until_date=until)
-        cursor.register("metlog_fresh", fresh)
+        arrivals = "arrivals" in parsed.tables
+        cursor.register("metlog_fresh", numbered(fresh) if arrivals else fresh)
         if loggers is not None:
             cursor.register("metlog_loggers", pa.table({"logger": pa.array(list(loggers), pa.string())}))
         cursor.execute(
             f"CREATE TEMP VIEW events AS {events_view(files, fresh.num_rows > 0, limited=loggers is not None)}"
         )
+        if arrivals:
+            view = events_view(files, fresh.num_rows > 0, limited=loggers is not None, arrivals=True)
+            cursor.execute(f"CREATE TEMP VIEW arrivals AS {view}")
         if "files" in parsed.tables:
             cursor.register("files", files_table(self.data, files))
         if "delivery" in parsed.tables:

@@ -20,7 +20,7 @@ from metlog.lake.pruning import Bound, Pruner, parameters
 
 __all__ = ["VIEWS", "Parsed", "QueryError", "expression", "parse"]
 
-VIEWS: Final = ("events", "delivery", "files")
+VIEWS: Final = ("events", "arrivals", "delivery", "files")
 """The tables that a query can name."""
 
 Tree = dict[str, Any]

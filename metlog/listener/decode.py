@@ -49,6 +49,8 @@ class Checked(NamedTuple):
     """The good events, JSON, one a line; as received where the whole frame was good JSON."""
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks it for
     bad: list[Bad]
+    rows: Sequence[Row]
+    """The good events, decoded."""
 
 
 def check(frames: Sequence[bytes]) -> Checked:
@@ -56,7 +58,7 @@ def check(frames: Sequence[bytes]) -> Checked:
     data = frames[0] if len(frames) == 1 else b"".join([f if f.endswith(b"\n") else f + b"\n" for f in frames])
     if data[:1] == b"{" and (data.isascii() or _is_utf8(data)):
         try:
-            count = len(decode(data))
+            rows = decode(data)
         except _WRONG:
             pass
         else:
@@ -65,35 +67,37 @@ def check(frames: Sequence[bytes]) -> Checked:
             # One event, one line: else a frame cut off in the middle could swallow the one that follows it.
             marks = data.translate(_OPENERS, _NEITHER)  # what opens, and the ends of the lines
             # A blank line would make up for a line of two.
-            if count == marks.count(b"\n") and b"\n\n" not in marks and _TOO_DEEP not in marks:
-                return Checked(data, count, [])
+            if len(rows) == marks.count(b"\n") and b"\n\n" not in marks and _TOO_DEEP not in marks:
+                return Checked(data, len(rows), [], rows)
     lines: list[bytes] = []
     bad: list[Bad] = []
+    good: list[Row] = []
     for frame in frames:
-        _check_frame(frame, lines, bad)
-    return Checked(b"".join(lines), len(lines), bad)
+        _check_frame(frame, lines, bad, good)
+    return Checked(b"".join(lines), len(lines), bad, good)
 
 
 def check_events(events: Sequence[Event]) -> Checked:
     """The lines of events that were built here; raises ValueError for one that JSON or a column cannot hold."""
     lines = []
+    rows: list[Row] = []
     for index, event in enumerate(events):
         try:
             line = _encode(event) + b"\n"
-            decode(line)
+            rows += decode(line)
             _check_depth(line)
         except _WRONG as error:
             raise ValueError(f"event {index}: {_reason(error)}") from error
         lines.append(line)
-    return Checked(b"".join(lines), len(lines), [])
+    return Checked(b"".join(lines), len(lines), [], rows)
 
 
-def _check_frame(frame: bytes, lines: list[bytes], bad: list[Bad]) -> None:
+def _check_frame(frame: bytes, lines: list[bytes], bad: list[Bad], good: list[Row]) -> None:
     first = frame[0] if frame else -1
     if first in _OPENS_JSON:
         for line in frame.split(b"\n"):
             if line and not line.isspace():
-                _check_line(line, lines, bad)
+                _check_line(line, lines, bad, good)
     elif first in _ARRAYS:
         try:
             items: list[Any] = _unpack_array(frame)
@@ -101,16 +105,16 @@ def _check_frame(frame: bytes, lines: list[bytes], bad: list[Bad]) -> None:
             bad.append(Bad(frame, _reason(error, "not MessagePack")))
             return
         for item in items:
-            _check_packed(bytes(item), lines, bad)
+            _check_packed(bytes(item), lines, bad, good)
     elif first in _MAPS:
-        _check_packed(frame, lines, bad)
+        _check_packed(frame, lines, bad, good)
     elif first < 0:
         bad.append(Bad(frame, "empty"))
     else:
         bad.append(Bad(frame, "neither JSON lines nor MessagePack"))
 
 
-def _check_line(line: bytes, lines: list[bytes], bad: list[Bad]) -> None:
+def _check_line(line: bytes, lines: list[bytes], bad: list[Bad], good: list[Row]) -> None:
     try:
         line.decode()  # a key that is no field of an event is skipped by the decoder, with whatever it holds
         found = decode(line)
@@ -120,20 +124,22 @@ def _check_line(line: bytes, lines: list[bytes], bad: list[Bad]) -> None:
         return
     if len(found) == 1:
         lines.append(line + b"\n")
+        good += found
     else:
         bad.append(Bad(line, "more than one event on a line"))
 
 
-def _check_packed(data: bytes, lines: list[bytes], bad: list[Bad]) -> None:
+def _check_packed(data: bytes, lines: list[bytes], bad: list[Bad], good: list[Row]) -> None:
     """One MessagePack event, as JSON from here on: one format in the journal, and what JSON cannot say is refused at the door."""
     try:
         line = _encode(_unpack_row(data))
-        decode(line)
+        found = decode(line)
         _check_depth(line)
     except _WRONG as error:
         bad.append(Bad(data, _reason(error, "not MessagePack")))
         return
     lines.append(line + b"\n")
+    good += found
 
 
 def _check_depth(line: bytes) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from metlog.event import Event
 from metlog.lake.segment import encode_record
+from metlog.listener.accounting import Accounting
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.decode import check, check_events
 from metlog.listener.inputs import Full
@@ -26,10 +27,11 @@ def now() -> int:
 class Intake:
     """Implements `metlog.listener.inputs.Sink` over a journal."""
 
-    def __init__(self, journal: Journal, dead: DeadLetters, keys: KeyMemory) -> None:
+    def __init__(self, journal: Journal, dead: DeadLetters, keys: KeyMemory, accounting: Accounting) -> None:
         self._journal = journal
         self._dead = dead
         self._keys = keys
+        self._accounting = accounting
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
@@ -46,12 +48,14 @@ class Intake:
                 by_source[source] = [data]
         records = []
         letters = []
+        taken = []
         events = 0
         for source, frames in by_source.items():
             checked = check(frames)
             if checked.count:
                 records.append(encode_record(moment, checked.count, source.encode(), b"", checked.lines))
                 events += checked.count
+                taken.append(checked.rows)
             letters += [(bad.data, source, bad.reason) for bad in checked.bad]
         outcome = "journaled"
         if records:
@@ -61,6 +65,8 @@ class Intake:
                 outcome = "dropped_full"
             else:
                 outcome = self._confirmed(lsn)
+                for rows in taken:  # what was dropped shows as a gap when the next events come
+                    self._accounting.note(rows)
         if letters:
             self._dead.add(letters)
         with self._lock:
@@ -89,6 +95,8 @@ class Intake:
             with self._lock:
                 self._counts["refused_full"] += checked.count
             raise
+        if new:
+            self._accounting.note(checked.rows)
         with self._lock:
             self._counts["frames"] += 1
             self._counts["journaled" if new else "repeated"] += checked.count

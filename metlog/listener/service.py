@@ -14,9 +14,11 @@ import msgspec
 from metlog.errors import ConfigError, Problems
 from metlog.lake.cursor import Cursor, Position
 from metlog.lake.files import Folder
+from metlog.listener.accounting import Accounting
 from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
-from metlog.listener.inputs import Input
+from metlog.listener.drops import Drops
+from metlog.listener.inputs import Full, Input
 from metlog.listener.intake import Intake
 from metlog.listener.journal import Journal
 from metlog.listener.keys import KeyMemory
@@ -29,6 +31,8 @@ log = logging.getLogger("metlog.listener")
 
 _TURN: Final = 0.5
 """Seconds between two rounds of retention and status."""
+_DROPS: Final = 60.0
+"""Seconds between two events that tell what was dropped, if anything was."""
 
 
 class Service:
@@ -47,6 +51,8 @@ class Service:
         self._workers: dict[str, Worker] = {}
         self._stopping = threading.Event()
         self._started_at = datetime.now(UTC)
+        self.accounting = Accounting(config.general.streams)
+        self._drops = Drops()
         self._keeper = threading.Thread(target=self._keep, name="metlog-keeper", daemon=True)
         self._stopped = False
 
@@ -68,7 +74,7 @@ class Service:
         try:
             self._data.tidy("status")
             self._keys = KeyMemory(self._folder)
-            self.sink = Intake(self.journal, self._dead, self._keys)
+            self.sink = Intake(self.journal, self._dead, self._keys, self.accounting)
             for assignment in self._assignments():
                 self._workers[assignment.id] = Worker(assignment)
             for worker in self._workers.values():
@@ -81,6 +87,7 @@ class Service:
         except (OSError, ConfigError):
             self._abandon()
             raise
+        self._tidy()
         self._keeper.start()
 
     def _assignments(self) -> list[Assignment]:
@@ -111,12 +118,13 @@ class Service:
         if self._stopped:
             return True
         self._stopped = True
+        self._stopping.set()
+        self._keeper.join()
         for item in self.inputs.values():
             item.stop()
+        self._tell_drops()
         self.journal.close()
-        self._stopping.set()
         outcomes = self._drain(self.config.general.drain_timeout if drain else 0.0)
-        self._keeper.join()
         try:
             self._retain()
             self._write_status(running=False)
@@ -153,14 +161,32 @@ class Service:
         self.journal.release()
 
     def _keep(self) -> None:
+        told = time.monotonic()
         while not self._stopping.wait(_TURN):
+            if time.monotonic() - told >= _DROPS:
+                told = time.monotonic()
+                self._tell_drops()
             for worker in self._workers.values():
                 worker.remind()
-            try:
-                self._retain()
-                self._write_status(running=True)
-            except OSError as error:  # a full disk, most likely: told by the journal too; goes on when there is room
-                log.warning("cannot tidy the data folder: %s", error)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        try:
+            self._retain()
+            self._write_status(running=True)
+        except OSError as error:  # a full disk, most likely: told by the journal too; goes on when there is room
+            log.warning("cannot tidy the data folder: %s", error)
+
+    def _tell_drops(self) -> None:
+        """Journals what the kernel, or a full journal, dropped since the last time."""
+        events = self._drops.events(self._sockets(), self.sink.stats()["dropped_full"])
+        try:
+            self.sink.submit(events, "listener://")
+        except Full as error:
+            log.warning("%s; and not in the lake, since %s", "; ".join(event.payload for event in events), error)
+
+    def _sockets(self) -> dict[str, list[dict[str, Any]]]:
+        return {name: item.sockets() for name, item in self.inputs.items() if hasattr(item, "sockets")}
 
     def _retain(self) -> None:
         """Unlinks segments that every configured output is durably past."""
@@ -184,7 +210,9 @@ class Service:
             "warnings": self.warnings,
             "health": self.health(),
             "intake": self.sink.stats(),
+            "delivery": self.accounting.stats(),
             "inputs": {name: item.stats() for name, item in self.inputs.items()},
+            "sockets": self._sockets(),
             "outputs": {name: worker.status() for name, worker in self._workers.items()},
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
             "dead_letters": dict(self._dead.counts),

@@ -114,53 +114,17 @@ def _data(folder: Path) -> Iterator[Finding]:
     except (OSError, ValueError) as error:
         yield Finding(Verdict.FAIL, f"{status_file}: {error}", "check its mode; this user must be able to read it")
         return
-    if age > 30:
+    if status.get("running") is False:
+        yield Finding(Verdict.WARN, f"the listener was stopped {age:.0f} s ago", "start `metlog listen`")
+    elif age > 30:
         yield Finding(
             Verdict.WARN,
             f"the listener's status is {age:.0f} s old",
             "it does not run, or hangs; start `metlog listen`",
         )
-    yield from _status(status)
+    from metlog.listener.diagnosis import diagnose
 
-
-def _status(status: dict[str, Any]) -> Iterator[Finding]:
-    for text in status.get("health", []) or []:
-        yield Finding(Verdict.FAIL, f"listener: {text}")
-    yield from _drops(status)
-    delivery = status.get("delivery") or {}
-    if lost := int(delivery.get("lost", 0)):
-        received = int(delivery.get("received", 0))
-        yield Finding(
-            Verdict.WARN,
-            f"{lost:,} of {lost + received:,} events were lost on the way since the listener started",
-            "see which clients, and when: metlog report delivery, metlog report delivery-by-minute",
-        )
-    for reason, count in (delivery.get("dropped_by_client") or {}).items():
-        yield Finding(Verdict.WARN, f"clients say that they dropped {count:,} events: {reason}", "see docs/senders.md")
-    if full := int((status.get("intake") or {}).get("dropped_full", 0)):
-        yield Finding(
-            Verdict.WARN,
-            f"{full:,} events were dropped while the journal was full",
-            "see which output is behind: metlog journal status; give it more room with journal.max_bytes",
-        )
-
-
-def _drops(status: dict[str, Any]) -> Iterator[Finding]:
-    """What the kernel dropped, socket by socket."""
-    found = False
-    for item, sockets in (status.get("sockets") or {}).items():
-        for socket in sockets:
-            if drops := int(socket.get("kernel_drops", 0)):
-                found = True
-                buffer = int(socket.get("receive_buffer", 0))
-                yield Finding(
-                    Verdict.WARN,
-                    f"the kernel dropped {drops:,} datagrams at {socket.get('address')} before the listener could read them",
-                    f"raise receive_buffer of the input {item} (it has {buffer:,} bytes; net.core.rmem_max bounds it for users "
-                    f"other than root), or sockets (it has {len(sockets)}), or use larger frames in the clients",
-                )
-    if not found:
-        yield Finding(Verdict.OK, "the kernel dropped no datagram")
+    yield from diagnose(status)
 
 
 def _kernel() -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from metlog.lake.cursor import Position
 from metlog.lake.files import Folder
 from metlog.listener.reader import read
 
-__all__ = ["LIMIT", "KeyMemory", "through"]
+__all__ = ["LIMIT", "KeyMemory", "damaged", "through"]
 
 log = logging.getLogger("metlog.listener")
 
@@ -122,17 +122,31 @@ def through(journal: Folder) -> int:
     return found[0] if found is not None else 0
 
 
-def _read(journal: Folder) -> tuple[int, bytes] | None:
-    """`through` and the digests of the file; None when there is none, or a damaged one, which is told."""
+def damaged(journal: Folder) -> bool:
+    """Whether the file beside a journal is there and does not verify."""
     try:
-        data = journal.read(_FILE)
+        return _parse(journal.read(_FILE)) is None
     except FileNotFoundError:
-        return None
+        return False
+
+
+def _parse(data: bytes) -> tuple[int, bytes] | None:
     if len(data) >= _HEAD.size:
         magic, number, crc = _HEAD.unpack_from(data)
         digests = data[_HEAD.size :]
         if magic == _MAGIC and crc == zlib.crc32(digests, number & 0xFFFFFFFF) and len(digests) % _SIZE == 0:
             return int(number), digests
+    return None
+
+
+def _read(journal: Folder) -> tuple[int, bytes] | None:
+    """`through` and the digests of the file; None when there is none, or a damaged one, which is told."""
+    try:
+        found = _parse(journal.read(_FILE))
+    except FileNotFoundError:
+        return None
+    if found is not None:
+        return found
     log.warning(
         "%s is damaged: the keys are read from the journal; repeats of older submissions are not known",
         journal.path / _FILE,

@@ -12,7 +12,7 @@ from metlog.lake import faults
 from metlog.lake.files import Folder, read_all
 from metlog.lake.segment import END, HEADER_SIZE, LIVE, RESCUE, SEALED, Scan, SegmentName, listing, read_end
 
-__all__ = ["Recovered", "quarantine", "recover"]
+__all__ = ["Recovered", "is_quarantined", "quarantine", "recover"]
 
 log = logging.getLogger("metlog.listener")
 
@@ -95,11 +95,11 @@ def quarantine(
     total = 0
     for start, end in damaged:
         total += end - start
+        if is_quarantined(journal, name, start, end):
+            continue  # it was found before: told, and kept
         file = f"{name}-{start}.bin"
         try:
             with journal.sub("quarantine", create=True) as folder:
-                if folder.exists(file) and folder.size(file) == end - start:
-                    continue  # it was found before: told, and kept
                 folder.replace(file, data[start - base : end - base], point="quarantine")
                 kept = f"copied to {folder.path / file}"
         except OSError as error:  # a full disk must not keep the listener from starting
@@ -108,3 +108,13 @@ def quarantine(
             "segment %s: %d bytes at offset %d do not verify and are skipped (%s)", name, end - start, start, kept
         )
     return total
+
+
+def is_quarantined(journal: Folder, name: SegmentName, start: int, end: int) -> bool:
+    """Whether a damaged range of a segment was copied before."""
+    file = f"{name}-{start}.bin"
+    try:
+        with journal.sub("quarantine") as folder:
+            return folder.exists(file) and folder.size(file) == end - start
+    except OSError:  # no quarantine, or one that cannot be read: whoever wants to write to it will say so
+        return False

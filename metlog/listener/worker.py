@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog import plugins
-from metlog.lake.cursor import Position
+from metlog.lake.cursor import Cursor, Position
 from metlog.lake.files import Folder
 from metlog.lake.routing import Route
 from metlog.listener.batches import limits_of, run_batches
@@ -29,6 +29,7 @@ from metlog.listener.deadletters import DeadLetters
 
 __all__ = ["Assignment", "Message", "main"]
 
+log = logging.getLogger("metlog.listener")
 
 _LAST: Final = 2.0
 """Seconds that an output which hangs in a call gets to come out of it when its listener is gone."""
@@ -77,6 +78,7 @@ def main() -> int:
         threading.Thread(target=_listen, args=(context, lines), name="metlog-control", daemon=True).start()
         _lock(cursors, assignment.id, report)
         cursors.tidy(f"{assignment.id}.cursor")
+        _begin(context)
         try:
             if hasattr(output, "run"):
                 output.run(context)
@@ -86,6 +88,16 @@ def main() -> int:
         except Stopped:
             pass
     return 0
+
+
+def _begin(context: Context) -> None:
+    """A cursor from the first moment on: who asks how far the output is must find it, though it be at the beginning."""
+    if Cursor.load(context.cursors, context.output) is None:
+        if context.cursors.exists(f"{context.output}.cursor"):
+            log.warning("output %s: its cursor is damaged: it begins at the oldest segment again", context.output)
+        cursor = context.cursor()
+        cursor.route = context.route
+        context.keep(cursor)
 
 
 def _lock(cursors: Folder, output: str, report: Callable[[dict[str, Any]], None]) -> None:

@@ -21,6 +21,13 @@ __all__ = ["PARQUET", "file_name", "segment_of", "write_segment"]
 
 PARQUET: Final = ".parquet"
 
+_DICTIONARY: Final = [
+    "tokens.list.element" if name == "tokens" else name
+    for name in SCHEMA.names
+    if name not in {"timestamp", "fields", "seq"}
+]
+"""Columns whose values come again; for the others, making a dictionary is work for nothing, and a larger file."""
+
 
 def file_name(segment: SegmentName) -> str:
     """Name of a segment's file in the folder of a day."""
@@ -56,7 +63,9 @@ def write_segment(
 
 def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
     buffer = io.BytesIO()
-    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level)
+    pq.write_table(
+        rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY
+    )
     temporary = f".{name}.tmp"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

@@ -86,6 +86,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def busy_seconds() -> float:
+    """Processor time that all of the machine has used."""
+    user, nice, system, _, _, irq, softirq = (int(field) for field in Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
 def resident(pid: int) -> float:
     """MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -198,6 +204,7 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         watch.start()
         seconds = given.seconds if not given.stop else _LEAD + given.stop * 4
         cpu_before = {pid: cpu_seconds(pid) for pid in (listener.process.pid, *listener.workers())}
+        busy_before = busy_seconds()
         began = time.monotonic()
         generators = generate(listener.port, given, seconds)
         catch_up = {}
@@ -215,6 +222,7 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         _settle(listener)
         settled = time.monotonic() - sent_at
         cpu = {pid: cpu_seconds(pid) - before for pid, before in cpu_before.items()}
+        busy, wall = busy_seconds() - busy_before, time.monotonic() - began
         watch.done.set()
         watch.join()
         status = listener.status()
@@ -224,6 +232,7 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     streams = {stream: seq for outcome in outcomes for stream, seq in outcome["streams"].items()}
     took = max(outcome["seconds"] for outcome in outcomes)
     intake = status["intake"]
+    made = sum(outcome["cpu"] for outcome in outcomes)
     return {
         "mode": "one event a datagram" if given.single else f"frames of {given.frame} bytes",
         "rate_asked": given.rate,
@@ -249,8 +258,9 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "cpu_seconds": {
             "listener": round(cpu[listener.process.pid], 2),
             "lake": round(sum(value for pid, value in cpu.items() if pid != listener.process.pid), 2),
-            "generators": round(sum(outcome["cpu"] for outcome in outcomes), 2),
-            "wall": round(time.monotonic() - began, 2),
+            "generators": round(made, 2),
+            "others": round(busy - sum(cpu.values()) - made, 2),
+            "wall": round(wall, 2),
         },
         "rss_mb": {
             part: [round(watch.notes[at][f"{part}_mb"]) for at in (min(4, last), middle, last)]

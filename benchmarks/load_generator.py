@@ -12,6 +12,7 @@ import json
 import os
 import random
 import secrets
+import signal
 import socket
 import time
 from datetime import UTC, datetime
@@ -103,14 +104,19 @@ def events_a_frame(frame: int) -> int:
 def run(host: str, port: int, rate: float, seconds: float, per_frame: int, streams: int, seed: int) -> dict[str, object]:
     """Sends `rate` events a second for so long; says what was sent, and how far behind its pace it ever was."""
     clients = [Stream(host, port, per_frame, seed * 1000 + n) for n in range(streams)]
-    for client in clients:  # one of a process each is not part of the pace
-        client.bytes = 0
     pace = rate / per_frame
     total = round(pace * seconds)
     sent = 0
     behind = 0.0
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+
+    signal.signal(signal.SIGTERM, end)
     began = time.monotonic()
-    while sent < total:
+    while sent < total and not ended:
         now = time.monotonic() - began
         due = min(total, int(now * pace) + 1)
         behind = max(behind, now - sent / pace)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from metlog.event import Event
 from metlog.lake.segment import encode_record
@@ -17,6 +18,10 @@ from metlog.listener.journal import Journal
 from metlog.listener.keys import KeyMemory
 
 __all__ = ["Intake"]
+
+_PIECE: Final = 96 << 10
+"""Bytes that are checked at once and become one record: what is decoded of them stays in the processor's cache; pieces of
+2 MB take twice as long by the event."""
 
 
 def now() -> int:
@@ -51,12 +56,13 @@ class Intake:
         taken = []
         events = 0
         for source, frames in by_source.items():
-            checked = check(frames)
-            if checked.count:
-                records.append(encode_record(moment, checked.count, source.encode(), b"", checked.lines))
-                events += checked.count
-                taken.append(checked.rows)
-            letters += [(bad.data, source, bad.reason) for bad in checked.bad]
+            for piece in _pieces(frames):
+                checked = check(piece)
+                if checked.count:
+                    records.append(encode_record(moment, checked.count, source.encode(), b"", checked.lines))
+                    events += checked.count
+                    taken.append(checked.rows)
+                letters += [(bad.data, source, bad.reason) for bad in checked.bad]
         outcome = "journaled"
         if records:
             try:
@@ -127,3 +133,15 @@ class Intake:
         names = ("frames", "journaled", "repeated", "dropped_full", "refused_full", "unconfirmed", "dead")
         with self._lock:
             return {name: self._counts[name] for name in names}
+
+
+def _pieces(frames: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The frames in runs of about `_PIECE` bytes."""
+    start = size = 0
+    for index, frame in enumerate(frames):
+        size += len(frame)
+        if size >= _PIECE:
+            yield frames[start : index + 1]
+            start, size = index + 1, 0
+    if start < len(frames):
+        yield frames[start:]

@@ -120,7 +120,7 @@ def run(host: str, port: int, rate: float, seconds: float, per_frame: int, strea
         now = time.monotonic() - began
         due = min(total, int(now * pace) + 1)
         behind = max(behind, now - sent / pace)
-        stamp = datetime.now(UTC).isoformat()[:22].encode()
+        stamp = datetime.now(UTC).isoformat(timespec="microseconds")[:22].encode()
         for number in range(sent, due):
             clients[number % streams].send(stamp)
         sent = due

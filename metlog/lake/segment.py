@@ -119,8 +119,9 @@ def read_header(data: bytes) -> Clock:
 
 
 def encode_record(received_at: int, count: int, source: bytes, key: bytes, events: bytes) -> bytes:
-    body = b"".join((_BODY.pack(received_at, count, len(source), len(key)), source, key, events))
-    return _FRAME.pack(MARKER, len(body), zlib.crc32(body)) + body
+    head = _BODY.pack(received_at, count, len(source), len(key)) + source + key
+    crc = zlib.crc32(events, zlib.crc32(head))
+    return b"".join((_FRAME.pack(MARKER, len(head) + len(events), crc), head, events))
 
 
 def _record_at(data: bytes, offset: int) -> Record | None:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from metlog.event import END_TYPE, REPORT_TYPE
 from metlog.listener.metrics import Bounded
 
-__all__ = ["Accounting"]
+__all__ = ["Accounting", "Heard", "survey"]
 
 _GAPS: Final = 32
 """Gaps of a stream that a late event may still fill; of older ones it is known only that they are lost."""
 _LEAP: Final = 1_000_000
 """Missing numbers in a row beyond which they are no loss, but a stream that counts anew, or lies."""
+_TOLD: Final = frozenset({END_TYPE, REPORT_TYPE})
 _REASONS: Final = 50
 """Reasons of drops, as clients name them, that are told apart."""
 
@@ -36,6 +37,35 @@ class Numbered(Protocol):
     def type(self) -> str: ...
     @property
     def fields(self) -> dict[str, Any]: ...
+
+
+class Heard(NamedTuple):
+    """What some events say, without the events: for a batch that waits to be counted until it is journaled."""
+
+    runs: list[tuple[str, int, int]]
+    """Stream, first number, and how many events with the numbers from there on."""
+    told: list[Numbered]
+    """End records and reports."""
+
+
+def survey(events: Sequence[Numbered]) -> Heard:
+    """What events say, in the order in which they came."""
+    if not events:
+        return Heard([], [])
+    seqs = [event.seq for event in events]
+    stream, first = events[0].stream, seqs[0]
+    if (
+        stream
+        and first > 0
+        and {event.stream for event in events} == {stream}
+        and seqs == list(range(first, first + len(seqs)))
+    ):
+        runs = [(stream, first, len(seqs))]
+    else:
+        runs = [(event.stream, event.seq, 1) for event in events if event.stream and event.seq > 0]
+    if {event.type for event in events}.isdisjoint(_TOLD):
+        return Heard(runs, [])
+    return Heard(runs, [event for event in events if event.type in _TOLD and event.stream and event.seq > 0])
 
 
 class _Stream(Struct, gc=False):
@@ -64,27 +94,15 @@ class Accounting:
 
     def note(self, events: Sequence[Numbered]) -> None:
         """Takes events in the order in which they came."""
-        if not events:
-            return
-        seqs = [event.seq for event in events]
-        stream = events[0].stream
-        first = seqs[0]
+        self.take(survey(events))
+
+    def take(self, heard: Heard) -> None:
+        """Takes what a batch says."""
         with self._lock:
-            if (
-                stream
-                and first > 0
-                and {event.stream for event in events} == {stream}
-                and seqs == list(range(first, first + len(seqs)))
-            ):
-                self._run(stream, first, len(seqs))
-            else:
-                for event in events:
-                    if event.stream and event.seq > 0:
-                        self._run(event.stream, event.seq, 1)
-            if not {event.type for event in events}.isdisjoint({END_TYPE, REPORT_TYPE}):
-                for event in events:
-                    if event.stream and event.seq > 0 and event.type in {END_TYPE, REPORT_TYPE}:
-                        self._told(event)
+            for stream, first, count in heard.runs:
+                self._run(stream, first, count)
+            for event in heard.told:
+                self._told(event)
 
     def _run(self, name: str, first: int, count: int) -> None:
         """So many events of a stream, numbered without a gap."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from metlog.event import Event
 from metlog.lake.segment import encode_record
-from metlog.listener.accounting import Accounting
+from metlog.listener.accounting import Accounting, survey
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.decode import check, check_events
 from metlog.listener.inputs import Full
@@ -61,7 +61,7 @@ class Intake:
                 if checked.count:
                     records.append(encode_record(moment, checked.count, source.encode(), b"", checked.lines))
                     events += checked.count
-                    taken.append(checked.rows)
+                    taken.append(survey(checked.rows))
                 letters += [(bad.data, source, bad.reason) for bad in checked.bad]
         outcome = "journaled"
         if records:
@@ -71,8 +71,8 @@ class Intake:
                 outcome = "dropped_full"
             else:
                 outcome = self._confirmed(lsn)
-                for rows in taken:  # what was dropped shows as a gap when the next events come
-                    self._accounting.note(rows)
+                for heard in taken:  # what was dropped shows as a gap when the next events come
+                    self._accounting.take(heard)
         if letters:
             self._dead.add(letters)
         with self._lock:

@@ -296,7 +296,9 @@ def show(found: dict[str, Any]) -> str:
     lines = []
     for key, value in found.items():
         text = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        lines.append(f"{key.replace('_', ' '):<24} {text:,}" if isinstance(text, int) else f"{key.replace('_', ' '):<24} {text}")
+        lines.append(
+            f"{key.replace('_', ' '):<24} {text:,}" if isinstance(text, int) else f"{key.replace('_', ' '):<24} {text}"
+        )
     return "\n".join(lines)
 
 

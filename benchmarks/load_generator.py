@@ -123,7 +123,9 @@ def events_a_frame(frame: int) -> int:
     return max(1, int(frame // (sum(sizes) / len(sizes) + 2)))
 
 
-def run(host: str, port: int, rate: float, seconds: float, per_frame: int, streams: int, seed: int) -> dict[str, object]:
+def run(
+    host: str, port: int, rate: float, seconds: float, per_frame: int, streams: int, seed: int
+) -> dict[str, object]:
     """Sends `rate` events a second for so long; says what was sent, and how far behind its pace it ever was."""
     values = pools(seed)
     clients = [Stream(host, port, per_frame, values, seed * 1000 + n) for n in range(streams)]

@@ -218,7 +218,7 @@ def _table(
     rows, claimed, received, sources = _read(records, bad)
     if not route.takes_all:
         taken = [route.takes(row) for row in rows]
-        rows, received, sources = (list(compress(column, taken)) for column in (rows, received, sources))
+        rows, received, sources = [*compress(rows, taken)], [*compress(received, taken)], [*compress(sources, taken)]
         claimed = claimed.filter(pa.array(taken, pa.bool_()))
     if not rows:
         return

@@ -63,9 +63,7 @@ def write_segment(
 
 def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
     buffer = io.BytesIO()
-    pq.write_table(
-        rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY
-    )
+    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY)
     temporary = f".{name}.tmp"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

@@ -45,7 +45,7 @@ class UdpInput:
         host: str = "127.0.0.1",
         port: int = 5565,
         sockets: int = 1,
-        receive_buffer: int = 32 << 20,
+        receive_buffer: int = 64 << 20,
         systemd: bool = False,
     ) -> None:
         if not 0 <= port <= 65_535:

@@ -120,7 +120,7 @@ class Pruner:
                 yield _Source(alias, plain and self._passes(body))
                 self.ctes[name] = body
             else:
-                events = name == "events"
+                events = name in {"events", "arrivals"}
                 yield _Source(alias, events and plain, [] if events else None)
         elif kind == "SUBQUERY":
             inner = (ref.get("subquery") or {}).get("node") or {}

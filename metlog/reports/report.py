@@ -177,7 +177,7 @@ class Report:
                 raise ConfigError(f"{where}: default of parameters.{error}") from error
 
     @cached_property
-    def _used(self) -> set[str]:
+    def _used(self) -> frozenset[str]:
         return parse(self.sql).parameters
 
     def values(self, given: Mapping[str, Any] | None = None, now: datetime | None = None) -> dict[str, Any]:

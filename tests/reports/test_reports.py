@@ -125,8 +125,8 @@ def test_errors_events_and_volume(rows: Callable[..., list[tuple[Any, ...]]]) ->
 
 def test_delivery_counts_the_gap(rows: Callable[..., list[tuple[Any, ...]]]) -> None:
     (row,) = rows("delivery")
-    assert row[:4] == ("svc", "h", 1, "s")
-    assert (row[5], row[6], row[8]) == (13, 2, "tail unknown")
+    assert row[:2] == ("svc h 1", "s")
+    assert row[3:9] == (13, 2, 0, 0, "tail unknown", None)
 
 
 @pytest.mark.parametrize("report", list(Library()), ids=lambda report: report.name)

@@ -83,6 +83,12 @@ class RateLimit:
         """Tells the rest."""
         self._tell(monotonic(), 0.0)
 
+    def after_fork(self) -> None:
+        """In a forked child: a lock of its own, and nothing of what is its parent's to tell."""
+        self._lock = threading.RLock()
+        for bucket in list(self._buckets.values()):
+            bucket.count, bucket.weight = 0, 0.0
+
     def _tell(self, now: float, age: float) -> None:
         with self._lock:
             ended = [(name, b) for name, b in self._buckets.items() if b.count and now - b.since >= age]

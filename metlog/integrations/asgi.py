@@ -36,6 +36,9 @@ class MetlogMiddleware:
     def __init__(self, app: Application, **options: Unpack[Options]) -> None:
         self._app = app
         self._recorder = Recorder(**options)
+        self._headers = {
+            name.encode("latin-1", "replace"): name for name in self._recorder.headers
+        }  # lower case, says ASGI
         if is_handler(app):
             watch(app)
 
@@ -45,7 +48,7 @@ class MetlogMiddleware:
         if kind not in {"http", "websocket"} or not self._recorder.wanted(scope.get("path", "")):
             await self._app(scope, receive, send)
             return
-        exchange = (_Http if kind == "http" else _WebSocket)(self._recorder, scope, receive, send)
+        exchange = (_Http if kind == "http" else _WebSocket)(self._recorder, self._headers, scope, receive, send)
         error: BaseException | None = None
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -59,8 +62,11 @@ class MetlogMiddleware:
 class _Exchange:
     """One request, or one connection, up to `finish`."""
 
-    def __init__(self, recorder: Recorder, scope: AsgiScope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, recorder: Recorder, wanted: dict[bytes, str], scope: AsgiScope, receive: Receive, send: Send
+    ) -> None:
         self._recorder = recorder
+        self._wanted = wanted
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -86,10 +92,9 @@ class _Exchange:
 
     def _record(self, error: BaseException | None, ms: float) -> None:
         recorder, scope, fields = self._recorder, self._scope, self._fields
-        for raw_name, value in scope.get("headers", ()):
-            name = raw_name.decode("latin-1")  # lower case, says ASGI
-            if name in recorder.headers:
-                recorder.header(fields, name, value.decode("latin-1"))
+        for name, value in scope.get("headers", ()):
+            if name in self._wanted:
+                recorder.header(fields, self._wanted[name], value.decode("latin-1"))
         if recorder.query:
             fields.update(recorder.parameters(scope.get("query_string", b"").decode("latin-1")))
         method, status = self._outcome(error)

@@ -38,6 +38,11 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def test_each_client_is_one_of_the_package(transport: str) -> None:
+    """Code that asks for `isinstance(client, statsd.StatsClient)` is content."""
+    assert issubclass(OURS[transport], PACKAGE[transport])
+
+
 def test_each_client_has_every_method_of_the_package(transport: str) -> None:
     theirs, ours = public(PACKAGE[transport]), public(OURS[transport])
     assert len(theirs) >= 9
@@ -135,8 +140,10 @@ def use(client: Any) -> None:
     assert function.__name__ == "function"
 
 
-def test_the_same_calls_make_the_same_lines(sinks: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs, ours = sinks["udp"]
+def test_the_same_calls_make_the_same_lines(
+    transport: str, sinks: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = sinks[transport]
     expected: list[str] = []
     monkeypatch.setattr(theirs, "_send", expected.append)
     gathered = Gathers()

@@ -74,6 +74,7 @@ class _Exchange:
         self._size = 0
         self._ended: float | None = None
         self._gone = False
+        self._lost: OSError | None = None
         self._path = scope.get("path", "")
         self._fields: dict[str, Any] = {}
         self._context = Scope()
@@ -85,6 +86,8 @@ class _Exchange:
         self._context.leave()
         if isinstance(error, CancelledError):  # how some servers tell that the client has gone
             self._gone, error = self._gone or self._ended is None, None
+        elif error is not None and self._lost is not None and _stems_from(error, self._lost):
+            error = None  # the server's word for it (ASGI 2.4), or what a framework makes of that: nothing failed here
         try:
             self._record(error, ms)
         except Exception as failure:  # noqa: BLE001 - ours to count, not the application's
@@ -152,8 +155,8 @@ class _Http(_Exchange):
     async def _pass_on(self, message: Message) -> None:
         try:
             await self._send(message)
-        except OSError:  # a server's word for a client that has gone (ASGI 2.4)
-            self._gone = True
+        except OSError as error:
+            self._gone, self._lost = True, error
             raise
 
     def _outcome(self, error: BaseException | None) -> tuple[str, int]:
@@ -197,6 +200,15 @@ class _WebSocket(_Exchange):
         if not status:
             status = 500 if error is not None else 403
         return "WEBSOCKET", status
+
+
+def _stems_from(error: BaseException, origin: BaseException) -> bool:
+    seen: BaseException | None = error
+    for _ in range(16):  # a chain may be a ring
+        if seen is None or seen is origin:
+            break
+        seen = seen.__cause__ or seen.__context__
+    return seen is origin
 
 
 def _framework_route(scope: AsgiScope) -> str | None:

@@ -39,10 +39,8 @@ class StreamServer:
     """Accepts connections and gathers what arrives, over TCP or a Unix socket."""
 
     def __init__(self, address: tuple[str, int] | str) -> None:
-        if isinstance(address, str):
-            family = socket.AF_UNIX
-        else:
-            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        inet = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        family = socket.AF_UNIX if isinstance(address, str) else inet
         self.listening = socket.socket(family, socket.SOCK_STREAM)
         self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listening.bind(address)

@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl
 from metlog.client import MetlogClient
 from metlog.context import _request, current
 from metlog.errors import ConfigError
-from metlog.event import ONE
 from metlog.integrations._common import client_of
 from metlog.integrations._paths import safe_path
 from metlog.integrations._statsd_off import DisabledStatsd
@@ -21,9 +20,12 @@ __all__ = ["CLOSED_BY_CLIENT", "Options", "Recorder", "Scope", "safe_path", "typ
 CLOSED_BY_CLIENT: Final = 499
 """Status of a request whose client went away before the response began; nginx's number for it."""
 
-_METHODS: Final = frozenset({
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "WEBSOCKET",
-})  # fmt: skip
+_TOKENS: Final = {
+    method: ("request", method)
+    for method in (
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "WEBSOCKET", "OTHER",
+    )
+}  # fmt: skip
 _traceparent: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
 ).fullmatch
@@ -176,7 +178,7 @@ class Recorder:
         rate = 1.0 if broken else self._sample
         if rate < 1.0 and _random() >= rate:
             return
-        if method not in _METHODS:  # whatever a client sent: it must not make names of metrics
+        if method not in _TOKENS:  # whatever a client sent: it must not make names of metrics
             method = "OTHER"
         try:
             fields = {
@@ -193,10 +195,11 @@ class Recorder:
             if disconnected:
                 fields["disconnected"] = True
             client = self.client
-            client.metlog(
-                "request", None, 3 if broken else 6, f"{method} {route} {status}", fields,
-                tokens=("request", method), weight=ONE if rate == 1.0 else 1.0 / rate,
-            )  # fmt: skip
+            tokens, words = _TOKENS[method], f"{method} {route} {status}"
+            if rate == 1.0:  # the short way
+                client.log(tokens, words, severity=3 if broken else 6, fields=fields)
+            else:
+                client.metlog("request", None, 6, words, fields, tokens=tokens, weight=1.0 / rate)
             statsd = client._home.statsd
             if self._statsd and statsd is not None and statsd.__class__ is not DisabledStatsd:
                 statsd._pair(f"request.{method}.{status}", f"request.{method}", ms, rate)

@@ -349,6 +349,6 @@ def test_a_client_that_breaks_costs_no_request(monkeypatch: pytest.MonkeyPatch, 
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(client, "metlog", broken, raising=False)
+    monkeypatch.setattr(client, "log", broken, raising=False)
     assert len(asyncio.run(serve(MetlogMiddleware(hello, client=client), scope_of()))) == 2
     assert client.stats().errors == 1

@@ -503,7 +503,7 @@ def test_a_client_that_breaks_costs_no_request(monkeypatch: pytest.MonkeyPatch, 
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(client, "metlog", broken, raising=False)
+    monkeypatch.setattr(client, "log", broken, raising=False)
     assert serve(MetlogMiddleware(hello, client=client), environ_of()) == b"hello"
     assert client.stats().errors == 1
 

@@ -189,7 +189,7 @@ def _day(day: date, number: int, days: int, seed: int, per_day: int, end: dateti
         "users": max(1, int(per_day * growth / 3)),
         "until": end.isoformat(),
         "slow": 1.9 if left == 9 else 1.0,  # a bad release
-        "broken": 0.04 if left == 9 else 0.002,
+        "broken": 0.06 if left == 9 else 0.002,
         "index": 0.8 + 0.9 * progress,  # searching takes longer as there is more to be found
         "refused": 0.55 if left == 16 else 0.07,  # somebody tries passwords
         "guessing": 0.07 if left == 16 else 0.0,

@@ -98,6 +98,8 @@ class Chart(Struct, forbid_unknown_fields=True, kw_only=True):
     """Names of the series, by column."""
     colors: dict[str, str] = {}  # msgspec copies it
     """`good`, `bad`, `warn`, `plain`, `other` or a colour, by series."""
+    missing: Literal["gap", "zero"] = "gap"
+    """What a step without events is to a line: nothing known, or a 0 (counts)."""
     zero: str = ""
     """What a ranking says when all of its values are 0."""
 

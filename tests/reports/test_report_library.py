@@ -46,7 +46,7 @@ def test_a_configured_folder_is_looked_into_and_the_data_folder_wins(
     found = Library(tmp_path / "data")
     assert (found["logins"].title, found["both"].title) == ("Configured", "Data")
     monkeypatch.setenv("METLOG_REPORTS", str(tmp_path / "none"))
-    with pytest.raises(ConfigError, match=r"METLOG_REPORTS = '.*none': no such folder"):
+    with pytest.raises(ConfigError, match=r"\(METLOG_REPORTS\) = '.*none': no such folder"):
         Library()
 
 
@@ -113,9 +113,9 @@ for line in library.broken:
 """
 
 
-def run(*arguments: str, site: Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, site: Path, **more: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
-    environment = {**kept, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(site / "cache")}
+    environment = {**kept, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(site / "cache"), **more}
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, env=environment)
 
 
@@ -138,6 +138,21 @@ def test_the_command_shows_a_report_of_an_installed_distribution(distribution: P
     assert (done.returncode, done.stdout) == (0, "n\n0\n")
     assert "left out: shop-reports 1.2: report 'bad': RuntimeError" in done.stderr
     assert "path" in run("-m", "metlog", "plugins", site=distribution).stdout
+
+
+def test_the_command_shows_a_report_of_a_configured_folder(tmp_path: Path) -> None:
+    (tmp_path / "data" / "events").mkdir(parents=True)
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "mine.toml").write_text(toml("Mine"))
+    arguments = ("-m", "metlog", "report", "mine", "--data", str(tmp_path / "data"), "--format", "csv")
+    done = run(*arguments, "--reports", str(tmp_path / "team"), site=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "n\n0\n"), done.stderr
+    done = run(*arguments, site=tmp_path, METLOG_REPORTS=str(tmp_path / "team"))
+    assert (done.returncode, done.stdout) == (0, "n\n0\n"), done.stderr
+    done = run(*arguments, "--reports", str(tmp_path / "none"), site=tmp_path)
+    assert done.returncode == 2
+    assert "none': no such folder" in done.stderr
+    assert run(*arguments, site=tmp_path).returncode == 2
 
 
 def test_a_saved_report_is_what_was_saved(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def _base(report: Report, notes: list[str], colours: dict[str, str], width: int)
             "axis": axis,
             "legend": {
                 "labelColor": colours["text"], "title": None, "orient": "top", "labelFontSize": 12, "symbolType": "circle",
-                "columns": max(2, width // 130), "labelLimit": 180, "offset": 10,
+                "columns": max(2, width // 130), "columnPadding": 18, "labelLimit": 180, "offset": 10,
             },
         },
     }  # fmt: skip

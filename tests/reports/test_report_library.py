@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -87,17 +88,27 @@ missing = shop_reports:NOWHERE
 """
 
 
-@pytest.fixture
-def distribution(tmp_path: Path) -> Path:
-    """A distribution as pip would leave it, in a folder of its own."""
-    site = tmp_path / "site"
-    info = site / "shop_reports-1.2.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shop-reports\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(POINTS)
-    (info / "RECORD").write_text("")
-    (site / "shop_reports.py").write_text(MODULE)
-    (site / "carts.toml").write_text(toml("Carts"))
+@pytest.fixture(scope="module")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pip installed a wheel into, as it does with anybody's."""
+    folder = tmp_path_factory.mktemp("wheel")
+    files = {
+        "shop_reports.py": MODULE,
+        "carts.toml": toml("Carts"),
+        "shop_reports-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: shop-reports\nVersion: 1.2\n",
+        "shop_reports-1.2.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "shop_reports-1.2.dist-info/entry_points.txt": POINTS,
+    }
+    record = [*(f"{name},," for name in files), "shop_reports-1.2.dist-info/RECORD,,"]
+    wheel = folder / "shop_reports-1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        archive.writestr("shop_reports-1.2.dist-info/RECORD", "\n".join(record) + "\n")
+    site = folder / "site"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-index", "--no-deps"]
+    done = subprocess.run([*pip, "--target", str(site), str(wheel)], capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
     return site
 
 

@@ -12,7 +12,7 @@ from metlog.errors import ConfigError
 
 __all__ = ["OWN_THREADS", "client_of", "is_own", "severity_of"]
 
-OWN_THREADS: Final = frozenset({"metlog-flusher", "metlog-sender", "metlog-resolver", "metlog-lookup"})
+OWN_THREADS: Final = frozenset({"metlog-flusher", "metlog-sender", "metlog-signal", "metlog-resolver", "metlog-lookup"})
 """Names of the threads in which metlog sends: what libraries log there is about sending, and would never end."""
 
 

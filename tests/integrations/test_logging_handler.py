@@ -7,16 +7,19 @@ import logging
 import logging.config
 import logging.handlers
 import queue
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import metlog
 from metlog import Event, MetlogClient
+from metlog.integrations._common import OWN_THREADS
 from metlog.integrations.logging import MetlogHandler
 
 
@@ -188,6 +191,25 @@ def test_through_a_queue_handler_the_traceback_arrives_as_text(client: MetlogCli
 def test_the_logger_metlog_is_left_alone(client: MetlogClient, name: str) -> None:
     MetlogHandler(client=client).handle(logging.makeLogRecord({"name": name, "msg": "x", "levelno": 40}))
     assert events(client) == []
+
+
+def test_records_of_metlog_s_own_threads_are_left_alone(client: MetlogClient) -> None:
+    """Every thread that the sending side starts has a name of its own, and the handler knows all of them."""
+    package = Path(metlog.__file__).parent
+    sending = [*package.glob("*.py"), *(package / "senders").glob("*.py")]
+    sources = [path.read_text("utf-8") for path in sending]
+    names = {name for text in sources for name in re.findall(r'Thread\([^\n]*name="([^"]+)"', text)}
+    assert sum(text.count("threading.Thread(") for text in sources) == len(names) == len(OWN_THREADS)
+    assert names == OWN_THREADS
+    handler = MetlogHandler(client=client)
+    for name in sorted(names):
+        thread = threading.Thread(
+            target=lambda: handler.handle(logging.makeLogRecord({"msg": "x", "levelno": 20})), name=name
+        )
+        thread.start()
+        thread.join(10)
+    handler.handle(logging.makeLogRecord({"msg": "seen", "levelno": 20}))
+    assert one(client).payload == "seen"
 
 
 def test_a_logger_with_a_similar_name_is_not(client: MetlogClient) -> None:

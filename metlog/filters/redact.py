@@ -17,7 +17,7 @@ from metlog.event import Event
 
 __all__ = ["MASKS", "Redact"]
 
-_DEPTH: Final = 32  # of nesting that is looked at; what lies deeper is dropped
+_DEPTH: Final = 32  # of nesting (dots in a name included) that is looked at; what lies deeper is dropped
 
 
 def _luhn(text: str) -> bool:
@@ -53,7 +53,8 @@ MASKS: Final[dict[str, tuple[re.Pattern[str], Callable[[str], bool] | None]]] = 
 class Redact:
     """Removes what must not leave the process, from fields and payload, nested values and keys included.
 
-    - `drop`: paths of fields to remove; `*` is one name or index, `**` any depth: `password`, `*.token`, `**.secret`.
+    - `drop`: paths of fields to remove; `*` is one name or index, `**` any depth: `password`, `*.token`, `**.secret`. A dot in
+      a field's own name counts as one in the path: `header.cookie` is the middleware's field of that name, and `cookie` in `header`.
     - `keep`: when given, only these paths (and what lies below them) are kept.
     - `pseudonymize`: paths whose value becomes its HMAC-SHA256 under `key` (64 hexadecimal characters): unique counts
       still work.
@@ -108,9 +109,9 @@ class Redact:
         for name, item in value.items():
             key = name if isinstance(name, str) else str(name)
             here = (*path, key)
-            if _matches(self._drop, here):
+            if key.count(".") > _DEPTH or _covers(self._drop, here):
                 continue
-            keep = kept or _matches(self._keep or (), here)
+            keep = kept or _covers(self._keep or (), here)
             if not keep and not (isinstance(item, (dict, list, tuple)) and _leads(self._keep or (), here)):
                 continue
             made[self._text(key)] = self._value(item, here, keep)
@@ -180,16 +181,32 @@ def _matches(patterns: tuple[tuple[str, ...], ...], path: tuple[str, ...]) -> bo
     return any(_fits(pattern, path) for pattern in patterns)
 
 
+def _covers(patterns: tuple[tuple[str, ...], ...], path: tuple[str, ...]) -> bool:
+    """Whether the path is meant, or its last name is `a.b` and `a` is meant."""
+    if _matches(patterns, path):
+        return True
+    above, dot, _ = path[-1].rpartition(".")
+    return bool(dot) and _covers(patterns, (*path[:-1], above))
+
+
 def _fits(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
     if not pattern:
         return not path
+    if path and "." in path[0] and _fits(pattern, _split(path)):
+        return True  # a key `header.cookie` is what `header.cookie` names, as well as `cookie` in `header`
     if pattern[0] == "**":
-        return any(_fits(pattern[1:], path[start:]) for start in range(len(path) + 1))
+        return _fits(pattern[1:], path) or (bool(path) and _fits(pattern, path[1:]))
     return bool(path) and fnmatchcase(path[0], pattern[0]) and _fits(pattern[1:], path[1:])
+
+
+def _split(path: tuple[str, ...]) -> tuple[str, ...]:
+    return (*path[0].split("."), *path[1:])
 
 
 def _leads(patterns: tuple[tuple[str, ...], ...], path: tuple[str, ...]) -> bool:
     """Whether something below the path may be kept."""
+    if path and "." in path[0] and _leads(patterns, _split(path)):
+        return True
     return any(
         "**" in pattern[: len(path) + 1] or (len(pattern) > len(path) and _fits(pattern[: len(path)], path))
         for pattern in patterns

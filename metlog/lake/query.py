@@ -326,8 +326,8 @@ class Lake:
         return views, tables
 
     def _days(self, parsed: Parsed, params: Params) -> tuple[date | None, date | None]:
-        """The days outside of which no event is asked for: other folders are not even listed."""
-        if not parsed.tables.isdisjoint({"delivery", "files"}) or not parsed.days or not all(parsed.days):
+        """The days outside of which nothing is asked for: other folders are not even listed."""
+        if "delivery" in parsed.tables or not parsed.days or not all(parsed.days):
             return None, None
         values = dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
         spans = [self._span(reference, values) for reference in parsed.days]

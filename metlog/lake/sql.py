@@ -101,7 +101,7 @@ class QueryError(MetlogError):
 @dataclass(slots=True, frozen=True)
 class Parsed:
     """A query that was found safe. `sql` is what to run, `parameters` the names of its values; `days` holds, a reference
-    to `events` each, the bounds on its day."""
+    to `events` or `files` each, the bounds on its day."""
 
     sql: str
     tables: frozenset[str]

@@ -4,7 +4,7 @@ the sequence numbers in it, `files` of what lies on disk."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -70,20 +70,21 @@ def numbered(fresh: pa.Table) -> pa.Table:
 
 
 def files_table(data: Path, files: Sequence[tuple[date, Path]]) -> pa.Table:
-    """What the data folder holds: its Parquet files by day, and the journal's segments (`date` and `events` are NULL)."""
-    rows = [
-        {
-            "date": day,
-            "kind": "parquet",
-            "name": path.name,
-            "bytes": path.stat().st_size,
-            "events": _number_of_rows(path),
-        }
-        for day, path in files
-    ]
+    """What the data folder holds: these Parquet files by day, and the journal's segments, of the day of their last write (how
+    many events are in them is not counted: NULL)."""
+    rows = []
+    for day, path in files:
+        size, events = path.stat().st_size, _number_of_rows(path)
+        rows.append({"date": day, "kind": "parquet", "name": path.name, "bytes": size, "events": events})
     for path in sorted((data / "journal").glob("*/*")):
-        if SegmentName.parse(path.stem) is not None and path.is_file():
-            rows.append({"kind": "journal", "name": path.name, "bytes": path.stat().st_size})  # noqa: PERF401 - a nest of conditions reads worse in one line
+        if SegmentName.parse(path.stem) is None:
+            continue
+        try:
+            found = path.stat()
+        except FileNotFoundError:  # handed on since it was listed
+            continue
+        written = datetime.fromtimestamp(found.st_mtime, UTC).date()
+        rows.append({"date": written, "kind": "journal", "name": path.name, "bytes": found.st_size, "events": None})
     return pa.Table.from_pylist(rows, schema=_FILES)
 
 

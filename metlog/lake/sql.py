@@ -72,8 +72,16 @@ class QueryError(MetlogError):
             before = sql.encode()[:position].decode(errors="ignore")  # DuckDB counts bytes
             self.line = before.count("\n") + 1
             self.column = len(before) - (before.rfind("\n") + 1) + 1
-            message = f"line {self.line}, column {self.column}: {message}"
-        super().__init__(message)
+        where = f"line {self.line}, column {self.column}: " if self.line is not None else ""
+        super().__init__(where + message)
+
+    @classmethod
+    def placed(cls, message: str, kind: str, line: int | None, column: int | None) -> QueryError:
+        """An error whose place is known already."""
+        where = f"line {line}, column {column}: " if line is not None else ""
+        error = cls(where + message, kind)
+        error.message, error.line, error.column = message, line, column
+        return error
 
 
 @dataclass(slots=True)

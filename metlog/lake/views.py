@@ -22,14 +22,25 @@ _DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity
 """What a column holds in a file from before it existed, where NULL would be wrong."""
 
 DELIVERY: Final = """
-SELECT stream, any_value(logger) AS logger, any_value(hostname) AS hostname, any_value(pid) AS pid,
-       min(timestamp) AS first_at, max(timestamp) AS last_at,
-       count(*) AS received, count(DISTINCT seq) AS distinct_received, received - distinct_received AS duplicates,
-       greatest(max(seq), coalesce(max(CASE WHEN type = 'metlog.end' THEN CAST(fields->>'$.last_seq' AS BIGINT) END), 0)) AS last_seq,
-       last_seq - distinct_received AS lost,
-       bool_or(type = 'metlog.end') AS ended,
-       arg_max(fields->'$.dropped', seq) FILTER (type IN ('metlog.end', 'metlog.report')) AS dropped
-FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream
+WITH metlog_streams AS (
+    SELECT stream, any_value(logger) AS logger, any_value(hostname) AS hostname, any_value(pid) AS pid,
+           min(timestamp) AS first_at, max(timestamp) AS last_at, count(*) AS received, max(seq) AS last
+    FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream
+), metlog_numbers AS (  -- a bit a number: many times cheaper than counting distinct ones
+    SELECT stream, CAST(sum(got) AS BIGINT) AS got
+    FROM (SELECT stream, bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT))) AS got
+          FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream, seq >> 6)
+    GROUP BY stream
+), metlog_words AS (  -- a range lets the scan leave out `fields` of all other events, as a list of types does not
+    SELECT stream, bool_or(type = 'metlog.end') AS ended, arg_max(fields->'$.dropped', seq) AS dropped,
+           max(CASE WHEN type = 'metlog.end' THEN TRY_CAST(fields->>'$.last_seq' AS BIGINT) END) AS last
+    FROM events WHERE type BETWEEN 'metlog.end' AND 'metlog.report' AND type IN ('metlog.end', 'metlog.report')
+    AND seq > 0 AND stream <> '' GROUP BY stream
+)
+SELECT stream, s.logger, s.hostname, s.pid, s.first_at, s.last_at, s.received, n.got AS distinct_received,
+       s.received - n.got AS duplicates, greatest(s.last, coalesce(w.last, 0)) AS last_seq, last_seq - n.got AS lost,
+       coalesce(w.ended, false) AS ended, w.dropped AS dropped
+FROM metlog_streams s JOIN metlog_numbers n USING (stream) LEFT JOIN metlog_words w USING (stream)
 """
 """Loss accounting: a client numbers its events from 1, so that a gap is a loss and a repeat a duplicate. Where `ended` is
 false, what was sent after `last_seq` is unknown. `dropped`: what the client itself says it dropped, by reason."""

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog.errors import ConfigError
-from metlog.lake.query import Cancel, Lake, Result
+from metlog.lake.query import Cancel, Queryable, Result
 from metlog.lake.sql import QueryError, parse
 from metlog.reports.times import moment, zone
 
@@ -222,7 +222,7 @@ class Report:
 
     def run(
         self,
-        lake: Lake,
+        lake: Queryable,
         params: Mapping[str, Any] | None = None,
         *,
         limit: int | None = _LIMIT,

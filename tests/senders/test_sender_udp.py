@@ -264,8 +264,8 @@ def test_options_come_from_a_url_and_faults_name_key_value_and_remedy():
     assert sender.hosts == ["127.0.0.1", "127.0.0.2"]
     sender.close()
     for options, words in [
-        ({"port": 0}, r"sender: port = 0: wants a port from 1 to 65535"),
-        ({"host": ""}, r"sender: host = '': wants a host name"),
+        ({"port": 0}, r"sender\.port = 0: wants a port from 1 to 65535"),
+        ({"host": ""}, r"sender\.host = '': wants a host name"),
         ({"max_frame": 70_000}, r"max_frame = 70000: a datagram carries at most 65507"),
         ({"max_frame": 1}, r"max_frame = 1: wants a number of bytes, 64 or more"),
         ({"resolve_interval": 0}, r"resolve_interval = 0.0: wants"),

@@ -125,6 +125,7 @@ class _Pass:
     def mapping(self, value: Mapping[Any, Any], path: str, *, kept: bool) -> dict[str, Any]:
         redact = self._redact
         made: dict[str, Any] = {}
+        again: dict[str, int] = {}
         for name, item in list(value.items()):
             key = name if type(name) is str else _name(name)
             here = f"{path}.{key}" if path else key
@@ -137,7 +138,8 @@ class _Pass:
                 break
             said = self.value(item, here, kept=keep)
             if keep or (isinstance(said, dict | list) and said):
-                made[_free(self._text(key), made)] = said
+                shown = self._text(key)
+                made[shown if shown not in made else _beside(shown, made, again)] = said
         return made
 
     def items(self, value: Iterable[Any], path: str, *, kept: bool) -> list[Any]:
@@ -220,12 +222,13 @@ class _Pass:
 _LEAVES: Final = frozenset({str, int, float, bool, type(None), bytes})
 
 
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    """The name, or one beside it: two names may become one when they are masked."""
-    number, free = 2, name
-    while free in taken:
-        free, number = f"{name} ({number})", number + 1
-    return free
+def _beside(name: str, taken: Mapping[str, Any], again: dict[str, int]) -> str:
+    """Another name beside one that is taken: two names may become one when they are masked."""
+    while True:
+        again[name] = again.get(name, 1) + 1
+        free = f"{name} ({again[name]})"
+        if free not in taken:
+            return free
 
 
 def _name(key: Any) -> str:

@@ -33,7 +33,8 @@ class FallbackSender(NotPicklable):
         if not senders:
             raise ValueError("senders = []: wants two or more senders, best first")
         self.pause = pause
-        self._components: list[Component] = []
+        self.parts: list[Component] = []
+        """How each of them was configured."""
         self.senders: list[Sender] = []
         problems = Problems()
         for index, spec in enumerate(senders):
@@ -46,7 +47,7 @@ class FallbackSender(NotPicklable):
                     )
                     continue
                 self.senders.append(component.prepare())
-                self._components.append(component)
+                self.parts.append(component)
         if problems.lines:
             self._each("close")
         problems.check()
@@ -62,7 +63,7 @@ class FallbackSender(NotPicklable):
     def open(self) -> None:
         """Opens every sender, or none of them; raises ConfigError."""
         try:
-            for component in self._components:
+            for component in self.parts:
                 component.open()
         except ConfigError:
             self.close()

@@ -6,17 +6,25 @@ import os
 import re
 import struct
 import threading
+from collections.abc import Iterator
 from time import monotonic
 from typing import Final
 
 import zmq
 from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
 
 from metlog.errors import SenderError
 from metlog.senders._options import NotPicklable, at_least, closed, one_of
 
 __all__ = ["ZmqSender"]
 
+PROBE_WAIT: Final = 3.0
+"""Seconds that `probe` waits for a handshake."""
+
+_HANDSHAKE_FAILED: Final = frozenset({
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+})  # fmt: skip
 _ENDPOINT: Final = re.compile(r"(tcp|ws|wss)://[^\s/]+:(\d{1,5}|\*)(/\S*)?|(ipc|inproc|pgm|epgm|udp|vmci|tipc)://\S+")
 
 
@@ -95,15 +103,39 @@ class ZmqSender(NotPicklable):
                     f"endpoint = {self.endpoint!r}: {error.strerror}; another process may have it, or this machine lacks it"
                 ) from error
 
-    def _open(self) -> zmq.Socket[bytes]:
-        if self.bind and self._owner != os.getpid():
-            raise SenderError(f"{self.endpoint} is bound by the process that forked this one", reason="unreachable")
-        self._context = context = zmq.Context()
-        self._socket = made = context.socket(zmq.PUSH if self.pattern == "push" else zmq.PUB)
-        made.setsockopt(zmq.SNDHWM, self.hwm)
-        made.setsockopt(zmq.IPV6, 1)
-        if self.pattern == "pub":
-            made.setsockopt(zmq.XPUB_NODROP, 1)  # at the high-water mark it says so; its default is to drop in silence
+    def probe(self) -> Iterator[str | SenderError]:
+        """Connects, with CURVE's handshake, or binds, on a socket of its own: what `metlog doctor` tells."""
+        with zmq.Context() as context, context.socket(zmq.PUSH if self.pattern == "push" else zmq.PUB) as tried:
+            tried.linger = 0
+            self._secure(tried)
+            monitor = tried.get_monitor_socket()
+            try:
+                tried.bind(self.endpoint) if self.bind else tried.connect(self.endpoint)
+                yield f"{self.endpoint} can be bound" if self.bind else self._handshake(monitor)
+            except zmq.ZMQError as error:
+                yield SenderError(f"{self.endpoint}: {error.strerror}", "unreachable")
+            finally:
+                tried.disable_monitor()
+
+    def _handshake(self, monitor: zmq.Socket[bytes]) -> str | SenderError:
+        seen: str | SenderError = SenderError(f"{self.endpoint}: no answer", "timeout")
+        end = monotonic() + PROBE_WAIT
+        while monitor.poll(int(max(0.0, end - monotonic()) * 1000)):
+            event = recv_monitor_message(monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                return f"{self.endpoint} takes the connection"
+            if event == zmq.EVENT_CONNECTED:
+                seen = SenderError(
+                    f"{self.endpoint}: connected, and no handshake: another server_key, or no ZeroMQ", "keys"
+                )
+            elif event in _HANDSHAKE_FAILED:
+                return SenderError(f"{self.endpoint}: the handshake failed: the keys do not fit", "keys")
+            elif event == zmq.EVENT_CLOSED:  # before it was ever connected
+                return SenderError(f"{self.endpoint}: connection refused", "refused")
+        return seen
+
+    def _secure(self, made: zmq.Socket[bytes]) -> None:
+        """Sets the CURVE keys."""
         if self._server_key is not None:
             made.curve_serverkey = self._server_key.encode("ascii")
             public, secret = self._public_key, self._secret_key
@@ -113,6 +145,17 @@ class ZmqSender(NotPicklable):
         elif self._secret_key is not None:
             made.curve_secretkey = self._secret_key.encode("ascii")
             made.curve_server = True
+
+    def _open(self) -> zmq.Socket[bytes]:
+        if self.bind and self._owner != os.getpid():
+            raise SenderError(f"{self.endpoint} is bound by the process that forked this one", reason="unreachable")
+        self._context = context = zmq.Context()
+        self._socket = made = context.socket(zmq.PUSH if self.pattern == "push" else zmq.PUB)
+        made.setsockopt(zmq.SNDHWM, self.hwm)
+        made.setsockopt(zmq.IPV6, 1)
+        if self.pattern == "pub":
+            made.setsockopt(zmq.XPUB_NODROP, 1)  # at the high-water mark it says so; its default is to drop in silence
+        self._secure(made)
         if self.bind:
             made.bind(self.endpoint)
         else:

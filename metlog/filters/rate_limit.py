@@ -34,7 +34,7 @@ class RateLimit:
     window
         Seconds. At the end of a window in which events of a type were dropped, and at close, one event of type
         `suppressed` says which type, how many, and the sum of their weights: `fields` has `type`, `count`, `weight` and
-        `seconds`. It passes no filter: put `redact` before this one where types can hold what must not leave.
+        `seconds`. It passes the filters behind this one (`redact`, say), whatever its severity.
     types
         Only these types are limited; all by default.
     max_types

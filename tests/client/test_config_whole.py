@@ -129,13 +129,14 @@ def test_nothing_is_opened_while_any_key_is_wrong(
         assert [line.startswith(words) for line in caught.value.problems] == [True], caught.value.problems
 
 
-@pytest.mark.xfail(strict=True, reason="UdpSender starts its resolver in the constructor; it belongs into open()")
 def test_no_name_is_looked_up_while_any_key_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Resolver] = []
     monkeypatch.setattr(Resolver, "start", lambda self: started.append(self))
     with pytest.raises(ConfigError):
         metlog.configure({"sender": "udp://collector.invalid", "filters": [{"name": "severity_max", "severity": 9}]})
     assert started == []
+    MetlogClient.from_config({"sender": "udp://collector.invalid"}).close(0)
+    assert len(started) == 1
 
 
 def test_when_all_is_right_it_is_opened(tmp_path: Path, opened: list[Any]) -> None:

@@ -147,7 +147,6 @@ def test_a_forked_child_begins_anew_though_a_thread_of_the_parent_was_in_the_mid
     assert [event.type for event in sender.events] == ["a", "suppressed", "metlog.end"]
 
 
-@pytest.mark.xfail(strict=True, reason="Pipeline._emit: what a filter adds passes none of the filters behind it")
 def test_what_rate_limit_tells_is_redacted_too() -> None:
     filters = [{"name": "rate_limit", "rate": 0.001, "burst": 1}, {"name": "redact", "mask": ["email"]}]
     with MetlogClient.from_config("memory:", filters=filters) as client:
@@ -156,6 +155,36 @@ def test_what_rate_limit_tells_is_redacted_too() -> None:
         sender = client.sender
     assert b"suppressed" in b"".join(sender.frames)
     assert b"ann@example.org" not in b"".join(sender.frames)
+
+
+def test_what_a_filter_adds_passes_those_behind_it_and_none_before_it() -> None:
+    seen: list[tuple[str, str]] = []
+
+    class Watch:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, event: Event) -> Event | None:
+            seen.append((self.name, event.type))
+            return None if event.type == "unwanted" else event
+
+    class Adds:
+        emit: Any = None
+
+        def __call__(self, event: Event) -> Event | None:
+            for kind in ("wanted", "unwanted"):
+                self.emit(Event(type=kind))
+            return event
+
+    with MetlogClient.from_config("memory:", filters=[Watch("before"), Adds(), Watch("behind")]) as client:
+        client.log("a")
+        sender = client.sender
+        client.flush()
+        assert client.stats().filtered == 1
+    assert seen == [("before", "a"), ("behind", "wanted"), ("behind", "unwanted"), ("behind", "a")]
+    events = sender.events
+    assert [(event.type, event.seq) for event in events] == [("wanted", 1), ("a", 2), ("metlog.end", 3)]
+    assert len({(event.stream, event.pid, event.hostname) for event in events}) == 1
 
 
 def test_a_window_ends_in_an_idle_process() -> None:

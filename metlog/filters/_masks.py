@@ -38,7 +38,7 @@ def _ipv4(text: str, mask: str) -> str:
     def hide(found: re.Match[str]) -> str:
         return mask if all(int(part) <= 255 for part in found[0].split(".")) else found[0]
 
-    return _IPV4.sub(hide, text) if text.count(".") >= 3 else text
+    return _IPV4.sub(hide, text) if "." in text and text.count(".") >= 3 else text
 
 
 # ---- IPv6: every form of RFC 4291, section 2.2, with a zone; in brackets, before a port or a colon, after a word --------
@@ -60,7 +60,8 @@ def _ipv6(text: str, mask: str) -> str:
             return found[0]
         return mask if _is_ipv6(found[0].partition("%")[0]) else found[0]
 
-    return _IPV6.sub(hide, text) if text.count(":") >= 2 else text
+    # Without :: it has seven colons, or six before an IPv4 address.
+    return _IPV6.sub(hide, text) if ":" in text and ("::" in text or text.count(":") >= 6) else text
 
 
 def _is_ipv6(text: str) -> bool:
@@ -75,6 +76,8 @@ def _is_ipv6(text: str) -> bool:
 
 _DIGITS: Final = re.compile(r"(?<!\d)\d++(?:[ .\u00a0\u202f-]{1,2}\d++)*")
 _FEWEST, _MOST = 13, 19
+_ENOUGH: Final = re.compile(rf"(?<!\d)\d(?:[ .\u00a0\u202f-]{{0,2}}\d){{{_FEWEST - 1}}}").search
+"""Whether there are so many digits at all: cheaper than to look at every group."""
 
 
 def _credit_card(text: str, mask: str) -> str:
@@ -85,7 +88,7 @@ def _credit_card(text: str, mask: str) -> str:
             last = end
         return made + found[0][last:]
 
-    return _DIGITS.sub(hide, text)
+    return _DIGITS.sub(hide, text) if len(text) >= _FEWEST and _ENOUGH(text) else text
 
 
 def _cards_in(run: str) -> Iterator[tuple[int, int]]:

@@ -8,12 +8,16 @@ from typing import Final
 __all__ = ["Paths"]
 
 _PARTS: Final = re.compile(r"\*|\?|\[!?[^\]]+\]")
+_PLAIN: Final = re.compile(r"[^*?\[.]+")
 
 
 class Paths:
-    """Some paths as one expression over names joined by dots; one that is no path is noted in `wrong`."""
+    """Some paths as one expression over names joined by dots; one that is no path is noted in `wrong`.
 
-    __slots__ = ("match",)
+    `names` are the paths when each is a plain name, which nothing inside another value can have; else None.
+    """
+
+    __slots__ = ("match", "names")
 
     def __init__(self, option: str, paths: list[str] | None, wrong: list[str]) -> None:
         expressions = []
@@ -27,6 +31,8 @@ class Paths:
                 wrong.append(f"{option} = {path!r}: what stands in brackets is no set of characters: {error}")
         # Without any path: an expression that never matches.
         self.match = re.compile("|".join(expressions) or r"(?!)", re.DOTALL).fullmatch
+        plain = all(map(_PLAIN.fullmatch, paths or ()))
+        self.names: frozenset[str] | None = frozenset(paths or ()) if plain else None
 
 
 def _expression(path: str) -> str:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
 from metlog.errors import ConfigError
 from metlog.event import Event
+from metlog.filters._addresses import cut_ip
 from metlog.filters._masks import MASKS, Mask, of_pattern
+from metlog.filters._pass import CUT, DROP, KEEP, PSEUDONYMIZE, Pass
 from metlog.filters._paths import Paths
-from metlog.tracebacks import render
-from metlog.values import MARK, MAX_DEPTH, MAX_ITEMS, sayable
+from metlog.values import MARK
 
 __all__ = ["MASKS", "Redact", "cut_ip"]
 
 MIN_KEY: Final = 16
 """Characters that the key of pseudonyms has at least."""
+
+_MOST_KNOWN: Final = 4096
+"""Paths, and texts, whose treatment is remembered."""
+_LONGEST_KNOWN: Final = 100
 
 
 class Redact:
@@ -80,24 +83,74 @@ class Redact:
             wrong.append("redact does nothing; give drop, keep, pseudonymize, cut_ip or mask")
         if wrong:
             raise ConfigError(wrong)
+        self._kept = self._keep is None
+        self._by_name = not self._masks and all(
+            paths is None or paths.names is not None
+            for paths in (self._drop, self._keep, self._pseudonymize, self._cut)
+        )
+        """Only names of fields count: nothing is to be found inside a value, or in a text."""
+        self._dropped = self._drop.names or ()
+        self._changed = tuple((self._pseudonymize.names or set()) | (self._cut.names or set()))
+        self.codes: dict[str, int] = {}
+        self._hidden: dict[str, str] = {}
 
     def __call__(self, event: Event, /) -> Event | None:
         """A copy without what must not leave."""
-        fields = event.fields if isinstance(event.fields, Mapping) else {"fields": event.fields}
-        walk = _Pass(self)
-        made = walk.mapping(fields, "", kept=self._keep is None)
+        fields = event.fields
+        if self._by_name and type(fields) is dict:
+            for name in fields:
+                if type(name) is not str:  # it may become one that is to be found
+                    break
+            else:
+                return self._named(event, fields)
+        if not isinstance(fields, Mapping):
+            fields = {"fields": fields}
+        walk = Pass(self)
+        made = walk.mapping(fields, None, kept=self._kept)
         if walk.notes:
             before = made.get(MARK)
             notes = [self.text(note) for note in walk.notes]
             made[MARK] = [*before, *notes] if isinstance(before, list) else notes
+        if not self._masks:
+            return replace(event, fields=made)
+        short = self.name
         return replace(
             event,
             payload=self.text(str(event.payload)),
             fields=made,
-            type=self.text(str(event.type)),
-            tokens=tuple(self.text(str(token)) for token in event.tokens),
-            logger=self.text(str(event.logger)),
+            type=short(str(event.type)),
+            tokens=tuple([short(str(token)) for token in event.tokens]),
+            logger=short(str(event.logger)),
         )
+
+    def _named(self, event: Event, fields: dict[str, Any]) -> Event:
+        """As by the walk, where names alone say what happens; what is inside the values need not be looked at."""
+        if self._keep is None:
+            made = fields.copy()
+        else:
+            keep = self._keep.match
+            made = {name: value for name, value in fields.items() if keep(name)}
+        for name in self._dropped:
+            if name in made:
+                del made[name]
+        for name in self._changed:
+            if name in made:
+                made[name] = Pass(self).changed(made[name], name, self.code(name))
+        return replace(event, fields=made)
+
+    def code(self, path: str) -> int:
+        """What is to be done with the value under a path: the sum of DROP, KEEP, PSEUDONYMIZE and CUT."""
+        code = DROP if self._drop.match(path) else 0
+        if self._keep is not None and self._keep.match(path):
+            code |= KEEP
+        if self._pseudonymize.match(path):
+            code |= PSEUDONYMIZE
+        elif self._cut.match(path):
+            code |= CUT
+        if len(self.codes) >= _MOST_KNOWN:  # names made at run time
+            self.codes.clear()
+        self.codes[path] = code
+        return code
 
     def text(self, text: str) -> str:
         """The text with what the masks find hidden."""
@@ -105,145 +158,27 @@ class Redact:
             text = mask(text, self._mask_with)
         return text
 
+    def name(self, text: str) -> str:
+        """As `text`, for what comes again and again: names of fields, types, tokens, loggers."""
+        hidden = self._hidden.get(text)
+        if hidden is None:
+            hidden = self.text(text)
+            if len(text) <= _LONGEST_KNOWN:
+                if len(self._hidden) >= _MOST_KNOWN:
+                    self._hidden.clear()
+                self._hidden[text] = hidden
+        return hidden
+
+    @property
+    def masks_text(self) -> bool:
+        """Whether there is any mask."""
+        return bool(self._masks)
+
     def pseudonym(self, text: str) -> str:
         """HMAC-SHA256 (RFC 2104) under the key, in hexadecimal."""
         signing = self._signing.copy()  # the key's part is hashed once, not once a value
         signing.update(text.encode("utf-8", "surrogatepass"))
         return signing.hexdigest()
-
-
-class _Pass:
-    """One pass over the fields of an event, bounded in depth and number of values, whatever refers to what."""
-
-    def __init__(self, redact: Redact) -> None:
-        self.notes: list[str] = []
-        self._redact = redact
-        self._text = redact.text
-        self._left = MAX_ITEMS
-        self._above: set[int] = set()  # ids of the containers around the value at hand
-
-    def mapping(self, value: Mapping[Any, Any], path: str, *, kept: bool) -> dict[str, Any]:
-        redact = self._redact
-        made: dict[str, Any] = {}
-        again: dict[str, int] = {}
-        for name, item in list(value.items()):
-            key = name if type(name) is str else _name(name)
-            here = f"{path}.{key}" if path else key
-            if redact._drop.match(here):
-                continue
-            keep = kept or (redact._keep is not None and redact._keep.match(here) is not None)
-            if not keep and type(item) in _LEAVES:
-                continue
-            if not self._room(here):
-                break
-            said = self.value(item, here, kept=keep)
-            if keep or (isinstance(said, dict | list) and said):
-                shown = self._text(key)
-                made[shown if shown not in made else _beside(shown, made, again)] = said
-        return made
-
-    def items(self, value: Iterable[Any], path: str, *, kept: bool) -> list[Any]:
-        redact = self._redact
-        made: list[Any] = []
-        for index, item in enumerate(list(value)):
-            here = f"{path}.{index}"
-            if redact._drop.match(here):
-                continue
-            keep = kept or (redact._keep is not None and redact._keep.match(here) is not None)
-            if not self._room(here):
-                break
-            said = self.value(item, here, kept=keep)
-            if keep or (isinstance(said, dict | list) and said):
-                made.append(said)
-        return made
-
-    def value(self, value: Any, path: str, *, kept: bool) -> Any:
-        redact, kind = self._redact, type(value)
-        if redact._pseudonymize.match(path):
-            return self._pseudonym(value, path)
-        if redact._cut.match(path):
-            return self._cut(value, path)
-        if kind is str:
-            return self._text(value)
-        if value is None or kind is bool:
-            return value
-        if kind is int or kind is float:
-            text = str(value)  # a card number may well be a number
-            hidden = self._text(text)
-            return value if hidden == text else hidden
-        if isinstance(value, Mapping) or kind in {list, tuple, set, frozenset}:
-            return self._inside(value, path, kept=kept)
-        if isinstance(value, bytes | bytearray | memoryview):  # base64 would hide a secret from the masks
-            text = bytes(value).decode("utf-8", "replace")
-            hidden = self._text(text)
-            return value if hidden == text else hidden
-        if isinstance(value, BaseException):
-            return self._text(render(value))
-        said, notes = sayable(value, path)
-        self.notes += notes
-        return self.value(said, path, kept=kept)
-
-    def _inside(self, value: Any, path: str, *, kept: bool) -> Any:
-        if id(value) in self._above:
-            self.notes.append(f"{path[:200]}: refers to what it is part of")
-            return "<circular>"
-        if len(self._above) >= MAX_DEPTH:
-            self.notes.append(f"{path[:200]}: nested deeper than {MAX_DEPTH} levels")
-            return "<too deep>"
-        self._above.add(id(value))
-        try:
-            walk = self.mapping if isinstance(value, Mapping) else self.items
-            return walk(value, path, kept=kept)
-        finally:
-            self._above.discard(id(value))
-
-    def _room(self, path: str) -> bool:
-        if self._left <= 0:
-            if self._left == 0:
-                self.notes.append(f"{path[:200]}: cut: more than {MAX_ITEMS} values in the event")
-            self._left = -1
-            return False
-        self._left -= 1
-        return True
-
-    def _pseudonym(self, value: Any, path: str) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._redact.pseudonym(_said(item, path)) for item in list(value)[: max(0, self._left)]]
-        return self._redact.pseudonym(_said(value, path))
-
-    def _cut(self, value: Any, path: str) -> Any:
-        if isinstance(value, list | tuple | set | frozenset):
-            return [cut_ip(_said(item, path)) for item in list(value)[: max(0, self._left)]]
-        return cut_ip(_said(value, path))
-
-
-_LEAVES: Final = frozenset({str, int, float, bool, type(None), bytes})
-
-
-def _beside(name: str, taken: Mapping[str, Any], again: dict[str, int]) -> str:
-    """Another name beside one that is taken: two names may become one when they are masked."""
-    while True:
-        again[name] = again.get(name, 1) + 1
-        free = f"{name} ({again[name]})"
-        if free not in taken:
-            return free
-
-
-def _name(key: Any) -> str:
-    said, _ = sayable({key: None}, "")
-    return next(iter(said), "") if isinstance(said, dict) else str(said)
-
-
-def _said(value: Any, path: str) -> str:
-    """A value as text: the same for the same value, and for a number and its digits."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).decode("utf-8", "replace")
-    said, _ = sayable(value, path)
-    return said if isinstance(said, str) else msgspec.json.encode(said, order="deterministic").decode()
 
 
 def _mask(pattern: str, wrong: list[str]) -> Mask | None:
@@ -260,30 +195,3 @@ def _mask(pattern: str, wrong: list[str]) -> Mask | None:
         )
         return None
     return of_pattern(compiled)
-
-
-# ---- IP addresses ----------------------------------------------------------------------------------------------------
-
-
-def cut_ip(text: str) -> str | None:
-    """The networks of one address or of several with commas (`X-Forwarded-For`); None for what is no address."""
-    networks = [_network(part.strip()) for part in text.split(",")]
-    return None if None in networks else ", ".join(network for network in networks if network)
-
-
-def _network(text: str) -> str | None:
-    if text.startswith("["):  # [2001:db8::1]:443
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:  # 192.0.2.1:443
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    bits = 24 if address.version == 4 else 48
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return _network(str(address.ipv4_mapped))
-        if address.sixtofour is not None:
-            bits = 16 + 24  # its first 48 bits hold a whole IPv4 address (RFC 3056)
-    return str(ipaddress.ip_network(f"{address}/{bits}", strict=False).network_address)

@@ -146,6 +146,27 @@ def test_no_ipv6_address_stays_in_any_of_its_forms(number: int, form: str, aroun
     assert masked == around[0] + M + around[1]
 
 
+@given(
+    digits=st.text(alphabet="0123456789", min_size=12, max_size=18),
+    separators=st.lists(st.sampled_from(["", " ", "-", ".", "\u00a0", "\u202f", "- ", "  "]), min_size=19, max_size=19),
+    around=st.sampled_from(
+        [("", ""), ("card ", "."), ("no=", "&x=1"), ("2026-05-09T07:35:25Z ", " 12:30"), ("a", "b")]
+    ),
+)
+def test_no_card_stays_however_it_is_grouped(digits: str, separators: list[str], around: tuple[str, str]) -> None:
+    total = sum(
+        sum(divmod(int(digit) * 2, 10)) if place % 2 == 0 else int(digit)
+        for place, digit in enumerate(reversed(digits))
+    )
+    card = digits + str(-total % 10)  # ISO/IEC 7812-1: what the check digit is for
+    text = "".join(digit + separator for digit, separator in zip(card, separators, strict=False)).strip(
+        " -.\u00a0\u202f"
+    )
+    hidden = MASKS["credit_card"](around[0] + text + around[1], M)
+    assert text not in hidden
+    assert M in hidden
+
+
 @given(st.text(alphabet="0123456789abcdefABCDEF:.%[] x@-", max_size=60))
 def test_nothing_is_lost_but_what_is_masked(text: str) -> None:
     for mask in MASKS.values():

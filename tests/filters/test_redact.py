@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metlog import MetlogClient
 from metlog.encoders.json import JsonEncoder
@@ -207,11 +209,67 @@ def test_names_that_become_the_same_are_kept_apart() -> None:
     assert made == {"***": 1, "*** (2)": 2, "c": 3}
 
 
+NAMES = st.sampled_from(["user", "password", "ip", "a b", "", "über", "x" * 200])
+LEAVES = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False),
+                   st.text(max_size=8), st.sampled_from(["192.0.2.7", "2001:db8::1"]))  # fmt: skip
+FIELDS = st.dictionaries(
+    NAMES,
+    st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=8
+    ),
+)
+PATHS = st.lists(NAMES.filter(bool), max_size=3)
+
+
+@given(fields=FIELDS, drop=PATHS, keep=st.none() | PATHS, pseudonymize=PATHS, cut=PATHS)
+def test_where_names_alone_count_it_is_the_same_as_by_looking_everywhere(
+    fields: dict[str, Any], drop: list[str], keep: list[str] | None, pseudonymize: list[str], cut: list[str]
+) -> None:
+    options: dict[str, Any] = {"drop": drop, "keep": keep, "pseudonymize": pseudonymize, "cut_ip": cut}
+    key = KEY if pseudonymize else None
+    if drop or keep is not None or pseudonymize or cut:
+        by_name = redacted(fields, **options, key=key)
+        assert by_name == redacted(fields, **{**options, "drop": [*drop, "**.no such name"]}, key=key)
+        assert not set(drop) & by_name.keys()
+
+
+def test_names_that_are_no_text_are_found_too() -> None:
+    class Name(str):
+        __slots__ = ()
+
+    class Key(Enum):
+        PASSWORD = "password"
+
+    assert redacted({Name("password"): 1, "b": 2}, drop=["password"]) == {"b": 2}
+    assert redacted({Key.PASSWORD: 1, 7: 2, None: 3, "b": 4}, drop=["password", "7", "null"]) == {"b": 4}
+
+
+def test_what_is_pseudonymized_and_not_kept_is_not_there() -> None:
+    fields = {"user": ["ann"], "ip": ["192.0.2.7"], "x": {"user": ["ann"]}, "y": 1}
+    options = {"pseudonymize": ["user", "*.user"], "key": KEY, "cut_ip": ["ip"]}
+    assert redacted(fields, keep=["y"], **options) == {"y": 1}
+    assert redacted(fields, keep=["y", "**.z"], **options) == {"y": 1}
+
+
+def test_names_made_at_run_time_do_not_fill_the_memory() -> None:
+    redact = Redact(drop=["**.password"], mask=["email"])
+    for number in range(20_000):
+        event = redact(Event(type=f"t{number}", fields={f"n{number}": {f"m{number}": 1, "password": 2}}))
+        assert event is not None
+        assert event.fields == {f"n{number}": {f"m{number}": 1}}
+    assert len(redact.codes) <= 4096
+    assert len(redact._hidden) <= 4096
+
+
 def test_values_that_json_cannot_say_stay_marked() -> None:
-    made = redacted({"when": datetime(2026, 1, 1, tzinfo=UTC), "price": Decimal("1.5"), "o": object()}, drop=["x"])
+    fields = {"when": datetime(2026, 1, 1, tzinfo=UTC), "price": Decimal("1.5"), "o": object()}
+    made = redacted(fields, drop=["**.x"])
     assert made["when"] == "2026-01-01T00:00:00Z"
     assert made["price"] == "1.5"
     assert made["metlog.repaired"] == ["o: object became its repr"]
+    frame = written(fields, drop=["x"])  # only names count: the encoder does the rest
+    for words in (b'"2026-01-01T00:00:00Z"', b'"price":"1.5"', b"o: object became its repr"):
+        assert words in frame
     assert Redact(mask=["o$|o:"])(Event(type="a", fields={"o": object()})).fields["metlog.repaired"] == [  # type: ignore[union-attr]
         "*** object became its repr"
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC
 from typing import Final, NamedTuple
@@ -68,7 +69,7 @@ def split(
 
 def decode_json(frame: bytes) -> list[Event]:
     """Every event of a JSON frame; raises DecodeError that names the first line at fault and the reason."""
-    return _all_or_error(_split_json(frame, MAX_EVENT))
+    return _all_or_error(_split_json(frame, sys.maxsize))
 
 
 def decode_msgpack(frame: bytes) -> list[Event]:
@@ -76,7 +77,7 @@ def decode_msgpack(frame: bytes) -> list[Event]:
     if not is_msgpack(frame):
         start = f"0x{frame[0]:02x}" if frame else "nothing"
         raise DecodeError(f"a MessagePack frame starts with a map or an array, not with {start}")
-    return _all_or_error(_split_msgpack(frame, MAX_EVENT))
+    return _all_or_error(_split_msgpack(frame, sys.maxsize))
 
 
 def _all_or_error(parts: tuple[list[Event], list[Bad]]) -> list[Event]:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -59,9 +60,9 @@ class Pipeline:
         self.counts = Counts(on_drop)
         self.failed, self.tell = self.counts.failed, self.counts.tell
         self._asked = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
-        for item in self.filters:
+        for place, item in enumerate(self._asked):
             if hasattr(item, "emit"):
-                item.emit = self._emit
+                item.emit = partial(self._emit, self._asked[place + 1 :])
         self._ticks = [item.tick for item in self.filters if hasattr(item, "tick")]
         nonblocking = getattr(sender, "nonblocking", False)
         self.buffer = Buffer(
@@ -112,7 +113,7 @@ class Pipeline:
             _now(UTC), type, tokens, logger or self.logger, severity, payload if payload.__class__ is str else str(payload),
             fields, weight, ENV_VERSION, self.pid, self.hostname, self.stream,
         )  # fmt: skip
-        kept = self._filter(event) if self._asked else event
+        kept = self._filter(event, self._asked) if self._asked else event
         if kept is not None:
             self.accept(kept)
 
@@ -149,20 +150,21 @@ class Pipeline:
             next(self.filtered)
             return
         mine = replace(event, stream=self.stream)
-        kept = self._filter(mine) if self._asked else mine
+        kept = self._filter(mine, self._asked) if self._asked else mine
         if kept is not None:
             self.accept(kept)
 
     # ---- beside it ---------------------------------------------------------------------------------------------------
 
-    def _filter(self, event: Event) -> Event | None:
-        if getattr(inside, "active", False):
+    def _filter(self, event: Event, filters: Sequence[Filter], *, added: bool = False) -> Event | None:
+        within = getattr(inside, "active", False)
+        if within and not added:
             self.tell("recursion", "a filter or drop hook logs an event itself: that event is left out")
             next(self.filtered)
             return None
         inside.active = True
         try:
-            for keep in self._asked:
+            for keep in filters:
                 kept = keep(event)
                 if kept is None:
                     next(self.filtered)
@@ -173,7 +175,7 @@ class Pipeline:
             self.counts.error("filter_error", error)
             return None
         finally:
-            inside.active = False
+            inside.active = within
         return event
 
     def refuse(self, severity: Any) -> int:
@@ -194,11 +196,13 @@ class Pipeline:
         for tick in self._ticks:
             tick(monotonic())
 
-    def _emit(self, event: Event) -> None:
-        """An event that a filter adds: it gets what the client gives every event, and passes no filter."""
+    def _emit(self, behind: Sequence[Filter], event: Event) -> None:
+        """An event that a filter adds: it gets what the client gives every event, and passes the filters behind that one."""
         event.logger = event.logger or self.logger
         event.pid, event.hostname, event.stream = self.pid, self.hostname, self.stream
-        self.accept(event)
+        kept = self._filter(event, behind, added=True) if behind else event
+        if kept is not None:
+            self.accept(kept)
 
     def _event(self, type: str, fields: dict[str, Any]) -> Event:
         return Event(

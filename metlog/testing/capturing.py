@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from time import monotonic
+from types import MethodType
 from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
@@ -60,17 +61,19 @@ class _Before(NamedTuple):
     @classmethod
     def of(cls, home: client._Home) -> _Before:
         rest = (home.statsd, home.disabled_timers, home.idle_timers)
-        return cls(home, home.pipeline, home.plan, rest, dict(vars(home.methods)))
+        return cls(home, home.pipeline, home.plan, rest, dict(home.methods))
 
     def restore(self) -> None:
         home = self.home
         home.pipeline, home.plan = self.pipeline, self.plan
         home.statsd, home.disabled_timers, home.idle_timers = self.rest
-        for name, method in list(vars(home.methods).items()):
-            if name not in self.methods:
-                delattr(home.methods, name)
-            elif self.methods[name] is not method:
-                setattr(home.methods, name, self.methods[name])
+        added = [name for name in home.methods if name not in self.methods]
+        home.methods = self.methods
+        for one in home.clients.copy():
+            for name in added:
+                vars(one).pop(name, None)
+            for name, method in self.methods.items():
+                setattr(one, name, MethodType(method, one))
 
 
 class _Capture:

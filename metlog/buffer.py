@@ -16,17 +16,18 @@ import threading
 from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from msgspec import Raw
 
 from metlog.counts import Counts
 from metlog.encoders import Encoder, Records
 from metlog.event import Event
+from metlog.outlet import Outlet
 from metlog.truncate import truncated
 from metlog.waker import Waker, threads_run
 
-__all__ = ["Buffer", "Outlet"]
+__all__ = ["Buffer"]
 
 _FILL: Final = 0.95  # of a frame, since events vary in size
 _CHUNK: Final = 32  # events that are encoded together, at most
@@ -36,31 +37,6 @@ _TICK: Final = 0.1  # seconds: how often filters are told the time where there i
 _IDLE: Final = 5  # empty intervals after which the flusher sleeps until it is called
 
 Item = Any  # an encoded event (bytes, or a Raw among records) or a record
-
-
-class Outlet(Protocol):
-    """Where frames go: a sender called in place (`Direct`), or one behind a queue (`Queued`)."""
-
-    sent: int
-    frames: int
-    sent_bytes: int
-    """Events of the application, frames and bytes that were handed to the transport."""
-
-    def send(self, frame: bytes, count: int) -> None:
-        """Takes a frame that holds `count` events of the application; never waits, never raises an Exception."""
-
-    @property
-    def held(self) -> int:
-        """Events taken and neither sent nor dropped."""
-
-    def flush(self, deadline: float) -> bool:
-        """Waits until all taken before is out, at most until `deadline` (monotonic seconds); False when that came first."""
-
-    def close(self, deadline: float) -> None:
-        """Sends what it can until the deadline, counts the rest, closes the sender."""
-
-    def after_fork(self) -> None:
-        """Forgets what belongs to the parent."""
 
 
 class Buffer:

@@ -387,7 +387,7 @@ class MetlogClient:
         home = self._home
         old = home.pipeline
         if isinstance(old, Pipeline):
-            home.pipeline = Unconfigured(_CLOSED)
+            home.pipeline, home.plan = Unconfigured(_CLOSED), None
             old.close(monotonic() + (old.exit_timeout if timeout is None else timeout))
             # the counts stay readable after the end
             final = old.stats()

@@ -33,7 +33,7 @@ def closed():
 
 def test_clients_made_earlier_are_captured_configured_or_not():
     EARLY.configure("memory:", logger="early", fields={"unit": "web"})
-    ended = metlog.MetlogClient.from_config("memory:")
+    ended = metlog.MetlogClient.from_config("memory:", logger="ended")
     ended.close()
     compat = CompatClient(logger="old")
     with capture() as events:
@@ -47,6 +47,7 @@ def test_clients_made_earlier_are_captured_configured_or_not():
     assert events.types == ["a", "b", "c", "d", "oldstyle", "e", "f"]
     assert (events[0].logger, events[0].fields) == ("early", {"unit": "web"})
     assert events[1].fields == {"tenant": "t1", "n": 1}
+    assert events[5].logger == ""  # what was closed has no settings any more
 
 
 def test_clients_made_meanwhile_are_captured_and_not_configured_afterwards():

@@ -404,6 +404,11 @@ class Buffer:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
         return self.drain(deadline=deadline) and self.outlet.flush(deadline)
 
+    @property
+    def held(self) -> int:
+        """Events that were left here, and neither sent nor dropped."""
+        return len(self.pending) + self._count + self.outlet.held
+
     def start(self) -> None:
         """Starts the flusher now, not at the first event."""
         self._rouse()

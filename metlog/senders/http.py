@@ -114,6 +114,7 @@ class HttpSender(BlockingSender):
             self._headers["Authorization"] = f"Bearer {token}"
         self._client: httpx.Client | None = None
         self._socket: socket.socket | None = None
+        self._handshake: socket.socket | None = None
         super().__init__()
 
     def _fresh_state(self) -> None:
@@ -205,13 +206,24 @@ class HttpSender(BlockingSender):
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Keeps the socket of a new connection, so that `close` can wake whoever waits on it."""
-        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+        step = event.partition(".")[2]
+        if step in {"connect_tcp.complete", "start_tls.complete"}:
             self._socket = info["return_value"].get_extra_info("socket")
-            if self._patience.closed:
-                self._interrupt()
+        elif step == "start_tls.started" and self._socket is not None:
+            # Wrapping it takes the descriptor away, and the wrapped one is only known when the handshake is over.
+            self._handshake = self._socket.dup()
+        if step in {"start_tls.complete", "start_tls.failed"}:
+            self._end_handshake()
+        if self._patience.closed:
+            self._interrupt()
+
+    def _end_handshake(self) -> None:
+        held, self._handshake = self._handshake, None
+        if held is not None:
+            held.close()
 
     def _interrupt(self) -> None:
-        current = self._socket
+        current = self._handshake or self._socket
         if current is not None:
             try:
                 socket.socket.shutdown(current, socket.SHUT_RDWR)
@@ -219,6 +231,7 @@ class HttpSender(BlockingSender):
                 pass  # it ended by itself
 
     def _release(self) -> None:
+        self._end_handshake()
         client, self._client = self._client, None
         held, self._socket = self._socket, None
         if client is None:

@@ -322,7 +322,7 @@ class Buffer:
         now = monotonic()
         if now >= self._next_report:
             self._next_report = now + self._interval
-            self.outlet.send(self._frame_of(self._report()), 0)
+            self._send_own(self._report())
 
     def _encoded(self, batch: list[Item]) -> list[bytes]:
         """The items of a batch, each encoded by itself; one that cannot be is counted and left out."""
@@ -337,8 +337,11 @@ class Buffer:
                 self._counts.failed(error, 1, "encode_error")
         return encoded
 
-    def _frame_of(self, event: Event) -> bytes:
-        return self._encoder.frame([self._encoder.encode(event)])
+    def _send_own(self, event: Event) -> None:
+        """Sends an event of metlog's own, as a frame of its own. Cut, it would say nothing: a transport too small for it goes without."""
+        frame = self._encoder.frame([self._encoder.encode(event)])
+        if len(frame) <= self._max_event:
+            self.outlet.send(frame, 0)
 
     # ---- the flusher -------------------------------------------------------------------------------------------------
 
@@ -432,7 +435,7 @@ class Buffer:
         end = last()
         if end is not None:
             try:
-                self.outlet.send(self._frame_of(end), 0)
+                self._send_own(end)
             except Exception as error:  # noqa: BLE001 - an encoder may raise anything
                 self._counts.error("encode_error", error)
         self._waker.wake()

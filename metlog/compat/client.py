@@ -283,7 +283,7 @@ class CompatClient(CoreClient):
         name = override if isinstance(override, str) else str(own)
         if not name.isidentifier():
             raise MetlogError(f"add_method: {method!r} has no name that can be called; give it a metlog_name")
-        if not override and hasattr(type(self), name) and not (configured and name in self._configured):
+        if not override and hasattr(self, name) and not (configured and name in self._configured):
             raise SyntaxError(f"The name [{name}] is already in use")
         return name
 

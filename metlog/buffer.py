@@ -298,7 +298,7 @@ class Buffer:
         now = monotonic()
         if now >= self._next_report:
             self._next_report = now + self._interval
-            self.outlet.send(self._frame_of(self._report()), 0)
+            self._send_own(self._report())
 
     def _encoded(self, batch: list[Item]) -> list[bytes]:
         """The items of a batch, each encoded by itself; one that cannot be is counted and left out."""
@@ -313,8 +313,11 @@ class Buffer:
                 self._counts.failed(error, 1, "encode_error")
         return encoded
 
-    def _frame_of(self, event: Event) -> bytes:
-        return self._encoder.frame([self._encoder.encode(event)])
+    def _send_own(self, event: Event) -> None:
+        """Sends an event of metlog's own, as a frame of its own. Cut, it would say nothing: a transport too small for it goes without."""
+        frame = self._encoder.frame([self._encoder.encode(event)])
+        if len(frame) <= self._max_event:
+            self.outlet.send(frame, 0)
 
     # ---- the flusher -------------------------------------------------------------------------------------------------
 
@@ -380,6 +383,11 @@ class Buffer:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
         return self.drain(deadline=deadline) and self.outlet.flush(deadline)
 
+    @property
+    def held(self) -> int:
+        """Events that were left here, and neither sent nor dropped."""
+        return len(self.pending) + self._count + self.outlet.held
+
     def start(self) -> None:
         """Starts the flusher now, not at the first event."""
         self._rouse()
@@ -403,7 +411,7 @@ class Buffer:
         end = last()
         if end is not None:
             try:
-                self.outlet.send(self._frame_of(end), 0)
+                self._send_own(end)
             except Exception as error:  # noqa: BLE001 - an encoder may raise anything
                 self._counts.error("encode_error", error)
         self._waker.wake()

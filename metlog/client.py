@@ -74,7 +74,7 @@ class MetlogClient:
         try:
             most, make, origin, next_seq, leave, buffer, base = self._home.pipeline.hot
             if type(severity) is not int or not 0 <= severity <= most:
-                severity = self._home.pipeline.refuse(severity)
+                severity = self._admitted(severity)[1]
                 if severity < 0:
                     return
             known = _tokens[tokens]
@@ -104,11 +104,18 @@ class MetlogClient:
             if seq or not self._carefully(tokens, msg, severity, fields):
                 self._home.pipeline.failed(error, 0, "call_error")
 
+    def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:
+        """The pipeline, and the severity that it takes the event with; -1 when it does not."""
+        while True:
+            pipeline = self._home.pipeline
+            level = pipeline.refuse(severity)
+            if level >= 0 or pipeline is self._home.pipeline:  # else it was closed meanwhile, and another is in its place
+                return pipeline, level
+
     def _carefully(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
         """An event whose arguments are of another kind than asked for, as the nearest that the envelope admits."""
-        pipeline = self._home.pipeline
         try:
-            severity = pipeline.refuse(severity)
+            pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 if not isinstance(tokens, (str, Iterable)):
                     tokens = (str(tokens),)
@@ -137,14 +144,13 @@ class MetlogClient:
         if logger is None and tokens is None and weight is ONE:
             self.log((type,), payload, severity=severity, fields=fields)
             return
-        pipeline = self._home.pipeline
         try:
-            severity = pipeline.refuse(severity)
+            pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
                 pipeline.put(str(type), _tokens[tuple(tokens or (type,))], severity, payload, own, weight, logger)
         except Exception as error:  # noqa: BLE001 - as in log
-            pipeline.failed(error, 0, "call_error")
+            self._home.pipeline.failed(error, 0, "call_error")
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
         pipeline = self._home.pipeline

@@ -198,6 +198,7 @@ def _inputs(specs: object, given: Sequence[Mapping[str, Any] | str], problems: P
         with problems.catch(where):
             spec, identity = _identified(spec, where)  # noqa: PLW2901 - without its id
             component = check("input", spec, where)
+            component.build()  # opens nothing; a fault that only the input itself can find is told with all others
             taken = {known.id for known in found}
             name = identity or component.name
             number = 2

@@ -24,7 +24,7 @@ from pathlib import Path
 from metlog.lake.query import Lake
 from metlog.reports.sample import fill
 
-PER_REQUEST = 1.49
+PER_REQUEST = 3.52
 """Events of the sample data for each of its requests."""
 
 

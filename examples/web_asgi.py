@@ -29,4 +29,4 @@ application = MetlogMiddleware(shop)  # the one line
 if __name__ == "__main__":
     import uvicorn
 
-    uvicorn.run(application, port=8000, lifespan="off")
+    uvicorn.run(application, port=int(os.environ.get("PORT", "8000")), lifespan="off")

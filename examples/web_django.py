@@ -6,6 +6,7 @@ Events go to standard output; METLOG_SENDER=udp://127.0.0.1:5565 sends them to a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -61,5 +62,6 @@ asgi_application = AsgiMiddleware(get_asgi_application())  # or this one
 if __name__ == "__main__":
     from wsgiref.simple_server import make_server
 
-    with make_server("127.0.0.1", 8000, application) as server:
+    port = int(os.environ.get("PORT", "8000"))
+    with make_server("127.0.0.1", port, application) as server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

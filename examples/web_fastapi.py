@@ -52,4 +52,4 @@ app.include_router(orders)
 if __name__ == "__main__":
     import uvicorn
 
-    uvicorn.run(app, port=8000)
+    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))

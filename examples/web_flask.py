@@ -60,4 +60,4 @@ def login() -> dict[str, str]:
 app.register_blueprint(orders)
 
 if __name__ == "__main__":
-    app.run(port=8000)
+    app.run(port=int(os.environ.get("PORT", "8000")))

@@ -65,4 +65,4 @@ app = Starlette(
 if __name__ == "__main__":
     import uvicorn
 
-    uvicorn.run(app, port=8000)
+    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))

@@ -5,6 +5,7 @@ Events go to standard output; METLOG_SENDER=udp://127.0.0.1:5565 sends them to a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -27,5 +28,6 @@ def shop(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
 application = MetlogMiddleware(shop)  # the one line
 
 if __name__ == "__main__":
-    with make_server("127.0.0.1", 8000, application) as server:
+    port = int(os.environ.get("PORT", "8000"))
+    with make_server("127.0.0.1", port, application) as server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

@@ -25,12 +25,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PYTHON = "/usr/bin/python3"
 """Debian's: graphite-web and the Django it was built for live there."""
+_STATSD = Path("node_modules", "statsd", "stats.js")
 START = 60.0
 """Seconds that the three may take to start."""
 
 
-def missing() -> list[str]:
-    """What has to be installed first, as the reader would say it to the package manager."""
+def missing(node: Path) -> list[str]:
+    """What has to be installed first, as the reader would say it to the package manager; `node` may have statsd already."""
     lacking = []
     if shutil.which("carbon-cache") is None:
         lacking.append("graphite-carbon (Debian: apt install graphite-carbon)")
@@ -41,7 +42,7 @@ def missing() -> list[str]:
         lacking.append("graphite-web (Debian: apt install graphite-web)")
     if shutil.which("node") is None:
         lacking.append("node (Debian: apt install nodejs)")
-    if shutil.which("npm") is None:
+    if shutil.which("npm") is None and not (node / _STATSD).exists():
         lacking.append("npm (Debian: apt install npm)")
     return lacking
 
@@ -49,8 +50,11 @@ def missing() -> list[str]:
 class Stack:
     """The three processes and their folder."""
 
-    def __init__(self, data: Path, statsd: int, web: int, carbon: int, carbonlink: int, admin: int) -> None:
+    def __init__(
+        self, data: Path, statsd: int, web: int, carbon: int, carbonlink: int, admin: int, node: Path | None = None
+    ) -> None:
         self.data = data.resolve()
+        self.node = (node or data).resolve()
         self.statsd, self.web, self.carbon, self.carbonlink, self.admin = statsd, web, carbon, carbonlink, admin
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -73,7 +77,7 @@ class Stack:
             "GRAPHITE_CONF_DIR": str(conf),
             "GRAPHITE_STORAGE_DIR": str(storage),
             "GRAPHITE_SETTINGS_MODULE": "graphite_web_settings",
-            "DJANGO_SETTINGS_MODULE": "graphite.settings",
+            "DJANGO_SETTINGS_MODULE": "graphite_web_site",
             "PYTHONPATH": str(HERE),
             "PYTHONDONTWRITEBYTECODE": "1",
             "CARBONLINK": f"127.0.0.1:{self.carbonlink}",
@@ -96,10 +100,11 @@ class Stack:
         self._await("graphite-web", lambda: _answers(f"http://127.0.0.1:{self.web}/render?target=none&format=json"))
 
     def _statsd_program(self, environment: dict[str, str]) -> Path:
-        program = self.data / "node_modules" / "statsd" / "stats.js"
+        program = self.node / _STATSD
         if not program.exists():
-            shutil.copy(HERE / "package.json", self.data)
-            command = ["npm", "install", "--omit=optional", "--no-audit", "--no-fund", "--prefix", str(self.data)]
+            self.node.mkdir(parents=True, exist_ok=True)
+            shutil.copy(HERE / "package.json", self.node)
+            command = ["npm", "install", "--omit=optional", "--no-audit", "--no-fund", "--prefix", str(self.node)]
             self._run_once("npm", command, environment)
         return program
 
@@ -170,10 +175,11 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="statsd, carbon and graphite-web on this machine")
     parser.add_argument("--data", type=Path, default=Path("graphite-data"), help="folder for all that is written")
+    parser.add_argument("--node", type=Path, help="folder whose node_modules has statsd, or gets it; --data by default")
     for name, port in (("statsd", 8125), ("web", 8080), ("carbon", 2003), ("carbonlink", 7002), ("admin", 8126)):
         parser.add_argument(f"--{name}", type=int, default=port, metavar="PORT", help=f"{name}'s port ({port})")
     options = parser.parse_args()
-    lacking = missing()
+    lacking = missing(options.node or options.data)
     if lacking:
         sys.exit("needs " + ", ".join(lacking))
     stack = Stack(**vars(options))

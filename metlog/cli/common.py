@@ -42,7 +42,7 @@ def existing_data_folder(given: Path | None) -> Path:
 
 
 @contextmanager
-def open_output(path: Path | None) -> Iterator[BinaryIO]:
+def open_output(path: Path | None, option: str = "--output") -> Iterator[BinaryIO]:
     """Standard output, or a file that appears whole: it is written beside its place and moved there at the end."""
     if path is None or str(path) == "-":
         yield sys.stdout.buffer
@@ -50,7 +50,7 @@ def open_output(path: Path | None) -> Iterator[BinaryIO]:
         return
     if path.is_dir() or not path.parent.is_dir():
         raise UsageError(
-            f"--output {str(path)!r}: " + ("is a folder" if path.is_dir() else "its folder does not exist")
+            f"{option} {str(path)!r}: " + ("is a folder" if path.is_dir() else "its folder does not exist")
         )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -20,6 +22,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 __all__ = ["demo"]
+
+_PORT: Final = 8565
+_PAGE: Final = f"http://127.0.0.1:{_PORT}"
 
 _ANSWERS = (
     (
@@ -52,7 +57,9 @@ def demo(
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.2, max=3600, help="How long the visitors come.")] = 5.0,
     days: Annotated[int, typer.Option(min=0, max=366, help="Fill that many days before today with sample data.")] = 0,
-    serve: Annotated[bool, typer.Option("--serve", help="Open the page on the data afterwards, until Ctrl-C.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the page on the data afterwards, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Run the whole way: a listener, a sample web application under traffic, and SQL answers to what happened."""
     console = Console(highlight=False)
@@ -65,18 +72,19 @@ def demo(
     except (OSError, RuntimeError) as error:
         typer.echo(f"metlog demo: {error}", err=True)
         raise typer.Exit(1) from None
-    shown = f"--data {folder}"
-    console.print(f"\nThe data lies in {folder}", soft_wrap=True)
-    console.print("Go on with:", soft_wrap=True)
-    query = '"SELECT type, count(*) FROM events GROUP BY type"'
-    console.print(f"  {_command()} query {query} {shown}", soft_wrap=True, markup=False)
-    console.print(f"  {_command()} report request-times {shown}", soft_wrap=True)
-    console.print(f"  {_command()} serve {shown}   # the page, at http://127.0.0.1:8565", soft_wrap=True)
-    lost_query = '"SELECT * FROM delivery"'
-    console.print(f"  {_command()} query {lost_query} {shown}   # what was lost", soft_wrap=True, markup=False)
+    shown = f"--data {shlex.quote(str(folder))}"
+    query, lost_query = '"SELECT type, sum(weight) FROM events GROUP BY type"', '"SELECT * FROM delivery"'
+    for line in (
+        f"\nThe data lies in {folder}",
+        "Go on with:",
+        f"  {_command()} query {query} {shown}",
+        f"  {_command()} report request-times {shown} --chart -",
+        f"  {_command()} query {lost_query} {shown}   # what was lost",
+        f"  {_command()} serve {shown}   # the page, at {_PAGE}",
+    ):
+        console.print(line, soft_wrap=True, markup=False)
     if serve:
-        with contextlib.suppress(KeyboardInterrupt):
-            subprocess.run([sys.executable, "-m", "metlog", "serve", "--data", str(folder)], check=False)
+        _serve(console, folder)
     if lost:
         raise typer.Exit(1)
 
@@ -87,40 +95,76 @@ def _run(console: Console, folder: Path, seconds: float, days: int) -> int:
 
         with console.status(f"filling {days} days before today …"):
             started = time.monotonic()
-            number = fill(folder, days, until=datetime.now(UTC) - timedelta(hours=1))
-        console.print(f"{number:,} sample events in {time.monotonic() - started:.1f} s")
+            number = fill(folder, days + 1)
+        console.print(f"{number:,} sample events of {days} days and today in {time.monotonic() - started:.1f} s")
     from metlog.demo.visitors import Visitors
-    from metlog.lake.query import open_lake
+    from metlog.lake.query import Lake
 
     with contextlib.ExitStack() as stack:
         listener, addresses = stack.enter_context(_listener(folder))
-        console.print(f"listener: process {listener.pid}, {addresses['udp']}")
+        console.print(f"listener: process {listener.pid}, {addresses['udp']}, {addresses['statsd']}")
         app, port = stack.enter_context(_application(addresses))
         console.print(f"sample application: process {app.pid}, http://127.0.0.1:{port}")
         started_at = datetime.now(UTC)
-        visitors = Visitors(port, seconds=seconds)
+        # Beside a month of data they are as many as an hour of it has, and not a spike at its end.
+        visitors = Visitors(port, seconds=seconds, pause=0.1 if days else 0.0)
         visitors.start()
         _progress(console, seconds, visitors)
         visitors.join()
         _end(app)  # its client sends the rest and the end of its stream
-        lake = open_lake(folder)
-        counts = _counted(lake, started_at)
+        with Lake(folder) as lake:
+            sent, received, lost = _counted(lake, started_at)
         _end(listener)
-    sent, received, lost = counts
     console.print(
         f"\nevents sent {sent:,}, received {received:,}, lost [bold]{lost:,}[/bold]; requests {visitors.served:,}"
     )
-    lake = open_lake(folder)
-    for title, sql in _ANSWERS:
-        result = lake.query(sql)
-        table = Table(title=title, title_justify="left", title_style="bold")
-        for column in result.columns:
-            table.add_column(column.name, justify="left" if column.type == "VARCHAR" else "right")
-        for row in result.rows:
-            table.add_row(*("" if value is None else str(value) for value in row))
-        console.print()
-        console.print(table)
+    with Lake(folder) as lake:
+        if days:
+            _charts(console, lake, days)
+            return lost
+        for title, sql in _ANSWERS:
+            result = lake.query(sql)
+            table = Table(title=title, title_justify="left", title_style="bold")
+            for column in result.columns:
+                table.add_column(column.name, justify="left" if column.type == "VARCHAR" else "right")
+            for row in result.rows:
+                table.add_row(*("" if value is None else str(value) for value in row))
+            console.print()
+            console.print(table)
     return lost
+
+
+def _charts(console: Console, lake: Any, days: int) -> None:
+    """Some reports over the days that were filled."""
+    from metlog.reports import Library
+    from metlog.reports.terminal import lines
+
+    library = Library()
+    for name, since in (("unique-users", days), ("logins", days), ("request-times", min(days, 7))):
+        report = library[name]
+        console.print()
+        for line in lines(report, report.run(lake, {"since": f"{since}d"}), min(console.width, 100)):
+            console.print(line, soft_wrap=True)
+
+
+def _serve(console: Console, folder: Path) -> None:
+    """The page, until Ctrl-C; in the browser of whoever sits in front of one."""
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", _PORT)) == 0
+    with _child("metlog", "serve", "--data", str(folder), "--port", "0" if taken else str(_PORT)) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        if not line:  # it has said why
+            raise typer.Exit(process.wait())
+        console.print(f"\n{line}; Ctrl-C ends it", soft_wrap=True)
+        if console.is_terminal and (
+            sys.platform == "darwin" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+        ):
+            import webbrowser
+
+            webbrowser.open(line.split()[-1])
+        with contextlib.suppress(KeyboardInterrupt):
+            process.wait()
 
 
 def _counted(lake: Any, since: datetime) -> tuple[int, int, int]:

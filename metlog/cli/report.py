@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import operator
 import re
-import sys
 from collections.abc import Callable
+from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
 from metlog.cli.common import DataOption, UsageError, data_folder, existing_data_folder, open_output
 from metlog.cli.output import Format, print_table
 from metlog.lake.query import Column, Lake
+from metlog.reports import COMMON
 
 if TYPE_CHECKING:
     from metlog.reports import Library, Report, ReportResult
@@ -26,6 +28,7 @@ _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     "=": operator.eq, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 _FAILED: Final = 3
+_KINDS: Final = frozenset({".svg", ".png", ".html"})
 
 
 def report(
@@ -43,20 +46,30 @@ def report(
     since: Annotated[str | None, typer.Option(help="From: 30d, 24h, yesterday, 2026-03-01.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to, not including: now, today, a time.")] = None,
     tz: Annotated[str | None, typer.Option(help="Time zone of days and hours, by name: Europe/Berlin.")] = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(
+            "--reports", metavar="DIR", envvar="METLOG_REPORTS", help="A folder with more reports, each a TOML file."
+        ),
+    ] = None,
     param: Annotated[
         list[str] | None,
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; --NAME VALUE does as well."),
     ] = None,
     fail_if: Annotated[
-        str | None,
-        typer.Option("--fail-if", metavar="CONDITION", help=f'Exit with {_FAILED} when a row has it: "p95 > 500".'),
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help=f'Exit with {_FAILED} when a row has it, "p95 > 500", or by the number of rows: "rows = 0".',
+        ),
     ] = None,
 ) -> None:
     """Show a report, as a table or a chart; without a name, list them."""
     from metlog.reports import Library
 
     folder = data_folder(data)
-    library = Library(folder if folder.is_dir() else None)
+    library = Library(folder if folder.is_dir() else None, reports)
     for line in library.broken:
         typer.echo(f"metlog report: left out: {line}", err=True)
     if name is None:
@@ -65,21 +78,31 @@ def report(
     chosen = library[name]
     given = _given(context.args, param or [])
     given.update({key: value for key, value in (("since", since), ("until", until), ("tz", tz)) if value is not None})
-    condition = None if fail_if is None else _condition(fail_if)
+    conditions = [_condition(text) for text in fail_if or []]
+    _check_chart(chart)
     with Lake(existing_data_folder(data)) as lake:
-        result = chosen.run(lake, given)
+        result = chosen.run(lake, given, limit=None)
+    met = [said for condition in conditions if (said := _met(condition, chosen, result)) is not None]
     if chart is not None:
         _draw(chosen, result, chart)
     if chart is None or output is not None or format is not Format.table:
         _write(chosen, result, format, output)
-    if condition is not None and _holds(condition, result):
-        typer.echo(f"metlog report: {name}: {fail_if} holds", err=True)
+    if met:
+        for said in met:
+            typer.echo(f"metlog report: {name}: {said}", err=True)
         raise typer.Exit(_FAILED)
 
 
 def _list(library: Library) -> None:
-    rows = [(item.name, item.title, item.description) for item in library]
-    print_table([Column("name", "VARCHAR"), Column("title", "VARCHAR"), Column("what it tells", "VARCHAR")], rows)
+    rows = [
+        (item.name, item.description, " ".join(f"--{key}" for key in item.parameters if key not in COMMON))
+        for item in library
+    ]
+    columns = ("name", "what it tells", "options of its own")
+    print_table(
+        [Column(name, "VARCHAR") for name in columns], rows,
+        caption="Each takes --since, --until, --tz and --logger. Show one: metlog report NAME [--chart FILE.svg or -]",
+    )  # fmt: skip
 
 
 def _given(extra: list[str], pairs: list[str]) -> dict[str, str]:
@@ -137,65 +160,78 @@ def _write(chosen: Report, result: ReportResult, how: Format, output: Path | Non
 def _nothing(chosen: Report) -> None:
     typer.echo(f"{chosen.title}: {chosen.empty.text}")
     if chosen.empty.code:
-        typer.echo(f"This line would bring some:\n\n    {chosen.empty.code}\n")
+        code = "".join(f"    {line}\n" for line in chosen.empty.code.splitlines())
+        typer.echo(f"This would bring some:\n\n{code}")
+
+
+def _check_chart(where: str | None) -> None:
+    """Raises UsageError when there is no way to draw there."""
+    if where is None or where == "-":
+        return
+    if Path(where).suffix.lower() not in _KINDS:
+        raise UsageError(f"--chart {where!r}: wants a name that ends in .svg, .png or .html, or - for the terminal")
+    if find_spec("vl_convert") is None:
+        raise UsageError('--chart needs vl-convert-python: pip install "metlog[web]"')
 
 
 def _draw(chosen: Report, result: ReportResult, where: str) -> None:
     if where == "-":
-        _bars(chosen, result)
+        _in_terminal(chosen, result)
         return
+    import vl_convert
+
     path = Path(where)
-    suffix = path.suffix.lower()
-    if suffix not in {".svg", ".png", ".html"}:
-        raise UsageError(f"--chart {where!r}: wants a name that ends in .svg, .png or .html, or - for the terminal")
-    try:
-        import vl_convert
-    except ModuleNotFoundError:
-        raise UsageError('--chart needs vl-convert-python: pip install "metlog[web]"') from None
     specification = chosen.chart(result, width=860)
     made: dict[str, Callable[[], bytes]] = {
         ".svg": lambda: vl_convert.vegalite_to_svg(specification).encode(),
         ".png": lambda: vl_convert.vegalite_to_png(specification, scale=2),
         ".html": lambda: vl_convert.vegalite_to_html(specification, bundle=True).encode(),
     }
-    with open_output(path) as target:
-        target.write(made[suffix]())
+    with open_output(path, "--chart") as target:
+        target.write(made[path.suffix.lower()]())
 
 
-def _bars(chosen: Report, result: ReportResult) -> None:
-    """The first value column as bars of the terminal's width."""
-    spec = chosen.chart_spec
-    if spec is None or not result.rows:
-        _nothing(chosen)
-        return
-    rows = result.dicts()[:60]
-    numbers = [float(row[spec.y[0]] or 0) for row in rows]
-    names = [" ".join(str(row[key]) for key in (spec.x, spec.color) if key) for row in rows]
-    width = max(len(name) for name in names)
-    room = max(10, 78 - width)
-    most = max([*numbers, 1e-9])
-    sys.stdout.write(
-        f"{chosen.title} ({spec.labels.get(spec.y[0], spec.y[0])}{', ' + spec.unit if spec.unit else ''})\n"
-    )
-    for name, number in zip(names, numbers, strict=True):
-        shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
-        sys.stdout.write(f"{shown:<{width}}  {'█' * round(number / most * (room - 12))} {number:,.6g}\n")
+def _in_terminal(chosen: Report, result: ReportResult) -> None:
+    from rich.console import Console
+
+    from metlog.reports.terminal import lines
+
+    console = Console(highlight=False)
+    for line in lines(chosen, result, min(console.width, 140)):
+        console.print(line, soft_wrap=True)
 
 
-def _condition(text: str) -> tuple[str, str, float]:
+class _Condition(NamedTuple):
+    text: str
+    column: str
+    compare: Callable[[float, float], bool]
+    limit: float
+
+
+def _condition(text: str) -> _Condition:
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise UsageError(f'--fail-if {text!r}: wants COLUMN OPERATOR NUMBER, such as "p95 > 500"')
-    return match[1], match[2], float(match[3])
+    return _Condition(text.strip(), match[1], _COMPARE[match[2]], float(match[3]))
 
 
-def _holds(condition: tuple[str, str, float], result: ReportResult) -> bool:
-    column, compare, limit = condition
+def _met(condition: _Condition, chosen: Report, result: ReportResult) -> str | None:
+    """What to say when it holds: the condition and the first row that has it; None when no row does."""
     names = [item.name for item in result.columns]
-    if column not in names:
-        raise UsageError(f"--fail-if: the report has no column {column!r}; there is {', '.join(names)}")
-    values: list[Any] = [row[names.index(column)] for row in result.rows]
-    try:
-        return any(_COMPARE[compare](float(value), limit) for value in values if value is not None)
-    except (TypeError, ValueError):
-        raise UsageError(f"--fail-if: the column {column!r} holds no numbers") from None
+    if condition.column not in names:
+        if condition.column != "rows":
+            raise UsageError(
+                f"--fail-if: the report has no column {condition.column!r}; there is {', '.join(names)}, and rows"
+            )
+        number = len(result.rows)
+        return f"{condition.text}: there are {number:,}" if condition.compare(number, condition.limit) else None
+    for row in result.dicts():
+        value = row[condition.column]
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+            raise UsageError(f"--fail-if: the column {condition.column!r} holds no numbers")
+        if condition.compare(float(value), condition.limit):
+            where = row[chosen.chart_spec.x if chosen.chart_spec and chosen.chart_spec.x in row else names[0]]
+            return f"{condition.text}: {float(value):,.6g} at {where}"
+    return None

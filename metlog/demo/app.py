@@ -23,7 +23,7 @@ __all__ = ["application"]
 
 Respond = Callable[..., Any]
 
-_MS = {"/": 1.0, "/search": 4.0, "/product": 2.0, "/login": 3.0, "/checkout": 7.0}
+_MS = {"/": 1.0, "/search": 4.0, "/product": 2.0, "/cart": 2.0, "/login": 3.0, "/checkout": 7.0, "/account": 2.0}
 
 
 def application(environ: dict[str, Any], start_response: Respond) -> Iterable[bytes]:
@@ -37,19 +37,23 @@ def application(environ: dict[str, Any], start_response: Respond) -> Iterable[by
         return [b"no such page\n"]
     if user:
         metlog.context(user=user)  # every event of this request says who it is for
-    with metlog.timer(f"work.{page.strip('/') or 'home'}"):
-        time.sleep(random.expovariate(1000.0 / _MS[page]))
+    if page != "/":
+        with metlog.timer("db.query"):  # an event: it says for whom
+            time.sleep(random.expovariate(1000.0 / _MS[page]))
+    metlog.incr("cache.hit", rate=0.1)  # one of ten is sent, and stands for ten
     if page == "/login":
         if query.get("password") != ["right"]:
             login_failure(user, reason="password")
             start_response("401 Unauthorized", [("Content-Type", "text/plain")])
             return [b"wrong password\n"]
         login_success(user)
+    if page == "/cart":
+        metlog.get_client().statsd.incr("cart.add")  # a metric, for statsd: it is only counted
     if page == "/checkout":
-        metlog.incr("shop.orders")
-        metlog.get_client().statsd.incr("shop.orders")
         if query.get("card") == ["broken"]:
-            raise RuntimeError("the payment provider does not answer")
+            metlog.error("the payment of order %d failed", random.randrange(100_000))
+            raise TimeoutError("the payment provider does not answer")
+        metlog.get_client().statsd.incr("orders")
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello " * 20 + b"\n"]
 

@@ -10,16 +10,20 @@ from urllib.parse import urlencode
 
 __all__ = ["Visitors"]
 
-_PAGES = (("/", 30), ("/search", 22), ("/product/{}", 26), ("/login", 9), ("/checkout", 6), ("/nowhere", 2))
+_PAGES = (
+    ("/", 30), ("/search", 22), ("/product/{}", 26), ("/cart", 10), ("/login", 8), ("/checkout", 6), ("/account", 2), ("/nowhere", 1),
+)  # fmt: skip
 
 
 class Visitors:
-    """`threads` visitors at a time, for `seconds`; `served` counts the answers, `failed` what could not be asked."""
+    """`threads` visitors at a time, for `seconds`, each with a `pause` (seconds) between two pages; `served` counts the answers,
+    `failed` what could not be asked."""
 
-    def __init__(self, port: int, *, seconds: float, threads: int = 8, seed: int = 1) -> None:
+    def __init__(self, port: int, *, seconds: float, threads: int = 8, seed: int = 1, pause: float = 0.0) -> None:
         self.served = 0
         self.failed = 0
         self._port = port
+        self._pause = pause
         self._end = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._threads = [
@@ -50,6 +54,8 @@ class Visitors:
                     if page == "/checkout" and chance.random() < 0.05:
                         query["card"] = "broken"
                     self._get(connection, f"{page}?{urlencode(query)}")
+                    if self._pause:
+                        time.sleep(chance.expovariate(1 / self._pause))
             finally:
                 connection.close()
 

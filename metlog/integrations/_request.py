@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl
 from metlog.client import MetlogClient
 from metlog.context import _request, current
 from metlog.errors import ConfigError
-from metlog.event import ONE
 from metlog.integrations._common import client_of
 from metlog.integrations._paths import safe_path
 from metlog.integrations._statsd_off import DisabledStatsd
@@ -21,12 +20,19 @@ __all__ = ["CLOSED_BY_CLIENT", "Options", "Recorder", "Scope", "safe_path", "typ
 CLOSED_BY_CLIENT: Final = 499
 """Status of a request whose client went away before the response began; nginx's number for it."""
 
-_METHODS: Final = frozenset({
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "WEBSOCKET",
-})  # fmt: skip
-_TRACEPARENT: Final = re.compile(
+_TOKENS: Final = {
+    method: ("request", method)
+    for method in (
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "WEBSOCKET", "OTHER",
+    )
+}  # fmt: skip
+_traceparent: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
-)
+).fullmatch
+# Looked up once, not with every request.
+_get, _put, _take_back = current.get, current.set, current.reset
+_joined, _join, _part = _request.get, _request.set, _request.reset
+_random: Final = random.random
 _MAX_ID: Final = 128
 _MAX_VALUE: Final = 1024
 _MAX_QUERY: Final = 8192
@@ -42,20 +48,20 @@ class Scope:
 
     def __init__(self) -> None:
         self.shared: dict[str, Any] = {}
-        self._request = _request.set(self.shared)
-        self._current = current.set(current.get())
+        self._request = _join(self.shared)
+        self._current = _put(_get())
 
     def rejoin(self) -> None:
         """Goes on in a context that does not know the request: a server that iterates the body in another thread."""
-        if _request.get() is not self.shared:
-            self._request = _request.set(self.shared)
-            self._current = current.set({**(current.get() or {}), **self.shared})
+        if _joined() is not self.shared:
+            self._request = _join(self.shared)
+            self._current = _put({**(_get() or {}), **self.shared})
 
     def leave(self) -> None:
         """Puts back what was there before."""
         try:
-            current.reset(self._current)
-            _request.reset(self._request)
+            _take_back(self._current)
+            _part(self._request)
         except ValueError:
             pass  # ended in another context than it began in: that one knows nothing of the request
 
@@ -145,7 +151,7 @@ class Recorder:
     def header(self, fields: dict[str, Any], name: str, value: str) -> None:
         """Puts a request header into the fields, if it is one that is wanted; one that is malformed is left out."""
         if name == "traceparent":
-            match = _TRACEPARENT.fullmatch(value)
+            match = _traceparent(value)
             if match is not None:
                 fields["trace_id"], fields["span_id"] = match.groups()
         elif name == self._request_id and 0 < len(value) <= _MAX_ID and value.isprintable():
@@ -170,25 +176,33 @@ class Recorder:
         """Logs one request that is over; never raises an Exception."""
         broken = status >= 500 or error is not None
         rate = 1.0 if broken else self._sample
-        if method not in _METHODS:  # whatever a client sent: it must not make names of metrics
+        if rate < 1.0 and _random() >= rate:
+            return
+        if method not in _TOKENS:  # whatever a client sent: it must not make names of metrics
             method = "OTHER"
         try:
-            if rate == 1.0 or random.random() < rate:
-                fields.update(shared)
-                fields.update(method=method, route=route, status=status, ms=round(ms, 3), bytes=size)
-                if error is not None:
-                    fields["error"] = error
-                if disconnected:
-                    fields["disconnected"] = True
-                self.client.metlog(
-                    "request", None, 3 if broken else 6, f"{method} {route} {status}", fields,
-                    tokens=("request", method), weight=ONE if rate == 1.0 else 1.0 / rate,
-                )  # fmt: skip
-            statsd = self.client._home.statsd
+            fields = {
+                **fields,
+                **shared,
+                "method": method,
+                "route": route,
+                "status": status,
+                "ms": round(ms, 3),
+                "bytes": size,
+            }
+            if error is not None:
+                fields["error"] = error
+            if disconnected:
+                fields["disconnected"] = True
+            client = self.client
+            tokens, words = _TOKENS[method], f"{method} {route} {status}"
+            if rate == 1.0:  # the short way
+                client.log(tokens, words, severity=3 if broken else 6, fields=fields)
+            else:
+                client.metlog("request", None, 6, words, fields, tokens=tokens, weight=1.0 / rate)
+            statsd = client._home.statsd
             if self._statsd and statsd is not None and statsd.__class__ is not DisabledStatsd:
-                with statsd.pipeline() as both:  # one datagram; the server is told the rate
-                    both.incr(f"request.{method}.{status}", 1, rate)
-                    both.timing(f"request.{method}", ms, rate)
+                statsd._pair(f"request.{method}.{status}", f"request.{method}", ms, rate)
         except Exception as failure:  # noqa: BLE001 - as `MetlogClient.log`
             self.failed(failure)
 

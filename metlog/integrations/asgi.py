@@ -36,6 +36,9 @@ class MetlogMiddleware:
     def __init__(self, app: Application, **options: Unpack[Options]) -> None:
         self._app = app
         self._recorder = Recorder(**options)
+        self._headers = {
+            name.encode("latin-1", "replace"): name for name in self._recorder.headers
+        }  # lower case, says ASGI
         if is_handler(app):
             watch(app)
 
@@ -45,7 +48,7 @@ class MetlogMiddleware:
         if kind not in {"http", "websocket"} or not self._recorder.wanted(scope.get("path", "")):
             await self._app(scope, receive, send)
             return
-        exchange = (_Http if kind == "http" else _WebSocket)(self._recorder, scope, receive, send)
+        exchange = (_Http if kind == "http" else _WebSocket)(self._recorder, self._headers, scope, receive, send)
         error: BaseException | None = None
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -59,8 +62,11 @@ class MetlogMiddleware:
 class _Exchange:
     """One request, or one connection, up to `finish`."""
 
-    def __init__(self, recorder: Recorder, scope: AsgiScope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, recorder: Recorder, wanted: dict[bytes, str], scope: AsgiScope, receive: Receive, send: Send
+    ) -> None:
         self._recorder = recorder
+        self._wanted = wanted
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -68,6 +74,7 @@ class _Exchange:
         self._size = 0
         self._ended: float | None = None
         self._gone = False
+        self._lost: OSError | None = None
         self._path = scope.get("path", "")
         self._fields: dict[str, Any] = {}
         self._context = Scope()
@@ -79,6 +86,8 @@ class _Exchange:
         self._context.leave()
         if isinstance(error, CancelledError):  # how some servers tell that the client has gone
             self._gone, error = self._gone or self._ended is None, None
+        elif error is not None and self._lost is not None and _stems_from(error, self._lost):
+            error = None  # the server's word for it (ASGI 2.4), or what a framework makes of that: nothing failed here
         try:
             self._record(error, ms)
         except Exception as failure:  # noqa: BLE001 - ours to count, not the application's
@@ -86,10 +95,9 @@ class _Exchange:
 
     def _record(self, error: BaseException | None, ms: float) -> None:
         recorder, scope, fields = self._recorder, self._scope, self._fields
-        for raw_name, value in scope.get("headers", ()):
-            name = raw_name.decode("latin-1")  # lower case, says ASGI
-            if name in recorder.headers:
-                recorder.header(fields, name, value.decode("latin-1"))
+        for name, value in scope.get("headers", ()):
+            if name in self._wanted:
+                recorder.header(fields, self._wanted[name], value.decode("latin-1"))
         if recorder.query:
             fields.update(recorder.parameters(scope.get("query_string", b"").decode("latin-1")))
         method, status = self._outcome(error)
@@ -147,8 +155,8 @@ class _Http(_Exchange):
     async def _pass_on(self, message: Message) -> None:
         try:
             await self._send(message)
-        except OSError:  # a server's word for a client that has gone (ASGI 2.4)
-            self._gone = True
+        except OSError as error:
+            self._gone, self._lost = True, error
             raise
 
     def _outcome(self, error: BaseException | None) -> tuple[str, int]:
@@ -192,6 +200,15 @@ class _WebSocket(_Exchange):
         if not status:
             status = 500 if error is not None else 403
         return "WEBSOCKET", status
+
+
+def _stems_from(error: BaseException, origin: BaseException) -> bool:
+    seen: BaseException | None = error
+    for _ in range(16):  # a chain may be a ring
+        if seen is None or seen is origin:
+            break
+        seen = seen.__cause__ or seen.__context__
+    return seen is origin
 
 
 def _framework_route(scope: AsgiScope) -> str | None:

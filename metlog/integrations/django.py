@@ -46,7 +46,9 @@ def route_of(place: MutableMapping[str, Any]) -> str | None:
 
     Takes the request out again: it holds the environ, and would wait for the garbage collector.
     """
-    request = place.pop(KEY, None)
+    if KEY not in place:
+        return None
+    request = place.pop(KEY)
     match = getattr(request, "resolver_match", None)
     return None if match is None else _readable(match.route)
 

@@ -83,11 +83,27 @@ class _Wrapped(StatsClientBase):  # type: ignore[misc] # as above
     """What the three have in common."""
 
     _pipeline: type[PipelineBase]
+    _prefix: str | None
+    _maxudpsize: int
     _end: bytes
     _line: Line
 
     def _send(self, data: str) -> None:
         self._line.put(data, self._end)
+
+    def _pair(self, counter: str, timer: str, ms: float, rate: float) -> None:
+        """The two metrics of a request: what a pipeline makes of an `incr` and a `timing`, at a fraction of its cost.
+
+        Whether they belong to the sample that `rate` tells of was decided by the caller, for both together.
+        """
+        prefix = f"{self._prefix}." if self._prefix else ""
+        at = f"|@{rate}" if rate < 1 else ""
+        first, second = f"{prefix}{counter}:1|c{at}", f"{prefix}{timer}:{ms:.6f}|ms{at}"
+        if len(first) + len(second) + 1 < self._maxudpsize:
+            self._line.put(f"{first}\n{second}", self._end)
+        else:
+            self._line.put(first, self._end)
+            self._line.put(second, self._end)
 
     def pipeline(self) -> Any:
         """Gathers metrics and sends them together, at `send()` or at the end of a `with` block."""
@@ -127,6 +143,7 @@ class UdpStatsd(_Wrapped, StatsClient):  # type: ignore[misc] # as above
 
 class _Stream(_Wrapped):
     _pipeline = _StreamPipeline
+    _maxudpsize = MAX_BYTES  # a stream has no such bound
     _end = b"\n"
 
     def connect(self) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Scope, safe_path, type_name
 from metlog.integrations.django import is_handler, route_of, watch
 
 __all__ = ["MetlogMiddleware"]
+
+_FLASK: Final = "werkzeug.request"
+"""Where Flask leaves its request in the environ."""
 
 Environ = dict[str, Any]
 Write = Callable[[bytes], object]
@@ -63,6 +66,11 @@ class MetlogMiddleware:
 class _Exchange:
     """One request and its response, up to `finish`."""
 
+    __slots__ = (
+        "_done", "_ended", "_environ", "_error", "_headers", "_path", "_recorder", "_scope", "_size", "_start_response", "_started",
+        "_status", "_template", "_wanted", "_write",
+    )  # fmt: skip
+
     def __init__(
         self, recorder: Recorder, wanted: list[tuple[str, str]], environ: Environ, start_response: StartResponse
     ) -> None:
@@ -70,12 +78,12 @@ class _Exchange:
         self._wanted = wanted
         self._environ = environ
         self._start_response = start_response
-        self._path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        self._path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")  # applications change them
         self._template: str | None = None
         self._status = 0
         self._headers: list[tuple[str, str]] = []
         self._size = 0
-        self._write: Write
+        self._write: Write | None = None
         self._error: BaseException | None = None
         self._ended: float | None = None
         self._done = False
@@ -88,16 +96,18 @@ class _Exchange:
         """`start_response`; called again with `exc_info` it replaces a response of which nothing has been sent."""
         # the server raises when it is too late for another status: then the first one stands
         write = self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
-        self._status = int(status[:3]) if status[:3].isdigit() else 0
+        code = status[:3]
+        self._status = int(code) if code.isdigit() else 0
         self._headers = headers
         self._write = write
-        if self._template is None and self._recorder.route is None:
-            self._template = self._framework_route()  # Flask takes its own away before the call is over
+        if _FLASK in self._environ and self._template is None and self._recorder.route is None:
+            self._template = self._asked(_framework_route)  # Flask takes its own away before the call is over
         if exc_info:
             self._error = exc_info[1]
         return self._counted
 
     def _counted(self, data: bytes) -> object:
+        assert self._write is not None  # `respond` gave this function away after it
         self._size += len(data)
         return self._write(data)
 
@@ -179,9 +189,8 @@ class _Exchange:
             status = CLOSED_BY_CLIENT if cut_short else 500
         fields: dict[str, Any] = {}
         for name, key in self._wanted:
-            value = environ.get(key)
-            if value is not None:
-                recorder.header(fields, name, value)
+            if key in environ:
+                recorder.header(fields, name, environ[key])
         if recorder.query:
             fields.update(recorder.parameters(environ.get("QUERY_STRING", "")))
         recorder.record(
@@ -190,17 +199,11 @@ class _Exchange:
         )  # fmt: skip
 
     def _route(self) -> str:
-        choose = self._recorder.route
-        found = self._template or self._framework_route() if choose is None else self._asked(choose)
+        found = self._template or self._asked(self._recorder.route or _framework_route)
         if found:
             return found
-        path = (
-            self._path if self._path.isascii() else self._path.encode("latin-1", "replace").decode("utf-8", "replace")
-        )
-        return safe_path(path)
-
-    def _framework_route(self) -> str | None:
-        return self._asked(_framework_route)
+        path = self._path
+        return safe_path(path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace"))
 
     def _asked(self, choose: Callable[[Environ], str | None]) -> str | None:
         try:
@@ -259,9 +262,9 @@ class _Body(Iterator[bytes]):
 
 
 def _framework_route(environ: Environ) -> str | None:
-    prefix = environ.get("SCRIPT_NAME", "")
-    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)  # Flask
-    if rule is not None:
-        return f"{prefix}{rule.rule}"
+    if _FLASK in environ:
+        rule = getattr(environ[_FLASK], "url_rule", None)
+        if rule is not None:
+            return f"{environ.get('SCRIPT_NAME', '')}{rule.rule}"
     route = route_of(environ)
-    return None if route is None else f"{prefix}{route}"
+    return None if route is None else f"{environ.get('SCRIPT_NAME', '')}{route}"

@@ -25,7 +25,7 @@ def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: f
     interrupted, if it was."""
     if isinstance(error, QueryError):
         return error
-    text = str(error)
+    text = "Out of Memory" if isinstance(error, MemoryError) else str(error)
     if reason == "cancelled":
         return QueryError("the query was cancelled", "cancelled")
     if reason == "timeout" or "maximum execution time" in text:

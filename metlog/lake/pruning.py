@@ -54,7 +54,7 @@ class Bound:
 
 @dataclass(slots=True)
 class _Source:
-    """One thing in a FROM. `genuine`: its `timestamp` and `date` are those of one event, unchanged."""
+    """One thing in a FROM. `genuine`: its `timestamp` and `date` are those of one event (or file), unchanged."""
 
     name: str
     genuine: bool
@@ -65,7 +65,7 @@ class _Source:
 class Pruner:
     """Walks a statement's tree and adds the conditions in place.
 
-    `days` has, for each place that reads `events`, the bounds on its day that stand beside it.
+    `days` has, for each place that reads `events` or `files`, the bounds on its day that stand beside it.
     """
 
     ctes: dict[str, Tree]
@@ -120,8 +120,8 @@ class Pruner:
                 yield _Source(alias, plain and self._passes(body))
                 self.ctes[name] = body
             else:
-                events = name in {"events", "arrivals"}
-                yield _Source(alias, events and plain, [] if events else None)
+                dated = name in {"events", "arrivals", "files"}
+                yield _Source(alias, dated and plain, [] if dated else None)
         elif kind == "SUBQUERY":
             inner = (ref.get("subquery") or {}).get("node") or {}
             alias = str(ref.get("alias") or "")

@@ -1,22 +1,19 @@
-"""SQL over the lake: the views `events` and `delivery`, in an engine that can read the lake's files and nothing else.
+"""SQL over the lake: the views `events`, `delivery` and `files`, in an engine that can read the lake's files and nothing else.
 
-Command line, reports and the web page ask through `Lake.query`; what a query may say is decided in `metlog.lake.sql`.
+Command line and reports ask through `Lake.query`, the page through a process of its own (`metlog.lake.guarded`); what a query
+may say is decided in `metlog.lake.sql`.
 """
 
 from __future__ import annotations
 
 import tempfile
-import threading
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -24,129 +21,26 @@ import pyarrow as pa
 from metlog.lake.cursors import Cursors
 from metlog.lake.errors import EXPLAIN, explain
 from metlog.lake.pruning import parameters
+from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.schema import COLUMNS
 from metlog.lake.snapshot import snapshot
 from metlog.lake.sql import VIEWS, Parsed, QueryError, expression, parse
 from metlog.lake.views import DELIVERY, events_view, files_table, numbered
+from metlog.lake.watch import Cancel, Watch
 
-__all__ = ["Cancel", "Column", "Lake", "QueryError", "Result", "Stream", "open_lake"]
+__all__ = ["Cancel", "Column", "Lake", "QueryError", "Queryable", "Result", "Stream", "open_lake"]
 
-Params = Mapping[str, Any] | Sequence[Any] | None
-
-_BATCH: Final = 8192  # rows in a batch of a streamed result
-
-
-class Column(NamedTuple):
-    """A column of a result: its name and DuckDB's name of its type."""
-
-    name: str
-    type: str
+_BATCH: Final = (
+    2048  # rows in a batch of a streamed result: long texts of more would not fit into one of Arrow's arrays
+)
 
 
-@dataclass(slots=True)
-class Stream:
-    """A result that is read as the engine makes it."""
-
-    columns: list[Column]
-    batches: Iterator[pa.RecordBatch]
-    schema: pa.Schema
-
-
-@dataclass
-class Result:
-    """A whole result. `truncated`: there were more rows than `limit`; `ms`: milliseconds until the last row was there."""
-
-    columns: list[Column]
-    arrow: pa.Table
-    truncated: bool
-    ms: float
-
-    @cached_property
-    def rows(self) -> list[tuple[Any, ...]]:
-        """The rows as Python values; times are aware datetimes in UTC."""
-        if not self.columns:
-            return []
-        return list(zip(*(column.to_pylist() for column in self.arrow.columns), strict=True))
-
-    def dicts(self) -> list[dict[str, Any]]:
-        """The rows by column name."""
-        names = [column.name for column in self.columns]
-        return [dict(zip(names, row, strict=True)) for row in self.rows]
-
-
-class Cancel:
-    """Ends queries from another thread: hand it to `Lake.query` and call `cancel()`; it stays cancelled."""
-
-    def __init__(self) -> None:
-        self.cancelled = False
-        self._lock = threading.Lock()
-        self._wakes: list[threading.Event] = []
-
-    def cancel(self) -> None:
-        """Interrupts the queries that have this object, now and later."""
-        with self._lock:
-            self.cancelled = True
-            for wake in self._wakes:
-                wake.set()
-
-    def _attach(self, wake: threading.Event) -> None:
-        with self._lock:
-            self._wakes.append(wake)
-            if self.cancelled:
-                wake.set()
-
-    def _detach(self, wake: threading.Event) -> None:
-        with self._lock:
-            self._wakes.remove(wake)
-
-
-class _Watch:
-    """Interrupts a cursor at a deadline or when cancelled, again and again until the query has noticed."""
-
-    def __init__(self, timeout: float | None, cancel: Cancel | None) -> None:
-        self.reason: str | None = None
-        self.timeout = timeout
-        self.cursor: duckdb.DuckDBPyConnection | None = None
-        """What to interrupt, once the query has one."""
-        self.finished = False
-        """The query has come to its end."""
-        self._cancel = cancel
-        self._wake = threading.Event()
-        self._done = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> _Watch:
-        if self._cancel is not None:
-            self._cancel._attach(self._wake)
-        if self.timeout is not None or self._cancel is not None:
-            self._thread = threading.Thread(target=self._run, name="metlog-query-watch", daemon=True)
-            self._thread.start()
-        return self
-
-    def _run(self) -> None:
-        self._wake.wait(self.timeout)
-        if self._done.is_set():
-            return
-        self.reason = "cancelled" if self._cancel is not None and self._cancel.cancelled else "timeout"
-        while not self._done.is_set():  # an interrupt before the query has started is not kept by the engine
-            if self.cursor is not None:
-                self.cursor.interrupt()
-            self._done.wait(0.02)
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-        if self._cancel is not None:
-            self._cancel._detach(self._wake)
-
-
-class Lake:
+class Lake(Queryable):
     """Reads one data folder. Safe to use from several threads; a query sees the events of the moment it starts.
 
     memory: limit of the engine for all queries together (`"2GB"`); what does not fit is spilled to a folder of its own,
-        up to `spill`. timeout: seconds that no query may exceed. threads: of the engine, default all cores.
+        up to `spill`. timeout: seconds that no query may exceed. threads: of the engine, default all cores. spill_folder: a folder
+        that its maker removes, instead of one of this object's own.
 
     Raises FileNotFoundError when there is no such data folder.
     """
@@ -159,6 +53,7 @@ class Lake:
         spill: str = "4GB",
         timeout: float | None = None,
         threads: int | None = None,
+        spill_folder: Path | str | None = None,
     ) -> None:
         self.data = Path(data).resolve()
         if not self.data.is_dir():
@@ -169,11 +64,12 @@ class Lake:
                     f"the data folder's path {str(self.data)!r} holds {part!r}, which reads like a column of its events; rename it"
                 )
         self.timeout = timeout
-        self._spill = tempfile.mkdtemp(prefix="metlog-query-")
-        self._finalizer = weakref.finalize(self, rmtree, self._spill, ignore_errors=True)
+        folder = str(spill_folder) if spill_folder is not None else tempfile.mkdtemp(prefix="metlog-query-")
+        own = spill_folder is None
+        self._finalizer = weakref.finalize(self, rmtree, folder, ignore_errors=True) if own else lambda: None
         config: dict[str, Any] = {
             "memory_limit": memory,
-            "temp_directory": self._spill,
+            "temp_directory": folder,
             "max_temp_directory_size": spill,
             "python_enable_replacements": False,
             "autoload_known_extensions": False,
@@ -205,62 +101,6 @@ class Lake:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def query(
-        self,
-        sql: str,
-        params: Params = None,
-        *,
-        limit: int | None = None,
-        timeout: float | None = None,
-        loggers: Sequence[str] | None = None,
-        cancel: Cancel | None = None,
-        max_bytes: int = 512 * 1024 * 1024,
-    ) -> Result:
-        """Runs one SELECT and gives at most `limit` rows.
-
-        params: values of `$name` (a mapping) or `?` (a sequence). timeout: seconds, no more than the lake's own.
-        loggers: when given, only events of these services can be seen. max_bytes: of a result held in memory.
-
-        Raises QueryError; its `kind` says what is at fault.
-        """
-        try:
-            return self._query(sql, params, limit, timeout, loggers, cancel, max_bytes)
-        except QueryError as error:
-            if "No such file" not in str(error):
-                raise
-        # A file was removed by retention between the look at the folder and its reading: look again.
-        return self._query(sql, params, limit, timeout, loggers, cancel, max_bytes)
-
-    def _query(
-        self,
-        sql: str,
-        params: Params,
-        limit: int | None,
-        timeout: float | None,
-        loggers: Sequence[str] | None,
-        cancel: Cancel | None,
-        max_bytes: int,
-    ) -> Result:
-        began = time.perf_counter()
-        kept: list[pa.RecordBatch] = []
-        rows = size = 0
-        with self.stream(sql, params, timeout=timeout, loggers=loggers, cancel=cancel) as stream:
-            for batch in stream.batches:
-                kept.append(batch)
-                rows += batch.num_rows
-                size += batch.nbytes
-                if size > max_bytes:
-                    raise QueryError(
-                        f"the result is larger than {max_bytes >> 20} MiB; ask for fewer rows or columns", "memory"
-                    )
-                if limit is not None and rows > limit:
-                    break
-        table = pa.Table.from_batches(kept, schema=stream.schema)
-        truncated = limit is not None and rows > limit
-        if truncated:
-            table = table.slice(0, limit)
-        return Result(stream.columns, table, truncated, (time.perf_counter() - began) * 1000)
-
     @contextmanager
     def stream(
         self,
@@ -271,10 +111,9 @@ class Lake:
         loggers: Sequence[str] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[Stream]:
-        """As `query`, for a result of any size: batches are made while they are read, inside the `with` block."""
         limits = [value for value in (timeout, self.timeout) if value is not None]
         parsed = parse(sql)
-        watch = _Watch(min(limits, default=None), cancel)
+        watch = Watch(min(limits, default=None), cancel)
         try:
             with watch:
                 # What follows touches the engine and may be interrupted; each error is told in the same words.
@@ -286,7 +125,7 @@ class Lake:
                     relation = _bind(cursor, parsed.sql, params) if parsed.rewritten else bound
                     reader = relation.to_arrow_reader(_BATCH)
                     schema = _named(reader.schema, columns)
-                except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError) as error:
+                except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError, MemoryError) as error:
                     told = _placed(watch.cursor, sql, params, error)
                     raise explain(told, sql, parsed.sql, watch.reason, watch.timeout) from error
                 yield Stream(columns, _batches(reader, schema, sql, parsed.sql, watch), schema)
@@ -295,10 +134,6 @@ class Lake:
                 self._cursors.give_back(cursor, views, tables)
             elif watch.cursor is not None:
                 watch.cursor.close()
-
-    def columns(self, view: str = "events") -> list[Column]:
-        """The columns of a view."""
-        return self.query(f"SELECT * FROM {view} LIMIT 0").columns  # noqa: S608  # `parse` takes only the known views
 
     def _views(
         self, parsed: Parsed, params: Params, loggers: Sequence[str] | None
@@ -326,8 +161,8 @@ class Lake:
         return views, tables
 
     def _days(self, parsed: Parsed, params: Params) -> tuple[date | None, date | None]:
-        """The days outside of which no event is asked for: other folders are not even listed."""
-        if not parsed.tables.isdisjoint({"delivery", "files"}) or not parsed.days or not all(parsed.days):
+        """The days outside of which nothing is asked for: other folders are not even listed."""
+        if "delivery" in parsed.tables or not parsed.days or not all(parsed.days):
             return None, None
         values = dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
         spans = [self._span(reference, values) for reference in parsed.days]
@@ -386,11 +221,11 @@ def _named(schema: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
 
 
 def _batches(
-    reader: pa.RecordBatchReader, schema: pa.Schema, sql: str, ran: str, watch: _Watch
+    reader: pa.RecordBatchReader, schema: pa.Schema, sql: str, ran: str, watch: Watch
 ) -> Iterator[pa.RecordBatch]:
     try:
         for batch in reader:
             yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
         watch.finished = True
-    except (duckdb.Error, pa.ArrowException, OSError, RuntimeError) as error:
+    except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, MemoryError) as error:
         raise explain(error, sql, ran, watch.reason, watch.timeout) from error

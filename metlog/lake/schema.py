@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from metlog.event import ENV_VERSION
 from metlog.lake.routing import Route
@@ -68,7 +68,7 @@ COLUMNS: Final[dict[str, str]] = {
 """Columns of the view `events` with their SQL types (DuckDB's names), in order."""
 
 _INT64: Final = 2**63 - 1
-_Int64 = Annotated[int, Meta(ge=-_INT64, le=_INT64)]
+_Count = Annotated[int, Meta(ge=0, le=_INT64)]
 
 
 def _no_type() -> str:
@@ -79,7 +79,7 @@ class Row(Struct, gc=False):
     """An event as the listener checks it: as `metlog.event.Event`, limited to what a column can hold, and with a timestamp
     that may be missing (then it is `received_at`, so that every reader of the journal finds the same one)."""
 
-    timestamp: datetime | None = None
+    timestamp: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
     type: str = msgspec.field(default_factory=_no_type)
     tokens: tuple[str, ...] = ()
     logger: str = ""
@@ -88,10 +88,10 @@ class Row(Struct, gc=False):
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
     weight: Annotated[float, Meta(gt=0, le=sys.float_info.max)] = 1.0
     env_version: str = ENV_VERSION
-    pid: _Int64 = 0
+    pid: _Count = 0
     hostname: str = ""
     stream: str = ""
-    seq: _Int64 = 0
+    seq: _Count = 0
 
 
 decode: Final[Callable[[bytes], list[Row]]] = msgspec.json.Decoder(Row).decode_lines
@@ -101,15 +101,15 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def micros(moment: datetime) -> int:
-    """Microseconds since the epoch; a time without a zone is UTC."""
+    """Microseconds since the epoch; a time without an offset is UTC."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def correct(timestamp: datetime | None, received_at: int, clock: Clock) -> tuple[int, int | None]:
+def correct(timestamp: datetime | UnsetType, received_at: int, clock: Clock) -> tuple[int, int | None]:
     """The timestamp that an event gets and, when that is not the client's, what the client claimed; microseconds."""
-    if timestamp is None:
+    if timestamp is UNSET:
         return received_at, None
     claim = micros(timestamp)
     if received_at - clock.past * 1_000_000 <= claim <= received_at + clock.future * 1_000_000:
@@ -193,7 +193,7 @@ def _read(records: Sequence[Record], bad: list[tuple[bytes, str, str]] | None) -
     try:
         rows: Sequence[Row] = _decode_stored(b"".join([record.events for record in records]))
         claimed = pa.array([row.timestamp for row in rows], pa.string()).cast(_TIME).cast(pa.int64())
-    except (*_WRONG, pa.ArrowInvalid):  # a form of RFC 3339 that Arrow does not read: no zone, nanoseconds, a small t
+    except (*_WRONG, pa.ArrowInvalid):  # a form of RFC 3339 that Arrow does not read: nanoseconds, a small t
         rows = []
     if len(rows) != sum(counts):
         rows, counts = [], []
@@ -203,7 +203,7 @@ def _read(records: Sequence[Record], bad: list[tuple[bytes, str, str]] | None) -
             counts.append(len(events))
             if wrong and bad is not None:
                 bad += [(line, record.source, reason) for line, reason in wrong]
-        claimed = pa.array([None if row.timestamp is None else micros(row.timestamp) for row in rows], pa.int64())
+        claimed = pa.array([None if row.timestamp is UNSET else micros(row.timestamp) for row in rows], pa.int64())
     received: list[int] = []
     sources: list[str] = []
     for record, count in zip(records, counts, strict=True):

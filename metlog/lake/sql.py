@@ -7,6 +7,7 @@ statements only. Whatever this module does not know is refused, not let through.
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, Final
 import duckdb
 
 from metlog.errors import MetlogError
+from metlog.lake.functions import ALLOWED, TABLES
 from metlog.lake.pruning import Bound, Pruner, parameters
 
 __all__ = ["VIEWS", "Parsed", "QueryError", "expression", "parse"]
@@ -52,30 +54,6 @@ _EXPRESSIONS: Final = frozenset(
         "SUBQUERY", "TYPE", "WINDOW",
     }
 )  # fmt: skip
-_TABLE_FUNCTIONS: Final = frozenset(
-    {"unnest", "range", "generate_series", "json_each", "json_tree", "repeat", "repeat_row", "regexp_split_to_table"}
-)
-_VOLATILE_ALLOWED: Final = frozenset(
-    {
-        "now", "today", "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp",
-        "get_current_time", "get_current_timestamp", "transaction_timestamp", "random", "uuid", "uuidv4", "uuidv7",
-        "gen_random_uuid", "error",
-    }
-)  # fmt: skip
-_DENIED: Final = frozenset(
-    {
-        "getenv", "getvariable", "current_setting", "current_query", "nextval", "currval", "setval", "setseed", "sleep_ms",
-        "query", "query_table", "glob", "sniff_csv", "which_secret", "txid_current", "stats", "json_execute_serialized_sql",
-        "current_user", "current_role", "session_user", "user", "inet_client_addr", "inet_server_addr", "in_search_path",
-        "shobj_description", "obj_description", "col_description", "add_parquet_key", "get_block_size",
-    }
-)  # fmt: skip
-_DENIED_PREFIXES: Final = (
-    "read_", "parquet_", "duckdb_", "pragma_", "pg_", "has_", "write_", "enable_", "disable_", "arrow_scan", "pandas_scan",
-    "python_", "seq_scan", "test_", "icu_", "json_deserialize", "json_serialize_plan", "current_transaction",
-    "current_connection", "current_database", "current_schema", "current_catalog",
-)  # fmt: skip
-_PG_ALLOWED: Final = frozenset({"pg_typeof", "pg_size_pretty"})
 
 
 class QueryError(MetlogError):
@@ -94,14 +72,22 @@ class QueryError(MetlogError):
             before = sql.encode()[:position].decode(errors="ignore")  # DuckDB counts bytes
             self.line = before.count("\n") + 1
             self.column = len(before) - (before.rfind("\n") + 1) + 1
-            message = f"line {self.line}, column {self.column}: {message}"
-        super().__init__(message)
+        where = f"line {self.line}, column {self.column}: " if self.line is not None else ""
+        super().__init__(where + message)
+
+    @classmethod
+    def placed(cls, message: str, kind: str, line: int | None, column: int | None) -> QueryError:
+        """An error whose place is known already."""
+        where = f"line {line}, column {column}: " if line is not None else ""
+        error = cls(where + message, kind)
+        error.message, error.line, error.column = message, line, column
+        return error
 
 
 @dataclass(slots=True, frozen=True)
 class Parsed:
     """A query that was found safe. `sql` is what to run, `parameters` the names of its values; `days` holds, a reference
-    to `events` each, the bounds on its day."""
+    to `events` or `files` each, the bounds on its day."""
 
     sql: str
     tables: frozenset[str]
@@ -111,20 +97,10 @@ class Parsed:
 
 
 class _Catalog:
-    """DuckDB's own lists, asked once a process: what exists, and which functions are more than a computation."""
+    """An engine of its own to parse with, and the names that exist in every one."""
 
     def __init__(self) -> None:
         self.connection = duckdb.connect(":memory:", config={"errors_as_json": True})
-        # An overload that is consistent within a query only is one that goes by the time zone, which is UTC here: a function is
-        # more than a computation when none of its overloads is consistent, or one is volatile.
-        rows = self.connection.execute(
-            "SELECT lower(function_name) FROM duckdb_functions() WHERE function_type = 'scalar' GROUP BY ALL"
-            " HAVING bool_or(stability = 'VOLATILE') OR NOT bool_or(stability = 'CONSISTENT')"
-            " UNION SELECT lower(function_name) FROM duckdb_functions() f WHERE function_type IN ('table', 'pragma', 'table_macro')"
-            " AND NOT EXISTS (FROM duckdb_functions() g WHERE g.function_name = f.function_name"
-            " AND g.function_type IN ('scalar', 'aggregate', 'macro'))"
-        ).fetchall()
-        self.unsafe = frozenset(row[0] for row in rows) - _VOLATILE_ALLOWED - {"unnest"}
         rows = self.connection.execute(
             "SELECT lower(view_name) FROM duckdb_views() UNION SELECT lower(table_name) FROM duckdb_tables()"
         ).fetchall()
@@ -284,7 +260,7 @@ class _Checker:
         elif kind == "TABLE_FUNCTION":
             function = ref.get("function") or {}
             name = str(function.get("function_name", "?")).lower()
-            if name not in _TABLE_FUNCTIONS or not _unqualified(function):
+            if name not in TABLES or not _unqualified(function):
                 raise self.refuse(f"table function {name!r} is not available here", function)
 
     def expression(self, node: Tree) -> None:
@@ -293,13 +269,12 @@ class _Checker:
         if node["class"] not in {"FUNCTION", "WINDOW", "AGGREGATE"}:
             return
         name = str(node.get("function_name", "?")).lower()
-        denied = (
-            name in _DENIED
-            or (name.startswith(_DENIED_PREFIXES) and name not in _PG_ALLOWED)
-            or (name in self.catalog.unsafe and name not in _TABLE_FUNCTIONS)
-        )
-        if denied or not _unqualified(node):
-            raise self.refuse(f"function {name!r} is not available here", node)
+        if not _unqualified(node):
+            raise self.refuse(f"function {name!r} is to be called by its name alone, as {name}(…)", node)
+        if name not in ALLOWED and name not in TABLES:  # one that stands in FROM is in the tree as a call, too
+            near = difflib.get_close_matches(name, sorted(ALLOWED), n=1, cutoff=0.7)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise self.refuse(f"function {name!r} is not available here{hint}", node)
 
     def known(self) -> str:
         return ", ".join(sorted(self.views))

@@ -8,8 +8,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from metlog.encoders.frames import is_utf8, unsigned
 from metlog.event import Event
 from metlog.lake.schema import Row, decode
+from metlog.values import plain, sanitize
 
 __all__ = ["Bad", "Checked", "check", "check_events"]
 
@@ -56,7 +58,7 @@ class Checked(NamedTuple):
 def check(frames: Sequence[bytes]) -> Checked:
     """Checks frames; cheap when all is well, line by line when not."""
     data = frames[0] if len(frames) == 1 else b"".join([f if f.endswith(b"\n") else f + b"\n" for f in frames])
-    if data[:1] == b"{" and (data.isascii() or _is_utf8(data)):
+    if data[:1] == b"{" and is_utf8(data):
         try:
             rows = decode(data)
         except _WRONG:
@@ -93,6 +95,7 @@ def check_events(events: Sequence[Event]) -> Checked:
 
 
 def _check_frame(frame: bytes, lines: list[bytes], bad: list[Bad], good: list[Row]) -> None:
+    frame = unsigned(frame)
     first = frame[0] if frame else -1
     if first in _OPENS_JSON:
         for line in frame.split(b"\n"):
@@ -130,9 +133,15 @@ def _check_line(line: bytes, lines: list[bytes], bad: list[Bad], good: list[Row]
 
 
 def _check_packed(data: bytes, lines: list[bytes], bad: list[Bad], good: list[Row]) -> None:
-    """One MessagePack event, as JSON from here on: one format in the journal, and what JSON cannot say is refused at the door."""
+    """One MessagePack event, as JSON from here on: one format in the journal. What JSON cannot say is said as the encoders do."""
     try:
-        line = _encode(_unpack_row(data))
+        row = _unpack_row(data)
+        try:
+            line = _encode(row)
+            if b"null" in line and _odd(row):  # what NaN and infinity become without a word
+                line = _encode(_said(row))
+        except TypeError:  # an extension type
+            line = _encode(_said(row))
         found = decode(line)
         _check_depth(line)
     except _WRONG as error:
@@ -153,6 +162,18 @@ def _check_depth(line: bytes) -> None:
             raise RecursionError
 
 
+def _odd(row: Row) -> bool:
+    try:
+        return not plain(row.fields)
+    except RecursionError:
+        return True
+
+
+def _said(row: Row) -> Row:
+    row.fields = sanitize(Event(type="", fields=row.fields))[0].fields
+    return row
+
+
 def _reason(error: BaseException, malformed: str = "not JSON") -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
@@ -163,11 +184,3 @@ def _reason(error: BaseException, malformed: str = "not JSON") -> str:
     if isinstance(error, msgspec.DecodeError):
         return f"{malformed}: {error}"
     return f"not an event: {error}"
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

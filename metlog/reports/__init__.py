@@ -9,6 +9,6 @@
 from __future__ import annotations
 
 from metlog.reports.library import Library, save
-from metlog.reports.report import Chart, Empty, Parameter, Report, ReportResult
+from metlog.reports.report import COMMON, Chart, Empty, Parameter, Report, ReportResult
 
-__all__ = ["Chart", "Empty", "Library", "Parameter", "Report", "ReportResult", "save"]
+__all__ = ["COMMON", "Chart", "Empty", "Library", "Parameter", "Report", "ReportResult", "save"]

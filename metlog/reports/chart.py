@@ -2,78 +2,204 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from metlog.reports.report import COMMON
+from metlog.reports.timechart import over_time
 
 if TYPE_CHECKING:
     from metlog.lake.query import Result
     from metlog.reports.report import Chart, Report
 
-__all__ = ["specification"]
+__all__ = ["RANKED", "SERIES", "in_digits", "lacks", "of_what", "period", "shown_rows", "specification"]
 
 _SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
-_ROWS: Final = 2000  # that a chart shows
-_RANKED: Final = 25  # names in a ranking
-_LIGHT: Final = {"text": "#334155", "strong": "#0f172a", "grid": "#e2e8f0", "paper": "#ffffff"}
+_ROWS: Final = 10_000  # that a chart shows
+RANKED: Final = 25
+"""Names in a ranking."""
+SERIES: Final = 8
+"""Series in a chart: as many as there are colours that can be told apart."""
+_LIGHT: Final = {"text": "#475569", "strong": "#0f172a", "grid": "#e2e8f0", "paper": "#ffffff"}
 _DARK: Final = {"text": "#cbd5e1", "strong": "#f1f5f9", "grid": "#334155", "paper": "#0f172a"}
-_NAMED: Final = {"good": "#16a34a", "bad": "#dc2626", "warn": "#d97706"}
-_SERIES: Final = ("#2563eb", "#0d9488", "#d97706", "#7c3aed", "#db2777", "#64748b", "#65a30d", "#0891b2")
+_NAMED: Final = {"good": "#16a34a", "bad": "#dc2626", "warn": "#d97706", "plain": "#2563eb", "other": "#94a3b8"}
+_PALETTE: Final = ("#2563eb", "#0d9488", "#d97706", "#7c3aed", "#db2777", "#65a30d", "#38bdf8", "#64748b")
+
+_PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+Rows = list[dict[str, Any]]
 
 
 def specification(
     report: Report, result: Result, *, dark: bool = False, width: int = 640, height: int | None = None
 ) -> dict[str, Any]:
-    """The specification; `width` and `height` in pixels. Without rows or a chart it says so in words."""
+    """The specification; `width` and `height` of the whole picture in pixels. Without rows or a chart it says so in words."""
     chart = report.chart_spec
-    base = _base(report, dark, width)
-    rows = [{key: _plain(value) for key, value in row.items()} for row in result.dicts()]
-    if chart is None or not rows:
-        words = report.empty.text if chart is not None else "This report has no chart."
-        return {
-            **base,
-            "height": height or 120,
-            "data": {"values": [{"words": words}]},
-            "mark": {"type": "text", "fontSize": 14, "color": (_DARK if dark else _LIGHT)["text"]},
-            "encoding": {"text": {"field": "words", "type": "nominal"}},
-        }
-    ranked = chart.kind in {"ranked", "spread"}
-    shown = rows[:_RANKED] if ranked else rows[:_ROWS]
-    base["data"] = {"values": shown}
-    if chart.kind == "spread":
-        return {**base, "height": height or max(120, 28 * len(shown)), **_spread(chart)}
-    if chart.kind == "ranked":
-        return {**base, "height": height or max(120, 28 * len(shown)), **_ranked(chart)}
-    return {**base, "height": height or 320, **_over_time(chart, shown)}
-
-
-def _base(report: Report, dark: bool, width: int) -> dict[str, Any]:
+    values = getattr(result, "values", {})
     colours = _DARK if dark else _LIGHT
+    rows = [{key: _plain(value) for key, value in row.items()} for row in result.dicts()]
+    notes = [of_what(report, values)] if values else []
+    if chart is None:
+        return _words(_base(report, notes, colours, width), "This report has no chart.", height, colours)
+    if not rows:
+        return _words(_base(report, notes, colours, width), report.empty.text, height, colours, report.empty.code)
+    if lacking := lacks(chart, result):
+        return _words(_base(report, notes, colours, width), lacking, height, colours)
+    chart, rows = _plainly_named(chart, rows)
+    rows, note = shown_rows(chart, rows)
+    if note:
+        notes.append(note)
+    base = _base(report, notes, colours, width)
+    if not rows:
+        return _words(base, chart.zero or "Nothing but zeros.", height, colours)
+    names = len({row.get(chart.x) for row in rows})
+    rows, colour, value = _series(chart, rows)
+    base["data"] = {"values": rows}
+    if chart.kind in {"ranked", "spread"}:
+        room = 26 * names + (162 if "field" in colour else 132)
+        if chart.kind == "spread":
+            return {**base, "height": height or room, **_spread(chart, rows, colour, value)}
+        return {**base, "height": height or room, **_ranked(chart, rows, colour, value, colours)}
+    drawn = over_time(chart, rows, values, colour, value, width, label=_label(chart, chart.y[0]))
+    return {**base, "height": height or 340, **drawn}
+
+
+def lacks(chart: Chart, result: Result) -> str:
+    """What to say when the chart names a column that the result does not have, else ""."""
+    there = [column.name for column in result.columns]
+    missing = [name for name in (chart.x, *chart.y, chart.color) if name and name not in there]
+    return f"The chart wants the column {missing[0]!r}; the result has {', '.join(there)}." if missing else ""
+
+
+def shown_rows(chart: Chart, rows: Rows) -> tuple[Rows, str]:
+    """The rows that a chart has room for, and a note that says what it leaves out ("" if nothing)."""
+    if chart.kind in {"ranked", "spread"}:
+        worth = [row for row in rows if any(row.get(name) for name in chart.y)] if chart.kind == "ranked" else rows
+        return worth[:RANKED], f"the first {RANKED} of {len(worth)}" if len(worth) > RANKED else ""
+    rows = [row for row in rows if row.get(chart.x) is not None]
+    if chart.color:
+        total: dict[Any, float] = {}
+        for row in rows:
+            total[row.get(chart.color)] = total.get(row.get(chart.color), 0) + abs(row.get(chart.y[0]) or 0)
+        largest = sorted(total, key=lambda name: (-total[name], str(name)))[:SERIES]
+        if len(total) > SERIES:
+            rows = [row for row in rows if row.get(chart.color) in largest]
+            return rows[-_ROWS:], f"the {SERIES} largest of {len(total)} by {chart.color}"
+    return rows[-_ROWS:], f"the last {_ROWS:,} of {len(rows):,} rows" if len(rows) > _ROWS else ""
+
+
+def period(values: Mapping[str, Any]) -> str:
+    """The time that a report was asked for, in words: `27 Oct to 25 Nov 2026 17:20, Europe/Berlin`. A last day that is
+    not over has its hour, or one would ask why so little happened. With the service, if it is for one."""
+    zone = ZoneInfo(values.get("tz", "UTC"))
+    since, until = values["since"].astimezone(zone), values["until"].astimezone(zone)
+    whole = since == since.replace(hour=0, minute=0, second=0, microsecond=0)
+    if whole and (until - since > timedelta(days=1) or until.time() == datetime.min.time()):
+        last = until - timedelta(microseconds=1)
+        first = (
+            ""
+            if since.date() == last.date()
+            else f"{since:%-d %b %Y} to "
+            if since.year != last.year
+            else f"{since:%-d %b} to "
+        )
+        text = f"{first}{last:%-d %b %Y}" + (f" {until:%H:%M}" if until.time() != datetime.min.time() else "")
+    else:
+        end = f"{until:%H:%M}" if since.date() == until.date() else f"{until:%-d %b %H:%M}"
+        text = f"{since:%-d %b %Y %H:%M} to {end}"
+    logger = values.get("logger")
+    return f"{text}, {zone.key}" + (f", {logger} only" if logger else "")
+
+
+def of_what(report: Report, values: Mapping[str, Any]) -> str:
+    """The time, and what else the report was narrowed down to: `24 Mar to 31 Mar 2026, UTC; field = user`."""
+    own = (name for name, parameter in report.parameters.items() if name not in COMMON and parameter.type == "text")
+    return "; ".join([period(values), *(f"{name} = {values[name]}" for name in own if values.get(name))])
+
+
+def in_digits(number: float) -> str:
+    """A number as one reads it: whole from 100 on, else with three digits that count."""
+    return f"{number:,.0f}" if number == int(number) or abs(number) >= 99.95 else f"{number:,.3g}"
+
+
+def _base(report: Report, notes: list[str], colours: dict[str, str], width: int) -> dict[str, Any]:
     axis = {
         "labelColor": colours["text"], "titleColor": colours["text"], "gridColor": colours["grid"], "domain": False,
-        "tickColor": colours["grid"], "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "labelLimit": 220,
+        "tickColor": colours["grid"], "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 240,
+        "titlePadding": 10, "labelPadding": 6,
+    }  # fmt: skip
+    title = {
+        "text": report.title, "anchor": "start", "frame": "group", "color": colours["strong"], "fontSize": 17, "offset": 14,
+        "subtitle": "; ".join(notes), "subtitleColor": colours["text"], "subtitleFontSize": 12, "subtitlePadding": 5,
     }  # fmt: skip
     return {
         "$schema": _SCHEMA,
-        "title": {"text": report.title, "anchor": "start", "color": colours["strong"], "fontSize": 16, "offset": 14},
+        "title": title,
         "width": width,
         "background": colours["paper"],
         "padding": 16,
         "autosize": {"type": "fit", "contains": "padding"},
         "config": {
-            "font": "system-ui, sans-serif",
+            "font": "system-ui, Helvetica, Arial, sans-serif",
             "view": {"stroke": None},
             "axis": axis,
-            "legend": {"labelColor": colours["text"], "title": None, "orient": "top", "labelFontSize": 12},
-            "range": {"category": list(_SERIES)},
+            "legend": {
+                "labelColor": colours["text"], "title": None, "orient": "top", "labelFontSize": 12, "symbolType": "circle",
+                "columns": max(2, width // 130), "columnPadding": 18, "labelLimit": 180, "offset": 10,
+            },
         },
-    }
+    }  # fmt: skip
+
+
+def _words(
+    base: dict[str, Any], text: str, height: int | None, colours: dict[str, str], code: str = ""
+) -> dict[str, Any]:
+    """In the place of a chart: what there is to say, and the lines of code that would change it, from the title's edge on."""
+    lines = [text, *(["This would bring some:"] if code else [])]
+    mark = {"type": "text", "align": "left", "baseline": "top", "fontSize": 13, "lineHeight": 20, "x": 0}
+    said = {"mark": {**mark, "y": 4, "color": colours["text"], "text": lines}}
+    shown = {
+        "mark": {
+            **mark, "y": 10 + 20 * len(lines), "x": 16, "color": colours["strong"], "font": "ui-monospace, Menlo, Consolas, monospace",
+            "text": code.splitlines(),
+        },
+    }  # fmt: skip
+    room = 120 + 20 * (len(lines) + len(code.splitlines()))
+    return {**base, "height": height or room, "data": {"values": [{}]}, "layer": [said, shown] if code else [said]}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (datetime, date)):
-        return value.isoformat().removesuffix("+00:00")
+    """A value as JSON has it; a time as what a clock on the wall shows, which the chart takes for UTC and leaves alone."""
+    if isinstance(value, datetime):
+        return (
+            value.replace(tzinfo=None).isoformat() + "Z"
+            if value.tzinfo in {None, UTC}
+            else value.astimezone(UTC).isoformat()
+        )
+    if isinstance(value, date):
+        return f"{value.isoformat()}T00:00:00Z"
     return float(value) if isinstance(value, Decimal) else value
+
+
+def _plainly_named(chart: Chart, rows: Rows) -> tuple[Chart, Rows]:
+    """The same with names for columns that Vega takes for nothing but names: dots, brackets and quotes are paths to it."""
+    used = [name for name in (chart.x, *chart.y, chart.color) if name and not _PLAIN.fullmatch(name)]
+    if not used:
+        return chart, rows
+    new = {name: f"column_{number}" for number, name in enumerate(dict.fromkeys(used))}
+    labels = {**chart.labels, **{new[name]: chart.labels.get(name, name) for name in new}}
+    colors = {new.get(name, name): colour for name, colour in chart.colors.items()}
+    renamed = msgspec.structs.replace(
+        chart, x=new.get(chart.x, chart.x), y=tuple(new.get(name, name) for name in chart.y), color=new.get(chart.color, chart.color),
+        labels=labels, colors=colors,
+    )  # fmt: skip
+    return renamed, [{new.get(name, name): value for name, value in row.items()} for row in rows]
 
 
 def _label(chart: Chart, column: str) -> str:
@@ -81,96 +207,68 @@ def _label(chart: Chart, column: str) -> str:
 
 
 def _scale(chart: Chart, series: list[str]) -> dict[str, Any]:
+    free = (colour for colour in _PALETTE if colour not in {_NAMED.get(given) for given in chart.colors.values()})
     colours = []
-    for index, name in enumerate(series):
+    for name in series:
         given = chart.colors.get(name)
-        colours.append(_NAMED.get(given, given) if given else _SERIES[index % len(_SERIES)])
-    return {"domain": [_label(chart, name) for name in series], "range": colours}
+        colours.append(_NAMED.get(given, given) if given else next(free, _NAMED["other"]))
+    return {"domain": [_label(chart, name) if name in chart.y else name for name in series], "range": colours}
 
 
-def _field(name: str) -> str:
-    """A column's name as Vega reads it: dots and brackets in it are no path."""
-    return name.replace("\\", "\\\\").replace(".", "\\.").replace("[", "\\[").replace("]", "\\]")
-
-
-def _folded(chart: Chart) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
-    """Transform, colour and value field for the series of a chart."""
+def _series(chart: Chart, rows: Rows) -> tuple[Rows, dict[str, Any], str]:
+    """The rows, one a value, in the order of the series; the channel of their colour; and the column of the values."""
     if chart.color:
-        return [], {"field": _field(chart.color), "type": "nominal"}, _field(chart.y[0])
+        names = sorted({str(row.get(chart.color)) for row in rows})
+        colour = {"field": chart.color, "type": "nominal", "scale": _scale(chart, names)}
+        return sorted(rows, key=lambda row: str(row.get(chart.color))), colour, chart.y[0]
     if len(chart.y) == 1:
-        colour = chart.colors.get(chart.y[0], "")
-        return [], {"value": _NAMED.get(colour, colour) or _SERIES[0]}, _field(chart.y[0])
-    names = ", ".join(f"{name!r}: {_label(chart, name)!r}" for name in chart.y)
-    transform: list[dict[str, Any]] = [
-        {"fold": [_field(name) for name in chart.y], "as": ["_key", "_value"]},
-        {"calculate": f"({{{names}}})[datum._key]", "as": "_series"},
-    ]
-    return transform, {"field": "_series", "type": "nominal", "scale": _scale(chart, list(chart.y))}, "_value"
+        given = chart.colors.get(chart.y[0], "")
+        return [*rows], {"value": _NAMED.get(given, given) or _PALETTE[0]}, chart.y[0]
+    long = [{**row, "_series": _label(chart, name), "_value": row.get(name)} for name in chart.y for row in rows]
+    return long, {"field": "_series", "type": "nominal", "scale": _scale(chart, list(chart.y))}, "_value"
 
 
-def _over_time(chart: Chart, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    transform, colour, value = _folded(chart)
-    moments = len({row.get(chart.x) for row in rows})
-    bars = chart.kind == "bars"
-    x: dict[str, Any] = {"field": _field(chart.x), "type": "temporal", "title": None, "axis": {"grid": False}}
-    y = {"field": value, "type": "quantitative", "title": chart.unit or None, "axis": {"tickCount": 5}}
-    mark: dict[str, Any]
-    if bars:
-        mark = {"type": "bar", "width": {"band": 0.8} if moments == 1 else max(2, min(32, 560 // max(moments, 1)))}
-        if moments == 1:
-            x = {"field": _field(chart.x), "type": "ordinal", "title": None}
-    else:
-        mark = {"type": "line", "interpolate": "monotone", "strokeWidth": 2, "point": moments <= 31}
-        y["stack"] = None
-    tooltip = [
-        {"field": _field(chart.x), "type": "temporal", "title": "time", "format": "%Y-%m-%d %H:%M"},
-        *([{"field": colour["field"], "title": "series"}] if "field" in colour else []),
-        {"field": value, "type": "quantitative", "title": chart.unit or "value", "format": ",.4~f"},
-    ]
-    return {"transform": transform, "mark": mark, "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip}}
-
-
-def _ranked(chart: Chart) -> dict[str, Any]:
-    transform, colour, value = _folded(chart)
-    return {
-        "transform": transform,
-        "mark": {"type": "bar", "cornerRadiusEnd": 3},
-        "encoding": {
-            "y": {"field": _field(chart.x), "type": "nominal", "sort": None, "title": None, "axis": {"ticks": False}},
-            "x": {"field": value, "type": "quantitative", "title": chart.unit or None, "axis": {"tickCount": 6}},
-            "color": colour,
-            "tooltip": [
-                {"field": _field(chart.x), "type": "nominal"},
-                {"field": value, "type": "quantitative", "title": chart.unit or "value", "format": ",.4~f"},
-            ],
-        },
+def _ranked(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, colours: dict[str, str]) -> dict[str, Any]:
+    unit = chart.unit or _label(chart, chart.y[0])
+    name = {"field": chart.x, "type": "nominal", "sort": None, "title": None, "axis": {"ticks": False}}
+    number = {"field": value, "type": "quantitative"}
+    length = {**number, "title": unit, "axis": {"tickCount": 6, "format": ",~f"}}
+    tooltip = [{"field": chart.x, "type": "nominal"}, {**number, "title": unit, "format": ",.4~f"}]
+    bar = {
+        "mark": {"type": "bar", "cornerRadiusEnd": 2, "height": {"band": 0.72}},
+        "encoding": {"y": name, "x": length, "color": colour, "tooltip": tooltip},
     }
+    if "field" in colour:
+        return bar
+    for row in rows:
+        row["_said"] = in_digits(float(row.get(value) or 0))
+    beside = {
+        "mark": {"type": "text", "align": "left", "dx": 5, "color": colours["text"], "fontSize": 12},
+        "encoding": {"y": name, "x": length, "text": {"field": "_said", "type": "nominal"}},
+    }
+    return {"layer": [bar, beside]}
 
 
-def _spread(chart: Chart) -> dict[str, Any]:
-    first, last = chart.y[0], chart.y[-1]
-    transform, colour, value = _folded(chart)
-    y = {"field": _field(chart.x), "type": "nominal", "sort": None, "title": None, "axis": {"ticks": False}}
+def _spread(chart: Chart, rows: Rows, colour: dict[str, Any], value: str) -> dict[str, Any]:
+    name = {"field": chart.x, "type": "nominal"}
+    number = {"field": value, "type": "quantitative"}
+    y = {**name, "sort": None, "title": None, "axis": {"ticks": False}}
+    x = {"title": chart.unit or None, "axis": {"tickCount": 8, "format": ",~f"}}
+    for row in rows:
+        found = [float(row[key]) for key in chart.y if row.get(key) is not None]
+        row |= {"_first": min(found, default=None), "_last": max(found, default=None)}
     rule = {
-        "mark": {"type": "rule", "strokeWidth": 6, "opacity": 0.2, "color": _SERIES[0], "strokeCap": "round"},
+        "mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.3, "color": _NAMED["other"], "strokeCap": "round"},
         "encoding": {
             "y": y,
-            "x": {"field": _field(first), "type": "quantitative", "title": chart.unit or None},
-            "x2": {"field": _field(last)},
+            "x": {"field": "_first", "type": "quantitative", "aggregate": "min", **x},
+            "x2": {"field": "_last", "aggregate": "max"},
         },
     }
+    series = [{"field": "_series", "title": "what"}] if "field" in colour else []
+    tooltip = [name, *series, {**number, "title": chart.unit or "value", "format": ",.4~f"}]
     points = {
-        "transform": transform,
-        "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-        "encoding": {
-            "y": y,
-            "x": {"field": value, "type": "quantitative", "title": chart.unit or None},
-            "color": colour,
-            "tooltip": [
-                {"field": _field(chart.x), "type": "nominal"},
-                *([{"field": "_series", "title": "what"}] if "field" in colour else []),
-                {"field": value, "type": "quantitative", "title": chart.unit or "value", "format": ",.4~f"},
-            ],
-        },
+        "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.9},
+        "encoding": {"y": y, "x": {**number, **x}, "color": colour, "tooltip": tooltip},
     }
     return {"layer": [rule, points]}

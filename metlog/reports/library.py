@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ class Library:
         self._entry_points()
         if configured:
             if not Path(configured).is_dir():
-                raise ConfigError(f"METLOG_REPORTS = {str(configured)!r}: no such folder")
+                raise ConfigError(f"folder of reports (METLOG_REPORTS) = {str(configured)!r}: no such folder")
             self._files(Path(configured))
         if data is not None:
             self._files(Path(data) / "reports")
@@ -54,11 +55,18 @@ class Library:
         from metlog.plugins import installed, load
 
         for plugin in installed("report"):
+            if not _NAME.fullmatch(plugin.name):
+                self.broken.append(
+                    f"{plugin.origin}: {plugin.name!r}: a report's name is lower-case letters, digits, - and _"
+                )
+                continue
             try:
                 target = load("report", plugin.name, "report")
                 self.reports[plugin.name] = _report(plugin.name, target, plugin.origin)
-            except (ConfigError, OSError) as error:
+            except ConfigError as error:
                 self.broken.append(f"{plugin.origin}: {error}")
+            except Exception as error:  # noqa: BLE001 - somebody else's code; the other reports are there all the same
+                self.broken.append(f"{plugin.origin}: report {plugin.name!r}: {type(error).__name__}: {error}")
 
     def __getitem__(self, name: str) -> Report:
         """The report; raises ConfigError that names the nearest one."""
@@ -79,10 +87,10 @@ def _report(name: str, target: Report | str | Path | Callable[[], Any], origin: 
     """What an entry point names: a Report, the path of its file, or a callable that gives one of these."""
     found = target() if callable(target) else target
     if isinstance(found, Report):
-        return found
+        return replace(found, name=name, origin=found.origin or origin)
     if isinstance(found, (str, Path)):
         return Report.from_toml(name, Path(found).read_text("utf-8"), f"{origin}, {found}")
-    raise ConfigError(f"report {name!r} of {origin} is neither a Report nor a path: {found!r}")
+    raise ConfigError(f"report {name!r} is neither a Report nor the path of one: {found!r}")
 
 
 def save(data: Path | str, name: str, settings: Mapping[str, Any], *, replace: bool = False) -> Path:

@@ -14,14 +14,16 @@ import msgspec
 from msgspec import Struct
 
 from metlog.errors import ConfigError
-from metlog.lake.query import Cancel, Lake, Result
+from metlog.lake.query import Cancel, Queryable, Result
 from metlog.lake.sql import QueryError, parse
 from metlog.reports.times import moment, zone
 
-__all__ = ["Chart", "Empty", "Parameter", "Report", "ReportResult"]
+__all__ = ["COMMON", "Chart", "Empty", "Parameter", "Report", "ReportResult"]
 
 Kind = Literal["text", "integer", "number", "boolean", "choice", "bucket", "time", "zone"]
 
+COMMON: Final = ("since", "until", "tz", "logger")
+"""Parameters that every report has."""
 _BUCKETS: Final = ("auto", "minute", "hour", "day", "week", "month")
 _LIMIT: Final = 10_000
 """Rows of a report, unless told otherwise."""
@@ -51,14 +53,19 @@ class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
             except ValueError:
                 raise ConfigError(f"{name} = {text!r}: wants {_ARTICLE[self.type]}") from None
             if not (self.min is None or number >= self.min) or not (self.max is None or number <= self.max):
-                low, high = self.min if self.min is not None else "…", self.max if self.max is not None else "…"
-                raise ConfigError(f"{name} = {text}: wants {low} to {high}")
+                raise ConfigError(f"{name} = {text}: wants {_range(self.min, self.max)}")
             return number
         if self.type == "boolean":
             if text.lower() not in _BOOLEANS:
                 raise ConfigError(f"{name} = {text!r}: wants true or false")
             return _BOOLEANS[text.lower()]
         return text
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"{low:g} or more"
+    return f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
 
 
 _ARTICLE: Final = {"integer": "a whole number", "number": "a number"}
@@ -86,11 +93,15 @@ class Chart(Struct, forbid_unknown_fields=True, kw_only=True):
     color: str = ""
     """Column that splits the one value column into series."""
     unit: str = ""
-    """Of the values: `ms`, `bytes`, `requests`."""
+    """Of the values: `ms`, `bytes a {by}`, `requests a {by}`; `{by}` is the step, where there is one."""
     labels: dict[str, str] = {}  # msgspec copies it
     """Names of the series, by column."""
     colors: dict[str, str] = {}  # msgspec copies it
-    """`good`, `bad`, `warn` or a colour, by series."""
+    """`good`, `bad`, `warn`, `plain`, `other` or a colour, by series."""
+    missing: Literal["gap", "zero"] = "gap"
+    """What a step without events is to a line: nothing known, or a 0 (counts)."""
+    zero: str = ""
+    """What a ranking says when all of its values are 0."""
 
 
 class Empty(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -98,7 +109,7 @@ class Empty(Struct, forbid_unknown_fields=True, kw_only=True):
 
     text: str = "There are no such events in this time."
     code: str = ""
-    """The line of an application that would bring some."""
+    """The line (or lines) of an application that would bring some."""
 
 
 class _File(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -148,8 +159,9 @@ class Report:
             "logger": Parameter(default="", help="Only this service; all if empty"),
         }
         report = cls(
-            name, found.title, found.description, found.sql, common | found.parameters, found.chart, found.empty, origin
-        )
+            name, found.title, found.description, found.sql, common | found.parameters, found.chart,
+            Empty(text=found.empty.text, code=found.empty.code.strip()), origin,
+        )  # fmt: skip
         report._check(where)
         return report
 
@@ -167,7 +179,7 @@ class Report:
         if unknown:
             raise ConfigError(f"{where}: sql uses ${unknown[0]}, which is not among its parameters")
         for key, parameter in self.parameters.items():
-            if key not in used and key not in {"since", "until", "tz", "logger"}:
+            if key not in used and key not in COMMON:
                 raise ConfigError(f"{where}: parameters.{key}: the sql does not use ${key}")
             if parameter.type == "choice" and not parameter.choices:
                 raise ConfigError(f"{where}: parameters.{key}: a choice needs `choices`")
@@ -197,6 +209,8 @@ class Report:
         for key, parameter in self.parameters.items():
             if parameter.type == "time":
                 found[key] = moment(found[key], tz, key, now)
+        if found["logger"] and "logger" not in self._used:
+            raise ConfigError(f"logger = {found['logger']!r}: report {self.name!r} is of all services together")
         if found["since"] >= found["until"]:
             raise ConfigError(
                 f"since = {found['since']:%Y-%m-%dT%H:%M:%SZ}: not before until = {found['until']:%Y-%m-%dT%H:%M:%SZ}"
@@ -208,7 +222,7 @@ class Report:
 
     def run(
         self,
-        lake: Lake,
+        lake: Queryable,
         params: Mapping[str, Any] | None = None,
         *,
         limit: int | None = _LIMIT,

@@ -1,7 +1,8 @@
 """A data folder full of plausible events: a small shop with visitors, logins, counters, timers, errors and a lossy day.
 
-The same seed gives the same events. Everything is drawn from hashes inside DuckDB, a day at a time, so that a month takes
-seconds.
+The events are those that a service sends through metlog: requests as the middleware logs them, logins as its helpers do, counters and
+timers as events or as lines of statsd that the listener took in. The same seed gives the same events. Everything is drawn from hashes
+inside DuckDB, a day at a time, so that a month takes seconds.
 """
 
 from __future__ import annotations
@@ -33,75 +34,88 @@ _ROUTES: Final = [
     ("POST", "/cart", 10, 31.0, 0.40),
     ("POST", "/checkout", 5, 118.0, 0.55),
     ("POST", "/login", 5, 83.0, 0.25),
-    ("GET", "/account", 2, 37.0, 0.40),
+    ("GET", "/account", 1.6, 37.0, 0.40),
+    ("GET", "/invoices", 0.4, 390.0, 0.50),
 ]
 
 _SQL: Final = """
-WITH u AS (
-    SELECT i, hash(i, $seed, 1) / 18446744073709551616.0 AS a, hash(i, $seed, 2) / 18446744073709551616.0 AS b,
-           hash(i, $seed, 3) / 18446744073709551616.0 AS c, hash(i, $seed, 4) / 18446744073709551616.0 AS d,
-           hash(i, $seed, 5) / 18446744073709551616.0 AS e, hash(i, $seed, 6) / 18446744073709551616.0 AS f
+WITH u AS (  -- hashed twice: the hash of several values is their hashes XORed, so that two draws would go together
+    SELECT i, hash(hash(i, $seed, 1)) / 18446744073709551616.0 AS a, hash(hash(i, $seed, 2)) / 18446744073709551616.0 AS b,
+           hash(hash(i, $seed, 3)) / 18446744073709551616.0 AS c, hash(hash(i, $seed, 4)) / 18446744073709551616.0 AS d,
+           hash(hash(i, $seed, 5)) / 18446744073709551616.0 AS e, hash(hash(i, $seed, 6)) / 18446744073709551616.0 AS f
+    FROM range($first, $first + $number) t(i)
+), more AS (
+    SELECT i, hash(hash(i, $seed, 7)) / 18446744073709551616.0 AS g, hash(hash(i, $seed, 8)) / 18446744073709551616.0 AS k
     FROM range($first, $first + $number) t(i)
 ), visits AS (
-    SELECT i, a, c, e, f, sqrt(-2 * ln(greatest(d, 1e-12))) * cos(2 * pi() * e) AS z,
+    SELECT i, a, c, f, g, k, sqrt(-2 * ln(greatest(d, 1e-12))) * cos(2 * pi() * e) AS z,
            $day::TIMESTAMPTZ + to_microseconds(CAST((h.hour + (b - h.low) / (h.high - h.low)) * 3.6e9 AS BIGINT)) AS moment,
-           1 + CAST(floor(pow(c, 2.2) * $users) AS INTEGER) AS user
-    FROM u JOIN hours h ON b >= h.low AND b < h.high
+           1 + CAST(floor(pow(c, 1.8) * $users) AS INTEGER) AS user
+    FROM u JOIN more USING (i) JOIN hours h ON b >= h.low AND b < h.high
 ), requests AS (
     SELECT v.*, r.method, r.route,
-           round(r.ms * exp(r.spread * z) * $slow * CASE WHEN f > 0.985 THEN 6 ELSE 1 END, 2) AS ms,
-           CASE WHEN f < $broken THEN 500 WHEN r.route = '/product/{id}' AND f > 0.97 THEN 404
-                WHEN r.route = '/login' AND f > 1 - $refused THEN 401 WHEN r.method = 'POST' AND f > 0.6 THEN 302 ELSE 200 END AS status
-    FROM visits v JOIN routes r ON a >= r.low AND a < r.high
-), said AS (
-    SELECT i, moment, 'request' AS type, ['request'] AS tokens, 6 AS severity, method || ' ' || route || ' ' || status AS payload,
-           '{"method":"' || method || '","route":"' || route || '","status":' || status || ',"ms":' || ms
-               || ',"bytes":' || CAST(400 + 9000 * c AS INTEGER)
-               || CASE WHEN route IN ('/', '/search') AND f < 0.5 THEN '' ELSE ',"user":"u' || user || '"' END || '}' AS fields,
+           round(r.ms * exp(r.spread * z) * $slow * CASE r.route WHEN '/search' THEN $index ELSE 1 END
+                 * CASE WHEN g > 0.992 THEN 5 ELSE 1 END, 3) AS ms,
+           CASE WHEN f < $broken * CASE r.route WHEN '/checkout' THEN 6 ELSE 1 END THEN 500
+                WHEN r.route = '/product/{id}' AND f > 0.97 THEN 404
+                WHEN r.route = '/login' AND f > 1 - $refused THEN 401 WHEN r.method = 'POST' AND f > 0.6 THEN 302 ELSE 200 END AS status,
+           CASE WHEN k < 0.6 THEN 'TimeoutError' WHEN k < 0.85 THEN 'ConnectionResetError' ELSE 'KeyError' END AS exception
+    FROM visits v JOIN routes r ON CASE WHEN k < $guessing THEN r.route = '/login' ELSE a >= r.low AND a < r.high END
+), said AS (  -- worker NULL: from the statsd input
+    SELECT i, i % 4 AS worker, moment, 'request' AS type, ['request', method] AS tokens, CASE status WHEN 500 THEN 3 ELSE 6 END AS severity,
+           method || ' ' || route || ' ' || status AS payload,
+           '{' || CASE WHEN route IN ('/', '/search') AND g < 0.5 THEN '' ELSE '"user":"u' || user || '",' END
+               || '"method":"' || method || '","route":"' || route || '","status":' || status || ',"ms":' || ms
+               || ',"bytes":' || CAST(400 + 9000 * k AS INTEGER)
+               || CASE status WHEN 500 THEN ',"error":"' || exception || '"' ELSE '' END || '}' AS fields,
            1.0 AS weight
     FROM requests
     UNION ALL
-    SELECT i, moment + INTERVAL 1 MILLISECOND, 'login', ['login', CASE status WHEN 401 THEN 'failure' ELSE 'success' END],
-           CASE status WHEN 401 THEN 5 ELSE 6 END, 'login ' || CASE status WHEN 401 THEN 'failed' ELSE 'succeeded' END,
-           '{"user":"u' || user || '","success":' || (status <> 401) || '}', 1.0
+    SELECT i, i % 4, moment - INTERVAL 1 MILLISECOND, 'login', ['login', CASE status WHEN 401 THEN 'failure' ELSE 'success' END],
+           CASE status WHEN 401 THEN 5 ELSE 6 END, '',
+           CASE status WHEN 401 THEN '{"success":false,"user":"u' || user || '","reason":"password"}'
+                       ELSE '{"user":"u' || user || '","success":true}' END, 1.0
     FROM requests WHERE route = '/login' AND status <> 500
     UNION ALL
-    SELECT i, moment + INTERVAL 2 MILLISECOND, 'error', ['error', 'exception'], 3, exception || ': while serving ' || route,
-           '{"exception_type":"' || exception || '","exception_message":"while serving ' || route || '","route":"' || route || '"}', 1.0
-    FROM (SELECT *, CASE WHEN c < 0.6 THEN 'TimeoutError' WHEN c < 0.85 THEN 'ConnectionResetError' ELSE 'KeyError' END AS exception
-          FROM requests WHERE status = 500)
-    UNION ALL
-    SELECT i, moment + INTERVAL 3 MILLISECOND, 'counter', ['counter'], 6, '1', '{"name":"cart.add","count":1}', 1.0
-    FROM requests WHERE route = '/cart' AND status < 400
-    UNION ALL
-    SELECT i, moment + INTERVAL 3 MILLISECOND, 'counter', ['counter'], 6, '1', '{"name":"orders","count":1}', 1.0
-    FROM requests WHERE route = '/checkout' AND status < 400
+    SELECT i, i % 4, moment - INTERVAL 2 MILLISECOND, 'oldstyle', ['oldstyle'], 3, 'the payment of order ' || (i % 100000) || ' failed',
+           '{"user":"u' || user || '","exception_type":"' || exception || '","exception_message":"no answer from the provider"}', 1.0
+    FROM requests WHERE status = 500 AND route = '/checkout'
     UNION ALL  -- sampled: each one stands for ten
-    SELECT i, moment + INTERVAL 3 MILLISECOND, 'counter', ['counter'], 6, '1', '{"name":"cache.hit","count":1}', 10.0
-    FROM requests WHERE c < 0.07
+    SELECT i, i % 4, moment - INTERVAL 3 MILLISECOND, 'counter', ['counter', 'cache.hit'], 6, '1', '{"name":"cache.hit","count":1}', 10.0
+    FROM requests WHERE method = 'GET' AND k > 0.93
     UNION ALL
-    SELECT i, moment + INTERVAL 4 MILLISECOND, 'timer', ['timer'], 6, '' || round(ms * 0.4, 2),
-           '{"name":"db.query","ms":' || round(ms * 0.4, 2) || '}', 1.0
-    FROM requests WHERE route <> '/' AND e < 0.3
+    SELECT i, i % 4, moment - INTERVAL 4 MILLISECOND, 'timer', ['timer', 'db.query'], 6, '' || round(ms * 0.4, 3),
+           '{"name":"db.query","ms":' || round(ms * 0.4, 3) || '}', 1.0
+    FROM requests WHERE route <> '/' AND k < 0.3
     UNION ALL
-    SELECT i, moment + INTERVAL 4 MILLISECOND, 'timer', ['timer'], 6, '' || round(ms * 0.25, 2),
-           '{"name":"render","ms":' || round(ms * 0.25, 2) || '}', 1.0
-    FROM requests WHERE method = 'GET' AND e > 0.8
+    SELECT i, NULL, moment + INTERVAL 1 MILLISECOND, 'counter', ['counter', name], 6, '1', '{"name":"' || name || '","count":1}', 1.0
+    FROM (
+        SELECT i, moment, unnest(list_filter([
+            'request.' || method || '.' || status,
+            CASE WHEN route = '/cart' AND status < 400 THEN 'cart.add' WHEN route = '/checkout' AND status < 400 THEN 'orders'
+                 WHEN route = '/login' AND status < 400 THEN 'login.success' WHEN route = '/login' AND status = 401 THEN 'login.failure' END
+        ], lambda x: x IS NOT NULL)) AS name FROM requests
+    )
+    UNION ALL
+    SELECT i, NULL, moment + INTERVAL 1 MILLISECOND, 'timer', ['timer', 'request.' || method], 6, '' || ms,
+           '{"name":"request.' || method || '","ms":' || ms || '}', 1.0
+    FROM requests
 ), numbered AS (
-    SELECT *, i % 4 AS worker, row_number() OVER (PARTITION BY i % 4 ORDER BY moment, i, type, fields) AS seq
+    SELECT *, row_number() OVER (PARTITION BY worker ORDER BY moment, i, type, fields) AS seq
     FROM said WHERE moment < $until::TIMESTAMPTZ
 ), ended AS (
     SELECT * FROM numbered
     UNION ALL
-    SELECT 0, max(moment) + INTERVAL 1 SECOND, 'metlog.end', ['metlog.end'], 6, '',
-           '{"last_seq":' || max(seq) || ',"dropped":{}}', 1.0, worker, max(seq) + 1
-    FROM numbered GROUP BY worker
+    SELECT 0, worker, max(moment) + INTERVAL 1 SECOND, 'metlog.end', ['metlog.end'], 6, '',
+           '{"last_seq":' || max(seq) || ',"dropped":{}}', 1.0, max(seq) + 1
+    FROM numbered WHERE worker IS NOT NULL GROUP BY worker
 )
-SELECT moment AS timestamp, type, tokens, 'shop' AS logger, severity, payload, fields, weight, '1' AS env_version,
-       4100 + worker AS pid, 'web-' || (1 + worker % 2) AS hostname,
-       substr(md5($day || $seed || worker), 1, 16) AS stream, seq, moment + INTERVAL 40 MILLISECOND AS received_at,
-       'udp://10.0.0.' || (11 + worker % 2) AS source, NULL::TIMESTAMPTZ AS claimed_timestamp
-FROM ended WHERE NOT ($lossy AND worker = 2 AND seq BETWEEN 400 AND 436)
+SELECT moment AS timestamp, type, tokens, CASE WHEN worker IS NULL THEN '' ELSE 'shop' END AS logger, severity, payload, fields, weight,
+       '1' AS env_version, coalesce(4100 + worker, 0) AS pid, coalesce('web-' || (1 + worker % 2), '') AS hostname,
+       coalesce(substr(md5($day || $seed || worker), 1, 16), '') AS stream, CASE WHEN worker IS NULL THEN 0 ELSE seq END AS seq,
+       moment + INTERVAL 40 MILLISECOND AS received_at,
+       coalesce('udp://10.0.0.' || (11 + worker % 2), 'statsd://10.0.0.11') AS source, NULL::TIMESTAMPTZ AS claimed_timestamp
+FROM ended WHERE NOT ($lossy AND worker IS NOT DISTINCT FROM 2 AND seq BETWEEN 400 AND 436)
 ORDER BY timestamp
 """
 
@@ -111,13 +125,13 @@ def fill(
     days: int = 30,
     seed: int = 1,
     *,
-    per_day: int = 12_000,
+    per_day: int = 8_000,
     until: datetime | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Writes `days` days of events that end at `until` (now, if not given) into the data folder; gives their number.
 
-    per_day: requests on an average day; about 1.4 events each. progress: called with days done and days in all. A second call with
+    per_day: requests on an average day; about 3.5 events each. progress: called with days done and days in all. A second call with
     the same days replaces the files of the first. Raises ValueError when `days` is not positive.
     """
     if days < 1:
@@ -162,18 +176,22 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _day(day: date, number: int, days: int, seed: int, per_day: int, end: datetime) -> dict[str, object]:
-    growth = 0.85 + 0.3 * number / max(days - 1, 1)
+    progress = number / max(days - 1, 1)
+    growth = 0.75 + 0.5 * progress
     wobble = 1 + 0.06 * (((day.toordinal() * 2654435761 + seed) % 1000) / 500 - 1)
     left = days - number  # the events of the story lie at the same distance from today
+    requests = max(1, int(per_day * _WEEK[day.weekday()] * growth * wobble))
     return {
         "day": day.isoformat(),
         "seed": seed,
         "first": day.toordinal() * 10_000_000,
-        "number": max(1, int(per_day * _WEEK[day.weekday()] * growth * wobble)),
-        "users": int(700 * growth),
+        "number": requests,
+        "users": max(1, int(per_day * growth / 3)),
         "until": end.isoformat(),
         "slow": 1.9 if left == 9 else 1.0,  # a bad release
-        "broken": 0.031 if left == 9 else 0.003,
-        "refused": 0.42 if left == 16 else 0.07,  # somebody tries passwords
+        "broken": 0.06 if left == 9 else 0.002,
+        "index": 0.8 + 0.9 * progress,  # searching takes longer as there is more to be found
+        "refused": 0.55 if left == 16 else 0.07,  # somebody tries passwords
+        "guessing": 0.07 if left == 16 else 0.0,
         "lossy": left == 5,
     }

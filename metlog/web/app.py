@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metlog.lake.query import Lake
+from metlog.lake.guarded import GuardedLake
 from metlog.web import api, console, events, login, overview, reports, tail
 from metlog.web.assets import Assets
 from metlog.web.errors import Refused
@@ -36,7 +37,7 @@ log = logging.getLogger("metlog.web")
 
 def create_app(settings: WebSettings) -> Application:
     """Builds the application. Raises FileNotFoundError when there is no such data folder."""
-    lake = Lake(settings.data, memory=settings.memory, spill=settings.spill, timeout=settings.timeout)
+    lake = GuardedLake(settings.data, memory=settings.memory, spill=settings.spill, timeout=settings.timeout)
     assets = Assets()
     sessions = Sessions()
     measures = Measures()
@@ -52,6 +53,7 @@ def create_app(settings: WebSettings) -> Application:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await asyncio.to_thread(lake.start)
         yield
         page.hub.close()
         page.pool.close()

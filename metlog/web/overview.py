@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metlog.lake.files import Folder
-from metlog.lake.query import Cancel, Lake
+from metlog.lake.query import Cancel, Queryable
 from metlog.web.cache import Cache
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
@@ -44,10 +44,17 @@ GROUP BY type ORDER BY events DESC, type LIMIT 8
 """
 # Between the first and the last that came within the span: what a stream sent before it is not lost.
 _LOSS: Final = """
-SELECT logger, sum(sent)::BIGINT AS sent, sum(sent - got)::BIGINT AS lost, sum(rows - got)::BIGINT AS repeated FROM (
-    SELECT stream, any_value(logger) AS logger, max(seq) - min(seq) + 1 AS sent, count(DISTINCT seq) AS got, count(*) AS rows
+WITH spans AS (
+    SELECT stream, any_value(logger) AS logger, max(seq) - min(seq) + 1 AS sent, count(*) AS rows
     FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream
-) GROUP BY logger
+), numbers AS (  -- a bit a number, as in the view `delivery`
+    SELECT stream, CAST(sum(got) AS BIGINT) AS got
+    FROM (SELECT stream, bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT))) AS got
+          FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream, seq >> 6)
+    GROUP BY stream
+)
+SELECT logger, sum(sent)::BIGINT AS sent, sum(sent - got)::BIGINT AS lost, sum(rows - got)::BIGINT AS repeated
+FROM spans JOIN numbers USING (stream) GROUP BY logger
 """
 
 
@@ -105,7 +112,7 @@ _recent: Final[Cache[Overview]] = Cache(_FRESH, 64)
 
 
 def look(
-    lake: Lake, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None
+    lake: Queryable, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None
 ) -> Overview:
     """Asks the lake. Raises QueryError."""
     length, width = _SPANS[span]
@@ -141,7 +148,7 @@ def bars(counts: dict[int, dict[str, Any]], first: int, last: int, width: int) -
     return found
 
 
-def listeners(lake: Lake, now: float | None = None) -> list[dict[str, Any]]:
+def listeners(lake: Queryable, now: float | None = None) -> list[dict[str, Any]]:
     """What the listeners of this data folder last said of themselves, with `age` in seconds and `state`:
     `running`, `stopped` or `gone` (it has not said anything for a while)."""
     found: list[dict[str, Any]] = []

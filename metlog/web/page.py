@@ -7,7 +7,7 @@ from typing import cast
 
 from starlette.requests import Request
 
-from metlog.lake.query import Lake
+from metlog.lake.query import Queryable
 from metlog.web.hub import Hub
 from metlog.web.measures import Measures
 from metlog.web.pool import QueryPool
@@ -23,7 +23,7 @@ class Page:
     """The parts of a running page."""
 
     settings: WebSettings
-    lake: Lake
+    lake: Queryable
     pool: QueryPool
     hub: Hub
     views: Views

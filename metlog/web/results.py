@@ -16,7 +16,7 @@ import msgspec
 import pyarrow.parquet as pq
 from starlette.responses import Response, StreamingResponse
 
-from metlog.lake.query import Cancel, Column, Lake, QueryError, Result, Stream
+from metlog.lake.query import Cancel, Column, Queryable, QueryError, Result, Stream
 
 __all__ = ["EXPORTS", "Exported", "answer", "cell", "export", "export_result", "json_response", "json_rows", "write"]
 
@@ -128,7 +128,7 @@ class Exported:
 
 
 def export(
-    lake: Lake,
+    lake: Queryable,
     sql: str,
     kind: str,
     most: int,

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog.errors import ConfigError
-from metlog.lake.query import Cancel, Lake
+from metlog.lake.query import Cancel, Queryable
 from metlog.lake.schema import micros
 from metlog.reports.times import moment
 from metlog.web.errors import Refused
@@ -146,7 +146,7 @@ class Page:
     ms: float
 
 
-def page(lake: Lake, search: Search, size: int, *, loggers: Sequence[str] | None, cancel: Cancel) -> Page:
+def page(lake: Queryable, search: Search, size: int, *, loggers: Sequence[str] | None, cancel: Cancel) -> Page:
     """One page of a search. Raises QueryError, or Refused 400 for an `after` that is none."""
     place = _decode(search.after)
     conditions, values = search.where()
@@ -241,7 +241,7 @@ class Around:
 
 
 def around(
-    lake: Lake, stream: str, seq: int, at: datetime | None, *, loggers: Sequence[str] | None, cancel: Cancel
+    lake: Queryable, stream: str, seq: int, at: datetime | None, *, loggers: Sequence[str] | None, cancel: Cancel
 ) -> Around | None:
     """One event by stream and seq, None when there is none. `at`, its timestamp, spares reading all days."""
     values: dict[str, Any] = {"stream": stream, "low": seq - AROUND, "high": seq + AROUND}

@@ -123,6 +123,38 @@ def test_redact_drops_by_path_with_wildcards() -> None:
     assert fields["a"]["b"]["secret"] == 3  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    "pattern", ["header.cookie", "header.*", "*.cookie", "**.cookie", "**", "*", "header", "head*", "**.header.cookie"]
+)
+def test_redact_finds_a_field_whose_own_name_has_dots(pattern: str) -> None:
+    """The middleware's `header.cookie` and `query.token` are one name each: a path reaches them as it reaches nested fields."""
+    fields = {"header.cookie": "s3cret", "header": {"cookie": "s3cret"}}
+    assert "s3cret" not in repr(Redact(drop=[pattern])(event(fields=fields)))
+    deeper = {"request": {"header.cookie": "s3cret"}}
+    found = Redact(drop=[f"request.{pattern}"])(event(fields=deeper))
+    assert "s3cret" not in repr(found)
+    assert Redact(drop=["header.cook", "heade.cookie", "cookie"])(event(fields=fields)).fields == fields  # type: ignore[union-attr]
+
+
+def test_redact_is_not_drowned_by_a_name_full_of_dots() -> None:
+    made = Redact(drop=["**.cookie"])(event(fields={"a" + ".a" * 5000: 1, "b": 2}))
+    assert made is not None
+    assert made.fields == {"b": 2}
+
+
+def test_redact_keeps_and_pseudonymises_a_field_whose_own_name_has_dots() -> None:
+    fields = {"header.cookie": "c", "query.a": "q", "a.b": {"c": 1, "d": 2}}
+    for keep, left in (
+        (["header.cookie"], {"header.cookie": "c"}), (["query"], {"query.a": "q"}), (["a.b.c"], {"a.b": {"c": 1}}),
+    ):  # fmt: skip
+        made = Redact(keep=keep)(event(fields=fields))
+        assert made is not None
+        assert made.fields == left
+    made = Redact(pseudonymize=["query.a"], key="k" * 32)(event(fields=fields))
+    assert made is not None
+    assert len(made.fields["query.a"]) == 64
+
+
 def test_redact_keeps_only_what_is_allowed() -> None:
     made = Redact(keep=["user.id", "path"])(
         event(fields={"user": {"id": 1, "name": "n"}, "path": {"x": 1}, "other": 2})

@@ -166,7 +166,36 @@ def test_a_server_that_raises_on_send_tells_a_disconnect(client: MetlogClient) -
 
     with pytest.raises(OSError, match="gone"):
         asyncio.run(MetlogMiddleware(hello, client=client)(scope_of(), receive, send))  # type: ignore[arg-type]
-    assert one(client).fields["disconnected"] is True
+    event = one(client)
+    assert event.fields["disconnected"] is True
+    assert (event.severity, event.fields.get("error")) == (6, None)  # nothing failed here
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the framework's word for it", "a fault of its own"])
+def test_what_an_application_makes_of_a_disconnect_is_told_from_its_own_faults(client: MetlogClient, own: bool) -> None:
+    """As Starlette does, which raises `ClientDisconnect` from the server's OSError."""
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("gone")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await hello(scope, receive, send)
+        except OSError:
+            if not own:
+                raise RuntimeError("client disconnected")  # noqa: B904 - in its context, not as its cause
+        raise LookupError("a fault of its own")
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    with pytest.raises(LookupError if own else RuntimeError):
+        asyncio.run(MetlogMiddleware(app, client=client)(scope_of(), receive, send))  # type: ignore[arg-type]
+    event = one(client)
+    assert event.fields["disconnected"] is True
+    assert event.fields["status"] == 200
+    assert (event.severity, event.fields.get("error")) == ((3, "LookupError") if own else (6, None))
 
 
 def test_a_server_that_cancels_tells_a_disconnect(client: MetlogClient) -> None:
@@ -320,6 +349,6 @@ def test_a_client_that_breaks_costs_no_request(monkeypatch: pytest.MonkeyPatch, 
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(client, "metlog", broken, raising=False)
+    monkeypatch.setattr(client, "log", broken, raising=False)
     assert len(asyncio.run(serve(MetlogMiddleware(hello, client=client), scope_of()))) == 2
     assert client.stats().errors == 1

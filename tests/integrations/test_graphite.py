@@ -5,15 +5,18 @@ They are started by deploy/graphite/run.py with the configuration beside it; the
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from metlog import MetlogClient
+from metlog.integrations.asgi import MetlogMiddleware as AsgiMiddleware
 from metlog.integrations.login import login_failure, login_success
 from metlog.integrations.wsgi import MetlogMiddleware
 
@@ -57,9 +61,15 @@ class Graphite:
     def await_values(self, expected: dict[str, float]) -> None:
         """Waits until the metrics have these values; says what they had instead."""
         end = time.monotonic() + DEADLINE
-        while (found := self.values(*expected)) != expected:
+        while (found := self._now(*expected)) != expected:
             assert time.monotonic() < end, f"{found} instead of {expected}"
             time.sleep(0.25)
+
+    def _now(self, *targets: str) -> dict[str, float] | str:
+        try:
+            return self.values(*targets)
+        except urllib.error.HTTPError as error:  # graphite-web read a Whisper file that carbon was about to make
+            return f"{error}: {error.read()[:2000]!r}"
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +79,12 @@ def graphite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graphite]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if lacking := module.missing():
+    data = tmp_path_factory.mktemp("graphite")
+    node = Path(os.environ.get("METLOG_TEST_NODE") or data)
+    if lacking := module.missing(node):
         pytest.skip("needs " + ", ".join(lacking))
     statsd, web, carbon, carbonlink, admin = free_ports(5)
-    command = [sys.executable, str(RUN), "--data", str(tmp_path_factory.mktemp("graphite"))]
+    command = [sys.executable, str(RUN), "--data", str(data), "--node", str(node)]
     for name, port in zip(
         ("statsd", "web", "carbon", "carbonlink", "admin"), (statsd, web, carbon, carbonlink, admin), strict=True
     ):
@@ -93,86 +105,85 @@ def graphite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graphite]:
     assert process.returncode == 0
 
 
-@pytest.fixture
-def client(graphite: Graphite) -> Iterator[Callable[[str], MetlogClient]]:
-    """A client whose metrics go to Graphite under a prefix."""
+@pytest.fixture(scope="module")
+def traffic(graphite: Graphite, tmp_path_factory: pytest.TempPathFactory) -> Graphite:
+    """Everything is sent at once, so that statsd's flush interval is waited for once."""
     with ExitStack() as stack:
 
-        def make(prefix: str) -> MetlogClient:
+        def client(prefix: str) -> MetlogClient:
             made = MetlogClient.from_config(
                 "memory:", logger="web", statsd=f"udp://127.0.0.1:{graphite.statsd}?prefix={prefix}"
             )
             return stack.enter_context(closing(made))
 
-        yield make
+        send_directly(client("direct").statsd)
+        serve_requests(client("wsgi"), client("asgi"))
+        send_a_share(client("sampled").statsd)
+        through_a_listener(graphite.statsd, tmp_path_factory.mktemp("listener"))
+    return graphite
 
 
-def test_what_a_service_sends_is_in_the_charts(graphite: Graphite, client: Callable[[str], MetlogClient]) -> None:
-    """`client.statsd`, the middleware and the login helpers, all sent at once: statsd's flush interval is waited for once."""
-    direct = client("direct").statsd
+def send_directly(direct: Any) -> None:
     for _ in range(5):
         direct.incr("hits", 2)
-    direct.timing("took", 100)
-    direct.timing("took", 300)
-    direct.gauge("size", 7)
-    direct.set("users", "a")
-    direct.set("users", "b")
-    direct.set("users", "a")
+    with direct.pipeline() as pipe:  # in one datagram, and so in one flush
+        pipe.timing("took", 100)
+        pipe.timing("took", 300)
+        pipe.gauge("size", 7)
+        for user in ("a", "b", "a"):
+            pipe.set("users", user)
 
+
+def serve_requests(wsgi: MetlogClient, asgi: MetlogClient) -> None:
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("500 Broken" if environ["PATH_INFO"] == "/broken" else "200 OK", [])
         return [b""]
 
-    web = client("web")
-    middleware = MetlogMiddleware(application, client=web)
+    async def asgi_application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def nowhere(message: Any) -> None:
+        pass
+
+    middleware = MetlogMiddleware(application, client=wsgi)
     for path in ("/a", "/b", "/a", "/broken", "/healthz"):
         environ: dict[str, Any] = {}
         setup_testing_defaults(environ)
         environ["PATH_INFO"] = path
         middleware(environ, lambda status, headers: lambda data: None)
-    login_success("u1", client=web)
-    login_failure("u2", reason="password", client=web)
-    login_failure("u3", reason="password", client=web)
-
-    graphite.await_values({
-        "stats.counters.direct.hits.count": 10,
-        "stats.timers.direct.took.mean": 200,
-        "stats.timers.direct.took.upper": 300,
-        "stats.gauges.direct.size": 7,
-        "stats.sets.direct.users.count": 2,
-        "stats.counters.web.request.GET.200.count": 3,
-        "stats.counters.web.request.GET.500.count": 1,
-        "stats.timers.web.request.GET.count": 4,
-        "stats.counters.web.login.success.count": 1,
-        "stats.counters.web.login.failure.count": 2,
-    })  # fmt: skip
+    scope = {"type": "http", "method": "POST", "path": "/a", "headers": []}
+    for _ in range(2):
+        asyncio.run(AsgiMiddleware(asgi_application, client=asgi)(dict(scope), None, nowhere))  # type: ignore[arg-type]
+    login_success("u1", client=wsgi)
+    login_failure("u2", reason="password", client=wsgi)
+    login_failure("u3", reason="password", client=wsgi)
 
 
-def test_a_share_of_the_calls_counts_for_all_of_them(
-    graphite: Graphite, client: Callable[[str], MetlogClient], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("random.random", lambda: 0.0)  # chosen each time: four calls that stand for ten each
-    sampled = client("sampled").statsd
-    for _ in range(4):
-        sampled.incr("hits", rate=0.1)
-    graphite.await_values({"stats.counters.sampled.hits.count": 40})
+def send_a_share(sampled: Any) -> None:
+    """Four calls that were chosen, each of which stands for ten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("random.random", lambda: 0.0)
+        for _ in range(4):
+            sampled.incr("hits", rate=0.1)
 
 
-def test_the_listeners_output_statsd(graphite: Graphite, tmp_path: Path) -> None:
+def through_a_listener(statsd: int, folder: Path) -> None:
     """Counters and timers as events, over UDP to a listener, whose output hands them to statsd."""
-    configuration = tmp_path / "listener.toml"
+    (port,) = free_ports(1)
+    configuration = folder / "listener.toml"
     configuration.write_text(f"""
 [[inputs]]
 name = "udp"
-port = {(port := free_ports(1)[0])}
+port = {port}
 
 [[outputs]]
 name = "statsd"
-port = {graphite.statsd}
+port = {statsd}
 prefix = "listened"
 """)
     listener = subprocess.Popen(
-        [sys.executable, "-m", "metlog", "listen", "--data", str(tmp_path / "data"), "--config", str(configuration)],
+        [sys.executable, "-m", "metlog", "listen", "--data", str(folder / "data"), "--config", str(configuration)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -183,14 +194,51 @@ prefix = "listened"
                 shop.incr("orders", 3)
             shop.timer_send("checkout", 40)
             shop.timer_send("checkout", 60)
-        graphite.await_values({
-            "stats.counters.listened.orders.count": 18,
-            "stats.timers.listened.checkout.mean": 50,
-            "stats.timers.listened.checkout.count": 2,
-        })  # fmt: skip
     finally:
-        listener.terminate()
+        listener.terminate()  # it hands on what it has, and ends
         listener.communicate(timeout=30)
+    assert listener.returncode == 0
+
+
+def test_what_client_statsd_sent_is_in_the_charts(traffic: Graphite) -> None:
+    traffic.await_values({
+        "stats.counters.direct.hits.count": 10,
+        "stats.timers.direct.took.mean": 200,
+        "stats.timers.direct.took.upper": 300,
+        "stats.gauges.direct.size": 7,
+        "stats.sets.direct.users.count": 2,
+    })  # fmt: skip
+
+
+def test_what_the_middleware_and_the_login_helpers_sent_is_in_the_charts(traffic: Graphite) -> None:
+    traffic.await_values({
+        "stats.counters.wsgi.request.GET.200.count": 3,
+        "stats.counters.wsgi.request.GET.500.count": 1,
+        "stats.timers.wsgi.request.GET.count": 4,
+        "stats.counters.asgi.request.POST.404.count": 2,
+        "stats.timers.asgi.request.POST.count": 2,
+        "stats.counters.wsgi.login.success.count": 1,
+        "stats.counters.wsgi.login.failure.count": 2,
+    })  # fmt: skip
+    assert traffic.values("stats.timers.wsgi.request.GET.upper_95")["stats.timers.wsgi.request.GET.upper_95"] > 0
+
+
+def test_a_share_of_the_calls_counts_for_all_of_them(traffic: Graphite) -> None:
+    traffic.await_values({"stats.counters.sampled.hits.count": 40})
+
+
+def test_what_the_listeners_output_statsd_sent_is_in_the_charts(traffic: Graphite) -> None:
+    traffic.await_values({
+        "stats.counters.listened.orders.count": 18,
+        "stats.timers.listened.checkout.mean": 50,
+        "stats.timers.listened.checkout.count": 2,
+    })  # fmt: skip
+
+
+def test_graphite_web_s_own_page_has_its_scripts(graphite: Graphite) -> None:
+    for path in ("", "static/js/composer.js"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{graphite.web}/{path}", timeout=10) as answer:
+            assert len(answer.read()) > 300
 
 
 def test_doctor_is_content_with_this_configuration() -> None:

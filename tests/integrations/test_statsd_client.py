@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,8 @@ class StreamServer:
     """Accepts connections and gathers what arrives, over TCP or a Unix socket."""
 
     def __init__(self, address: tuple[str, int] | str) -> None:
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        inet = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        family = socket.AF_UNIX if isinstance(address, str) else inet
         self.listening = socket.socket(family, socket.SOCK_STREAM)
         self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listening.bind(address)
@@ -116,6 +118,37 @@ def test_ipv6(server: socket.socket) -> None:
         client.close()
 
 
+def test_ipv6_over_tcp() -> None:
+    try:
+        server = StreamServer(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6 loopback: {error}")
+    client = TcpStatsd("::1", server.port, ipv6=True)
+    client.incr("six")
+    until(lambda: server.received == b"six:1|c\n")
+    client.close()
+    server.stop()
+
+
+def test_a_udp_server_that_goes_away_costs_the_caller_nothing_and_is_found_again() -> None:
+    first = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    first.bind(("127.0.0.1", 0))
+    address = first.getsockname()
+    client = UdpStatsd(*address)
+    client.incr("there")
+    first.close()
+    for _ in range(20):
+        client.incr("nobody")  # the kernel tells of the refusal at the next call
+    stats = client.stats()
+    assert stats.sent + sum(stats.dropped.values()) == 21
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
+        second.bind(address)
+        second.settimeout(DEADLINE)
+        client.incr("back")
+        assert second.recv(512) == b"back:1|c"
+    client.close()
+
+
 def test_a_name_is_looked_up_off_the_call_and_metrics_wait_for_it(
     server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +176,31 @@ def test_a_name_is_looked_up_off_the_call_and_metrics_wait_for_it(
     server.settimeout(DEADLINE)
     assert server.recv(512) == b"early:1|c"
     client.close()
+
+
+def test_a_tcp_name_is_asked_for_again_until_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name server is down at the start, and comes: the metric that waited arrives."""
+    known = threading.Event()
+    asked = threading.Event()
+    real = socket.getaddrinfo
+
+    def sometimes(host: str, *args: object, **kwargs: object) -> object:
+        if host == "statsd.test":
+            if kwargs.get("flags") or not known.is_set():
+                asked.set()
+                raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+            host = "127.0.0.1"
+        return real(host, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", sometimes)
+    server = StreamServer(("127.0.0.1", 0))
+    client = TcpStatsd("statsd.test", server.port, timeout=DEADLINE)
+    client.incr("early")
+    assert asked.wait(DEADLINE)
+    known.set()
+    until(lambda: server.received == b"early:1|c\n")
+    client.close()
+    server.stop()
 
 
 def test_a_name_that_does_not_exist_raises_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +258,21 @@ def test_unix_sends_lines(tmp_path: object) -> None:
     until(lambda: server.received == b"one:1|c\n")
     client.close()
     server.stop()
+
+
+def test_a_unix_server_that_is_not_there_or_goes_away_is_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "statsd.sock"
+    client = UnixStatsd(str(path), timeout=DEADLINE)
+    client.incr("early")
+    first = StreamServer(str(path))
+    until(lambda: first.received == b"early:1|c\n")
+    first.stop()
+    path.unlink()
+    client.incr("between")
+    second = StreamServer(str(path))
+    until(lambda: b"between:1|c\n" in second.received)
+    client.close()
+    second.stop()
 
 
 def test_a_tcp_server_that_refuses_costs_the_caller_nothing_and_is_counted() -> None:

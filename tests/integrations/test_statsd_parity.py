@@ -38,6 +38,11 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def test_each_client_is_one_of_the_package(transport: str) -> None:
+    """Code that asks for `isinstance(client, statsd.StatsClient)` is content."""
+    assert issubclass(OURS[transport], PACKAGE[transport])
+
+
 def test_each_client_has_every_method_of_the_package(transport: str) -> None:
     theirs, ours = public(PACKAGE[transport]), public(OURS[transport])
     assert len(theirs) >= 9
@@ -135,8 +140,10 @@ def use(client: Any) -> None:
     assert function.__name__ == "function"
 
 
-def test_the_same_calls_make_the_same_lines(sinks: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs, ours = sinks["udp"]
+def test_the_same_calls_make_the_same_lines(
+    transport: str, sinks: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = sinks[transport]
     expected: list[str] = []
     monkeypatch.setattr(theirs, "_send", expected.append)
     gathered = Gathers()
@@ -164,3 +171,30 @@ def test_a_timer_decorates_coroutine_functions(sinks: dict[str, list[Any]]) -> N
 
         assert asyncio.run(function()) == 1
     assert sinks["udp"][1].stats().sent == 1
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.25])
+@pytest.mark.parametrize("prefix", [None, "web"])
+@pytest.mark.parametrize("longer", ["", "x" * 500], ids=["one datagram", "two"])
+def test_a_request_s_pair_is_what_the_package_makes_of_it(
+    sinks: dict[str, list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    transport: str,
+    prefix: str | None,
+    rate: float,
+    longer: str,
+) -> None:
+    """The middleware's shortcut makes the bytes of a pipeline of the package, in as many datagrams."""
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    theirs, ours = sinks[transport]
+    theirs._prefix = ours._prefix = prefix
+    expected: list[str] = []
+    monkeypatch.setattr(type(theirs), "_after", lambda self, data: expected.append(data))
+    gathered = Gathers()
+    monkeypatch.setattr(ours._line, "put", gathered.put)
+    with theirs.pipeline() as both:
+        both.incr(f"request.GET.200{longer}", 1, rate)
+        both.timing("request.GET", 12.3456789, rate)
+    ours._pair(f"request.GET.200{longer}", "request.GET", 12.3456789, rate)
+    assert len(expected) == (2 if longer and transport == "udp" else 1)
+    assert gathered == expected

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
+import socket
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -240,28 +245,56 @@ def test_django_around_something_else(django_module: ModuleType) -> None:
     assert one().fields["route"] == "/orders/<int:number>/"
 
 
-@pytest.mark.parametrize("name", ["web_starlette", "web_fastapi"])
-def test_under_a_real_server(load: Any, name: str) -> None:
-    """uvicorn on a free port, requests over a socket, a client that leaves in the middle of nothing."""
-    import threading
-    from http.client import HTTPConnection
-
+@contextlib.contextmanager
+def served(app: Any) -> Iterator[int]:
+    """uvicorn on a free port."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(load(name).app, port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive()
             thread.join(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.mark.parametrize("name", ["web_starlette", "web_fastapi"])
+def test_under_a_real_server(load: Any, name: str) -> None:
+    with served(load(name).app) as port:
         connection = HTTPConnection("127.0.0.1", port, timeout=5)
         connection.request("GET", "/orders/17", headers={"X-User": "u1", "X-Request-ID": "r-17"})
         assert connection.getresponse().status == 200
         connection.close()
-    finally:
-        server.should_exit = True
-        thread.join(10)
     assert one().fields["request_id"] == "r-17"
     assert one().fields["user"] == "u1"
+
+
+def test_a_client_that_leaves_a_stream_of_a_real_server(load: Any) -> None:
+    """Starlette ends the stream when it hears of it; the request is logged then, as no failure."""
+    from starlette.responses import StreamingResponse
+    from starlette.routing import Route
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 1000
+            await asyncio.sleep(0.01)
+
+    app = load("web_starlette").app
+    app.router.routes.append(Route("/endless", lambda request: StreamingResponse(endless())))
+    with served(app) as port:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
+        end = time.monotonic() + 5
+        while not events():
+            assert time.monotonic() < end, "the request did not end with its client"
+            time.sleep(0.01)
+    event = one()
+    assert (event.payload, event.severity, event.fields["disconnected"]) == ("GET /endless 200", 6, True)
+    assert event.fields["bytes"] >= 1000
+    assert "error" not in event.fields

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import io
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.util import FileWrapper, setup_testing_defaults
@@ -15,6 +18,8 @@ import pytest
 import metlog
 from metlog import ConfigError, Event, MetlogClient
 from metlog.integrations._paths import safe_path
+from metlog.integrations._request import Options, Recorder
+from metlog.integrations.statsd import Settings
 from metlog.integrations.wsgi import MetlogMiddleware
 
 App = Callable[[dict[str, Any], Any], Any]
@@ -440,8 +445,6 @@ def test_requests_in_threads_do_not_mix(client: MetlogClient) -> None:
 
 
 def test_metrics_go_to_statsd_in_one_datagram(client: MetlogClient) -> None:
-    import socket
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(5)
@@ -457,11 +460,54 @@ def test_metrics_go_to_statsd_in_one_datagram(client: MetlogClient) -> None:
             server.recv(512)
 
 
+def test_a_sample_takes_event_and_metrics_together_and_tells_both_how_many_they_stand_for(client: MetlogClient) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        client.configure("memory:", statsd=f"udp://127.0.0.1:{server.getsockname()[1]}")
+        app = MetlogMiddleware(hello, client=client, sample=0.25)
+        for _ in range(200):
+            serve(app, environ_of())
+        found = events(client)
+        datagrams = [server.recv(512).decode() for _ in found]
+        with pytest.raises(BlockingIOError):
+            server.recv(512)
+    assert 10 < len(found) < 100
+    for datagram in datagrams:
+        counter, timer = datagram.split("\n")
+        assert counter == "request.GET.200:1|c|@0.25"
+        assert timer.endswith("|ms|@0.25")
+
+
+def test_the_privacy_filter_holds_for_requests(client: MetlogClient) -> None:
+    """What is named is collected, and what a filter forbids still does not leave."""
+    client.configure("memory:", filters=[{"name": "redact", "drop": ["user", "query.token", "header.x-key"]}])
+    app = MetlogMiddleware(naming, client=client, headers=["X-Key"], query=["token"])
+    serve(app, {**environ_of("/a", HTTP_X_KEY="k-secret"), "QUERY_STRING": "token=t-secret"})
+    event = one(client)
+    assert event.fields.keys() == {"method", "route", "status", "ms", "bytes"}
+    assert "secret" not in repr(event)
+
+
+def naming(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    metlog.context(user="u-secret")
+    return hello(environ, start_response)
+
+
+def test_the_path_is_that_of_the_request_not_what_the_application_made_of_it(client: MetlogClient) -> None:
+    def rewriting(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ["PATH_INFO"] = "/internal"
+        return hello(environ, start_response)
+
+    serve(MetlogMiddleware(rewriting, client=client), environ_of("/public"))
+    assert one(client).fields["route"] == "/public"
+
+
 def test_a_client_that_breaks_costs_no_request(monkeypatch: pytest.MonkeyPatch, client: MetlogClient) -> None:
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(client, "metlog", broken, raising=False)
+    monkeypatch.setattr(client, "log", broken, raising=False)
     assert serve(MetlogMiddleware(hello, client=client), environ_of()) == b"hello"
     assert client.stats().errors == 1
 
@@ -526,8 +572,12 @@ def test_a_path_beyond_ascii_is_read_as_utf8(client: MetlogClient) -> None:
 
 
 def test_the_typed_options_are_those_of_the_recorder() -> None:
-    import inspect
-
-    from metlog.integrations._request import Options, Recorder
-
     assert list(Options.__annotations__) == list(inspect.signature(Recorder).parameters)
+
+
+def test_the_documentation_names_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text("utf-8")
+    for name in Options.__annotations__:
+        assert f"`{name}`" in page, name
+    for name in Settings.__struct_fields__:
+        assert f"`{name}`" in page, name

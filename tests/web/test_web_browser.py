@@ -237,7 +237,7 @@ def test_the_tail_is_followed_while_events_arrive(visit: Visit, journal: Journal
 
 def test_a_search_leads_to_an_event_and_its_neighbours(visit: Visit) -> None:
     tab = visit.tab
-    tab.goto("/events?since=14d&type=error")
+    tab.goto("/events?since=14d&type=oldstyle")
     first = tab.locator("ol.events summary").first
     first.click()
     tab.locator("ol.events details[open] a:has-text('in full')").click()

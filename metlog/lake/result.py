@@ -1,0 +1,141 @@
+"""What a query gives, and who can be asked: this process, or an engine of its own."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from metlog.lake.sql import QueryError
+from metlog.lake.watch import Cancel
+
+__all__ = ["Column", "Params", "Queryable", "Result", "Stream"]
+
+Params = Mapping[str, Any] | Sequence[Any] | None
+
+
+class Column(NamedTuple):
+    """A column of a result: its name and DuckDB's name of its type."""
+
+    name: str
+    type: str
+
+
+@dataclass(slots=True)
+class Stream:
+    """A result that is read as the engine makes it."""
+
+    columns: list[Column]
+    batches: Iterator[pa.RecordBatch]
+    schema: pa.Schema
+
+
+@dataclass
+class Result:
+    """A whole result. `truncated`: there were more rows than `limit`; `ms`: milliseconds until the last row was there."""
+
+    columns: list[Column]
+    arrow: pa.Table
+    truncated: bool
+    ms: float
+
+    @cached_property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The rows as Python values; times are aware datetimes in UTC."""
+        if not self.columns:
+            return []
+        return list(zip(*(column.to_pylist() for column in self.arrow.columns), strict=True))
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows by column name."""
+        names = [column.name for column in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+class Queryable(ABC):
+    """Answers SELECTs over one data folder."""
+
+    data: Path
+
+    @abstractmethod
+    def stream(
+        self,
+        sql: str,
+        params: Params = None,
+        *,
+        timeout: float | None = None,
+        loggers: Sequence[str] | None = None,
+        cancel: Cancel | None = None,
+    ) -> AbstractContextManager[Stream]:
+        """As `query`, for a result of any size: batches are made while they are read, inside the `with` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends what runs, and removes what was spilled."""
+
+    def query(
+        self,
+        sql: str,
+        params: Params = None,
+        *,
+        limit: int | None = None,
+        timeout: float | None = None,
+        loggers: Sequence[str] | None = None,
+        cancel: Cancel | None = None,
+        max_bytes: int = 512 * 1024 * 1024,
+    ) -> Result:
+        """Runs one SELECT and gives at most `limit` rows.
+
+        params: values of `$name` (a mapping) or `?` (a sequence). timeout: seconds, no more than the lake's own.
+        loggers: when given, only events of these services can be seen. max_bytes: of a result held in memory.
+
+        Raises QueryError; its `kind` says what is at fault.
+        """
+        try:
+            return self._query(sql, params, limit, timeout, loggers, cancel, max_bytes)
+        except QueryError as error:
+            if "No such file" not in str(error):
+                raise
+        # A file was removed by retention between the look at the folder and its reading: look again.
+        return self._query(sql, params, limit, timeout, loggers, cancel, max_bytes)
+
+    def _query(
+        self,
+        sql: str,
+        params: Params,
+        limit: int | None,
+        timeout: float | None,
+        loggers: Sequence[str] | None,
+        cancel: Cancel | None,
+        max_bytes: int,
+    ) -> Result:
+        began = time.perf_counter()
+        kept: list[pa.RecordBatch] = []
+        rows = size = 0
+        with self.stream(sql, params, timeout=timeout, loggers=loggers, cancel=cancel) as stream:
+            for batch in stream.batches:
+                kept.append(batch)
+                rows += batch.num_rows
+                size += batch.nbytes
+                if size > max_bytes:
+                    raise QueryError(
+                        f"the result is larger than {max_bytes >> 20} MiB; ask for fewer rows or columns", "memory"
+                    )
+                if limit is not None and rows > limit:
+                    break
+        table = pa.Table.from_batches(kept, schema=stream.schema)
+        truncated = limit is not None and rows > limit
+        if truncated:
+            table = table.slice(0, limit)
+        return Result(stream.columns, table, truncated, (time.perf_counter() - began) * 1000)
+
+    def columns(self, view: str = "events") -> list[Column]:
+        """The columns of a view."""
+        return self.query(f"SELECT * FROM {view} LIMIT 0").columns  # noqa: S608  # `parse` takes only the known views

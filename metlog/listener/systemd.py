@@ -6,6 +6,7 @@ as far as the backlog does.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from typing import Final
@@ -13,6 +14,8 @@ from typing import Final
 from metlog.errors import ConfigError
 
 __all__ = ["check", "notify", "of_descriptor", "sockets"]
+
+log = logging.getLogger("metlog.listener")
 
 _FIRST: Final = 3
 """Descriptors are handed over from this one on."""
@@ -74,5 +77,5 @@ def notify(state: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         try:
             sock.sendto(state.encode(), f"\0{place[1:]}" if place.startswith("@") else place)
-        except OSError:  # nobody listens: the service runs all the same
-            pass
+        except OSError as error:  # nobody listens: the service runs all the same
+            log.warning("NOTIFY_SOCKET = %r: cannot tell %s: %s", place, state, error.strerror or error)

@@ -47,6 +47,7 @@ def listen(
     from metlog.listener.systemd import notify
 
     logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
+    logging.getLogger("stevedore").setLevel(logging.CRITICAL)  # what it cannot load is told by us, with the remedy
     try:
         inputs = _inputs(udp or [], zmq or [], http or [], statsd or [])
         checked = from_file(config, data=data, inputs=inputs) if config else from_mapping({}, data=data, inputs=inputs)

@@ -4,7 +4,7 @@ Starts `python -m metlog listen` on a fresh data folder, sends events at a stead
 processes, waits until all is in the lake, stops the listener, and asks the Parquet files by SQL what arrived. Exit 1
 when an event was lost or is there twice.
 
-`--single`: one event a datagram. `--stop SECONDS`: after ten seconds the lake's process is stopped (SIGSTOP) for
+`--single`: one event a datagram. `--stop SECONDS`: after some seconds the lake's process is stopped (SIGSTOP) for
 so long, then let go while the load goes on, until it has caught up. `--json`: for programs. All the while `/healthz` and
 `/metrics` are asked, each over a new connection.
 
@@ -35,8 +35,6 @@ from load_generator import events_a_frame
 
 HERE: Final = Path(__file__).resolve().parent
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_LEAD: Final = 10.0
-"""Seconds of load before an output is stopped."""
 
 
 class Listener:
@@ -199,7 +197,7 @@ def generate(port: int, given: argparse.Namespace, seconds: float) -> list[subpr
 
 def stop_and_catch_up(listener: Listener, watch: Watch, given: argparse.Namespace) -> dict[str, float]:
     """Stops the lake for a while under load, lets it go, and waits until it is where it was."""
-    time.sleep(_LEAD)
+    time.sleep(given.lead)
     usual = watch.behind() + given.rate * 0.5
     (worker,) = listener.workers()
     os.kill(worker, signal.SIGSTOP)
@@ -207,7 +205,9 @@ def stop_and_catch_up(listener: Listener, watch: Watch, given: argparse.Namespac
     first = watch.notes[-1]
     os.kill(worker, signal.SIGCONT)
     began = time.monotonic()
-    while watch.behind() > usual and time.monotonic() - began < given.stop * 3:
+    seen = len(watch.notes)
+    # The first notes may still tell what was before.
+    while len(watch.notes) < seen + 3 or (watch.behind() > usual and time.monotonic() - began < given.stop * 3):
         time.sleep(0.1)
     took = time.monotonic() - began
     last = watch.notes[-1]
@@ -223,11 +223,11 @@ def stop_and_catch_up(listener: Listener, watch: Watch, given: argparse.Namespac
 
 
 def in_the_lake(data: Path) -> dict[str, Any]:
-    """What stands in the Parquet files, asked of them directly."""
+    """What stands in the Parquet files, asked of them directly; without the listener's own events, which tell what it dropped."""
     files = str(data / "events" / "*" / "*.parquet")
     rows = duckdb.sql(
         f"SELECT stream, count(*), count(DISTINCT seq), max(seq), any_value(fields->>'last_seq') FILTER (type = 'metlog.end')"
-        f" FROM read_parquet('{files}') GROUP BY stream"
+        f" FROM read_parquet('{files}') WHERE source <> 'listener://' GROUP BY stream"
     ).fetchall()
     sizes = [path.stat().st_size for path in (data / "events").glob("*/*.parquet")]
     return {
@@ -252,12 +252,13 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     load_before = round(os.getloadavg()[0], 2)
     listener = Listener(folder / "data", given.settings)
+    generators: list[subprocess.Popen[str]] = []
     try:
         watch = Watch(listener)
         watch.start()
         probe = Probe(listener.http_port)
         probe.start()
-        seconds = given.seconds if not given.stop else _LEAD + given.stop * 4
+        seconds = given.seconds if not given.stop else given.lead + given.stop * 4
         cpu_before = {pid: cpu_seconds(pid) for pid in (listener.process.pid, *listener.workers())}
         busy_before = busy_seconds()
         began = time.monotonic()
@@ -281,6 +282,8 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         busy, wall = busy_seconds() - busy_before, time.monotonic() - began
         status = listener.status()
     finally:
+        for generator in generators:  # those that have ended are not there to be killed
+            generator.kill()
         code = listener.stop()
     lake = in_the_lake(listener.data)
     streams = {stream: seq for outcome in outcomes for stream, seq in outcome["streams"].items()}
@@ -362,6 +365,7 @@ def main() -> int:
     parser.add_argument("--frame", type=int, default=8192, help="bytes of a datagram, at most")
     parser.add_argument("--single", action="store_true", help="one event a datagram")
     parser.add_argument("--stop", type=float, default=0, metavar="SECONDS", help="stop the lake's process for so long")
+    parser.add_argument("--lead", type=float, default=10, metavar="SECONDS", help="load before that")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--streams", type=int, default=4, help="clients a process")
     parser.add_argument("--settings", default="", help="TOML for the listener, beside its defaults")

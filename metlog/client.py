@@ -29,16 +29,35 @@ _CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 class _Home:
     """What a client and the clients bound to it share; `configure` swaps its `pipeline` whole."""
 
-    __slots__ = ("clients", "disabled_timers", "idle_timers", "methods", "name", "pipeline", "statsd")
+    __slots__ = (
+        "__weakref__",
+        "clients",
+        "disabled_timers",
+        "idle_timers",
+        "methods",
+        "name",
+        "pipeline",
+        "plan",
+        "statsd",
+    )
 
     def __init__(self, name: str | None) -> None:
         self.name = name
-        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED)
+        self.plan: Plan | None = None
+        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED) if divert is None else divert(None)
         self.disabled_timers: frozenset[str] = frozenset()
         self.idle_timers: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
         self.methods: dict[str, Callable[..., Any]] = {}
         self.clients: WeakSet[MetlogClient] = WeakSet()
+        homes.add(self)
+
+
+homes: Final[WeakSet[_Home]] = WeakSet()
+"""Of every client in the process; those bound to one share its home."""
+
+divert: Callable[[Plan | None], Pipeline] | None = None
+"""While `metlog.testing.capture` listens: builds what a client gets instead of a plan's pipeline, or instead of none."""
 
 
 class MetlogClient:
@@ -275,12 +294,13 @@ class MetlogClient:
         """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
         methods = {component.name: component.build() for component in made.plugins}
         statsd = None
-        if made.statsd:
+        if made.statsd and divert is None:
             from metlog.integrations.statsd import make
 
             statsd = make(made.statsd)
-        pipeline = made.pipeline()
+        pipeline = made.pipeline() if divert is None else divert(made)
         home = self._home
+        home.plan = made
         for name, method in methods.items():
             self._add(name, method, override=True)
         old_statsd, home.statsd = home.statsd, statsd

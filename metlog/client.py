@@ -300,13 +300,13 @@ class MetlogClient:
             statsd = make(made.statsd)
         pipeline = made.pipeline() if divert is None else divert(made)
         home = self._home
-        home.plan = made
         for name, method in methods.items():
             self._add(name, method, override=True)
         old_statsd, home.statsd = home.statsd, statsd
         home.idle_timers = {}
         home.disabled_timers = made.disabled_timers
         self._swap(pipeline)
+        home.plan = made
         if old_statsd is not None:
             old_statsd.close()
         return self
@@ -393,7 +393,7 @@ class MetlogClient:
         home = self._home
         old = home.pipeline
         if isinstance(old, Pipeline):
-            home.pipeline = Unconfigured(_CLOSED)
+            home.pipeline, home.plan = Unconfigured(_CLOSED), None
             old.close(monotonic() + (old.exit_timeout if timeout is None else timeout))
             # the counts stay readable after the end
             final = old.stats()

@@ -31,22 +31,41 @@ _CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 class _Home:
     """What a client and the clients bound to it share; `configure` swaps its `pipeline` whole."""
 
-    __slots__ = ("clients", "disabled_timers", "idle_timers", "methods", "name", "pipeline", "statsd")
+    __slots__ = (
+        "__weakref__",
+        "clients",
+        "disabled_timers",
+        "idle_timers",
+        "methods",
+        "name",
+        "pipeline",
+        "plan",
+        "statsd",
+    )
 
     def __init__(self, name: str | None) -> None:
         self.name = name
-        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED)
+        self.plan: Plan | None = None
+        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED) if divert is None else divert(None)
         self.disabled_timers: frozenset[str] = frozenset()
         self.idle_timers: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
         self.methods: dict[str, Callable[..., Any]] = {}
         self.clients: WeakSet[MetlogClient] = WeakSet()
+        homes.add(self)
 
     def exchange(self, pipeline: Pipeline | Unconfigured) -> Pipeline | Unconfigured:
         """Puts a pipeline in place, and gives the one that was there: to one of several threads that do so at once."""
         with _exchanging:
             old, self.pipeline = self.pipeline, pipeline
         return old
+
+
+homes: Final[WeakSet[_Home]] = WeakSet()
+"""Of every client in the process; those bound to one share its home."""
+
+divert: Callable[[Plan | None], Pipeline] | None = None
+"""While `metlog.testing.capture` listens: builds what a client gets instead of a plan's pipeline, or instead of none."""
 
 
 _exchanging = threading.Lock()
@@ -298,17 +317,18 @@ class MetlogClient:
         """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
         methods = {component.name: component.build() for component in made.plugins}
         statsd = None
-        if made.statsd:
+        if made.statsd and divert is None:
             from metlog.integrations.statsd import make
 
             statsd = make(made.statsd)
         try:
-            pipeline = made.pipeline()
+            pipeline = made.pipeline() if divert is None else divert(made)
         except ConfigError:
             if statsd is not None:
                 statsd.close()
             raise
         home = self._home
+        home.plan = made
         for name, method in methods.items():
             self._add(name, method, override=True)
         old_statsd, home.statsd = home.statsd, statsd

@@ -142,7 +142,7 @@ def compare(pair: tuple[Way, Way], sql: str, rounds: int, processes: int) -> dic
             call = lambda way=way: subprocess.run(way.command(sql), check=True, stdout=subprocess.DEVNULL)  # noqa: E731
             whole[way.name].append(seconds(call))
     median = {name: statistics.median(values) for name, values in times.items()}
-    process = {name: statistics.median(values) for name, values in whole.items()}
+    process = {name: statistics.median(values) if values else 0.0 for name, values in whole.items()}
     return {
         "sql": sql,
         "rows": len(answers[0]),
@@ -157,12 +157,19 @@ def measure(data: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
     if not (data / "events").is_dir():
         took = seconds(lambda: fill(data, given.events))
         print(f"{given.events:,} events written in {took:.0f} s", file=sys.stderr)
-    day = FIRST + timedelta(days=4)
-    since, until = (f"TIMESTAMPTZ '{moment:%Y-%m-%d %H:%M:%S}+00'" for moment in (day, day + timedelta(hours=18)))
+    start = FIRST + timedelta(days=4)
+    since, until, midnight = (
+        f"TIMESTAMPTZ '{start + timedelta(hours=hours):%Y-%m-%d %H:%M:%S}+00'" for hours in (0, 18, 24)
+    )
+    day = f"timestamp >= {since} AND timestamp < {midnight}"
     questions = (
         "SELECT type, count(*) AS events FROM events GROUP BY type",
         "SELECT type, sum(weight) AS events FROM events GROUP BY type",
         f"SELECT type, count(*) AS events FROM events WHERE timestamp >= {since} AND timestamp < {until} GROUP BY type",
+        f"SELECT logger, count(*) AS events FROM events WHERE {day} GROUP BY logger",
+        "SELECT fields->>'route' AS route, quantile_cont((fields->>'ms')::DOUBLE, 0.95) AS p95 "
+        f"FROM events WHERE type = 'request' AND {day} GROUP BY route",
+        f"SELECT count(DISTINCT fields->>'user') AS users FROM events WHERE type = 'login' AND {day}",
         "SELECT fields->>'route' AS route, sum(weight) AS requests FROM events WHERE type = 'order' GROUP BY route",
     )
     pair = ways(data)

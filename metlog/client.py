@@ -29,16 +29,35 @@ _CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 class _Home:
     """What a client and the clients bound to it share; `configure` swaps its `pipeline` whole."""
 
-    __slots__ = ("clients", "disabled_timers", "idle_timers", "methods", "name", "pipeline", "statsd")
+    __slots__ = (
+        "__weakref__",
+        "clients",
+        "disabled_timers",
+        "idle_timers",
+        "methods",
+        "name",
+        "pipeline",
+        "plan",
+        "statsd",
+    )
 
     def __init__(self, name: str | None) -> None:
         self.name = name
-        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED)
+        self.plan: Plan | None = None
+        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED) if divert is None else divert(None)
         self.disabled_timers: frozenset[str] = frozenset()
         self.idle_timers: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
         self.methods: dict[str, Callable[..., Any]] = {}
         self.clients: WeakSet[MetlogClient] = WeakSet()
+        homes.add(self)
+
+
+homes: Final[WeakSet[_Home]] = WeakSet()
+"""Of every client in the process; those bound to one share its home."""
+
+divert: Callable[[Plan | None], Pipeline] | None = None
+"""While `metlog.testing.capture` listens: builds what a client gets instead of a plan's pipeline, or instead of none."""
 
 
 class MetlogClient:
@@ -74,7 +93,7 @@ class MetlogClient:
         try:
             most, make, origin, next_seq, leave, buffer, base = self._home.pipeline.hot
             if type(severity) is not int or not 0 <= severity <= most:
-                severity = self._home.pipeline.refuse(severity)
+                severity = self._admitted(severity)[1]
                 if severity < 0:
                     return
             known = _tokens[tokens]
@@ -104,11 +123,18 @@ class MetlogClient:
             if seq or not self._carefully(tokens, msg, severity, fields):
                 self._home.pipeline.failed(error, 0, "call_error")
 
+    def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:
+        """The pipeline, and the severity that it takes the event with; -1 when it does not."""
+        while True:
+            pipeline = self._home.pipeline
+            level = pipeline.refuse(severity)
+            if level >= 0 or pipeline is self._home.pipeline:  # else it was closed meanwhile, and another is in its place
+                return pipeline, level
+
     def _carefully(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
         """An event whose arguments are of another kind than asked for, as the nearest that the envelope admits."""
-        pipeline = self._home.pipeline
         try:
-            severity = pipeline.refuse(severity)
+            pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 if not isinstance(tokens, (str, Iterable)):
                     tokens = (str(tokens),)
@@ -137,14 +163,13 @@ class MetlogClient:
         if logger is None and tokens is None and weight is ONE:
             self.log((type,), payload, severity=severity, fields=fields)
             return
-        pipeline = self._home.pipeline
         try:
-            severity = pipeline.refuse(severity)
+            pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
                 pipeline.put(str(type), _tokens[tuple(tokens or (type,))], severity, payload, own, weight, logger)
         except Exception as error:  # noqa: BLE001 - as in log
-            pipeline.failed(error, 0, "call_error")
+            self._home.pipeline.failed(error, 0, "call_error")
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
         pipeline = self._home.pipeline
@@ -269,12 +294,13 @@ class MetlogClient:
         """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
         methods = {component.name: component.build() for component in made.plugins}
         statsd = None
-        if made.statsd:
+        if made.statsd and divert is None:
             from metlog.integrations.statsd import make
 
             statsd = make(made.statsd)
-        pipeline = made.pipeline()
+        pipeline = made.pipeline() if divert is None else divert(made)
         home = self._home
+        home.plan = made
         for name, method in methods.items():
             self._add(name, method, override=True)
         old_statsd, home.statsd = home.statsd, statsd

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 from msgspec import Raw
@@ -26,6 +26,8 @@ __all__ = ["Fan", "OnDrop", "Pipeline", "Stats", "Unconfigured"]
 
 _log: Final = logging.getLogger("metlog")
 _now: Final = datetime.now
+_GRACE: Final = 0.1  # seconds that a replaced pipeline waits for threads that are in the middle of a call
+_GLANCE: Final = 0.0005
 
 
 class Pipeline:
@@ -267,8 +269,16 @@ class Pipeline:
                     self.counts.error("filter_error", error)
         self.hot = (-1, None, None, None, None, None, {})  # calls from now on are refused
         self.drain(deadline)
+        if successor is not None:
+            self._await_stragglers(min(deadline, monotonic() + _GRACE), successor)
         self.buffer.close(deadline, self._end, None if successor is None else self._hand_to(successor))
         live.discard(self)
+
+    def _await_stragglers(self, end: float, successor: Pipeline) -> None:
+        """Other threads may have a `seq` of this stream and not yet have left their event: one that came later would be a gap."""
+        while self.stats().buffered > self.buffer.held and monotonic() < end:
+            sleep(_GLANCE)
+            self.drain(end)
 
     def _end(self) -> Event | None:
         last = self.seq.value - 1
@@ -299,13 +309,23 @@ class Fan(Pipeline):
     def __init__(self, *, branches: Sequence[Pipeline], **rest: Any) -> None:
         super().__init__(**rest)
         self.branches = tuple(branches)
+        self._entered, self._left = Tick(), Tick()  # events that threads are giving the branches
+        self._successor: Pipeline | None = None
         if self._ticks:
             self.buffer.start()  # its flusher keeps the filters' time
 
     def accept(self, event: Event) -> None:
-        """Gives each branch a copy."""
-        for branch in self.branches:
-            branch.offer(event)
+        """Gives each branch a copy: all of them, or none and the successor instead."""
+        next(self._entered)
+        try:
+            if self._successor is None:
+                for branch in self.branches:
+                    branch.offer(event)
+            else:
+                event.stream = self._successor.stream
+                self._successor.accept(event)
+        finally:
+            next(self._left)
 
     def stats(self) -> Stats:
         """The sum over the branches; `accepted` counts an event once a branch that took it."""
@@ -329,6 +349,14 @@ class Fan(Pipeline):
         super().close(deadline, successor)
         for branch in self.branches:
             branch.close(deadline, successor)
+
+    def _await_stragglers(self, end: float, successor: Pipeline) -> None:
+        self._successor = successor
+        while True:
+            left = self._left.value  # first: what enters meanwhile goes to the successor
+            if left == self._entered.value or monotonic() >= end:
+                return
+            sleep(_GLANCE)
 
 
 class Unconfigured:

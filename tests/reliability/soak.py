@@ -217,7 +217,8 @@ class Soak:
             lake = in_lake(made.data)
             wrong += [f"lake of the {name}: {text}" for text in faults_in(lake, wanted, sent)]
             wrong += [f"file of the {name}: {text}" for text in faults_in(in_file(made.lines), wanted, sent)]
-            wrong += [f"{path} was left over" for path in made.journaled()]
+            left = [*made.journaled(), *made.data.parent.rglob("*.tmp")]
+            wrong += [f"{path} was left over" for path in left]
         everywhere = [{n for n, _ in in_lake(made.data)} for made in self._both]
         everywhere += [{n for n, _ in in_file(made.lines)} for made in self._both]
         if any(found != everywhere[0] for found in everywhere):

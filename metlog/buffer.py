@@ -19,12 +19,11 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from msgspec import Raw
-from msgspec.structs import replace
 
 from metlog.counts import Counts
 from metlog.encoders import Encoder, Records
-from metlog.errors import DecodeError
 from metlog.event import Event
+from metlog.truncate import truncated
 from metlog.waker import Waker, threads_run
 
 __all__ = ["Buffer", "Outlet"]
@@ -35,7 +34,6 @@ _BACKLOG: Final = 4 << 20  # bytes, about, that may be pending before events are
 _PATIENCE: Final = 0.01  # seconds that a logging thread gives the one that sends, at a quarter of the backlog
 _TICK: Final = 0.1  # seconds: how often filters are told the time where there is no flush interval
 _IDLE: Final = 5  # empty intervals after which the flusher sleeps until it is called
-_MARK: Final = "… [truncated]"
 
 Item = Any  # an encoded event (bytes, or a Raw among records) or a record
 
@@ -112,7 +110,9 @@ class Buffer:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()  # held while frames are made: keeps them in order
+        # Held while frames are made: keeps them in order. A signal handler gets it on top of its own thread, and then finds
+        # an owner: it does nothing, for only the thread below can go on.
+        self._lock = threading.RLock()
         self._acquire, self._release = self._lock.acquire, self._lock.release
         self._owner = 0  # the thread that holds it
         self._parts: list[bytes] = []  # of the next frame; with their size in bytes and the count of their events
@@ -138,6 +138,9 @@ class Buffer:
         if not self._awake and not self._call():
             return
         if self._acquire(False) or self._under_pressure():
+            if self._owner:
+                self._release()
+                return
             self._owner = get_ident()
             try:
                 if not self._closed:
@@ -161,6 +164,9 @@ class Buffer:
         """
         if not self._acquire(False):
             self.pending.append(item)
+        elif self._owner:
+            self.pending.append(item)
+            self._release()
         else:
             self._owner = get_ident()
             try:
@@ -299,7 +305,11 @@ class Buffer:
         try:
             frame = self._join(parts)
             if len(frame) > self._max_event:
-                frame = self._truncate(frame)
+                cut = truncated(frame, parts[0], self._encoder, self._max_event)
+                if cut is None:
+                    self._counts.dropped("too_large", count)
+                    return
+                frame = cut
         except Exception as error:  # noqa: BLE001 - an encoder may raise anything
             self._counts.failed(error, count, "frame_error")
             return
@@ -326,28 +336,6 @@ class Buffer:
             except Exception as error:  # noqa: BLE001 - an encoder may raise anything
                 self._counts.failed(error, 1, "encode_error")
         return encoded
-
-    def _truncate(self, frame: bytes) -> bytes:
-        """Cuts the payload of an event that is larger than the transport can carry, then its fields, and marks it."""
-        try:
-            event = self._encoder.decode(frame)[0]
-        except (DecodeError, NotImplementedError):  # an encoder for people: the text itself is cut
-            mark = _MARK.encode() + b"\n"
-            return frame[: self._max_event - len(mark)].decode("utf-8", "ignore").encode() + mark
-        room = self._max_event
-        text = event.payload
-        fields: dict[str, Any] = {**event.fields, "truncated": True}
-        while True:
-            cut = self._frame_of(replace(event, payload=text + _MARK, fields=fields))
-            if len(cut) <= room:
-                return cut
-            if text:
-                text = text[: min(len(text) - 1, max(0, len(text) - (len(cut) - room)))]
-            elif len(fields) > 1:
-                largest = max((key for key in fields if key != "truncated"), key=lambda key: len(repr(fields[key])))
-                del fields[largest]
-            else:  # tokens or type alone are too long
-                event = replace(event, type=event.type[:256], tokens=(), logger=event.logger[:256])
 
     def _frame_of(self, event: Event) -> bytes:
         return self._encoder.frame([self._encoder.encode(event)])
@@ -391,6 +379,9 @@ class Buffer:
         `last`: nothing is taken any more.
         """
         if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):
+            return False
+        if self._owner:
+            self._release()
             return False
         self._owner = get_ident()
         try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partialmethod
 from time import monotonic
-from types import FunctionType
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from metlog.context import current, merged
 from metlog.errors import MetlogError
@@ -29,7 +29,7 @@ _CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 class _Home:
     """What a client and the clients bound to it share; `configure` swaps its `pipeline` whole."""
 
-    __slots__ = ("disabled_timers", "idle_timers", "name", "pipeline", "statsd")
+    __slots__ = ("clients", "disabled_timers", "idle_timers", "methods", "name", "pipeline", "statsd")
 
     def __init__(self, name: str | None) -> None:
         self.name = name
@@ -37,6 +37,8 @@ class _Home:
         self.disabled_timers: frozenset[str] = frozenset()
         self.idle_timers: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
+        self.methods: dict[str, Callable[..., Any]] = {}
+        self.clients: WeakSet[MetlogClient] = WeakSet()
 
 
 class MetlogClient:
@@ -44,12 +46,6 @@ class MetlogClient:
 
     Made by `metlog.configure()`, `metlog.get_client(name)`, `MetlogClient.from_config(settings)` or `bind()`.
     """
-
-    def __new__(cls, *_: Any, **__: Any) -> MetlogClient:
-        # A class a client, shared with those bound to it: where `add_method` puts methods. (A `__getattr__` would do too, and
-        # make every attribute of the hot path slower.)
-        own: type[MetlogClient] = type(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__})
-        return object.__new__(own)
 
     if TYPE_CHECKING:
 
@@ -59,6 +55,7 @@ class MetlogClient:
     def __init__(self, name: str | None = None) -> None:
         self._home = _Home(name)
         self._bound: dict[str, Any] = {}
+        self._home.clients.add(self)
 
     # ---- the calls that log ------------------------------------------------------------------------------------------
 
@@ -250,8 +247,12 @@ class MetlogClient:
     def bind(self, /, **fields: Any) -> MetlogClient:
         """A client that adds these fields to every event; any name is allowed. It follows a later `configure`."""
         bound: MetlogClient = object.__new__(type(self))
-        bound.__dict__.update(self.__dict__)
-        bound._bound = {**self._bound, **fields}
+        if type(self) is not MetlogClient:  # a subclass may have attributes of its own
+            bound.__dict__.update(self.__dict__)
+        bound._home, bound._bound = self._home, {**self._bound, **fields}
+        self._home.clients.add(bound)
+        for name, method in self._home.methods.items():
+            setattr(bound, name, MethodType(method, bound))
         return bound
 
     def configure(self, settings: object = None, /, **more: Any) -> MetlogClient:
@@ -303,10 +304,13 @@ class MetlogClient:
         self._add(name, method, override)
 
     def _add(self, name: str, method: Callable[..., Any], override: bool) -> None:
-        if not override and hasattr(type(self), name):
+        """Each client of this home gets the method for its own: a `__getattr__` would make the whole hot path slower."""
+        home = self._home
+        if not override and (name in home.methods or hasattr(type(self), name)):
             raise MetlogError(f"add_method: the client has a method {name!r} already; override=True replaces it")
-        added = partialmethod(method) if not isinstance(method, FunctionType) else method
-        setattr(type(self), name, added)
+        home.methods[name] = method
+        for client in home.clients.copy():
+            setattr(client, name, MethodType(method, client))
 
     def __reduce__(self) -> Any:
         if self._home.name is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Final
 
@@ -15,6 +17,7 @@ __all__ = ["Counts", "OnDrop", "Stats", "Tick", "inside"]
 OnDrop = Callable[[str, int], None]
 
 _log: Final = logging.getLogger("metlog")
+_AT_THE_END: Final = 0.05  # seconds
 
 inside: Final = threading.local()
 """`active` while filters or the drop hook run in this thread: what they log must not run them again."""
@@ -75,11 +78,22 @@ class Counts:
         self.untold = False
         """Whether something was dropped since the last report went out."""
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The counts for oneself. While the interpreter ends, a daemon thread may have been stopped with the lock in its hand:
+        then without it."""
+        held = self.lock.acquire(timeout=_AT_THE_END if sys.is_finalizing() else -1)
+        try:
+            yield
+        finally:
+            if held:
+                self.lock.release()
+
     def dropped(self, reason: str, number: int) -> None:
         """`number` accepted events are lost."""
         if not number:
             return
-        with self.lock:
+        with self.locked():
             self.by_reason[reason] = self.by_reason.get(reason, 0) + number
             self.untold = True
         self.tell(reason, f"events are dropped: {reason} (counted in stats(); told once)")
@@ -100,7 +114,7 @@ class Counts:
 
     def error(self, kind: str, error: BaseException) -> None:
         """Something raised, and nothing is lost by it."""
-        with self.lock:
+        with self.locked():
             self.errors += 1
         self.tell(f"{kind} {type(error).__name__}", f"{kind}: {type(error).__name__}: {error}")
 
@@ -112,5 +126,5 @@ class Counts:
         try:
             _log.warning("%s", message)
         except Exception:  # noqa: BLE001 - a broken logging set-up is the application's; the counts tell it too
-            with self.lock:
+            with self.locked():
                 self.errors += 1

@@ -1,24 +1,27 @@
 """Checks of a sending configuration: is it right, and can what it names be reached?
 
-A check goes by a component's options (`host` and `port`, `path`, `endpoint`), not by its name, so that it works for
-anyone's.
+A sender that has `probe()` says itself what it can reach; of others the options tell (`host` and `port`, `path`,
+`endpoint`), so that it works for anyone's.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from metlog.config import Plan, gather, plan
-from metlog.errors import ConfigError
+from metlog.config import DEFAULT_SENDER, Plan, gather, plan
+from metlog.configtest import check as check_tests
+from metlog.errors import ConfigError, SenderError
 from metlog.plugins import Component
+from metlog.settings import sources
 
 __all__ = ["Finding", "Verdict", "check_settings", "check_threads", "reach"]
 
@@ -39,27 +42,50 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
+_START: Final = "start the receiver (`metlog listen`), or correct host and port"
+_REMEDIES: Final = {
+    "refused": _START,
+    "unresolved": "correct the host, or this machine's DNS",
+    "timeout": "see that the receiver answers, and that no firewall is between",
+    "tls": "set ca_file to the authority of the receiver's certificate, and the host to the name in it",
+    "unauthorized": "correct the token",
+    "no_such_path": "correct path; for a metlog listener it is /submit/NAMESPACE",
+    "server_error": "see the receiver's own log",
+    "keys": "compare server_key with the listener's public key",
+}
+
+
 def check_settings(settings: object) -> Iterator[Finding]:
     """Checks settings (anything that `configure` takes) as a whole, then tries to reach what they name."""
+    if settings is None:
+        found = sources()
+        if found:
+            yield Finding(Verdict.OK, f"settings from the environment: {', '.join(found)}")
+        else:
+            yield Finding(
+                Verdict.WARN,
+                f"no settings: neither --config nor METLOG_CONFIG, METLOG_SENDER, …; events go to {DEFAULT_SENDER}",
+                "name a file with --config, or set METLOG_CONFIG or METLOG_SENDER",
+            )
     try:
         made = plan(gather(settings))
     except ConfigError as error:
         for line in error.problems:
             yield Finding(Verdict.FAIL, line)
         return
-    yield Finding(Verdict.OK, "the configuration is right")
-    if not made.logger:
-        yield Finding(
-            Verdict.WARN,
-            "logger is not set",
-            "set it to the name of the service, so that reports can tell services apart",
-        )
-    yield from _plan(made)
-    if made.tests:
-        yield Finding(Verdict.OK, f"it has {len(made.tests)} tests", "run them with `metlog test`")
-    if made.statsd and isinstance(made.statsd, Mapping):
-        host, port = made.statsd.get("host", "127.0.0.1"), int(made.statsd.get("port", 8125))
-        yield from _datagram("statsd", host, port, b"")
+    try:
+        yield Finding(Verdict.OK, "the configuration is right")
+        if not made.logger:
+            yield Finding(
+                Verdict.WARN,
+                "logger is not set",
+                "set it to the name of the service, so that reports can tell services apart",
+            )
+        yield from _tests(made)
+        yield from _sender(made)
+    finally:
+        made.discard()
+    yield from _statsd(made.statsd)
 
 
 def check_threads() -> Iterator[Finding]:
@@ -77,32 +103,56 @@ def check_threads() -> Iterator[Finding]:
         )
 
 
-def _plan(made: Plan) -> Iterator[Finding]:
+def _tests(made: Plan) -> Iterator[Finding]:
+    try:
+        tests = check_tests(made.tests)
+    except ConfigError as error:
+        for line in error.problems:
+            yield Finding(Verdict.FAIL, line)
+        return
+    if tests:
+        count = f"{len(tests)} test{'s' * (len(tests) > 1)}"
+        yield Finding(Verdict.OK, f"it has {count}", "run them with `metlog test FILE`")
+
+
+def _sender(made: Plan, above: str = "") -> Iterator[Finding]:
     assert made.sender is not None
-    sender = made.sender
-    inner = sender.options.get("senders")
-    if inner is None:
-        yield from reach(sender)
+    branches: list[Plan] | None = getattr(made.sender.prepare(), "branches", None)
+    if branches is None:
+        yield from reach(made.sender, above)
+        return
+    for branch in branches:
+        yield from _sender(branch, f"{above}{made.sender.where}.")
+
+
+def reach(component: Component, above: str = "") -> Iterator[Finding]:
+    """Tries to reach what a sender names; sends nothing that would become an event. `above`: the key it stands under."""
+    made = component.prepare()
+    label = f"{above}{component.where} {component.name}"
+    parts: list[Component] | None = getattr(made, "parts", None)
+    if parts is not None:
+        for part in parts:
+            yield from reach(part, f"{above}{component.where}.")
+    elif hasattr(made, "probe"):
+        for found in made.probe():
+            if isinstance(found, SenderError):
+                yield Finding(Verdict.FAIL, f"{label}: {found}", _REMEDIES.get(found.reason, "correct the options"))
+            else:
+                yield Finding(Verdict.OK, f"{label}: {found}")
     else:
-        for index, spec in enumerate(inner):
-            settings = spec if isinstance(spec, Mapping) and "sender" in spec else {"sender": spec}
-            yield Finding(Verdict.OK, f"{sender.name}: branch {index}")
-            yield from _plan(plan(settings, f"senders[{index}]"))
-    if made.statsd is False:
-        yield Finding(Verdict.OK, "statsd is off")
+        yield from _by_options(component, label)
 
 
-def reach(component: Component) -> Iterator[Finding]:
-    """Tries to reach what a sender's options name; sends nothing that would become an event."""
+def _by_options(component: Component, label: str) -> Iterator[Finding]:
     options: dict[str, Any] = {**_defaults(component), **component.options}
-    label = f"sender {component.name}"
     hosts = options.get("host")
     if hosts is not None and options.get("port") is not None:
-        for host in [hosts] if isinstance(hosts, str) else hosts:
+        for host in hosts.split(",") if isinstance(hosts, str) else hosts:
+            address = (host.strip().strip("[]"), int(options["port"]))
             if getattr(component.factory, "nonblocking", False):
-                yield from _datagram(label, host, int(options["port"]), b"\n")
+                yield _datagram(label, *address, b"\n")
             else:
-                yield _connect(label, host, int(options["port"]))
+                yield _connect(label, *address)
     elif options.get("endpoint") is not None:
         endpoints = options["endpoint"]
         for endpoint in [endpoints] if isinstance(endpoints, str) else endpoints:
@@ -118,46 +168,47 @@ def reach(component: Component) -> Iterator[Finding]:
 
 
 def _defaults(component: Component) -> dict[str, Any]:
-    import inspect
-
     try:
         parameters = inspect.signature(component.factory).parameters
     except (TypeError, ValueError):
         return {}
-    return {key: item.default for key, item in parameters.items() if item.default not in {item.empty, None}}
+    return {
+        key: item.default
+        for key, item in parameters.items()
+        if item.default is not item.empty and item.default is not None
+    }
 
 
 def _resolve(label: str, host: str, port: int, kind: int) -> list[Any] | Finding:
     try:
         return socket.getaddrinfo(host, port, 0, kind)
-    except OSError as error:
-        return Finding(
-            Verdict.FAIL, f"{label}: the name {host} does not resolve: {error.strerror}", "check host and DNS"
-        )
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        return Finding(Verdict.FAIL, f"{label}: the name {host!r} does not resolve: {why}", _REMEDIES["unresolved"])
 
 
-def _datagram(label: str, host: str, port: int, probe: bytes) -> Iterator[Finding]:
+def _datagram(label: str, host: str, port: int, probe: bytes) -> Finding:
     found = _resolve(label, host, port, socket.SOCK_DGRAM)
     if isinstance(found, Finding):
-        yield found
-        return
+        return found
     family, kind, _, _, address = found[0]
-    with socket.socket(family, kind) as tried:
-        try:
+    try:
+        with socket.socket(family, kind) as tried:
             tried.connect(address)
             for _ in range(2):  # a refusal is told on the call after the one that was refused
                 tried.send(probe)
                 time.sleep(0.05)
-        except OSError as error:
-            yield Finding(
-                Verdict.FAIL,
-                f"{label}: nothing listens on {host}:{port} ({error.strerror})",
-                "start it (`metlog listen`), or correct host and port",
-            )
-            return
-    local = (":" in str(address[0]) and str(address[0]) == "::1") or str(address[0]).startswith("127.")
-    known = "is taken" if local else "leaves (a datagram to another machine tells no more)"
-    yield Finding(Verdict.OK, f"{label}: a datagram to {host}:{port} {known}")
+    except ConnectionRefusedError as error:
+        return Finding(Verdict.FAIL, f"{label}: nothing listens on {host}:{port} ({error.strerror})", _START)
+    except OSError as error:
+        return Finding(Verdict.FAIL, f"{label}: {host}:{port}: {error.strerror}", "correct the host, or the way there")
+    if str(address[0]) == "::1" or str(address[0]).startswith("127."):
+        return Finding(Verdict.OK, f"{label}: a datagram to {host}:{port} is taken")
+    return Finding(
+        Verdict.OK,
+        f"{label}: a datagram to {host}:{port} leaves; UDP does not tell whether it arrives",
+        f"send one, `metlog send --to udp://{host}:{port} hello`, and look for it there: `metlog tail`",
+    )
 
 
 def _connect(label: str, host: str, port: int) -> Finding:
@@ -169,23 +220,10 @@ def _connect(label: str, host: str, port: int) -> Finding:
             return Finding(Verdict.OK, f"{label}: {host}:{port} accepts connections")
     except OSError as error:
         reason = error.strerror or str(error)
-        return Finding(
-            Verdict.FAIL,
-            f"{label}: {host}:{port} cannot be reached ({reason})",
-            "start the receiver, or correct host and port",
-        )
+        return Finding(Verdict.FAIL, f"{label}: {host}:{port} cannot be reached ({reason})", _START)
 
 
 def _path(label: str, path: Path) -> Finding:
-    if path.is_socket():
-        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-            with socket.socket(socket.AF_UNIX, kind) as tried:
-                try:
-                    tried.connect(str(path))
-                except OSError:
-                    continue
-                return Finding(Verdict.OK, f"{label}: {path} is served")
-        return Finding(Verdict.FAIL, f"{label}: nobody serves the socket {path}", "start the receiver")
     existing = path if path.exists() else path.parent
     if not existing.exists():
         return Finding(
@@ -194,3 +232,16 @@ def _path(label: str, path: Path) -> Finding:
     if not os.access(existing, os.W_OK):
         return Finding(Verdict.FAIL, f"{label}: {existing} is not writable for this user", "change its owner or mode")
     return Finding(Verdict.OK, f"{label}: {path} can be written")
+
+
+def _statsd(settings: Any) -> Iterator[Finding]:
+    if not settings:
+        yield Finding(Verdict.OK, "statsd is off")
+    elif settings.transport == "udp":
+        yield _datagram("statsd udp", settings.host, settings.port, b"\n")
+    elif settings.transport == "tcp":
+        yield _connect("statsd tcp", settings.host, settings.port)
+    else:
+        from metlog.senders.unix import UnixSender
+
+        yield from reach(Component("sender", "unix", "statsd", UnixSender, {"path": settings.path, "kind": "stream"}))

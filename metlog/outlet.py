@@ -100,14 +100,14 @@ class Queued(_Outlet):
         self._thread: threading.Thread | None = None
         self._working = threading.Lock()  # held by whoever takes from the queue
         self._put = self._taken = 0  # bytes, ever
-        self._in_hand = 0  # events of the frame that is being sent
+        self._in_hand: list[int] = []  # events of the frame that is being sent; who pops it counts them
         self._stop = False
         self.sent = self.frames = self.sent_bytes = 0
 
     @property
     def held(self) -> int:
         """Events in the queue and in the frame that is being sent."""
-        return self._in_hand + sum(item[1] for item in list(self._queue) if not isinstance(item, _Flush))
+        return sum(self._in_hand) + sum(item[1] for item in list(self._queue) if not isinstance(item, _Flush))
 
     def send(self, frame: bytes, count: int) -> None:
         """Queues the frame; the oldest ones are dropped, and counted as `queue_full`, when it does not fit."""
@@ -159,23 +159,32 @@ class Queued(_Outlet):
                 item = self._queue.popleft()
             except IndexError:
                 return
+            if isinstance(item, _Flush):
+                try:
+                    self._sender.flush()
+                except BaseException as error:  # noqa: BLE001 - as below
+                    self._tally.failed(error, 0)
+                finally:
+                    item.done.wake()
+                continue
+            frame, count = item
+            self._in_hand.append(count)
+            self._taken += len(frame)
             try:
-                if isinstance(item, _Flush):
-                    try:
-                        self._sender.flush()
-                    finally:
-                        item.done.wake()
-                    continue
-                self._in_hand = item[1]
-                self._taken += len(item[0])
-                self._sender.send(item[0])
+                self._sender.send(frame)
             except BaseException as error:  # noqa: BLE001 - SystemExit from a sender must not end its thread either
-                self._tally.failed(error, self._in_hand)
+                self._tally.failed(error, self._out_of_hand())
             else:
-                self.sent += item[1]
+                self.sent += self._out_of_hand()
                 self.frames += 1
-                self.sent_bytes += len(item[0])
-            self._in_hand = 0
+                self.sent_bytes += len(frame)
+
+    def _out_of_hand(self) -> int:
+        """The events of the frame in hand; none when `close` has given it up and counted them."""
+        try:
+            return self._in_hand.pop()
+        except IndexError:
+            return 0
 
     def flush(self, deadline: float) -> bool:
         """Waits until what was queued before is sent and the sender was flushed."""
@@ -198,7 +207,7 @@ class Queued(_Outlet):
         self._waker.wake()
         if self._thread is not None:
             self._thread.join(max(_CLOSE_GRACE, deadline - monotonic()))
-        left = 0
+        left = self._out_of_hand()
         with contextlib.suppress(IndexError):
             while True:
                 item = self._queue.popleft()

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -54,12 +55,14 @@ class Pipeline:
         self.severity_max = min((getattr(item, "severity_max", 7) for item in filters), default=7)
         self.exit_timeout = exit_timeout
         self.closed = False
+        own = {**vars(type(encoder)), **getattr(encoder, "__dict__", {})}  # not inherited: a subclass may do more
+        self._silent = bool(own.get("silent", False))
         self.counts = Counts(on_drop)
         self.failed, self.tell = self.counts.failed, self.counts.tell
         self._asked = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
-        for item in self.filters:
+        for place, item in enumerate(self._asked):
             if hasattr(item, "emit"):
-                item.emit = self._emit
+                item.emit = partial(self._emit, self._asked[place + 1 :])
         self._ticks = [item.tick for item in self.filters if hasattr(item, "tick")]
         nonblocking = getattr(sender, "nonblocking", False)
         self.buffer = Buffer(
@@ -110,12 +113,14 @@ class Pipeline:
             _now(UTC), type, tokens, logger or self.logger, severity, payload if payload.__class__ is str else str(payload),
             fields, weight, ENV_VERSION, self.pid, self.hostname, self.stream,
         )  # fmt: skip
-        kept = self._filter(event) if self._asked else event
+        kept = self._filter(event, self._asked) if self._asked else event
         if kept is not None:
             self.accept(kept)
 
     def accept(self, event: Event) -> None:
         """Gives the event its `seq`, encodes it at once, and leaves it to the buffer."""
+        if not self._silent and self._recurses():
+            return
         event.seq = seq = next(self.seq)
         buffer = self.buffer
         try:
@@ -123,9 +128,21 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - an encoder may raise anything
             self.failed(error, 1, "encode_error")
             return
+        finally:
+            if not self._silent:
+                inside.encoding = False
         buffer.leave(data if buffer.records is None else Raw(data))
         if seq >= buffer.due:
             buffer.attend(seq)
+
+    def _recurses(self) -> bool:
+        """Whether the encoder itself logs this event: it would be encoded, and logged about, without an end."""
+        if getattr(inside, "encoding", False):
+            self.tell("recursion", "an encoder logs an event itself: that event is left out")
+            next(self.filtered)
+            return True
+        inside.encoding = True
+        return False
 
     def offer(self, event: Event) -> None:
         """Takes a copy of an event that another pipeline built (`tee`)."""
@@ -133,20 +150,21 @@ class Pipeline:
             next(self.filtered)
             return
         mine = replace(event, stream=self.stream)
-        kept = self._filter(mine) if self._asked else mine
+        kept = self._filter(mine, self._asked) if self._asked else mine
         if kept is not None:
             self.accept(kept)
 
     # ---- beside it ---------------------------------------------------------------------------------------------------
 
-    def _filter(self, event: Event) -> Event | None:
-        if getattr(inside, "active", False):
+    def _filter(self, event: Event, filters: Sequence[Filter], *, added: bool = False) -> Event | None:
+        within = getattr(inside, "active", False)
+        if within and not added:
             self.tell("recursion", "a filter or drop hook logs an event itself: that event is left out")
             next(self.filtered)
             return None
         inside.active = True
         try:
-            for keep in self._asked:
+            for keep in filters:
                 kept = keep(event)
                 if kept is None:
                     next(self.filtered)
@@ -157,18 +175,18 @@ class Pipeline:
             self.counts.error("filter_error", error)
             return None
         finally:
-            inside.active = False
+            inside.active = within
         return event
 
     def refuse(self, severity: Any) -> int:
-        """The severity that is meant; -1 (and one more filtered) when it is above `severity_max`."""
+        """The severity that is meant; -1 (and one more filtered) when it is above `severity_max`, or this is closed."""
         level = int(severity)  # what is no number at all is the caller's error, which counts it
         if not 0 <= level <= 7:
             self.tell(
                 "severity", f"severity = {severity}: a severity is 0 (emergency) to 7 (debug); taken as the nearest"
             )
             level = min(max(level, 0), 7)
-        if level <= self.severity_max:
+        if level <= self.severity_max and not self.closed:
             return level
         next(self.filtered)
         return -1
@@ -178,11 +196,13 @@ class Pipeline:
         for tick in self._ticks:
             tick(monotonic())
 
-    def _emit(self, event: Event) -> None:
-        """An event that a filter adds: it gets what the client gives every event, and passes no filter."""
+    def _emit(self, behind: Sequence[Filter], event: Event) -> None:
+        """An event that a filter adds: it gets what the client gives every event, and passes the filters behind that one."""
         event.logger = event.logger or self.logger
         event.pid, event.hostname, event.stream = self.pid, self.hostname, self.stream
-        self.accept(event)
+        kept = self._filter(event, behind, added=True) if behind else event
+        if kept is not None:
+            self.accept(kept)
 
     def _event(self, type: str, fields: dict[str, Any]) -> Event:
         return Event(
@@ -192,14 +212,14 @@ class Pipeline:
     def _made(self, type: str, fields: dict[str, Any]) -> Event:
         """An event of metlog's own; it has a `seq`, and the counts leave it out."""
         event = self._event(type, fields)
-        with self.counts.lock:
+        with self.counts.locked():
             self._own += 1
             event.seq = next(self.seq)
         return event
 
     def _report(self) -> Event:
         """What the next frame after a drop carries. Its counts are totals: one that is lost is no loss."""
-        with self.counts.lock:
+        with self.counts.locked():
             self.counts.untold = False
             dropped = dict(self.counts.by_reason)
         return self._made(REPORT_TYPE, {"dropped": dropped})
@@ -207,7 +227,7 @@ class Pipeline:
     def stats(self) -> Stats:
         """The counts, now."""
         outlet, counts = self.buffer.outlet, self.counts
-        with counts.lock:
+        with counts.locked():
             dropped = dict(counts.by_reason)
             sent = outlet.sent
             accepted = self.seq.value - 1 - self._own
@@ -245,6 +265,7 @@ class Pipeline:
                     finish()
                 except Exception as error:  # noqa: BLE001 - a filter may raise anything
                     self.counts.error("filter_error", error)
+        self.hot = (-1, None, None, None, None, None, {})  # calls from now on are refused
         self.drain(deadline)
         self.buffer.close(deadline, self._end, None if successor is None else self._hand_to(successor))
         live.discard(self)
@@ -255,7 +276,7 @@ class Pipeline:
 
     def _hand_to(self, successor: Pipeline) -> Callable[[Event], None]:
         def late(event: Event) -> None:
-            with self.counts.lock:
+            with self.counts.locked():
                 self._own += 1  # the successor counts it
             event.stream = successor.stream
             successor.accept(event)
@@ -314,7 +335,7 @@ class Unconfigured:
     """Before `configure`, and after `close`: every call is refused at once, and counted."""
 
     severity_max = -1
-    hot: tuple[Any, ...] = (-1, None, None, None, None, None, None)
+    hot: tuple[Any, ...] = (-1, None, None, None, None, None, {})
     fields: dict[str, Any] = {}  # noqa: RUF012 - never written to
     closed = True
     sender = encoder = None

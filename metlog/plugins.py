@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, get_type_hints
 
-import msgspec
-
+from metlog.convert import convert, shown
 from metlog.errors import ConfigError, Problems
 
-__all__ = ["GROUPS", "Component", "Plugin", "build", "check", "components", "installed", "load", "parse_spec"]
+__all__ = [
+    "GROUPS",
+    "Component",
+    "Plugin",
+    "build",
+    "check",
+    "components",
+    "convert",
+    "installed",
+    "load",
+    "parse_spec",
+]
 
 GROUPS: Final[Mapping[str, str]] = {
     "encoder": "metlog.encoders",
@@ -26,25 +37,88 @@ GROUPS: Final[Mapping[str, str]] = {
 """Entry-point group of each kind of component."""
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.+-]*):(.*)", re.DOTALL)
+_OPTION: Final = re.compile(r"([A-Za-z_]\w*)(?:\[\d+\])*(?:\.[\w.\[\]]+)?(?: = |: )")
+"""How a fault begins that names an option: `port = 0: …`, `senders[1].sender = 'x': …`, `token: …`."""
+
+_METHODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "sender": ("send", "flush", "close"),
+    "encoder": ("encode", "frame", "decode"),
+    "filter": ("__call__",),
+    "plugin": ("__call__",),
+}
+"""What an object must have to be taken as it is, without a name."""
 
 
-class Component(NamedTuple):
-    """A component that was checked and not yet built: calling it opens nothing that its options do not ask for."""
+class Component:
+    """A component whose options were checked. `build` makes it; `prepare` and `open` are the two steps of that."""
 
-    kind: str
-    name: str
-    where: str
-    factory: Callable[..., Any]
-    options: dict[str, Any]
+    __slots__ = ("_made", "_opened", "factory", "kind", "name", "options", "where")
+
+    def __init__(
+        self, kind: str, name: str, where: str, factory: Callable[..., Any], options: dict[str, Any] | None = None
+    ) -> None:
+        self.kind, self.name, self.where, self.factory, self.options = kind, name, where, factory, options or {}
+        self._made: Any = None
+        self._opened = False
+
+    def prepare(self) -> Any:
+        """Calls the factory, once; raises ConfigError that names the key at fault."""
+        if self._made is None:
+            try:
+                self._made = self.factory(**self.options)
+            except Exception as error:
+                raise ConfigError(self._located(error)) from error
+            if self._made is None:
+                raise ConfigError(f"{self.where} = {self.name!r}: its factory gave nothing")
+        return self._made
+
+    def open(self) -> None:
+        """Calls the component's own `open()`, where it has one; once, after everything has proved right."""
+        made = self.prepare()
+        if self._opened:
+            return
+        try:
+            getattr(made, "open", _nothing)()
+        except Exception as error:
+            raise ConfigError(self._located(error)) from error
+        self._opened = True
 
     def build(self) -> Any:
-        """Calls the factory; raises ConfigError that names the key at fault."""
-        problems = Problems()
-        made = None
-        with problems.catch(self.where):
-            made = self.factory(**self.options)
-        problems.check()
+        """The component, prepared before or now; the next call makes another one."""
+        made = self.prepare()
+        self._made, self._opened = None, False
         return made
+
+    def discard(self) -> None:
+        """Closes what was prepared and is not wanted."""
+        made, self._made = self._made, None
+        close = getattr(made, "close", None)
+        if callable(close) and self.kind == "sender":
+            with contextlib.suppress(Exception):  # somebody is being told a fault already, and nothing was sent
+                close()
+
+    def _located(self, error: Exception) -> list[str]:
+        """Faults under this component's key; those that name one of its options become `sender.port = 0: …`."""
+        if isinstance(error, ConfigError):
+            lines = error.problems
+        elif isinstance(error, ValueError | TypeError):
+            lines = [str(error)]
+        else:
+            lines = [f"{self.name!r} cannot be made: {type(error).__name__}: {error}"]
+        try:
+            known = set(inspect.signature(self.factory).parameters)
+        except (TypeError, ValueError):
+            known = set(self.options)
+        located = []
+        for line in lines:
+            found = _OPTION.match(line)
+            dot = "." if found and found[1] in known else ": "
+            located.append(line if line.startswith(f"{self.where}.") else f"{self.where}{dot}{line}")
+        return located
+
+
+def _nothing() -> None:
+    """What a component without `open` does."""
 
 
 class Plugin(NamedTuple):
@@ -95,7 +169,7 @@ def load(kind: str, name: str, where: str) -> Callable[..., Any]:
     except NoMatches:
         if failed:
             raise ConfigError(
-                f"{where} = {name!r}: the {kind} is installed and cannot be loaded: {failed[0]}"
+                f"{where} = {name!r}: the {kind} is installed and cannot be loaded: {failed[0]}{_extra(failed[0])}"
             ) from None
         names = {plugin.name for plugin in installed(kind)}
         raise ConfigError(f"{where} = {name!r}: no such {kind}; {suggest(name, names)}") from None
@@ -103,22 +177,39 @@ def load(kind: str, name: str, where: str) -> Callable[..., Any]:
     return factory
 
 
+_EXTRAS: Final[Mapping[str, str]] = {"zmq": "zmq", "httpx": "http", "confluent_kafka": "kafka", "duckdb": "listener"}
+
+
+def _extra(failure: str) -> str:
+    """What to install when one of metlog's own extras is what an import lacks."""
+    found = re.fullmatch(r"ModuleNotFoundError: No module named '(\w+).*'", failure)
+    extra = _EXTRAS.get(found[1]) if found else None
+    return f'; pip install "metlog[{extra}]"' if extra else ""
+
+
 def parse_spec(spec: object, where: str) -> tuple[str, dict[str, Any]]:
-    """Name and options of a table `{"name": …}`, a bare name or a URL."""
+    """Name and options of a table `{"name": …}`, a bare name or a URL; a table's name may be a URL, and adds to it."""
     if isinstance(spec, str):
         match = _URL.fullmatch(spec)
         if match is None:
             if not spec or not spec.replace("_", "").replace("-", "").replace(".", "").isalnum():
-                raise ConfigError(f"{where} = {spec!r}: neither a name nor a URL such as udp://127.0.0.1:5565")
+                raise ConfigError(
+                    f"{where} = {shown(where, spec)}: neither a name nor a URL such as udp://127.0.0.1:5565"
+                )
             return spec, {}
         return match[1].lower(), _url_options(spec, match[2], where)
     if isinstance(spec, Mapping):
         options = dict(spec)
         name = options.pop("name", None)
         if not isinstance(name, str) or not name:
-            raise ConfigError(f"{where}.name = {name!r}: a component's table needs its name, a string")
+            raise ConfigError(f"{where}.name = {name!r}: a component's table needs its name, such as name = 'udp'")
+        if _URL.fullmatch(name):
+            name, inner = parse_spec(name, where)
+            options = {**inner, **options}
         return name, options
-    raise ConfigError(f"{where} = {spec!r}: wants a name, a URL or a table with `name`, not {type(spec).__name__}")
+    raise ConfigError(
+        f"{where} = {shown(where, spec)}: wants a name, a URL or a table with `name`, not {type(spec).__name__}"
+    )
 
 
 def _url_options(url: str, rest: str, where: str) -> dict[str, Any]:
@@ -129,11 +220,13 @@ def _url_options(url: str, rest: str, where: str) -> dict[str, Any]:
         parts = urlsplit("x:" + rest)  # the scheme may hold characters that urlsplit does not know
         port = parts.port
     except ValueError as error:
-        raise ConfigError(f"{where} = {url!r}: {error}") from error
+        raise ConfigError(f"{where} = {shown(where, url)}: {error}") from error
     if parts.username or parts.password:
         raise ConfigError(f"{where}: a URL must not hold a user name or password; use the options of the component")
     if parts.fragment:
-        raise ConfigError(f"{where} = {url!r}: a URL here has no fragment (#{parts.fragment})")
+        raise ConfigError(
+            f"{where} = {shown(where, url)}: a URL here has no fragment (#{parts.fragment}); write %23 for a # in a value"
+        )
     if parts.hostname:
         options["host"] = parts.hostname
     if port is not None:
@@ -150,7 +243,12 @@ def _url_options(url: str, rest: str, where: str) -> dict[str, Any]:
 
 
 def check(kind: str, spec: object, where: str) -> Component:
-    """Finds the factory and converts the options by its annotations; opens nothing. ConfigError has all faults."""
+    """Finds the factory and converts the options by its annotations; opens nothing. ConfigError has all faults.
+
+    An object that has a component's methods already is taken as it is.
+    """
+    if not isinstance(spec, str | Mapping) and _is_component(kind, spec):
+        return Component(kind, getattr(spec, "__name__", type(spec).__name__), where, lambda: spec)
     name, options = parse_spec(spec, where)
     factory = load(kind, name, where)
     try:
@@ -167,36 +265,32 @@ def check(kind: str, spec: object, where: str) -> Component:
             if takes_any:
                 converted[key] = value
             else:
-                problems.add(f"{where}.{key}: {kind} {name!r} has no such option; {suggest(key, known)}")
+                problems.add(
+                    f"{where}.{key} = {shown(key, value)}: {kind} {name!r} has no such option; {suggest(key, known)}"
+                )
             continue
         try:
             converted[key] = convert(value, hints.get(key, Any))
-        except (msgspec.ValidationError, ValueError) as error:
-            problems.add(f"{where}.{key} = {value!r}: {error}")
+        except ValueError as error:
+            problems.add(f"{where}.{key} = {shown(key, value)}: {error}")
     for key, parameter in known.items():
         if parameter.default is parameter.empty and key not in options:
-            problems.add(f"{where}.{key}: {kind} {name!r} needs this option")
+            problems.add(f"{where}.{key}: {kind} {name!r} needs this option; {_example(where, name, key)}")
     problems.check()
     return Component(kind, name, where, factory, converted)
 
 
-def convert(value: Any, hint: Any) -> Any:
-    """A value from a file, URL or environment as what an annotation says; raises ValueError or ValidationError."""
-    if hint is Any or hint is inspect.Parameter.empty or "Callable" in str(hint):
-        return value
-    if isinstance(value, str) and re.search(r"\b(list|tuple|set|frozenset|Sequence)\[", str(hint)):
-        try:
-            return msgspec.convert(value, hint, strict=False)  # `str | list[str]` takes the text as it is
-        except msgspec.ValidationError:
-            value = [part.strip() for part in value.split(",")] if value else []
-    try:
-        return msgspec.convert(value, hint, strict=False)
-    except TypeError:  # an annotation that msgspec does not know: the factory checks for itself
-        return value
+def _is_component(kind: str, spec: object) -> bool:
+    methods = _METHODS.get(kind, ())
+    return bool(methods) and not isinstance(spec, type) and all(callable(getattr(spec, name, None)) for name in methods)
+
+
+def _example(where: str, name: str, key: str) -> str:
+    return f"write {where.rpartition('.')[2]} = {{ name = '{name}', {key} = … }}"
 
 
 def build(kind: str, spec: object, where: str) -> Any:
-    """Checks and builds one component; what a composite (`tee`, `signed`, …) calls for its parts."""
+    """Checks and prepares one component; what a composite (`fallback`, `signed`, …) calls for its parts."""
     return check(kind, spec, where).build()
 
 
@@ -205,7 +299,7 @@ def components(kind: str, specs: object, where: str, problems: Problems) -> list
     if specs is None:
         return []
     if isinstance(specs, (str, Mapping)) or not isinstance(specs, Iterable):
-        problems.add(f"{where} = {specs!r}: wants a list of {kind}s, each a name, a URL or a table")
+        problems.add(f"{where} = {shown(where, specs)}: wants a list of {kind}s, each a name, a URL or a table")
         return []
     found = []
     for index, spec in enumerate(specs):

@@ -21,7 +21,7 @@ import msgspec
 from metlog.event import Event
 from metlog.tracebacks import exception_fields, render
 
-__all__ = ["MARK", "MAX_DEPTH", "MAX_ITEMS", "MAX_TEXT", "exception_fields", "plain", "sanitize"]
+__all__ = ["MARK", "MAX_DEPTH", "MAX_ITEMS", "MAX_TEXT", "exception_fields", "plain", "sanitize", "sayable"]
 
 MARK: Final = "metlog.repaired"
 """Field that lists what was done to a repaired event: `"path: what was done"`, as a list of strings."""
@@ -93,6 +93,15 @@ def sanitize(event: Event) -> tuple[Event, list[str]]:
             kept.append(f"and {len(walk.notes) - _MAX_NOTES} more")
         fields[MARK] = kept
     return repaired, walk.notes
+
+
+def sayable(value: Any, path: str) -> tuple[Any, list[str]]:
+    """One value as the encoders would say it (text, numbers, truth values, null, lists and dicts of these), and the notes.
+
+    For filters that must see what will be written. Never raises.
+    """
+    walk = _Walk()
+    return walk.value(value, path, 0), walk.notes
 
 
 class _Walk:

@@ -77,7 +77,7 @@ class Stack:
             "GRAPHITE_CONF_DIR": str(conf),
             "GRAPHITE_STORAGE_DIR": str(storage),
             "GRAPHITE_SETTINGS_MODULE": "graphite_web_settings",
-            "DJANGO_SETTINGS_MODULE": "graphite.settings",
+            "DJANGO_SETTINGS_MODULE": "graphite_web_site",
             "PYTHONPATH": str(HERE),
             "PYTHONDONTWRITEBYTECODE": "1",
             "CARBONLINK": f"127.0.0.1:{self.carbonlink}",

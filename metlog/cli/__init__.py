@@ -30,6 +30,7 @@ _COMMANDS: Final = (
     _Command("serve", "The web page: reports, charts, search, SQL."),
     _Command("plugins", "Every installed encoder, sender, filter, input, output and report."),
     _Command("bench", "The microbenchmarks."),
+    _Command("journal", "The listener's journal: what it holds, who is behind; check, export, repair."),
     _Command("doctor", "Checks configuration and reachability, and says what to do."),
     _Command("test", "Runs the tests that stand in a configuration."),
 )
@@ -78,14 +79,18 @@ def _app(typer: Any, asked: str | None) -> Any:
         function = _load(command.name) if asked in {command.name, None} else _placeholder(command.name)
         settings = {"allow_extra_args": True, "ignore_unknown_options": True} if command.takes_more else None
         summary = None if asked == command.name else command.summary
+        if isinstance(function, typer.Typer):  # a command with commands of its own
+            app.add_typer(function, name=command.name, help=summary or command.summary)
+            continue
         app.command(command.name, help=summary, context_settings=settings)(function)
     return app
 
 
-def _load(name: str) -> Callable[..., Any]:
+def _load(name: str) -> Any:
+    """The function of a command, or its Typer with commands of its own."""
     module = f"metlog.cli.{name}"
     try:
-        function: Callable[..., Any] = getattr(import_module(module), name)
+        function = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name == module:
             return _unavailable(f"metlog {name} is not part of this installation")

@@ -114,35 +114,17 @@ def _data(folder: Path) -> Iterator[Finding]:
     except (OSError, ValueError) as error:
         yield Finding(Verdict.FAIL, f"{status_file}: {error}", "check its mode; this user must be able to read it")
         return
-    if age > 30:
+    if status.get("running") is False:
+        yield Finding(Verdict.WARN, f"the listener was stopped {age:.0f} s ago", "start `metlog listen`")
+    elif age > 30:
         yield Finding(
             Verdict.WARN,
             f"the listener's status is {age:.0f} s old",
             "it does not run, or hangs; start `metlog listen`",
         )
-    yield from _status(status)
+    from metlog.listener.diagnosis import diagnose
 
-
-def _status(status: dict[str, Any]) -> Iterator[Finding]:
-    for text in status.get("health", []) or []:
-        yield Finding(Verdict.FAIL, f"listener: {text}")
-    drops = 0
-    for item in status.get("inputs", []):
-        counts = item.get("stats", item) if isinstance(item, dict) else {}
-        drops += int(counts.get("kernel_drops", 0) or 0)
-    if drops:
-        yield Finding(
-            Verdict.WARN,
-            f"the kernel dropped {drops:,} datagrams before the listener could read them",
-            "raise net.core.rmem_max and the input's receive buffer, or its number of sockets",
-        )
-    else:
-        yield Finding(Verdict.OK, "the kernel dropped no datagram")
-    lost = int((status.get("delivery") or status.get("accounting") or {}).get("lost", 0) or 0)
-    if lost:
-        yield Finding(
-            Verdict.WARN, f"{lost:,} events were lost on the way", "see which clients: metlog report delivery"
-        )
+    yield from diagnose(status)
 
 
 def _kernel() -> Iterator[Finding]:
@@ -176,7 +158,8 @@ def _graphite(folder: Path, flush: float) -> Iterator[Finding]:
             )
             return
     findings = check(flush, *texts)
-    for text in findings:
-        yield Finding(Verdict.WARN, f"graphite: {text}")
+    for text in findings:  # each of them makes wrong numbers, and none of them an error that anybody would see
+        what, _, remedy = text.rpartition("; ")
+        yield Finding(Verdict.FAIL, f"graphite: {what or remedy}", remedy if what else "")
     if not findings:
         yield Finding(Verdict.OK, f"graphite keeps what statsd flushes every {flush:g} s")

@@ -46,6 +46,12 @@ def report(
     since: Annotated[str | None, typer.Option(help="From: 30d, 24h, yesterday, 2026-03-01.")] = None,
     until: Annotated[str | None, typer.Option(help="Up to, not including: now, today, a time.")] = None,
     tz: Annotated[str | None, typer.Option(help="Time zone of days and hours, by name: Europe/Berlin.")] = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(
+            "--reports", metavar="DIR", envvar="METLOG_REPORTS", help="A folder with more reports, each a TOML file."
+        ),
+    ] = None,
     param: Annotated[
         list[str] | None,
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; --NAME VALUE does as well."),
@@ -63,7 +69,7 @@ def report(
     from metlog.reports import Library
 
     folder = data_folder(data)
-    library = Library(folder if folder.is_dir() else None)
+    library = Library(folder if folder.is_dir() else None, reports)
     for line in library.broken:
         typer.echo(f"metlog report: left out: {line}", err=True)
     if name is None:

@@ -1,17 +1,27 @@
-"""The original's client calls, and its holder of clients."""
+"""The original's client: its constructor, its calls and their arguments, on this one's core."""
 
 from __future__ import annotations
 
-import threading
+import inspect
+import os
+import socket
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from datetime import UTC, datetime
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
 
-from metlog.client import MetlogClient
+import msgspec
+
+from metlog.client import MetlogClient as CoreClient
 from metlog.errors import MetlogError
-from metlog.event import ONE
-from metlog.timer import DisabledTimer, Timer, sampled_out
+from metlog.event import ENV_VERSION, ONE, Event
+from metlog.senders.null import NullSender
+from metlog.timer import Timer, sampled_out
 
-__all__ = ["CLIENT_HOLDER", "SEVERITY", "ClientHolder", "CompatClient", "get_client"]
+if TYPE_CHECKING:
+    from metlog.config import Plan
+
+__all__ = ["SEVERITY", "CompatClient", "MetlogClient"]
 
 
 class SEVERITY:
@@ -28,31 +38,131 @@ class SEVERITY:
 
 
 class _CompatTimer(Timer):
-    """A timer whose `result` is whole milliseconds, and whose event may have a logger, a severity and fields."""
+    """A timer whose `result` is whole milliseconds, and whose event may have a logger, a severity and fields.
 
-    __slots__ = ("_more",)
+    `idle`: disabled, or left out by its rate; a block does nothing then. A decorated function asks at each call.
+    """
 
-    def __init__(self, client: CompatClient, name: str, rate: float, more: dict[str, Any]) -> None:
+    __slots__ = ("_idle", "_more")
+
+    def __init__(self, client: CompatClient, name: str, rate: float, more: dict[str, Any], *, idle: bool) -> None:
         super().__init__(client, name, rate)
         self._more = more
+        self._idle = idle
 
     @property
     def result(self) -> float | None:
         exact = super().result
         return None if exact is None else round(exact)
 
+    def __enter__(self) -> Timer:
+        return self if self._idle else super().__enter__()
+
+    def __exit__(self, *exc: Any) -> None:
+        if not self._idle:
+            super().__exit__(*exc)
+
     def _send(self, ms: float) -> None:
         assert isinstance(self._client, CompatClient)
         self._client.timer_send(self._name, round(ms), rate=self._rate, **self._more)
 
+    def __call__(self, function: Any, /) -> Any:
+        """The function, timed; a coroutine function as well."""
+        if not callable(function):
+            raise ValueError("Timer objects can only wrap callable objects.")
+        again = partial(self._client.timer, self._name, rate=self._rate, **self._more)
+        if inspect.iscoroutinefunction(function):
 
-class CompatClient(MetlogClient):
-    """The client with the original's arguments. Unconfigured it is not active, as the original's without a sender."""
+            @wraps(function)
+            async def timed_async(*args: Any, **kwargs: Any) -> Any:
+                with again():
+                    return await function(*args, **kwargs)
 
-    def __init__(self, name: str | None = None, *, severity: int = 6) -> None:
-        super().__init__(name)
-        self.severity = severity
-        self.logger = name or ""
+            return timed_async
+
+        @wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with again():
+                return function(*args, **kwargs)
+
+        return timed
+
+
+class CompatClient(CoreClient):
+    """The client with the original's arguments. Without a sender it is not active."""
+
+    env_version = ENV_VERSION
+
+    def __init__(
+        self,
+        sender: Any = None,
+        logger: str = "",
+        severity: int = 6,
+        disabled_timers: Iterable[str] | str | None = None,
+        filters: Iterable[Callable[[dict[str, Any]], Any]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.logger, self.severity = logger, severity
+        self._config = "{}"
+        """The configuration as JSON, for debugging."""
+        self._configured: set[str] = set()  # methods that a configuration has added: the next one may replace them
+        if sender is not None:
+            self.setup(sender, logger, severity, disabled_timers, filters)
+
+    def setup(
+        self,
+        sender: Any = None,
+        logger: str = "",
+        severity: int = 6,
+        disabled_timers: Iterable[str] | str | None = None,
+        filters: Iterable[Callable[[dict[str, Any]], Any]] | None = None,
+    ) -> None:
+        """Configures the client with objects, as the original's constructor does; raises ConfigError with all faults.
+
+        `sender` is one of `metlog.compat.senders`, or any object with `send_message(msg: dict)`; a filter takes the message
+        as a dict and says whether to keep it.
+        """
+        from metlog.compat.config import planned
+
+        if sender is None:
+            self.close()
+            self.logger, self.severity = logger, severity
+            return
+        disabled = [disabled_timers] if isinstance(disabled_timers, str) else list(disabled_timers or ())
+        made = planned(
+            sender=sender, logger=logger, severity=severity, disabled_timers=disabled, filters=list(filters or ())
+        )
+        self.adopt(made, severity)
+
+    def adopt(self, made: Plan, severity: int) -> None:
+        """Swaps in what was planned; ConfigError changes nothing."""
+        self.install(made)
+        self.logger, self.severity = made.logger, severity
+
+    # ---- what an application asks of its client ----------------------------------------------------------------------
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has a sender (other than `NoSendSender`), and is not closed."""
+        return super().is_active and not isinstance(super().sender, NullSender)
+
+    @property
+    def sender(self) -> Any:
+        """The sender; the very object, where the application gave one of its own."""
+        built = super().sender
+        return getattr(built, "inner", built)
+
+    @property
+    def hostname(self) -> str:
+        """Name of this machine, as events have it."""
+        return getattr(self._home.pipeline, "hostname", "") or socket.gethostname()
+
+    @property
+    def pid(self) -> int:
+        """Id of this process, as events have it."""
+        return os.getpid()
+
+    # ---- the calls that log ------------------------------------------------------------------------------------------
 
     def metlog(  # type: ignore[override]
         self,
@@ -65,7 +175,31 @@ class CompatClient(MetlogClient):
         weight: float = ONE,
     ) -> None:
         """Logs an event under a type; logger and severity as configured unless given."""
+        if logger is None and self.logger != getattr(self._home.pipeline, "logger", self.logger):
+            logger = self.logger  # it was assigned to
         super().metlog(type, logger, self.severity if severity is None else severity, payload, fields, weight=weight)
+
+    def send_message(self, msg: Mapping[str, Any]) -> None:
+        """Hands on a whole message of the original's kind; what it does not say is as for `metlog`."""
+        pipeline = self._home.pipeline
+        try:
+            severity = pipeline.refuse(msg.get("severity", self.severity))
+            if severity >= 0:
+                when = msg.get("timestamp")
+                event = Event(
+                    timestamp=datetime.now(UTC) if when is None else msgspec.convert(when, datetime),
+                    type=str(msg["type"]),
+                    tokens=(str(msg["type"]),),
+                    logger=msg.get("logger") or self.logger,
+                    severity=severity,
+                    payload=str(msg.get("payload", "")),
+                    fields=dict(msg.get("fields") or {}),
+                    pid=msg.get("metlog_pid") or self.pid,
+                    hostname=msg.get("metlog_hostname") or self.hostname,
+                )
+                pipeline.offer(event)  # type: ignore[union-attr]
+        except Exception as error:  # noqa: BLE001 - a call that logs raises nothing
+            pipeline.failed(error, 0, "call_error")
 
     def timer(  # type: ignore[override]
         self,
@@ -75,10 +209,9 @@ class CompatClient(MetlogClient):
         fields: dict[str, Any] | None = None,
         rate: float = 1.0,
     ) -> Timer:
-        """A timer: context manager and decorator. The rate is enforced here, as in the original."""
-        if self.timer_disabled(name) or sampled_out(rate):
-            return DisabledTimer(self, name, rate)
-        return _CompatTimer(self, name, rate, {"logger": logger, "severity": severity, "fields": fields})
+        """A timer: context manager and decorator. The rate is enforced here, for a decorated function at each call."""
+        idle = self.timer_disabled(name) or sampled_out(rate)
+        return _CompatTimer(self, name, rate, {"logger": logger, "severity": severity, "fields": fields}, idle=idle)
 
     def timer_send(  # type: ignore[override]
         self,
@@ -116,102 +249,72 @@ class CompatClient(MetlogClient):
         fields: dict[str, Any] | None,
         rate: float,
     ) -> None:
-        weight = ONE if rate >= 1.0 else 1.0 / rate
+        weight = 1.0 / rate if 0 < rate < 1 else ONE
         together = {**(fields or {}), "name": name, "rate": rate, **measured}
         self.metlog(kind, logger, severity, str(value), together, weight=weight)
 
     def exception(self, msg: object, /, *args: Any, **fields: Any) -> None:
-        """Severity 1 (ALERT), as the original has it, with the exception being handled."""
+        """Severity 1 (ALERT), as the original has it, with the exception being handled.
+
+        As in the original, `exc_info` may be the second argument; anything else there is for the message.
+        """
+        if args and _is_exc_info(args[0]):
+            fields.setdefault("exc_info", args[0])
+            args = args[1:]
         fields.setdefault("exc_info", True)
         self._oldstyle(1, msg, args, fields)
 
+    # ---- methods from plugins ----------------------------------------------------------------------------------------
+
     def add_method(self, method: Callable[..., Any], override: bool | str = False) -> None:
-        """Puts a function on the client under its `metlog_name`, or under the name that `override` gives."""
-        name = override if isinstance(override, str) else getattr(method, "metlog_name", method.__name__)
-        try:
-            self._add(name, method, bool(override))
-        except MetlogError as error:
-            raise SyntaxError(f"The name [{name}] is already in use") from error
+        """Puts a function on the client under its `metlog_name`, or under the name that `override` gives.
 
-    def setup(
-        self,
-        sender: Any = None,
-        logger: str = "",
-        severity: int = 6,
-        disabled_timers: Iterable[str] | str | None = None,
-        filters: Iterable[Callable[[dict[str, Any]], bool]] | None = None,
-    ) -> None:
-        """Configures the client with objects, as the original's constructor does.
-
-        `sender` is one of this package's, or any object with `send_message(msg: dict)`; a filter takes the message as a
-        dict and says whether to keep it.
+        Raises SyntaxError when the name is in use, unless `override` says that it may be.
         """
-        from metlog.compat.config import apply, filter_component, sender_component
+        name = self.check_method(method, override)
+        self._add(name, method, True)
+        self._configured.discard(name)
 
-        disabled = [disabled_timers] if isinstance(disabled_timers, str) else list(disabled_timers or ())
-        apply(
-            self,
-            logger=logger,
-            severity=severity,
-            disabled_timers=disabled,
-            sender=sender_component(sender),
-            filters=[filter_component(item, f"filters[{n}]") for n, item in enumerate(filters or ())],
-        )
+    def check_method(self, method: Callable[..., Any], override: bool | str, *, configured: bool = False) -> str:
+        """The name that `add_method` would use; SyntaxError when it is in use, MetlogError when there is none.
 
+        `configured`: a method that an earlier configuration has added may be replaced.
+        """
+        own = getattr(method, "metlog_name", None) or getattr(method, "__name__", "")
+        name = override if isinstance(override, str) else str(own)
+        if not name.isidentifier():
+            raise MetlogError(f"add_method: {method!r} has no name that can be called; give it a metlog_name")
+        if not override and hasattr(type(self), name) and not (configured and name in self._configured):
+            raise SyntaxError(f"The name [{name}] is already in use")
+        return name
 
-class ClientHolder:
-    """Every named client of the process, and the configuration they share."""
+    def add_configured(self, method: Callable[..., Any], override: bool | str) -> None:
+        """Adds a method that a configuration names, once `check_method` has let it pass."""
+        name = self.check_method(method, override, configured=True)
+        self._add(name, method, True)
+        self._configured.add(name)
 
-    def __init__(self) -> None:
-        self._clients: dict[str, CompatClient] = {}
-        self.global_config: dict[str, Any] = {}
-        self.lock = threading.Lock()
+    def __reduce__(self) -> Any:
+        from metlog.compat.holder import CLIENT_HOLDER
 
-    def get_client(self, name: str) -> CompatClient:
-        """The client of that name; made, and not yet configured, at the first call. The first one is the default."""
-        with self.lock:
-            client = self._clients.get(name)
-            if client is None:
-                client = self._clients[name] = CompatClient(name)
-                if len(self._clients) == 1:
-                    self.global_config.setdefault("default", name)
-            return client
-
-    def set_client(self, name: str, client: CompatClient) -> None:
-        """Keeps a client under a name; the first one is the default."""
-        with self.lock:
-            self._clients[name] = client
-            if len(self._clients) == 1:
-                self.global_config["default"] = name
-
-    def set_default_client_name(self, name: str) -> None:
-        """Says which client decorators use."""
-        self.global_config["default"] = name
-
-    @property
-    def default_client(self) -> CompatClient | None:
-        """The default client, or None."""
-        name = self.global_config.get("default")
-        return None if name is None else self._clients.get(name)
-
-    def delete_client(self, name: str) -> None:
-        """Forgets a client; it is not closed."""
-        self._clients.pop(name, None)
-        if self.global_config.get("default") == name:
-            del self.global_config["default"]
+        name = CLIENT_HOLDER.name_of(self)
+        if name is None:
+            raise TypeError("a client that CLIENT_HOLDER does not keep cannot be pickled; keep it there under a name")
+        return _unpickle, (name, self._bound)
 
 
-CLIENT_HOLDER: Final = ClientHolder()
+def _is_exc_info(value: object) -> bool:
+    if isinstance(value, tuple):
+        return len(value) == 3 and (value == (None, None, None) or isinstance(value[1], BaseException))
+    return value is None or isinstance(value, bool | BaseException)
 
 
-def get_client(name: str, config_dict: Mapping[str, Any] | None = None) -> CompatClient:
-    """The client of that name, configured when a configuration is given; ValueError when that names another logger."""
-    client = CLIENT_HOLDER.get_client(name)
-    if config_dict:
-        from metlog.compat.config import client_from_dict_config
+def _unpickle(name: str, bound: dict[str, Any]) -> CompatClient:
+    from metlog.compat.holder import get_client
 
-        logger = config_dict.get("logger")
-        if logger and logger != name:
-            raise ValueError("Config `logger` value must either match `name` argument or be left blank.")
-        client = client_from_dict_config({**config_dict, "logger": name}, client)
-    return client
+    client = get_client(name)
+    return client.bind(**bound) if bound else client  # type: ignore[return-value]
+
+
+MetlogClient = CompatClient
+"""The original's name for it."""

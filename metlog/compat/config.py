@@ -1,128 +1,42 @@
-"""The original's configuration, INI and dict, mapped onto this one's senders, filters and plugins."""
+"""The original's configuration, INI and dict, carried out with this one's senders, filters and plugins."""
 
 from __future__ import annotations
 
-import configparser
 import copy
-import importlib
+import difflib
 import io
-import os
-import re
-from collections.abc import Callable, Mapping, MutableMapping
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from textwrap import dedent
 from typing import Any, Final, TextIO
 
-import msgspec
-from msgspec.structs import replace
-
-from metlog.compat.client import CLIENT_HOLDER, CompatClient
-from metlog.config import plan
-from metlog.encoders.json import JsonEncoder
+from metlog.compat import filters as original_filters
+from metlog.compat import senders as original_senders
+from metlog.compat.client import CompatClient
+from metlog.compat.ini import dict_from_stream_config, nest_prefixes
+from metlog.compat.messages import MessageFilter, MessageSender
+from metlog.compat.senders import Mapped, NoSendSender, resolve
+from metlog.config import Plan
+from metlog.convert import convert, shown
 from metlog.errors import ConfigError, Problems
-from metlog.event import Event
-from metlog.plugins import Component, check
+from metlog.plugins import Component, check, suggest
 
 __all__ = [
     "client_from_dict_config", "client_from_stream_config", "client_from_text_config", "dict_from_stream_config",
+    "nest_prefixes",
 ]  # fmt: skip
 
-_HANDSHAKE: Final = (
-    "ZmqHandshakePubSender has no counterpart: its handshake only told whether a subscriber was there; use the sender zmq "
-    "with pattern push, which keeps frames until one is"
-)
-_SENDERS: Final[Mapping[str, str]] = {
-    "UdpSender": "udp",
-    "ZmqPubSender": "zmq",
-    "StdOutSender": "stdout",
-    "FileSender": "file",
-    "DebugCaptureSender": "memory",
-    "StdLibLoggingSender": "logging",
-    "NoSendSender": "null",
+_KEYS: Final[Mapping[str, Any]] = {
+    "logger": str,
+    "severity": int,
+    "disabled_timers": list[str],
+    "sender": dict[str, Any],
+    "global": dict[str, Any],
+    "filters": list[Any],
+    "plugins": dict[str, Any],
 }
-_OPTIONS: Final[Mapping[str, Mapping[str, str | None]]] = {  # None: it had a meaning there that is gone, and none here
-    "UdpSender": {"host": "host", "port": "port"},
-    "ZmqPubSender": {
-        "bindstrs": "endpoint", "queue_length": "hwm", "pool_size": None, "livecheck": None, "debug_stderr": None,
-    },
-    "StdOutSender": {},
-    "FileSender": {"filepath": "path"},
-    "DebugCaptureSender": {},
-    "StdLibLoggingSender": {"logger_name": "logger"},
-    "NoSendSender": {},
-}  # fmt: skip
-_POSITIONAL: Final[Mapping[str, tuple[str, ...]]] = {
-    "UdpSender": ("host", "port"),
-    "ZmqPubSender": ("bindstrs",),
-    "FileSender": ("filepath",),
-    "StdLibLoggingSender": ("logger_name",),
-}
-_FILTERS: Final[Mapping[str, str]] = {
-    "severity_max_provider": "severity_max",
-    "type_blacklist_provider": "type_deny",
-    "type_whitelist_provider": "type_allow",
-    "type_severity_max_provider": "type_severity_max",
-}
-_INTEGER: Final = re.compile(r"-?[0-9]+")
-_VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
-
-
-# ---- INI to dict -----------------------------------------------------------------------------------------------------
-
-
-def dict_from_stream_config(stream: TextIO, section: str) -> dict[str, Any]:
-    """The dict that `client_from_dict_config` takes, out of INI text; ConfigError for what is not INI."""
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_file(stream)
-        main = {key: _convert(value) for key, value in parser.items(section)}
-    except configparser.Error as error:
-        raise ConfigError(f"[{section}]: {error}") from error
-    filters = []
-    plugins = {}
-    for name in parser.sections():
-        kind, options = name.removeprefix(f"{section}_"), dict(parser.items(name))
-        if name == kind or not kind.startswith(("filter", "plugin")):
-            continue
-        provider = options.pop("provider", None)
-        if not provider:
-            raise ConfigError(f"[{name}] provider: missing; it is the dotted name of what makes the {kind[:6]}")
-        made = (provider, {key: _convert(value) for key, value in options.items()})
-        if kind.startswith("filter"):
-            filters.append(made)
-        else:
-            plugins[kind.removeprefix("plugin_")] = made
-    return _nest({**main, "filters": filters, "plugins": plugins})
-
-
-def _convert(value: str) -> Any:
-    if "\n" in value:
-        return [_convert(line) for line in value.split("\n") if line.strip()]
-    value = value.strip()
-    if _INTEGER.fullmatch(value):
-        return int(value)
-    if value.lower() in {"true", "t", "on", "yes"}:
-        return True
-    if value.lower() in {"false", "f", "off", "no"}:
-        return False
-
-    def variable(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise ConfigError(f"{value!r}: the environment variable {match[1]} is not set")
-        return os.environ[match[1]]
-
-    return _VARIABLE.sub(variable, value)
-
-
-def _nest(config: MutableMapping[str, Any]) -> dict[str, Any]:
-    nested = dict(config)
-    for prefix in ("sender", "global"):
-        inner = {key[len(prefix) + 1 :]: nested.pop(key) for key in list(nested) if key.startswith(f"{prefix}_")}
-        if inner:
-            nested[prefix] = {**nested.get(prefix, {}), **inner}
-    return nested
-
-
-# ---- dict to client --------------------------------------------------------------------------------------------------
+_log: Final = logging.getLogger("metlog")
 
 
 def client_from_text_config(
@@ -142,188 +56,232 @@ def client_from_stream_config(
 def client_from_dict_config(
     config: Mapping[str, Any], client: CompatClient | None = None, clear_global: bool = False
 ) -> CompatClient:
-    """Configures a client (a new one unless given) from the original's dict; raises ConfigError with every fault."""
-    settings = _nest(copy.deepcopy(dict(config)))
+    """Configures a client (a new one unless given) from the original's dict.
+
+    Raises ConfigError with every fault, and then changes nothing; SyntaxError for a plugin whose name is in use.
+    """
+    from metlog.compat.holder import CLIENT_HOLDER
+
+    settings = nest_prefixes(copy.deepcopy(dict(config)))
     problems = Problems()
-    sender = None
-    with problems.catch("sender"):
-        sender = _sender(dict(settings.get("sender") or {}))
-    filters: list[Component] = []
-    for index, (provider, options) in enumerate(settings.get("filters") or []):
-        with problems.catch(f"filters[{index}]"):
-            filters.append(_filter(provider, dict(options), f"filters[{index}]"))
+    values = _values(settings, problems)
+    made = client if client is not None else CompatClient()
     methods = []
-    for name, (provider, options) in dict(settings.get("plugins") or {}).items():
+    for name, spec in (values.get("plugins") or {}).items():
         with problems.catch(f"plugins.{name}"):
-            plugin_options = dict(options)
-            override = plugin_options.pop("override", False)
-            methods.append((_resolve(provider, f"plugins.{name}")(plugin_options), override))
+            methods.append(_method(spec, f"plugins.{name}"))
+    taken: SyntaxError | None = None
+    for method, override in methods:
+        try:
+            made.check_method(method, override, configured=True)
+        except SyntaxError as error:
+            taken = error
+            problems.add(f"plugins: {error}; override = true replaces what has it")
+    found = _planned(
+        problems,
+        sender=lambda: sender_component(_sender(dict(values.get("sender") or {})), "sender_class"),
+        logger=values.get("logger", ""),
+        severity=values.get("severity", 6),
+        disabled_timers=values.get("disabled_timers", ()),
+        filters=[_filter_of(spec, f"filters[{n}]") for n, spec in enumerate(values.get("filters") or ())],
+    )
+    if taken is not None and len(problems.lines) == 1:
+        raise taken
     problems.check()
-    assert sender is not None
+    made.adopt(found, values.get("severity", 6))
+    for method, override in methods:
+        made.add_configured(method, override)
     if clear_global:
         CLIENT_HOLDER.global_config.clear()
-    CLIENT_HOLDER.global_config.update(settings.get("global") or {})
-    timers = settings.get("disabled_timers") or []
-    made = client or CompatClient()
-    apply(
-        made,
-        logger=str(settings.get("logger") or ""),
-        severity=settings.get("severity", 6),
-        disabled_timers=[timers] if isinstance(timers, str) else list(timers),
-        sender=sender,
-        filters=filters,
-    )
-    for method, override in methods:
-        made.add_method(method, override)
+    CLIENT_HOLDER.global_config.update(values.get("global") or {})
+    made._config = json.dumps(settings, default=repr)
     return made
 
 
-def apply(
-    client: CompatClient,
+def _values(settings: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
+    """The settings converted; a key of another kind is left alone, as the original did, and told when it looks misspelt."""
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in _KEYS:
+            if difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.75):
+                _log.warning("%s = %s: no such setting, left alone; %s", key, shown(key, value), suggest(key, _KEYS))
+            continue
+        if value is None:
+            continue
+        if isinstance(value, tuple | set | frozenset):
+            value = list(value)  # noqa: PLW2901
+        if key == "disabled_timers":  # INI has made numbers of numbers
+            value = [str(name) for name in (value if isinstance(value, list) else [value])]  # noqa: PLW2901
+        elif key == "logger":
+            value = str(value)  # noqa: PLW2901
+        try:
+            values[key] = convert(value, _KEYS[key])
+        except ValueError as error:
+            problems.add(f"{key} = {shown(key, value)}: {error}")
+    return values
+
+
+def planned(
     *,
+    sender: Any,
     logger: str,
     severity: int,
-    disabled_timers: list[str],
-    sender: Component,
-    filters: list[Component],
-) -> None:
-    """Puts checked parts in place, all at once."""
-    made = plan({"logger": logger, "disabled_timers": disabled_timers, "sender": "null"})
-    made.sender = sender
-    made.filters = filters
-    client.severity = severity
-    client.logger = logger
-    client.install(made)
-
-
-def _sender(config: dict[str, Any]) -> Component:
-    dotted = config.pop("class", None)
-    if not dotted:
-        raise ConfigError("sender_class: missing; for example metlog.senders.UdpSender")
-    args = config.pop("args", ())
-    name = dotted.rsplit(".", 1)[-1]
-    if dotted.startswith("metlog.senders") and name == "ZmqHandshakePubSender":
-        raise ConfigError(f"sender_class = {dotted!r}: {_HANDSHAKE}")
-    if not dotted.startswith("metlog.senders") or name not in _SENDERS:
-        return sender_component(_resolve(dotted, "sender_class")(*args, **config))
-    options: dict[str, Any] = {}
-    given = {**dict(zip(_POSITIONAL.get(name, ()), args, strict=False)), **config}
-    known = _OPTIONS[name]
+    disabled_timers: Iterable[str],
+    filters: Iterable[Callable[[dict[str, Any]], Any]],
+) -> Plan:
+    """Checks objects of the original's kinds, as its constructor takes them; raises ConfigError with every fault."""
     problems = Problems()
-    for key, value in given.items():
-        if key not in known:
-            problems.add(f"sender_{key} = {value!r}: {name} is now the sender {_SENDERS[name]!r}, which cannot do that")
-            continue
-        new = known[key]
-        if new is not None:
-            options[new] = value
+    made = _planned(
+        problems,
+        sender=lambda: sender_component(sender, "sender"),
+        logger=logger,
+        severity=severity,
+        disabled_timers=disabled_timers,
+        filters=[_lazily(item, f"filters[{n}]") for n, item in enumerate(filters)],
+    )
     problems.check()
-    if name == "UdpSender":
-        _pair_ports(options)
-    elif name == "ZmqPubSender":
-        options.update(pattern="pub", bind=False)
-    return check("sender", {"name": _SENDERS[name], **options}, "sender")
+    return made
 
 
-def _pair_ports(options: dict[str, Any]) -> None:
-    """The original zipped hosts with ports, and repeated the last port."""
-    ports = options.get("port")
-    if isinstance(ports, (list, tuple)):
-        if len(set(ports)) != 1:
-            raise ConfigError(f"sender_port = {list(ports)}: one port for all hosts; for several use the sender tee")
-        options["port"] = ports[0]
+def _lazily(item: Any, where: str) -> Callable[[], Component]:
+    return lambda: filter_component(item, where)
 
 
-def _filter(provider: str, options: dict[str, Any], where: str) -> Component:
-    name = provider.rsplit(".", 1)[-1]
-    if not provider.startswith("metlog.filters") or name not in _FILTERS:
-        return filter_component(_resolve(provider, where)(**options), where)
-    if name == "type_severity_max_provider":
-        types = options.get("types") or {}
-        options = {"types": {kind: item["severity"] for kind, item in types.items()}}
-    elif "types" in options and isinstance(options["types"], str):
-        options["types"] = options["types"].split()
-    return check("filter", {"name": _FILTERS[name], **options}, where)
+def _planned(
+    problems: Problems,
+    *,
+    sender: Callable[[], tuple[Component, Component, dict[str, Any]]],
+    logger: str,
+    severity: int,
+    disabled_timers: Iterable[str],
+    filters: list[Callable[[], Component]],
+) -> Plan:
+    """A plan, as far as it can be made; faults are noted in `problems`."""
+    made = Plan(logger=logger, disabled_timers=frozenset(disabled_timers))
+    if not 0 <= severity <= 7:
+        problems.add(f"severity = {severity!r}: a severity is 0 (emergency) to 7 (debug)")
+    with problems.catch("sender"):
+        made.sender, made.encoder, made.buffer = sender()
+    for number, item in enumerate(filters):
+        with problems.catch(f"filters[{number}]"):
+            made.filters.append(item())
+    made.prepare(problems)
+    if problems.lines:
+        made.discard()
+    return made
 
 
-def _resolve(dotted: str, where: str) -> Callable[..., Any]:
-    module, _, rest = dotted.replace(":", ".").rpartition(".")
+# ---- senders ---------------------------------------------------------------------------------------------------------
+
+
+def _sender(config: dict[str, Any]) -> Any:
+    """The sender that a configuration names: one of the original's at once, one of the user's as a promise to make it."""
+    dotted = config.pop("class", None)
+    args = tuple(config.pop("args", ()))
+    if not dotted:
+        raise ConfigError("sender_class: missing; wants a dotted name, such as metlog.senders.UdpSender")
+    name = str(dotted).rpartition(".")[2]
+    if not str(dotted).startswith(("metlog.senders", "metlog.compat.senders")) or name not in original_senders.__all__:
+        return _Promise(str(dotted), resolve(dotted, "sender_class"), args, config)
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), rest)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where} = {dotted!r}: cannot be loaded: {error}") from error
-    return found
+        return getattr(original_senders, name)(*args, **config)
+    except TypeError as error:
+        raise ConfigError(f"sender_class = {dotted!r}: {_readable(error, name)}") from error
+    except ConfigError as error:
+        raise ConfigError(
+            line if line.startswith("sender_") else f"sender_class = {dotted!r}: {line}" for line in error.problems
+        ) from error
 
 
-# ---- objects written for the original --------------------------------------------------------------------------------
+def _readable(error: TypeError, name: str) -> str:
+    return str(error).replace(f"{name}.__init__()", f"{name}(…)").replace("an unexpected keyword argument", "no option")
 
 
-def to_message(event: Event) -> dict[str, Any]:
-    """An event as the dict that the original's senders and filters know."""
-    message: dict[str, Any] = msgspec.to_builtins(event)
-    message["metlog_pid"] = message.pop("pid")
-    message["metlog_hostname"] = message.pop("hostname")
-    return message
+class _Promise:
+    """A sender of the user's own, made once all else has proved right: it may open something."""
+
+    def __init__(self, name: str, factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        self.name, self.factory, self.args, self.options = name, factory, args, options
+
+    def make(self) -> Any:
+        return _taken(self.factory(*self.args, **self.options))
 
 
-class MessageSender:
-    """A sender written for the original: `send_message(msg: dict)`. It runs behind the queue, so that it may block."""
-
-    max_frame = 65536
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self._decode = JsonEncoder().decode
-
-    def send(self, frame: bytes) -> None:
-        """Hands on one message an event."""
-        for event in self._decode(frame):
-            self.inner.send_message(to_message(event))
-
-    def flush(self) -> None:
-        """The original had no flush."""
-
-    def close(self) -> None:
-        """Closes what can be closed."""
-        close = getattr(self.inner, "close", None)
-        if close is not None:
-            close()
-
-
-class MessageFilter:
-    """A filter written for the original: a dict in, whether to keep it out; it may change the dict."""
-
-    def __init__(self, inner: Callable[[dict[str, Any]], bool]) -> None:
-        self._inner = inner
-
-    def __call__(self, event: Event, /) -> Event | None:
-        """Asks it with a copy, and takes over what it changed."""
-        message = {**to_message(event), "fields": copy.deepcopy(event.fields)}
-        if not self._inner(message):
-            return None
-        return replace(
-            event,
-            type=message["type"],
-            logger=message["logger"],
-            severity=message["severity"],
-            payload=message["payload"],
-            fields=message["fields"],
+def _taken(sender: Any, where: str = "") -> Any:
+    """An object as a sender of this package's kind."""
+    if callable(getattr(sender, "send_message", None)):
+        return MessageSender(sender)
+    if not callable(getattr(sender, "send", None)):
+        raise ConfigError(
+            f"{where}{sender!r}: has neither send_message(msg) nor send(frame), one of which a sender needs"
         )
+    return sender
 
 
-def sender_component(sender: Any) -> Component:
-    """A checked component for an object: one of this package's senders, one of the original's, or None."""
-    if sender is None:
-        return check("sender", "null", "sender")
-    if hasattr(sender, "send_message"):
-        sender = MessageSender(sender)
-    elif not hasattr(sender, "send"):
-        raise ConfigError(f"sender = {sender!r}: has neither send_message(msg) nor send(frame)")
-    return Component("sender", type(sender).__name__, "sender", lambda: sender, {})
+def sender_component(sender: Any, where: str) -> tuple[Component, Component, dict[str, Any]]:
+    """Component, encoder and settings of the buffer for a sender of any kind; ConfigError when it is none."""
+    json_encoder = check("encoder", "json", "encoder")
+    if isinstance(sender, NoSendSender):
+        return check("sender", "null", where), json_encoder, {}
+    if isinstance(sender, Mapped):
+        encoder = json_encoder if sender.encoder is None else check("encoder", sender.encoder, "encoder")
+        return check("sender", sender.settings, where.removesuffix("_class")), encoder, {}
+    if isinstance(sender, _Promise):
+        return Component("sender", sender.name, where, sender.make), json_encoder, {}
+    made = _taken(sender, f"{where} = ")
+    buffer = {"flush_interval": 0.0} if getattr(sender, "immediate", False) is True else {}
+    return Component("sender", type(sender).__name__, where, lambda: made), json_encoder, buffer
 
 
-def filter_component(item: Callable[[dict[str, Any]], bool], where: str) -> Component:
-    """A checked component for a filter function written for the original."""
+# ---- filters and plugins ---------------------------------------------------------------------------------------------
+
+
+def _filter_of(spec: Any, where: str) -> Callable[[], Component]:
+    def make() -> Component:
+        provider, options = _pair(spec, where)
+        name = provider.rpartition(".")[2]
+        known = provider.startswith(("metlog.filters", "metlog.compat.filters"))
+        for there in (name, f"{name}_provider"):  # its documentation has the short names too
+            if known and there in original_filters.__all__:
+                return filter_component(_called(getattr(original_filters, there), (), options, where, provider), where)
+        return filter_component(_called(resolve(provider, where), (), options, where, provider), where)
+
+    return make
+
+
+def filter_component(item: Any, where: str) -> Component:
+    """A component for a filter function of the original's kind."""
+    known = getattr(item, "metlog_filter", None)
+    if isinstance(known, Mapping):
+        return check("filter", known, where)
     if not callable(item):
-        raise ConfigError(f"{where} = {item!r}: a filter is a callable")
-    return Component("filter", getattr(item, "__name__", "filter"), where, lambda: MessageFilter(item), {})
+        raise ConfigError(f"{where} = {item!r}: wants a callable that takes the message and says whether to keep it")
+    return Component("filter", getattr(item, "__name__", "filter"), where, lambda: MessageFilter(item))
+
+
+def _method(spec: Any, where: str) -> tuple[Callable[..., Any], bool | str]:
+    provider, options = _pair(spec, where)
+    override = options.pop("override", False)
+    method = _called(resolve(provider, where), (options,), {}, where, provider)
+    if not callable(method):
+        raise ConfigError(f"{where} = {provider!r}: gave {method!r}; wants a function that is to be the method")
+    return method, override
+
+
+def _called(provider: Any, args: tuple[Any, ...], options: dict[str, Any], where: str, dotted: str) -> Any:
+    try:
+        return provider(*args, **options)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{line}" for line in error.problems) from error
+    except Exception as error:
+        raise ConfigError(f"{where} = {dotted!r}: {type(error).__name__}: {error}") from error
+
+
+def _pair(spec: Any, where: str) -> tuple[str, dict[str, Any]]:
+    try:
+        provider, options = spec
+        return str(provider), dict(options or {})
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{where} = {spec!r}: wants a pair (dotted name of the provider, dict of its options)"
+        ) from None

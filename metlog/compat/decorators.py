@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from metlog.compat.client import CLIENT_HOLDER, CompatClient
+from metlog.compat.client import CompatClient
+from metlog.compat.holder import CLIENT_HOLDER
 from metlog.errors import MetlogError
+from metlog.timer import Timer
 
 __all__ = ["MetlogDecorator", "incr_count", "timeit"]
 
@@ -16,7 +19,8 @@ class MetlogDecorator:
     """Base of decorators that look at the configuration at the first call, not at import.
 
     Subclasses implement `metlog_call`. `client=` or `client_name=` choose the client, else it is the holder's default.
-    A decorator whose class name is in the global setting `disabled_decorators` only calls the function.
+    Until that is configured, the function is only called. A decorator whose class name is in the global setting
+    `disabled_decorators` only calls the function for good.
     """
 
     def __init__(self, *args: Any, client: CompatClient | None = None, client_name: str = "", **kwargs: Any) -> None:
@@ -26,42 +30,57 @@ class MetlogDecorator:
         self.kwargs: dict[str, Any] | None = kwargs
         self._fn: Callable[..., Any] | None = None
         self._fn_fq_name: str | None = None
+        self._coroutine = False
         self._bound_call: Callable[..., Any] | None = None
         if len(args) == 1 and not kwargs and callable(args[0]):
             self.args = self.kwargs = None
             self.set_fn(args[0])
 
     @property
+    def decorator_name(self) -> str:
+        """What `disabled_decorators` calls it."""
+        return type(self).__name__
+
+    @property
     def client(self) -> CompatClient:
         """The client that was given, named, or is the default; MetlogError when there is none."""
-        if self._client is None:
-            found = CLIENT_HOLDER.get_client(self.client_name) if self.client_name else CLIENT_HOLDER.default_client
-            if found is None:
-                raise MetlogError(f"{type(self).__name__}: no client; configure one, or give client= or client_name=")
-            self._client = found
-        return self._client
+        found = self._chosen()
+        if found is None:
+            raise MetlogError(f"{self.decorator_name}: no client; configure one, or give client= or client_name=")
+        self._client = found
+        return found
+
+    def _chosen(self) -> CompatClient | None:
+        if self._client is not None:
+            return self._client
+        return CLIENT_HOLDER.get_client(self.client_name) if self.client_name else CLIENT_HOLDER.default_client
 
     def predicate(self) -> bool:
         """Whether the first call binds to `metlog_call`, or to the bare function."""
-        return type(self).__name__ not in CLIENT_HOLDER.global_config.get("disabled_decorators", ())
+        disabled = CLIENT_HOLDER.global_config.get("disabled_decorators") or ()
+        return self.decorator_name not in ([disabled] if isinstance(disabled, str) else disabled)
 
     def set_fn(self, fn: Callable[..., Any]) -> None:
-        """Takes the function to decorate."""
+        """Takes the function to decorate; its name is `module.function`, without the class, as in the original."""
         self._fn = fn
         inner = getattr(fn, "_fn_fq_name", None)
-        name = inner or f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', repr(fn))}"
-        self._fn_fq_name = str(name)
+        self._fn_fq_name = str(inner or f"{getattr(fn, '__module__', '')}.{getattr(fn, '__name__', repr(fn))}")
+        self._coroutine = inspect.iscoroutinefunction(fn) or getattr(fn, "_coroutine", False) is True
         functools.update_wrapper(self, fn, updated=())
+        if self._coroutine and hasattr(inspect, "markcoroutinefunction"):  # Python 3.12: frameworks ask
+            inspect.markcoroutinefunction(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._fn is None:
             if len(args) == 1 and not kwargs and callable(args[0]):
                 self.set_fn(args[0])
                 return self
-            raise TypeError(f"{type(self).__name__} decorates a function")
+            raise TypeError(f"{self.decorator_name} decorates a function")
         if self._bound_call is None:
-            if CLIENT_HOLDER.default_client is None and self._client is None and not self.client_name:
+            found = self._chosen()
+            if found is None or not found.is_active:
                 return self._fn(*args, **kwargs)  # not configured yet: ask again at the next call
+            self._client = found
             self._bound_call = self.metlog_call if self.predicate() else self._invoke
         return self._bound_call(*args, **kwargs)
 
@@ -76,25 +95,36 @@ class MetlogDecorator:
         """What happens at each call; the base only calls the function."""
         return self._invoke(*args, **kwargs)
 
-    def _call_arguments(self, **default: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if not self.args and not self.kwargs:
-            return (), {"name": self._fn_fq_name, **default}
-        return self.args or (), self.kwargs or {}
+    def _arguments(self, **default: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the client is called with: as was given; the function's name where none was."""
+        if self.args:
+            return self.args, self.kwargs or {}
+        return (), {"name": self._fn_fq_name, **default, **(self.kwargs or {})}
 
 
 class timeit(MetlogDecorator):  # noqa: N801 - the original's name
-    """Times every call: `@timeit`, or `@timeit("name", rate=0.1)`."""
+    """Times every call, of coroutine functions too: `@timeit`, or `@timeit("name", rate=0.1)`."""
 
     def predicate(self) -> bool:
-        """Not when the timer is disabled."""
-        args, kwargs = self._call_arguments()
-        return not self.client.timer_disabled(args[0] if args else kwargs["name"]) and super().predicate()
+        """Not when the timer is disabled, by its name or the bare name of the function."""
+        args, kwargs = self._arguments()
+        names = {str(args[0] if args else kwargs["name"])}
+        if not self.args:
+            names.add(str(getattr(self._fn, "__name__", "")))
+        return not any(map(self.client.timer_disabled, names)) and super().predicate()
 
     def metlog_call(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function inside a timer."""
-        timer_args, timer_kwargs = self._call_arguments()
-        with self.client.timer(*timer_args, **timer_kwargs):
+        timer_args, timer_kwargs = self._arguments()
+        timer = self.client.timer(*timer_args, **timer_kwargs)
+        if self._coroutine:
+            return self._awaited(timer, args, kwargs)
+        with timer:
             return self._invoke(*args, **kwargs)
+
+    async def _awaited(self, timer: Timer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with timer:
+            return await self._invoke(*args, **kwargs)
 
 
 class incr_count(MetlogDecorator):  # noqa: N801 - the original's name
@@ -102,7 +132,7 @@ class incr_count(MetlogDecorator):  # noqa: N801 - the original's name
 
     def metlog_call(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function, then counts."""
-        count_args, count_kwargs = self._call_arguments(count=1)
+        count_args, count_kwargs = self._arguments(count=1)
         try:
             return self._invoke(*args, **kwargs)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from metlog.client import MetlogClient
+from metlog.integrations._common import is_own
 
 __all__ = ["MetlogHandler", "hook_logger"]
 
@@ -12,15 +13,18 @@ _LEVELS = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (log
 
 
 class MetlogHandler(logging.Handler):
-    """Hands log records to a client as events of type `oldstyle`. Records of the logger `metlog` itself are skipped."""
+    """Hands log records to a client as events of type `oldstyle`.
+
+    Records of metlog itself, and of what its threads call to send, are skipped: each would make the next one, without an end.
+    """
 
     def __init__(self, metlog_client: MetlogClient) -> None:
         super().__init__()
         self.metlog_client = metlog_client
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Sends the formatted message; the original sent it with the %-signs."""
-        if record.name == "metlog" or record.name.startswith("metlog."):
+        """Sends the formatted message; the original sent it without its arguments."""
+        if is_own(self.metlog_client, record.name, record.threadName):
             return
         try:
             severity = next(severity for level, severity in _LEVELS if record.levelno >= level)

@@ -17,14 +17,20 @@ class Encoder(Protocol):
     A complete one, registered as `repr = "mypackage:ReprEncoder"` in the entry-point group `metlog.encoders`:
 
     >>> import ast, msgspec
+    >>> from metlog import DecodeError
+    >>> from metlog.values import sanitize
     >>> class ReprEncoder:
     ...     content_type = "text/x-python"
     ...     def encode(self, event):
-    ...         return repr(msgspec.to_builtins(event)).encode("ascii", "backslashreplace")
+    ...         sayable, _ = sanitize(event)  # a copy without NaN, loops, objects, …
+    ...         return ascii(msgspec.to_builtins(sayable)).encode()
     ...     def frame(self, encoded):
     ...         return b"\\n".join([*encoded, b""])
     ...     def decode(self, frame):
-    ...         return [msgspec.convert(ast.literal_eval(line.decode()), Event) for line in frame.splitlines()]
+    ...         try:
+    ...             return [msgspec.convert(ast.literal_eval(line.decode()), Event) for line in frame.splitlines()]
+    ...         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, msgspec.MsgspecError) as error:
+    ...             raise DecodeError(f"not what this encoder writes: {error}") from error
     >>> encoder = ReprEncoder()
     >>> encoder.decode(encoder.frame([encoder.encode(Event(type="login"))]))[0].type
     'login'
@@ -34,8 +40,11 @@ class Encoder(Protocol):
 
     Optional attributes: `repaired` (int) counts the events whose values had to be changed to be sayable (see
     `metlog.values`); `overhead` (int) is how many bytes `frame` adds on top of what a frame of its content would have,
-    for an encoder that wraps its frames in something; `records` (see `Records`) lets the usual event be encoded together with
+    for an encoder that wraps its frames in something; `silent` (true) says that `encode` never logs, not even
+    through others, which spares a check; `records` (see `Records`) lets the usual event be encoded together with
     its frame.
+
+    `metlog.testing.EncoderConformance` is the suite that the built-in encoders pass, for yours in three lines.
     """
 
     content_type: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,10 +12,7 @@ from metlog.errors import DecodeError
 from metlog.event import Event
 from metlog.values import plain, sanitize
 
-__all__ = ["MAX_EVENT", "Bad", "decode_json", "decode_msgpack", "is_msgpack", "split"]
-
-MAX_EVENT: Final = 1_048_576
-"""Bytes that one event may have; a larger one is refused."""
+__all__ = ["decode", "decode_json", "decode_msgpack", "is_msgpack", "is_utf8", "tidy", "unsigned"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SIGNATURE: Final = b'{"metlog.signed":'
@@ -24,6 +20,8 @@ _LONE_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 # First bytes of a map (fixmap, map 16, map 32) and of an array: none of them starts a JSON text or a UTF-8 one.
 _MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
 _ARRAYS: Final = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 _ERRORS: Final = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: invalid UTF-8, a time out of range
 
 _json_lines: Final = msgspec.json.Decoder(Event).decode_lines
@@ -34,7 +32,7 @@ _pack_events: Final = msgspec.msgpack.Decoder(list[Event]).decode
 _pack_pieces: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
-class Bad(NamedTuple):
+class _Bad(NamedTuple):
     """A piece of a frame that is no event."""
 
     piece: bytes
@@ -46,97 +44,95 @@ def is_msgpack(frame: bytes) -> bool:
     return bool(frame) and (frame[0] in _MAPS or frame[0] in _ARRAYS)
 
 
-def split(
-    frame: bytes, *, max_event: int = MAX_EVENT, keys: Mapping[str, bytes] | None = None
-) -> tuple[list[Event], list[Bad]]:
-    """The good events of a frame of either format, and the pieces that are none, each with its reason; never raises.
+def is_utf8(data: bytes) -> bool:
+    """Whether it is UTF-8 throughout. The JSON decoder does not look at keys and values that it skips."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
-    With `keys` (key id to secret) only frames of the encoder `signed` are taken, and one that does not verify is
-    refused whole. Without, a signature is passed over unchecked.
-    """
-    if keys is not None:
-        from metlog.encoders.signed import verified
 
-        try:
-            frame = verified(frame, keys)
-        except DecodeError as error:
-            return [], [Bad(frame, str(error))]
-    elif frame.startswith(_SIGNATURE):
-        frame = frame[frame.find(b"\n") + 1 or len(frame) :]
-    return _split_msgpack(frame, max_event) if is_msgpack(frame) else _split_json(frame, max_event)
+def unsigned(frame: bytes) -> bytes:
+    """A frame without byte order mark and without the line that the encoder `signed` puts before it, unchecked."""
+    frame = frame.removeprefix(_BOM)
+    return frame[frame.find(b"\n") + 1 or len(frame) :] if frame.startswith(_SIGNATURE) else frame
+
+
+def decode(frame: bytes) -> list[Event]:
+    """Every event of a frame of either format, told by its first byte; raises DecodeError as the two below."""
+    frame = unsigned(frame)
+    return decode_msgpack(frame) if is_msgpack(frame) else decode_json(frame)
 
 
 def decode_json(frame: bytes) -> list[Event]:
     """Every event of a JSON frame; raises DecodeError that names the first line at fault and the reason."""
-    return _all_or_error(_split_json(frame, MAX_EVENT))
+    return _all_or_error(_split_json(unsigned(frame)))
 
 
 def decode_msgpack(frame: bytes) -> list[Event]:
     """Every event of a MessagePack frame; raises DecodeError that names the first event at fault and the reason."""
+    frame = unsigned(frame)
     if not is_msgpack(frame):
         start = f"0x{frame[0]:02x}" if frame else "nothing"
         raise DecodeError(f"a MessagePack frame starts with a map or an array, not with {start}")
-    return _all_or_error(_split_msgpack(frame, MAX_EVENT))
+    return _all_or_error(_split_msgpack(frame))
 
 
-def _all_or_error(parts: tuple[list[Event], list[Bad]]) -> list[Event]:
+def _all_or_error(parts: tuple[list[Event], list[_Bad]]) -> list[Event]:
     events, bad = parts
     if bad:
         raise DecodeError(bad[0].reason)
     return events
 
 
-def _split_json(frame: bytes, max_event: int) -> tuple[list[Event], list[Bad]]:
+def _split_json(frame: bytes) -> tuple[list[Event], list[_Bad]]:
     try:
         events = _json_lines(frame)
         # decode_lines takes any white space for the end of a line; only one object a line is the format
         lines = frame.count(b"\n") + (not frame.endswith(b"\n"))
-        if len(events) == lines and len(frame) <= max_event:
+        if len(events) == lines and is_utf8(frame):
             for event in events:
                 _to_utc(event)
             return events, []
     except _ERRORS:
         pass
     good: list[Event] = []
-    bad: list[Bad] = []
-    for number, line in enumerate(frame.removeprefix(_BOM).split(b"\n"), 1):
+    bad: list[_Bad] = []
+    for number, line in enumerate(frame.split(b"\n"), 1):
         piece = line.strip(b" \t\r")
-        if not piece or piece.startswith(_SIGNATURE):
-            continue
-        if len(piece) > max_event:
-            bad.append(Bad(piece, f"line {number}: {_too_large(piece, max_event)}"))
+        if not piece:
             continue
         try:
+            piece.decode()
             event = _json_event(piece)
             _to_utc(event)
             good.append(event)
         except _ERRORS as error:
-            bad.append(Bad(piece, f"line {number}: {_json_reason(piece, error)}"))
+            bad.append(_Bad(piece, f"line {number}: {_json_reason(piece, error)}"))
     return good, bad
 
 
-def _split_msgpack(frame: bytes, max_event: int) -> tuple[list[Event], list[Bad]]:
+def _split_msgpack(frame: bytes) -> tuple[list[Event], list[_Bad]]:
     alone = frame[0] in _MAPS
     try:
-        if len(frame) <= max_event:
-            return [_tidy(event) for event in ([_pack_event(frame)] if alone else _pack_events(frame))], []
+        return [tidy(event) for event in ([_pack_event(frame)] if alone else _pack_events(frame))], []
     except _ERRORS:
         pass
     try:
         pieces = [frame] if alone else [bytes(piece) for piece in _pack_pieces(frame)]
     except _ERRORS as error:
-        return [], [Bad(frame, _reason(error))]
+        return [], [_Bad(frame, _reason(error))]
     good: list[Event] = []
-    bad: list[Bad] = []
+    bad: list[_Bad] = []
     for number, piece in enumerate(pieces, 1):
         where = "" if alone else f"event {number}: "
-        if len(piece) > max_event:
-            bad.append(Bad(piece, where + _too_large(piece, max_event)))
-            continue
         try:
-            good.append(_tidy(_pack_event(piece)))
+            good.append(tidy(_pack_event(piece)))
         except _ERRORS as error:
-            bad.append(Bad(piece, where + _reason(error)))
+            bad.append(_Bad(piece, where + _reason(error)))
     return good, bad
 
 
@@ -144,11 +140,11 @@ def _to_utc(event: Event) -> None:
     if event.timestamp.tzinfo is not UTC:
         try:
             event.timestamp = event.timestamp.astimezone(UTC)
-        except OverflowError as error:
-            raise ValueError("the timestamp is out of range in UTC - at `$.timestamp`") from error
+        except OverflowError:  # within hours of year 1 or 9999: a wrong clock, no reason to lose what it says
+            event.timestamp = _FIRST if event.timestamp.year == 1 else _LAST
 
 
-def _tidy(event: Event) -> Event:
+def tidy(event: Event) -> Event:
     """An event of another program's MessagePack, with its fields as JSON would have said them."""
     _to_utc(event)
     try:
@@ -157,10 +153,6 @@ def _tidy(event: Event) -> Event:
     except RecursionError:
         pass
     return _json_event(_json_encode(sanitize(event)[0]))
-
-
-def _too_large(piece: bytes, max_event: int) -> str:
-    return f"an event of {len(piece)} bytes; the limit is {max_event}"
 
 
 def _json_reason(piece: bytes, error: Exception) -> str:

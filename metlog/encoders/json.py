@@ -29,6 +29,7 @@ class JsonEncoder:
     """
 
     content_type = "application/x-ndjson"
+    silent = True
 
     def __init__(self, *, exact_numbers: bool = False) -> None:
         self._repairs = Tick()

@@ -20,6 +20,7 @@ class MsgpackEncoder:
     """
 
     content_type = "application/msgpack"
+    silent = True
 
     def __init__(self) -> None:
         self._encode = msgspec.msgpack.Encoder().encode

@@ -74,6 +74,7 @@ class SignedEncoder:
         self.overhead = len(self._header(b"")) + 8
         """Bytes that a frame has more than the other encoder's."""
         self.encode = self._inner.encode
+        self.silent: bool = getattr(self._inner, "silent", False)
 
     @property
     def repaired(self) -> int:

@@ -35,6 +35,7 @@ class TextEncoder:
     """
 
     content_type = "text/plain; charset=utf-8"
+    silent = True
 
     def __init__(self, *, color: Literal["auto", "always", "never"] = "auto") -> None:
         if color not in ("auto", "always", "never"):

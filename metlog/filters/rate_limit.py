@@ -25,11 +25,20 @@ class _Bucket:
 
 
 class RateLimit:
-    """A token bucket a type: `rate` events a second, bursts of `burst` (the rate, but at least 1, by default).
+    """A token bucket a type; what it drops is told by an event of its own.
 
-    At the end of a `window` (seconds) in which events of a type were dropped, and at close, one event of type `suppressed` says
-    which type, how many, and the sum of their weights: `fields` has `type`, `count`, `weight` and `seconds`. More than `max_types` types
-    share one bucket.
+    rate
+        Events a second that a type may have in the long run.
+    burst
+        Events that may come at once; by default the rate, but at least 1.
+    window
+        Seconds. At the end of a window in which events of a type were dropped, and at close, one event of type
+        `suppressed` says which type, how many, and the sum of their weights: `fields` has `type`, `count`, `weight` and
+        `seconds`. It passes the filters behind this one (`redact`, say), whatever its severity.
+    types
+        Only these types are limited; all by default.
+    max_types
+        Types that have a bucket each; those that come after share one, `(others)`.
     """
 
     emit: Callable[[Event], None] | None = None
@@ -44,11 +53,17 @@ class RateLimit:
             raise ValueError(f"burst = {burst}: wants 1 or more events")
         if window <= 0:
             raise ValueError(f"window = {window}: wants more than 0 seconds")
+        if max_types < 1:
+            raise ValueError(f"max_types = {max_types}: wants 1 or more types")
         self._rate = rate
         self._burst = max(1.0, rate) if burst is None else burst
         self._window = window
         self._types = frozenset(types) if types else None
         self._max_types = max_types
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begins anew: what the parent has suppressed is the parent's to tell, and its lock may be held."""
         self._buckets: dict[str, _Bucket] = {}
         self._lock = threading.RLock()  # a signal handler may log in the middle
 

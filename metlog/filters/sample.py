@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,11 +15,15 @@ __all__ = ["Sample"]
 
 
 class Sample:
-    """Keeps the share `rate` (above 0, up to 1) of the events, by chance, or consistently by a field.
+    """Keeps a share of the events, by chance or consistently by a field; `weight` says how many each one stands for.
 
-    With `field` (a path such as `user` or `request.id`) the decision is a hash of its value: all events of one user are kept
-    or none, on every machine alike; events without the field are decided by chance. `types` limits it to
-    those types. The weight of what is kept is divided by the rate.
+    rate
+        The share: above 0, up to 1. The weight of what is kept is divided by it.
+    field
+        Path of a field, such as `user` or `request.id`. Then a hash of its value decides (BLAKE2b): all events of one user
+        are kept or none, on every machine alike. Events without the field are decided by chance.
+    types
+        Only these types are sampled; all by default.
     """
 
     def __init__(self, *, rate: float, field: str | None = None, types: list[str] | None = None) -> None:
@@ -27,6 +32,8 @@ class Sample:
         self._rate = rate
         self._path = field.split(".") if field else None
         self._types = frozenset(types) if types else None
+        self.chance: Callable[[], float] = random.random
+        """A number from 0 up to 1, for events that no field decides."""
 
     def __call__(self, event: Event, /) -> Event | None:
         """The event with its weight, or None."""
@@ -45,4 +52,4 @@ class Sample:
             if value is not None:
                 digest = hashlib.blake2b(str(value).encode("utf-8", "surrogatepass"), digest_size=8).digest()
                 return int.from_bytes(digest) / 2**64
-        return random.random()
+        return self.chance()

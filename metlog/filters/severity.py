@@ -8,7 +8,11 @@ __all__ = ["SeverityMax"]
 
 
 class SeverityMax:
-    """Keeps events up to `severity` (0 emergency … 7 debug): `severity_max` with 6 drops debug."""
+    """Drops what is less urgent.
+
+    severity
+        The largest severity that is kept, 0 (emergency) to 7 (debug): 6 drops debug.
+    """
 
     by_severity_only = True
     """The client asks `severity_max` before it builds an event; this need not be called again."""

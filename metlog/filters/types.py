@@ -14,7 +14,11 @@ def _names(types: list[str]) -> frozenset[str]:
 
 
 class TypeAllow:
-    """Keeps events of these types only."""
+    """Keeps events of some types only.
+
+    types
+        Names of the types to keep, one at least.
+    """
 
     def __init__(self, *, types: list[str]) -> None:
         self._types = _names(types)
@@ -25,7 +29,11 @@ class TypeAllow:
 
 
 class TypeDeny:
-    """Drops events of these types."""
+    """Drops events of some types.
+
+    types
+        Names of the types to drop, one at least.
+    """
 
     def __init__(self, *, types: list[str]) -> None:
         self._types = _names(types)
@@ -36,9 +44,15 @@ class TypeDeny:
 
 
 class TypeSeverityMax:
-    """Keeps events of a named type up to that type's severity; types that are not named pass."""
+    """Drops what is less urgent than its type may be.
+
+    types
+        A table: the largest severity that is kept, by type. Types that are not named pass.
+    """
 
     def __init__(self, *, types: dict[str, int]) -> None:
+        if not types:
+            raise ValueError("types = {}: wants at least one type and its largest severity, such as { request = 4 }")
         for name, severity in types.items():
             if not 0 <= severity <= 7:
                 raise ValueError(f"types.{name} = {severity}: a severity is 0 (emergency) to 7 (debug)")

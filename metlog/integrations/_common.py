@@ -12,7 +12,7 @@ from metlog.errors import ConfigError
 
 __all__ = ["OWN_THREADS", "client_of", "is_own", "severity_of"]
 
-OWN_THREADS: Final = frozenset({"metlog-flusher", "metlog-sender", "metlog-resolver", "metlog-lookup"})
+OWN_THREADS: Final = frozenset({"metlog-flusher", "metlog-sender", "metlog-signal", "metlog-resolver", "metlog-lookup"})
 """Names of the threads in which metlog sends: what libraries log there is about sending, and would never end."""
 
 
@@ -38,16 +38,16 @@ def severity_of(level: int) -> int:
 
 def is_own(client: MetlogClient, logger: str | None, thread: str | None) -> bool:
     """Whether a record is about metlog's own sending: logging it would make the next one, without an end."""
-    if logger is not None and (logger == "metlog" or logger.startswith("metlog.")):
+    if logger is not None and logger.startswith("metlog") and logger[6:7] in {"", "."}:
         return True
     if (thread if thread is not None else threading.current_thread().name) in OWN_THREADS:
         return True
     # A sender that does not wait is called by the thread that fills a frame, the application's own.
     pipeline: Any = client._home.pipeline
-    buffer = getattr(pipeline, "buffer", None)
-    if buffer is None:
+    if pipeline.sender is None:  # not configured
         return False
     ident = get_ident()
-    return buffer._owner == ident or any(
-        branch.buffer._owner == ident for branch in getattr(pipeline, "branches", ())
-    )  # fmt: skip
+    if pipeline.buffer._owner == ident:
+        return True
+    branches = getattr(pipeline, "branches", None)
+    return branches is not None and any(branch.buffer._owner == ident for branch in branches)

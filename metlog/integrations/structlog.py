@@ -91,4 +91,4 @@ class MetlogProcessor:
             fields.update(exception_fields(exc_info))
         fields.update(rest)
         tokens = ("oldstyle",) if name is None else ("oldstyle", name)
-        self._client.metlog("oldstyle", None, severity_of(number), str(payload), fields, tokens=tokens)
+        self._client.log(tokens, str(payload), severity=severity_of(number), fields=fields)

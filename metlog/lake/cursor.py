@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import zlib
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from metlog.lake import faults
 from metlog.lake.files import Folder
 from metlog.lake.routing import Route
 
@@ -43,8 +43,7 @@ class Cursor(Struct, omit_defaults=True):
     def save(self, folder: Folder) -> None:
         """Durable when it returns."""
         body = msgspec.json.encode(self)
-        faults.point("cursor")
-        folder.replace(self.output + _SUFFIX, b"%08x %s\n" % (zlib.crc32(body), body))
+        folder.replace(self.output + _SUFFIX, b"%08x %s\n" % (zlib.crc32(body), body), point="cursor")
 
     @classmethod
     def load(cls, folder: Folder, output: str) -> Cursor | None:
@@ -56,6 +55,10 @@ class Cursor(Struct, omit_defaults=True):
             return msgspec.json.decode(body, type=cls)
         except (FileNotFoundError, ValueError, msgspec.DecodeError):
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a planted link, which the next save replaces
+                return None
+            raise
 
     @classmethod
     def load_all(cls, folder: Folder) -> list[Cursor]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
+from metlog.lake import faults
+
 __all__ = ["DIR_MODE", "FILE_MODE", "Folder"]
 
 DIR_MODE: Final = 0o750
@@ -86,8 +88,12 @@ class Folder:
         """Makes names (created, renamed, removed) durable."""
         os.fsync(self.fd)
 
-    def replace(self, name: str, content: bytes, *, durable: bool = True) -> None:
-        """Writes a whole file so that a reader sees the old or the new one, also after a crash when `durable`."""
+    def replace(self, name: str, content: bytes, *, durable: bool = True, point: str = "") -> None:
+        """Writes a whole file so that a reader sees the old or the new one, also after a crash when `durable`.
+
+        `point` names the fault points around it (`metlog.lake.faults`): itself, `point.rename`, `point.saved`."""
+        if faults.ON and point:
+            faults.point(point)
         temporary = f".{name}.{os.getpid()}.tmp"
         descriptor = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
@@ -99,9 +105,19 @@ class Folder:
             raise
         finally:
             os.close(descriptor)
+        if faults.ON and point:
+            faults.point(f"{point}.rename")
         self.rename(temporary, name)
         if durable:
             self.sync()
+        if faults.ON and point:
+            faults.point(f"{point}.saved")
+
+    def tidy(self, prefix: str) -> None:
+        """Removes what `replace` of files whose names begin so left behind when its process was killed."""
+        for entry in self.regular(".tmp"):
+            if entry.name.startswith(f".{prefix}"):
+                self.unlink(entry.name, missing_ok=True)
 
     def close(self) -> None:
         if self.fd >= 0:

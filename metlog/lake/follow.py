@@ -9,15 +9,17 @@ from typing import Any, Final
 import msgspec
 
 from metlog.lake.files import Folder
-from metlog.lake.schema import correct, decode
+from metlog.lake.routing import Route
+from metlog.lake.schema import correct, rows_of
 from metlog.lake.segment import HEADER_SIZE, LIVE, SEALED, Clock, Record, Scan, SegmentName, listing, read_header
 
-__all__ = ["Event", "Follower"]
+__all__ = ["Event", "Follower", "events_of"]
 
 _BLOCK: Final = 4 << 20
 """Bytes read of a segment in a look; who falls further behind skips to the end."""
 
 Event = dict[str, Any]
+_EVERY: Final = Route()
 
 
 class Follower:
@@ -84,7 +86,7 @@ class Follower:
         scan = Scan(os.pread(fd, size - offset, offset), offset)
         reached = offset
         for record in scan:
-            events.extend(_events(record, clock))
+            events.extend(events_of(record, clock))
             reached = record.end
         # What does not verify at the end is a record that is still being written: it is read the next time.
         self._at[name] = reached
@@ -98,14 +100,21 @@ class Follower:
         return reached
 
 
-def _events(record: Record, clock: Clock) -> list[Event]:
+def events_of(record: Record, clock: Clock, *, skip: int = 0, route: Route = _EVERY) -> list[Event]:
+    """The events of a record for people and programs: as they came, with corrected times, `received_at` and `source`. Those that
+    this release cannot decode, the first `skip`, and those that `route` does not take are left out."""
     found = []
-    for row in decode(record.events):
+    rows, _ = rows_of(record.events)
+    for row in rows[skip:]:
+        if not route.takes(row):
+            continue
         event = msgspec.structs.asdict(row)
-        moment, _ = correct(row.timestamp, record.received_at, clock)
+        moment, claim = correct(row.timestamp, record.received_at, clock)
         event["timestamp"] = _rfc3339(moment)
         event["received_at"] = _rfc3339(record.received_at)
         event["source"] = record.source
+        if claim is not None:
+            event["claimed_timestamp"] = _rfc3339(claim)
         found.append(event)
     return found
 

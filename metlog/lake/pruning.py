@@ -123,7 +123,7 @@ class Pruner:
                     self._known[name] = self._passes(self.ctes[name])
                 yield _Source(alias, plain and self._known[name])
             else:
-                dated = name in {"events", "files"}
+                dated = name in {"events", "arrivals", "files"}
                 yield _Source(alias, dated and plain, [] if dated else None)
         elif kind == "SUBQUERY":
             inner = (ref.get("subquery") or {}).get("node") or {}

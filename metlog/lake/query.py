@@ -18,13 +18,14 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
+from metlog.lake.cursors import Cursors
 from metlog.lake.errors import EXPLAIN, explain
 from metlog.lake.pruning import parameters
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.schema import COLUMNS
 from metlog.lake.snapshot import snapshot
 from metlog.lake.sql import VIEWS, Parsed, QueryError, expression, parse
-from metlog.lake.views import DELIVERY, events_view, files_table
+from metlog.lake.views import DELIVERY, events_view, files_table, numbered
 from metlog.lake.watch import Cancel, Watch
 
 __all__ = ["Cancel", "Column", "Lake", "QueryError", "Queryable", "Result", "Stream", "open_lake"]
@@ -86,9 +87,11 @@ class Lake(Queryable):
         self._connection.execute("SET GLOBAL allowed_directories = $1::VARCHAR[]", [[f"{self.data}/events/"]])
         self._connection.execute("SET GLOBAL enable_external_access = false")
         self._connection.execute("SET GLOBAL lock_configuration = true")
+        self._cursors = Cursors(self._connection)
 
     def close(self) -> None:
         """Closes the engine and removes what it spilled."""
+        self._cursors.close()
         self._connection.close()
         self._finalizer()
 
@@ -110,45 +113,52 @@ class Lake(Queryable):
     ) -> Iterator[Stream]:
         limits = [value for value in (timeout, self.timeout) if value is not None]
         parsed = parse(sql)
-        cursor = self._connection.cursor()
+        watch = Watch(min(limits, default=None), cancel)
         try:
-            with Watch(cursor, min(limits, default=None), cancel) as watch:
+            with watch:
                 # What follows touches the engine and may be interrupted; each error is told in the same words.
                 try:
-                    self._attach(cursor, parsed, params, loggers)
+                    views, tables = self._views(parsed, params, loggers)
+                    cursor = watch.cursor = self._cursors.take(views, tables)
                     bound = _bind(cursor, sql, params)
                     columns = [Column(n, str(t)) for n, t in zip(bound.columns, bound.types, strict=True)]
                     relation = _bind(cursor, parsed.sql, params) if parsed.rewritten else bound
                     reader = relation.to_arrow_reader(_BATCH)
                     schema = _named(reader.schema, columns)
                 except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError, MemoryError) as error:
-                    raise explain(
-                        _placed(cursor, sql, params, error), sql, parsed.sql, watch.reason, watch.timeout
-                    ) from error
+                    told = _placed(watch.cursor, sql, params, error)
+                    raise explain(told, sql, parsed.sql, watch.reason, watch.timeout) from error
                 yield Stream(columns, _batches(reader, schema, sql, parsed.sql, watch), schema)
         finally:
-            cursor.close()
+            if watch.finished:
+                self._cursors.give_back(cursor, views, tables)
+            elif watch.cursor is not None:
+                watch.cursor.close()
 
-    def _attach(
-        self, cursor: duckdb.DuckDBPyConnection, parsed: Parsed, params: Params, loggers: Sequence[str] | None
-    ) -> None:
-        """Gives the cursor its views, of the days that the query can ask for."""
+    def _views(
+        self, parsed: Parsed, params: Params, loggers: Sequence[str] | None
+    ) -> tuple[dict[str, str], dict[str, pa.Table]]:
+        """The views that the query needs, of the days that it can ask for, with their SQL; and the tables behind them."""
         if parsed.tables.isdisjoint(VIEWS):
-            return
+            return {}, {}
         if loggers is not None and "files" in parsed.tables:
             raise QueryError("the view `files` is not for those who see some services only", "refused")
         since, until = self._days(parsed, params)
         files, fresh = snapshot(self.data, since_date=since, until_date=until)
-        cursor.register("metlog_fresh", fresh)
+        arrivals = "arrivals" in parsed.tables
+        tables = {}
+        if fresh.num_rows or not files:
+            tables["metlog_fresh"] = numbered(fresh) if arrivals else fresh
         if loggers is not None:
-            cursor.register("metlog_loggers", pa.table({"logger": pa.array(list(loggers), pa.string())}))
-        cursor.execute(
-            f"CREATE TEMP VIEW events AS {events_view(files, fresh.num_rows > 0, limited=loggers is not None)}"
-        )
+            tables["metlog_loggers"] = pa.table({"logger": pa.array(list(loggers), pa.string())})
         if "files" in parsed.tables:
-            cursor.register("files", files_table(self.data, files))
+            tables["files"] = files_table(self.data, files)
+        views = {"events": events_view(files, fresh.num_rows > 0, limited=loggers is not None)}
+        if arrivals:
+            views["arrivals"] = events_view(files, fresh.num_rows > 0, limited=loggers is not None, arrivals=True)
         if "delivery" in parsed.tables:
-            cursor.execute(f"CREATE TEMP VIEW delivery AS {DELIVERY}")
+            views["delivery"] = DELIVERY
+        return views, tables
 
     def _days(self, parsed: Parsed, params: Params) -> tuple[date | None, date | None]:
         """The days outside of which nothing is asked for: other folders are not even listed."""
@@ -194,9 +204,9 @@ def _bind(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params) -> duckdb
     return relation
 
 
-def _placed(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params, error: Exception) -> Exception:
+def _placed(cursor: duckdb.DuckDBPyConnection | None, sql: str, params: Params, error: Exception) -> Exception:
     """The same error with the place of the mistake, which binding a relation does not tell and EXPLAIN does."""
-    if not isinstance(error, (duckdb.BinderException, duckdb.CatalogException)):
+    if cursor is None or not isinstance(error, (duckdb.BinderException, duckdb.CatalogException)):
         return error
     try:
         cursor.execute(EXPLAIN + sql, dict(params) if isinstance(params, Mapping) else list(params or ()))
@@ -216,5 +226,6 @@ def _batches(
     try:
         for batch in reader:
             yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+        watch.finished = True
     except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, MemoryError) as error:
         raise explain(error, sql, ran, watch.reason, watch.timeout) from error

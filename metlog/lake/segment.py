@@ -23,16 +23,23 @@ from typing import Final, NamedTuple
 from metlog.lake.files import Folder, read_all
 
 __all__ = [
+    "END",
     "HEADER_SIZE",
     "LIVE",
+    "RESCUE",
     "SEALED",
     "Clock",
+    "End",
     "Record",
     "Scan",
     "SegmentName",
     "encode_record",
+    "end_mark",
+    "end_of",
     "header",
     "listing",
+    "read_end",
+    "read_header",
     "scan",
 ]
 
@@ -42,7 +49,9 @@ SEALED: Final = ".seg"
 """Suffix of a segment that will not change any more."""
 END: Final = ".end"
 """Suffix of a small file that says at which offset a segment ends for good, written when an fsync of it failed: what lies
-beyond was written again to a later segment."""
+beyond was written again to a later segment, whose name stands there too."""
+RESCUE: Final = ".rescue"
+"""Suffix of that later segment until the small file stands, which makes it one."""
 
 _MAGIC: Final = b"metlog-journal 1"
 _HEADER: Final = struct.Struct("<16sIII")
@@ -110,8 +119,9 @@ def read_header(data: bytes) -> Clock:
 
 
 def encode_record(received_at: int, count: int, source: bytes, key: bytes, events: bytes) -> bytes:
-    body = b"".join((_BODY.pack(received_at, count, len(source), len(key)), source, key, events))
-    return _FRAME.pack(MARKER, len(body), zlib.crc32(body)) + body
+    head = _BODY.pack(received_at, count, len(source), len(key)) + source + key
+    crc = zlib.crc32(events, zlib.crc32(head))
+    return b"".join((_FRAME.pack(MARKER, len(head) + len(events), crc), head, events))
 
 
 def _record_at(data: bytes, offset: int) -> Record | None:
@@ -181,21 +191,45 @@ def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock
     return read_header(data), Scan(data)
 
 
+class End(NamedTuple):
+    """Where a segment ends for good, and the name of the segment that has what came after."""
+
+    offset: int
+    rest: str
+
+
+def end_mark(offset: int, rest: str) -> bytes:
+    """The content of the file with suffix END; `rest` may be empty when nothing came after."""
+    text = b"%d %s" % (offset, rest.encode() or b"-")
+    return b"%s %08x\n" % (text, zlib.crc32(text))
+
+
+def read_end(folder: Folder, name: str) -> End | None:
+    """The mark of a segment that has one. A damaged one counts as none: then what came after it is read twice, not never."""
+    try:
+        text, _, crc = folder.read(f"{name}{END}").rstrip(b"\n").rpartition(b" ")
+        if int(crc, 16) != zlib.crc32(text):
+            return None
+        offset, rest = text.split(b" ")
+        return End(int(offset), "" if rest == b"-" else rest.decode())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def end_of(folder: Folder, name: SegmentName) -> int | None:
     """Where a segment ends when an fsync of it failed; None for every other."""
-    try:
-        text = folder.read(f"{name}{END}")
-    except FileNotFoundError:
-        return None
-    return int(text) if text.strip().isdigit() else None
+    mark = read_end(folder, str(name))
+    return mark.offset if mark is not None else None
 
 
 def listing(folder: Folder) -> tuple[list[SegmentName], list[SegmentName]]:
-    """Sealed and live segments of a journal, oldest first."""
-    sealed: list[SegmentName] = []
-    live: list[SegmentName] = []
-    for name in folder.names():
-        for suffix, names in ((SEALED, sealed), (LIVE, live)):
-            if name.endswith(suffix) and (segment := SegmentName.parse(name.removesuffix(suffix))):
-                names.append(segment)
-    return sorted(sealed), sorted(live)
+    """Sealed and live segments of a journal, oldest first, each in one of the two. None that is there all the time is left
+    out, though it be sealed meanwhile: the live ones are looked for first."""
+    live = _named(folder, LIVE)
+    sealed = _named(folder, SEALED)
+    return sorted(sealed), sorted(live - sealed)
+
+
+def _named(folder: Folder, suffix: str) -> set[SegmentName]:
+    names = (SegmentName.parse(entry.name.removesuffix(suffix)) for entry in folder.regular(suffix))
+    return {name for name in names if name is not None}

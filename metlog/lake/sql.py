@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from metlog.lake.pruning import Bound, Pruner, parameters
 
 __all__ = ["VIEWS", "Parsed", "QueryError", "expression", "parse"]
 
-VIEWS: Final = ("events", "delivery", "files")
+VIEWS: Final = ("events", "arrivals", "delivery", "files")
 """The tables that a query can name."""
 
 Tree = dict[str, Any]
@@ -84,16 +84,16 @@ class QueryError(MetlogError):
         return error
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class Parsed:
     """A query that was found safe. `sql` is what to run, `parameters` the names of its values; `days` holds, a reference
     to `events` or `files` each, the bounds on its day."""
 
     sql: str
-    tables: set[str]
-    parameters: set[str] = field(default_factory=set)
-    rewritten: bool = False
-    days: list[list[Bound]] = field(default_factory=list)
+    tables: frozenset[str]
+    parameters: frozenset[str]
+    rewritten: bool
+    days: Sequence[Sequence[Bound]]
 
 
 class _Catalog:
@@ -129,20 +129,31 @@ def parse(sql: str, *, views: Iterable[str] = VIEWS) -> Parsed:
 
     Raises QueryError: `syntax` when it cannot be parsed, `refused` when it is more than one SELECT over the views.
     """
+    return (_parse_known if len(sql) <= _REMEMBERED else _parse)(sql, frozenset(views))
+
+
+_REMEMBERED: Final = 4096
+"""Characters of a query that is remembered: a page or a report asks the same ones again and again."""
+
+
+def _parse(sql: str, views: frozenset[str]) -> Parsed:
     try:
         tree = _statement(sql)
-        checker = _Checker(sql, frozenset(views))
+        checker = _Checker(sql, views)
         checker.collect(tree)
         checker.visit(tree)
         pruner = Pruner(checker.ctes)
         pruner.walk(tree["node"])
         text = _catalog().deserialize(tree) if pruner.changed else sql
-        names = {str(parameter["identifier"]) for parameter in parameters(tree)}
+        names = frozenset(str(parameter["identifier"]) for parameter in parameters(tree))
     except RecursionError:
         raise QueryError("the query is nested too deeply") from None
     except duckdb.Error as error:
         raise QueryError(f"the query cannot be parsed: {error}", "syntax") from error
-    return Parsed(text, checker.used, names, pruner.changed, pruner.days)
+    return Parsed(text, frozenset(checker.used), names, pruner.changed, pruner.days)
+
+
+_parse_known: Final = lru_cache(maxsize=256)(_parse)
 
 
 def expression(tree: Tree, values: Mapping[str, Any]) -> tuple[str, list[Any]]:

@@ -1,5 +1,5 @@
-"""The views: `events` over Parquet files and the journal, `delivery` over the sequence numbers in it, `files` of what lies
-on disk."""
+"""The views: `events` over Parquet files and the journal, `arrivals`, the same in the order in which they came, `delivery` over
+the sequence numbers in it, `files` of what lies on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metlog.lake.schema import COLUMNS, SCHEMA
 from metlog.lake.segment import SegmentName
 from metlog.lake.sql import QueryError
 
-__all__ = ["DELIVERY", "events_view", "files_table"]
+__all__ = ["DELIVERY", "events_view", "files_table", "numbered"]
 
 _DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity": "6", "env_version": "'1'"}
 """What a column holds in a file from before it existed, where NULL would be wrong."""
@@ -46,22 +46,38 @@ FROM metlog_streams s JOIN metlog_numbers n USING (stream) LEFT JOIN metlog_word
 false, what was sent after `last_seq` is unknown. `dropped`: what the client itself says it dropped, by reason."""
 
 
-def events_view(files: Sequence[tuple[date, Path]], fresh: bool, *, limited: bool = False) -> str:
+def events_view(
+    files: Sequence[tuple[date, Path]], fresh: bool, *, limited: bool = False, arrivals: bool = False
+) -> str:
     """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `limited`: only the services in
-    `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other services' events."""
+    `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other services' events.
+    `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`."""
     groups: dict[tuple[str, ...], list[Path]] = {}
     for _, path in files:
         groups.setdefault(_select_list(path), []).append(path)
-    parts = [f"SELECT {', '.join(columns)} FROM {_parquet(paths)}" for columns, paths in groups.items()]  # noqa: S608 - our own names, quoted paths
+    more = [f"{source} AS {name}" for name, source in _ARRIVAL.items()] if arrivals else ()
+    parts = [
+        f"SELECT {', '.join((*columns, *more))} FROM {_parquet(paths, arrivals)}"  # noqa: S608 - our own names, quoted paths
+        for columns, paths in groups.items()
+    ]
     if fresh or not parts:
-        columns = ", ".join(_column(name, *_FRESH[name]) for name in COLUMNS)
-        parts.append(f"SELECT {columns} FROM metlog_fresh")  # noqa: S608 - our own names
+        names = [_column(name, *_FRESH[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
+        parts.append(f"SELECT {', '.join(names)} FROM metlog_fresh")  # noqa: S608 - our own names
     view = "\nUNION ALL\n".join(parts)
     if not limited:
         return view
     # The optimizer never moves a filter below a LIMIT. Without it, `CAST(payload AS INT)` in a WHERE would run on every
     # event, and its error message, or that there is one, would tell what another service logged.
     return f"SELECT * FROM ({view}) WHERE logger IN (SELECT logger FROM metlog_loggers) LIMIT 9223372036854775807"  # noqa: S608 - our own names
+
+
+_ARRIVAL: Final = {"arrival_file": "parse_filename(filename)", "arrival_row": "file_row_number"}
+
+
+def numbered(fresh: pa.Table) -> pa.Table:
+    """The events that are in no file yet with the two columns that say in which order they came: after those in files."""
+    rows = pa.array(range(fresh.num_rows), pa.int64())
+    return fresh.append_column("arrival_file", pa.repeat("~", fresh.num_rows)).append_column("arrival_row", rows)
 
 
 def files_table(data: Path, files: Sequence[tuple[date, Path]]) -> pa.Table:
@@ -93,9 +109,10 @@ _FILES: Final = pa.schema(
 )
 
 
-def _parquet(paths: Sequence[Path]) -> str:
+def _parquet(paths: Sequence[Path], arrivals: bool) -> str:
     names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{'date': DATE}})"
+    more = ", filename = true, file_row_number = true" if arrivals else ""
+    return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{'date': DATE}}{more})"
 
 
 @lru_cache(maxsize=100_000)

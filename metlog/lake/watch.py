@@ -38,10 +38,13 @@ class Cancel:
 class Watch:
     """Interrupts a cursor at a deadline or when cancelled, again and again until the query has noticed."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, timeout: float | None, cancel: Cancel | None) -> None:
+    def __init__(self, timeout: float | None, cancel: Cancel | None) -> None:
         self.reason: str | None = None
         self.timeout = timeout
-        self._cursor = cursor
+        self.cursor: duckdb.DuckDBPyConnection | None = None
+        """What to interrupt, once the query has one."""
+        self.finished = False
+        """The query has come to its end."""
         self._cancel = cancel
         self._wake = threading.Event()
         self._done = threading.Event()
@@ -61,7 +64,8 @@ class Watch:
             return
         self.reason = "cancelled" if self._cancel is not None and self._cancel.cancelled else "timeout"
         while not self._done.is_set():  # an interrupt before the query has started is not kept by the engine
-            self._cursor.interrupt()
+            if self.cursor is not None:
+                self.cursor.interrupt()
             self._done.wait(0.02)
 
     def __exit__(self, *_: object) -> None:

@@ -21,6 +21,13 @@ __all__ = ["PARQUET", "file_name", "segment_of", "write_segment"]
 
 PARQUET: Final = ".parquet"
 
+_DICTIONARY: Final = [
+    "tokens.list.element" if name == "tokens" else name
+    for name in SCHEMA.names
+    if name not in {"timestamp", "fields", "seq"}
+]
+"""Columns whose values come again; for the others, making a dictionary is work for nothing, and a larger file."""
+
 
 def file_name(segment: SegmentName) -> str:
     """Name of a segment's file in the folder of a day."""
@@ -33,12 +40,18 @@ def segment_of(name: str) -> SegmentName | None:
 
 
 def write_segment(
-    journal: Folder, segment: SegmentName, events: Folder, route: Route, *, level: int = 3
+    journal: Folder,
+    segment: SegmentName,
+    events: Folder,
+    route: Route,
+    *,
+    level: int = 3,
+    bad: list[tuple[bytes, str, str]] | None = None,
 ) -> tuple[int, Scan]:
     """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
-    damaged in the segment."""
+    damaged in the segment. `bad` as for `metlog.lake.schema.tables`."""
     clock, records = scan(journal, segment)
-    parts = list(tables(records, clock, route))
+    parts = list(tables(records, clock, route, bad=bad))
     whole = pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table()
     days: list[date] = sorted(pc.unique(whole["date"]).to_pylist())
     for day in days:
@@ -50,7 +63,7 @@ def write_segment(
 
 def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
     buffer = io.BytesIO()
-    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level)
+    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY)
     temporary = f".{name}.tmp"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -65,4 +78,5 @@ def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
         os.close(descriptor)
     faults.point("lake.rename")
     folder.rename(temporary, name)
+    faults.point("lake.sync")
     folder.sync()

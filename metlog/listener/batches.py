@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from metlog.event import Event
+from metlog.lake import faults
 from metlog.lake.cursor import Cursor, Position
-from metlog.lake.schema import Row, correct, decode
+from metlog.lake.schema import Row, correct, rows_of
 from metlog.listener.context import Context
 from metlog.listener.outputs import Batch, Delivery, Output, Rejected
 from metlog.listener.reader import Entry, read
@@ -69,21 +70,23 @@ def run_batches(output: Output, context: Context, limits: Limits) -> None:
             forming = _collect(context, cursor, limits)
             if forming.deliveries:
                 cursor.pending = forming.end
-                cursor.save(context.cursors)
+                context.keep(cursor)
+                faults.point("batch.pending")
         if forming.deliveries:
             rejected += _deliver(output, forming.batch(cursor.route), context)
             delivered += len(forming.deliveries)
+            faults.point("batch.delivered")
         moved = forming.end > cursor.at
         cursor.at, cursor.pending = forming.end, None
         idle = cursor.at >= context.end
         if moved and (idle or time.monotonic() - saved >= _KEEP):
-            cursor.save(context.cursors)
+            context.keep(cursor)
             saved = time.monotonic()
         if moved:
             facts = output.stats() if hasattr(output, "stats") else {}
             context.report(at=cursor.at, events=delivered, rejected=rejected, error="", moved=time.time(), **facts)
         if idle and context.draining:
-            cursor.save(context.cursors)
+            context.keep(cursor)
             return
 
 
@@ -112,13 +115,20 @@ def _form(context: Context, cursor: Cursor, end: Position) -> _Forming:
 
 def _extend(forming: _Forming, context: Context, cursor: Cursor, end: Position, limits: Limits | None) -> bool:
     """Adds events up to `end` (exclusive) or the limits; True when a limit was reached."""
-    last = Position(end.number, end.offset + 1) if end.skip else end
-    for entry in read(context.journal, forming.end, last):
+    # A position within a record: that record is wanted whole, to take the events before it from.
+    last = Position(end.number + 1) if end.skip else end
+    for entry in read(context.journal, forming.end, last, context.damaged):
         here = Position(entry.segment.number, entry.record.offset)
+        if here >= end:
+            break
         skip = forming.end.skip if (here.number, here.offset) == (forming.end.number, forming.end.offset) else 0
         until = end.skip if (here.number, here.offset) == (end.number, end.offset) else entry.record.count
         forming.first = forming.first or str(entry.segment)
-        for index, row, line in _rows(entry, skip, until):
+        rows, bad = rows_of(entry.record.events)
+        if bad and limits is not None and skip == 0:  # told once: not when the batch is formed again
+            letters = [(line, entry.record.source, reason) for line, reason in bad]
+            _try(lambda letters=letters: context.dead.add(letters, durable=True), context)
+        for index, row, line in _rows(entry, rows, skip, until):
             forming.end = Position(here.number, here.offset, index + 1)
             if cursor.route.takes(row):
                 if not forming.deliveries:
@@ -134,8 +144,7 @@ def _extend(forming: _Forming, context: Context, cursor: Cursor, end: Position, 
     return False
 
 
-def _rows(entry: Entry, skip: int, until: int) -> Iterator[tuple[int, Row, int]]:
-    rows = decode(entry.record.events)
+def _rows(entry: Entry, rows: list[Row], skip: int, until: int) -> Iterator[tuple[int, Row, int]]:
     size = len(entry.record.events) // max(len(rows), 1)
     for index in range(skip, min(until, len(rows))):
         yield index, rows[index], size

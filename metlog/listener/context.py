@@ -11,6 +11,8 @@ from metlog.lake.cursor import Cursor, Position
 from metlog.lake.files import Folder
 from metlog.lake.routing import Route
 from metlog.listener.deadletters import DeadLetters
+from metlog.listener.reader import Damage
+from metlog.listener.recovery import quarantine
 
 __all__ = ["Context", "Stopped"]
 
@@ -82,10 +84,26 @@ class Context:
                 raise Stopped
 
     def cursor(self, *, lake: bool = False) -> Cursor:
-        """The output's cursor, saved at once so that its route is known to every reader."""
+        """The output's cursor as it was kept, else one that stands before the first segment."""
         cursor = Cursor.load(self.cursors, self.output) or Cursor(self.output)
         cursor.lake = lake
         return cursor
+
+    def keep(self, cursor: Cursor) -> None:
+        """Makes a cursor durable, for as many tries as the disk wants. Raises Stopped."""
+        for delay in self.backoff():
+            try:
+                cursor.save(self.cursors)
+            except OSError as error:
+                self.report(error=f"cannot keep its cursor: {error.strerror or error}")
+                self.pause(delay)
+            else:
+                return
+
+    def damaged(self, damage: Damage) -> None:
+        """Copies aside, and tells, what a reader of the journal had to skip."""
+        start = damage.offset
+        quarantine(self.journal, damage.segment, damage.data, [(start, start + len(damage.data))], start)
 
     def report(self, **facts: Any) -> None:
         """Tells the listener: `at` (Position), counters, `error` (text, empty when all is well)."""

@@ -10,7 +10,6 @@ What is promised:
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
@@ -19,26 +18,30 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
 from metlog.lake import faults
 from metlog.lake.cursor import Cursor, Position
-from metlog.lake.files import Folder, write_all
-from metlog.lake.segment import HEADER_SIZE, LIVE, SEALED, Clock, SegmentName, header, listing
+from metlog.lake.files import Folder
+from metlog.lake.segment import END, HEADER_SIZE, SEALED, Clock, SegmentName, listing
 from metlog.listener.inputs import Full
+from metlog.listener.keys import through
+from metlog.listener.live import LiveSegment
 from metlog.listener.recovery import recover
+from metlog.listener.room import Room, why
 
 __all__ = ["Journal", "JournalOptions"]
 
 log = logging.getLogger("metlog.listener")
 
-_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNCONFIRMED: Final = 64 << 20
 """Bytes that may wait for their fsync; then appending waits, so that a slow disk does not fill the memory."""
-_RETRY: Final = 1.0
-"""Seconds between looks for room, or for a disk that works again."""
+_PATIENCE: Final = 0.25
+"""Seconds between two tries of a disk that fails, and between two looks for room."""
+_DISK_FAILS: Final = 2.0
+"""Seconds that somebody waits for a disk that has failed and not yet taken the same elsewhere."""
 
 
 class JournalOptions(Struct, frozen=True, kw_only=True):
@@ -56,24 +59,8 @@ class JournalOptions(Struct, frozen=True, kw_only=True):
     """Bytes of the disk left to others, above all to the lake, whose files make room in the journal."""
 
 
-class _Segment:
-    def __init__(self, name: SegmentName, fd: int, base: int) -> None:
-        self.name = name
-        self.fd = fd
-        self.base = base
-        """Log sequence number of offset 0."""
-        self.written = HEADER_SIZE
-        self.synced = 0
-        self.since = time.monotonic()
-        self.named = False
-        """Whether the folder that names it is on disk."""
-        self.pending: deque[bytes] = deque()
-        """Written and not confirmed by an fsync: what a new segment gets when the fsync fails."""
-        self.failed = False
-
-
 class Journal:
-    """Appends records, durable by group commit. `on_progress(position, sealed)` is called (from the committing thread) when more may be
+    """Appends records, durable by group commit. `on_progress(position)` is called (from the committing thread) when more may be
     read: everything before the position is durable, every segment before its number sealed."""
 
     def __init__(
@@ -87,25 +74,29 @@ class Journal:
         self._options = options
         self._clock = clock
         self._on_progress = on_progress
-        self._run = secrets.token_hex(8)
+        self.run = secrets.token_hex(8)
+        """Random name of this run, part of the names of its segments and of the Parquet files made from them."""
         self._lock = threading.Lock()
         self._durable_changed = threading.Condition(self._lock)
         self._wake = threading.Event()
-        self._live: _Segment | None = None
-        self._to_seal: deque[_Segment] = deque()
+        self._live: LiveSegment | None = None
+        self._to_seal: deque[LiveSegment] = deque()
         self._appended = 0
         self._durable = 0
-        self._refuses = ""
-        self._look_again = 0.0
+        self._room = Room(folder, options.max_bytes, options.min_free)
         self._closed = False
-        self.syncs = 0
-        self.failures = 0
+        self._syncs = 0
+        self._failures = 0
         self._lock_fd = self._take_lock()
-        self.recovered = recover(folder)
-        sealed, _ = listing(folder)
-        self._sealed = deque((name, folder.size(f"{name}{SEALED}")) for name in sealed)
-        self._bytes = sum(size for _, size in self._sealed)
-        self._number = max([name.number for name in sealed] + [self._greatest_cursor()], default=0) + 1
+        try:
+            self.recovered = recover(folder)
+            sealed, _ = listing(folder)
+            self._sealed = deque((name, folder.size(f"{name}{SEALED}")) for name in sealed)
+            self._bytes = sum(size for _, size in self._sealed)
+            self._number = max([name.number for name in sealed] + [self._greatest_known()], default=0) + 1
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
         self._end = Position(self._number)
         self._thread = threading.Thread(target=self._commit_loop, name="metlog-journal", daemon=True)
         self._thread.start()
@@ -121,120 +112,84 @@ class Journal:
                 f"{self._folder.path}: another listener (process {owner or 'unknown'}) writes this journal; "
                 "stop it, or give this one another data folder or journal name"
             ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        except OSError as error:  # a full disk: the lock holds all the same
+            log.warning("%s: cannot note this process in the lock file: %s", self._folder.path, error.strerror)
         return fd
 
-    def _greatest_cursor(self) -> int:
+    def _greatest_known(self) -> int:
+        """The greatest number that a cursor or the memory of keys has met: no later segment may have a smaller one."""
         with self._folder.sub("cursors", create=True) as folder:
-            return max((cursor.at.number for cursor in Cursor.load_all(folder)), default=0)
+            met = [cursor.at.number for cursor in Cursor.load_all(folder)]
+        return max([*met, through(self._folder)])
 
     # Appending: any thread.
 
     def append(self, records: bytes) -> int:
-        """Writes encoded records; gives the log sequence number to wait for. Raises Full."""
+        """Writes encoded records; gives the log sequence number to `wait` for. Raises Full: then nothing was written."""
         if self._appended - self._durable > _UNCONFIRMED and self._options.sync != "never":
             self.wait(self._appended - _UNCONFIRMED)
         with self._lock:
-            self._check_room(len(records))
+            if self._closed:
+                raise Full("the listener is stopping")
+            self._room.demand(len(records), self._bytes, self._appended)
             segment = self._live
             if segment is not None and segment.written + len(records) > self._options.segment_bytes > HEADER_SIZE:
                 self._retire_live()
                 segment = None
-            if segment is None:
-                segment = self._create()
-            faults.point("append")
-            self._write(segment, records)
+            try:
+                if segment is None:
+                    segment = self._begin()
+                segment.append(records)
+            except OSError as error:
+                if segment is not None and segment.failed:
+                    self._give_up(segment)
+                raise self._room.refuse(why(error)) from error
+            self._bytes += len(records)
             self._appended += len(records)
             unconfirmed = segment.written - segment.synced
             lsn = self._appended
         if unconfirmed >= self._options.sync_bytes or self._options.sync == "always":
             self._wake.set()
+        return lsn
+
+    def confirm(self, lsn: int) -> None:
+        """What must be done before events count that nobody waits for: with `always`, `wait`; else nothing."""
         if self._options.sync == "always":
             self.wait(lsn)
-        return lsn
 
     def wait(self, lsn: int, timeout: float = 30.0) -> None:
         """Returns when everything up to `lsn` is on disk. Raises Full when the disk does not take it."""
         if self._options.sync == "never":
             return
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
         with self._durable_changed:
             while self._durable < lsn:
-                left = deadline - time.monotonic()
+                # A disk that failed may hold what it has for long: whoever waits had better try again later.
+                patience = min(timeout, _DISK_FAILS) if self._broken() else timeout
+                left = began + patience - time.monotonic()
                 if left <= 0 or (self._closed and not self._thread.is_alive()):
-                    raise Full(self._refuses or "the disk did not confirm in time")
+                    raise Full(self._room.reason or "the disk did not confirm in time")
                 self._wake.set()
                 self._durable_changed.wait(min(left, 1.0))
-
-    def _check_room(self, size: int) -> None:
-        if self._closed:
-            raise Full("the listener is stopping")
-        if self._refuses:
-            if time.monotonic() < self._look_again:
-                raise Full(self._refuses)
-            self._look_again = time.monotonic() + _RETRY
-            if self._broken():
-                raise Full(self._refuses)
-        if self._bytes + size > self._options.max_bytes:
-            self._refuse(f"the journal holds its {self._options.max_bytes} bytes (journal.max_bytes)")
-        if self._refuses or self._appended >= self._next_statvfs:
-            self._next_statvfs = self._appended + min(self._options.min_free // 4, 16 << 20)
-            disk = os.fstatvfs(self._folder.fd)
-            if disk.f_bavail * disk.f_frsize < self._options.min_free + size:
-                self._refuse(f"less than {self._options.min_free} bytes are free on its disk (journal.min_free)")
-        if self._refuses:
-            log.warning("the journal takes events again")
-        self._refuses = ""
-
-    _next_statvfs = 0
-
-    def _refuse(self, reason: str) -> None:
-        if not self._refuses:
-            log.error("the journal takes no events: %s", reason)
-        self._refuses = reason
-        self._look_again = time.monotonic() + _RETRY
-        raise Full(reason)
 
     def _broken(self) -> bool:
         return any(segment.failed for segment in self._to_seal)
 
-    def _create(self) -> _Segment:
-        name = SegmentName(self._number, self._run)
-        self._number += 1  # also when it fails: a name is never used twice
-        faults.point("create")
-        try:
-            fd = self._folder.open(f"{name}{LIVE}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
-        except OSError as error:
-            self._refuse(f"cannot make a segment: {error.strerror}")
-            raise  # not reached: _refuse raises
-        segment = _Segment(name, fd, self._appended - HEADER_SIZE)
-        try:
-            write_all(fd, header(self._clock))
-        except OSError as error:
-            os.close(fd)
-            self._folder.unlink(f"{name}{LIVE}", missing_ok=True)
-            self._refuse(f"cannot write a segment: {error.strerror}")
+    def _begin(self) -> LiveSegment:
+        name = self._next_name()
+        self._live = LiveSegment(
+            self._folder, name, self._clock, self._appended, confirm=self._options.sync != "never"
+        )  # fmt: skip
         self._bytes += HEADER_SIZE
-        self._live = segment
-        return segment
+        return self._live
 
-    def _write(self, segment: _Segment, records: bytes) -> None:
-        try:
-            write_all(segment.fd, records)
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                try:
-                    os.ftruncate(segment.fd, segment.written)  # half a record would do no harm; it goes all the same
-                except OSError:
-                    self._give_up(segment)
-                self._refuse(f"no room on its disk ({error.strerror})")
-            self._give_up(segment)
-            self._refuse(f"cannot write to its disk ({error.strerror})")
-        segment.written += len(records)
-        self._bytes += len(records)
-        if self._options.sync != "never":
-            segment.pending.append(records)
+    def _next_name(self) -> SegmentName:
+        name = SegmentName(self._number, self.run)
+        self._number += 1  # also when no file comes of it: a name is never used twice
+        return name
 
     def _retire_live(self) -> None:
         if self._live is not None:
@@ -242,9 +197,9 @@ class Journal:
             self._live = None
             self._wake.set()
 
-    def _give_up(self, segment: _Segment) -> None:
+    def _give_up(self, segment: LiveSegment) -> None:
         segment.failed = True
-        self.failures += 1
+        self._failures += 1
         if segment is self._live:
             self._retire_live()
 
@@ -256,14 +211,14 @@ class Journal:
             try:
                 self._commit(closing)
             except OSError as error:  # told and tried again: the thread must not end while the listener runs
-                log.error("the journal's disk fails: %s", error)
+                log.error("the journal cannot commit: %s", error)
                 with self._lock:
-                    self._refuses = f"its disk fails ({error.strerror})"
-                    self._look_again = time.monotonic() + _RETRY
-                time.sleep(0 if closing else _RETRY)
+                    self._room.refuse(why(error))
+                time.sleep(0 if closing else _PATIENCE)
             if closing:
                 return
-            self._wake.wait(self._options.sync_interval)
+            wait = self._options.sync_interval
+            self._wake.wait(min(wait, _PATIENCE) if self._room.reason else wait)
             self._wake.clear()
 
     def _commit(self, closing: bool) -> None:
@@ -278,10 +233,10 @@ class Journal:
             self._sync(segment, segment.written)
             if segment.failed:
                 self._rescue(segment)
-            else:
-                self._seal(segment)
+            segment.seal()
             with self._lock:
                 self._to_seal.popleft()
+                self._sealed.append((segment.name, segment.written))
             self._progress(segment.base + segment.written)
         if live is not None and target > live.synced:
             self._sync(live, target)
@@ -289,71 +244,39 @@ class Journal:
                 self._wake.set()
             else:
                 self._progress(live.base + target)
+        if self._room.look_due and not self._broken():
+            reason = self._room.look(self._bytes)
+            with self._lock:
+                self._room.settle(reason)
 
-    def _sync(self, segment: _Segment, target: int) -> None:
+    def _sync(self, segment: LiveSegment, target: int) -> None:
         """Makes a segment durable up to `target`, or marks it as failed."""
         if segment.failed or segment.synced >= target:
             return
-        with self._lock:
-            confirmed = len(segment.pending)
         if self._options.sync != "never":
-            faults.point("fsync")
             try:
-                os.fdatasync(segment.fd)
-                if not segment.named:
-                    self._folder.sync()
-                    segment.named = True
+                segment.sync()
             except OSError as error:
                 log.error("fsync of segment %s failed (%s): writing anew what it did not confirm", segment.name, error)
                 with self._lock:
                     self._give_up(segment)
                 return
-            self.syncs += 1
+            self._syncs += 1
         with self._lock:
-            # Appends that came between are confirmed by the next one: target was taken before.
-            size = segment.synced or HEADER_SIZE
-            while segment.pending and confirmed and size + len(segment.pending[0]) <= target:
-                size += len(segment.pending.popleft())
-                confirmed -= 1
-        segment.synced = target
+            segment.confirmed(target)  # appends that came between are confirmed by the next one
 
-    def _rescue(self, segment: _Segment) -> None:
-        """Ends a failed segment where its last fsync left it, and writes the rest to a new one."""
-        kept = max(segment.synced, HEADER_SIZE)
-        self._folder.replace(f"{segment.name}.end", b"%d\n" % kept)
-        if segment.pending:
-            with self._lock:
-                name = SegmentName(self._number, self._run)
-                self._number += 1
-            fd = self._folder.open(f"{name}{LIVE}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            try:
-                write_all(fd, header(self._clock) + b"".join(segment.pending))
-                os.fsync(fd)
-                size = os.fstat(fd).st_size
-            finally:
-                os.close(fd)
-            self._folder.rename(f"{name}{LIVE}", f"{name}{SEALED}")
-            with self._lock:
-                self._sealed.append((name, size))
+    def _rescue(self, segment: LiveSegment) -> None:
+        if segment.rescued:
+            return
+        with self._lock:
+            name = self._next_name()
+        size = segment.rescue(name)
+        with self._lock:
+            if segment.rest is not None:
+                self._sealed.append((segment.rest, size))
                 self._bytes += size
-            segment.pending.clear()
-        self._finish(segment)
-        with self._lock:
-            self._refuses = self._refuses and "its disk failed"
-            self._look_again = 0.0
-
-    def _seal(self, segment: _Segment) -> None:
-        faults.point("seal")
-        self._finish(segment)
-
-    def _finish(self, segment: _Segment) -> None:
-        self._folder.rename(f"{segment.name}{LIVE}", f"{segment.name}{SEALED}")
-        faults.point("rename")
-        if self._options.sync != "never":
-            self._folder.sync()
-        os.close(segment.fd)
-        with self._lock:
-            self._sealed.append((segment.name, segment.written))
+                # It may be younger than the live one, which must be sealed before outputs come to it.
+                self._retire_live()
 
     def _progress(self, lsn: int) -> None:
         with self._durable_changed:
@@ -366,6 +289,11 @@ class Journal:
 
     # Retention.
 
+    def retirable(self, number: int) -> bool:
+        """Whether a sealed segment below `number` is there."""
+        with self._lock:
+            return any(name.number < number for name, _ in self._sealed)
+
     def retire(self, number: int) -> int:
         """Unlinks every sealed segment below `number`: all outputs are durably past them. Gives how many."""
         gone = 0
@@ -374,8 +302,8 @@ class Journal:
         for name, size in going:
             faults.point("before_unlink")
             self._folder.unlink(f"{name}{SEALED}", missing_ok=True)
-            self._folder.unlink(f"{name}.end", missing_ok=True)
             faults.point("after_unlink")
+            self._folder.unlink(f"{name}{END}", missing_ok=True)
             gone += 1
             with self._lock:
                 self._sealed.remove((name, size))
@@ -390,18 +318,22 @@ class Journal:
     @property
     def refuses(self) -> str:
         """Why it takes no events now, or the empty string."""
-        return self._refuses
+        return self._room.reason
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
+        """`run`, and figures: `bytes` and `segments` now, `oldest` number; since the start `appended_bytes`,
+        `durable_bytes`, `syncs`, `failures` (files given up), `refusals` (writes refused)."""
         with self._lock:
             return {
+                "run": self.run,
                 "bytes": self._bytes,
                 "segments": len(self._sealed) + len(self._to_seal) + (self._live is not None),
                 "appended_bytes": self._appended,
                 "durable_bytes": self._durable,
-                "syncs": self.syncs,
-                "failures": self.failures,
-                "oldest": self._sealed[0][0].number if self._sealed else 0,
+                "syncs": self._syncs,
+                "failures": self._failures,
+                "refusals": self._room.refusals,
+                "oldest": min((name.number for name, _ in self._sealed), default=0),
             }
 
     def close(self) -> None:

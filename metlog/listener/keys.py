@@ -22,7 +22,7 @@ from metlog.lake.cursor import Position
 from metlog.lake.files import Folder
 from metlog.listener.reader import read
 
-__all__ = ["LIMIT", "KeyMemory"]
+__all__ = ["LIMIT", "KeyMemory", "damaged", "through"]
 
 log = logging.getLogger("metlog.listener")
 
@@ -53,22 +53,13 @@ class KeyMemory:
                 self._remember(_digest(entry.record.key), 0)
 
     def _load(self) -> int:
-        try:
-            data = self._folder.read(_FILE)
-        except FileNotFoundError:
+        found = _read(self._folder)
+        if found is None:
             return 0
-        if len(data) >= _HEAD.size:
-            magic, through, crc = _HEAD.unpack_from(data)
-            digests = data[_HEAD.size :]
-            if magic == _MAGIC and crc == zlib.crc32(digests, through & 0xFFFFFFFF) and len(digests) % _SIZE == 0:
-                for at in range(0, len(digests), _SIZE):
-                    self._remember(digests[at : at + _SIZE], 0)
-                return int(through)
-        log.warning(
-            "%s is damaged: the keys are read from the journal; repeats of older submissions are not known",
-            self._folder.path / _FILE,
-        )
-        return 0
+        through, digests = found
+        for at in range(0, len(digests), _SIZE):
+            self._remember(digests[at : at + _SIZE], 0)
+        return through
 
     def _remember(self, digest: bytes, lsn: int) -> None:
         self._known.pop(digest, None)
@@ -112,7 +103,7 @@ class KeyMemory:
             digests = b"".join(self._known)
         head = _HEAD.pack(_MAGIC, through, zlib.crc32(digests, through & 0xFFFFFFFF))
         try:
-            self._folder.replace(_FILE, head + digests)
+            self._folder.replace(_FILE, head + digests, point="keys")
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
@@ -123,6 +114,44 @@ class KeyMemory:
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def through(journal: Folder) -> int:
+    """The number of the first segment whose keys the file beside a journal may lack; 0 when it has no such file."""
+    found = _read(journal)
+    return found[0] if found is not None else 0
+
+
+def damaged(journal: Folder) -> bool:
+    """Whether the file beside a journal is there and does not verify."""
+    try:
+        return _parse(journal.read(_FILE)) is None
+    except FileNotFoundError:
+        return False
+
+
+def _parse(data: bytes) -> tuple[int, bytes] | None:
+    if len(data) >= _HEAD.size:
+        magic, number, crc = _HEAD.unpack_from(data)
+        digests = data[_HEAD.size :]
+        if magic == _MAGIC and crc == zlib.crc32(digests, number & 0xFFFFFFFF) and len(digests) % _SIZE == 0:
+            return int(number), digests
+    return None
+
+
+def _read(journal: Folder) -> tuple[int, bytes] | None:
+    """`through` and the digests of the file; None when there is none, or a damaged one, which is told."""
+    try:
+        found = _parse(journal.read(_FILE))
+    except FileNotFoundError:
+        return None
+    if found is not None:
+        return found
+    log.warning(
+        "%s is damaged: the keys are read from the journal; repeats of older submissions are not known",
+        journal.path / _FILE,
+    )
+    return None
 
 
 def _digest(key: str) -> bytes:

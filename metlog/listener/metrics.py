@@ -18,7 +18,7 @@ OTHER: Final = "other"
 _MOST: Final = 200
 """Label sets a metric: what hostile or careless names can make of the page, and of the memory of who scrapes it."""
 
-_GAUGES: Final = frozenset({"sockets", "open", "pending_bytes", "bytes_free", "names", "streams"})
+_GAUGES: Final = frozenset({"sockets", "open", "pending_bytes", "bytes_free", "names", "streams", "behind_seconds"})
 """Figures among the `stats()` of inputs and outputs that go up and down; all others count from the start."""
 
 Labels = tuple[tuple[str, str], ...]
@@ -105,12 +105,16 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
         _lost(intake),
         _labelled("metlog_dead_letters_total", "Refused by inputs.", "reason", status.get("dead_letters", {})),
     ]  # fmt: skip
+    if run := journal.get("run"):
+        text = "The run of the listener, part of the names of its segments and Parquet files."
+        found.append(Metric("metlog_journal_info", "gauge", text, [((("run", run),), 1.0)]))
     for key in ("frames", "journaled", "repeated"):
         if key in intake:
             what = "Frames taken." if key == "frames" else f"Events {key}."
             found.append(
                 _one(f"metlog_{'' if key == 'frames' else 'events_'}{key}_total", "counter", what, intake[key])
             )
+    found += _delivery(status.get("delivery", {}), status.get("sockets", {}))
     for key, value in journal.items():
         if isinstance(value, int) and not isinstance(value, bool):
             if key in {"bytes", "segments", "oldest"}:
@@ -118,6 +122,37 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
             else:
                 found.append(_one(f"metlog_journal_{key}_total", "counter", f"Journal: {key} since the start.", value))
     return found + _families("input", status.get("inputs", {})) + _families("output", status.get("outputs", {}))
+
+
+def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[Metric]:
+    """Loss accounting: totals of all streams, and the kernel's drops by socket."""
+    texts = {
+        "received": "Events with a number of their stream.",
+        "lost": "Events missing now, by gaps in the numbers of the streams.",
+        "repeated": "Events that came again.",
+        "reordered": "Events that came after a later one.",
+        "streams": "Client streams begun.",
+        "ended": "Client streams whose end record came; of the others the tail is unknown.",
+        "joined": "Client streams met in the middle, of which earlier losses are not known here.",
+        "forgotten": "Client streams forgotten for want of memory (listener.streams).",
+        "leaps": "Jumps of a million numbers and more, counted as no loss.",
+    }
+    found = [
+        _one(f"metlog_delivery_{key}{'' if key == 'lost' else '_total'}", "gauge" if key == "lost" else "counter", text, delivery[key])
+        for key, text in texts.items()
+        if key in delivery
+    ]  # fmt: skip
+    dropped = delivery.get("dropped_by_client", {})
+    found.append(
+        _labelled("metlog_delivery_dropped_by_client_total", "Events that clients say they dropped.", "reason", dropped)
+    )
+    drops: list[tuple[Labels, float]] = [
+        ((("input", item), ("socket", str(index))), float(socket["kernel_drops"]))
+        for item, listed in sockets.items()
+        for index, socket in enumerate(listed)
+    ]
+    text = "Datagrams that the kernel dropped for want of receive buffer, by socket."
+    return [*found, Metric("metlog_socket_kernel_drops_total", "counter", text, drops)]
 
 
 def _lost(intake: Mapping[str, Any]) -> Metric:

@@ -14,9 +14,11 @@ import msgspec
 from metlog.errors import ConfigError, Problems
 from metlog.lake.cursor import Cursor, Position
 from metlog.lake.files import Folder
+from metlog.listener.accounting import Accounting
 from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
-from metlog.listener.inputs import Input
+from metlog.listener.drops import Drops
+from metlog.listener.inputs import Full, Input
 from metlog.listener.intake import Intake
 from metlog.listener.journal import Journal
 from metlog.listener.keys import KeyMemory
@@ -29,6 +31,8 @@ log = logging.getLogger("metlog.listener")
 
 _TURN: Final = 0.5
 """Seconds between two rounds of retention and status."""
+_DROPS: Final = 60.0
+"""Seconds between two events that tell what was dropped, if anything was."""
 
 
 class Service:
@@ -47,6 +51,8 @@ class Service:
         self._workers: dict[str, Worker] = {}
         self._stopping = threading.Event()
         self._started_at = datetime.now(UTC)
+        self.accounting = Accounting(config.general.streams)
+        self._drops = Drops()
         self._keeper = threading.Thread(target=self._keep, name="metlog-keeper", daemon=True)
         self._stopped = False
 
@@ -66,8 +72,9 @@ class Service:
         self._dead = DeadLetters(self._data.sub("dead", create=True), f"{general.journal}.input", general.dead_bytes)
         self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._moved)
         try:
+            self._data.tidy("status")
             self._keys = KeyMemory(self._folder)
-            self.sink = Intake(self.journal, self._dead, self._keys)
+            self.sink = Intake(self.journal, self._dead, self._keys, self.accounting)
             for assignment in self._assignments():
                 self._workers[assignment.id] = Worker(assignment)
             for worker in self._workers.values():
@@ -78,8 +85,9 @@ class Service:
                     watch(self)
                 started.start(self.sink)
         except (OSError, ConfigError):
-            self.stop(drain=False)
+            self._abandon()
             raise
+        self._tidy()
         self._keeper.start()
 
     def _assignments(self) -> list[Assignment]:
@@ -110,46 +118,87 @@ class Service:
         if self._stopped:
             return True
         self._stopped = True
+        self._stopping.set()
+        self._keeper.join()
+        for item in self.inputs.values():
+            item.stop()
+        self._tell_drops()
+        self.journal.close()
+        outcomes = self._drain(self.config.general.drain_timeout if drain else 0.0)
+        try:
+            self._retain()
+            self._write_status(running=False)
+        except OSError as error:
+            log.error("cannot leave the data folder tidy: %s", error)
+        self._dead.close()
+        self.journal.release()
+        return all(outcomes.values())
+
+    def _drain(self, seconds: float) -> dict[str, bool]:
+        """Ends the outputs' processes; gives which of them had handed on everything."""
+        deadline = time.monotonic() + seconds
+        end = self.journal.end
+        outcomes = dict.fromkeys(self._workers, False)
+
+        def drain(name: str) -> None:
+            outcomes[name] = self._workers[name].drain(end, deadline)
+
+        threads = [threading.Thread(target=drain, args=(name,)) for name in self._workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return outcomes
+
+    def _abandon(self) -> None:
+        """Ends what a start that failed had begun."""
+        self._stopped = True
         for item in self.inputs.values():
             item.stop()
         self.journal.close()
-        self._stopping.set()
-        deadline = time.monotonic() + (self.config.general.drain_timeout if drain else 0.0)
-        end = self.journal.end
-        threads = []
-        outcomes: list[bool] = []
-        for worker in self._workers.values():
-            thread = threading.Thread(target=lambda w=worker: outcomes.append(w.drain(end, deadline)))
-            thread.start()
-            threads.append(thread)
-        for thread in threads:
-            thread.join()
-        if self._keeper.ident is not None:
-            self._keeper.join()
-        self._retain()
-        self._write_status(running=False)
+        self._drain(0.0)
         self._dead.close()
         self.journal.release()
-        return all(outcomes)
 
     def _keep(self) -> None:
+        told = time.monotonic()
         while not self._stopping.wait(_TURN):
-            try:
-                self._retain()
-                self._write_status(running=True)
-            except OSError as error:  # a full disk, most likely: told by the journal too; goes on when there is room
-                log.warning("cannot tidy the data folder: %s", error)
+            if time.monotonic() - told >= _DROPS:
+                told = time.monotonic()
+                self._tell_drops()
+            for worker in self._workers.values():
+                worker.remind()
+            self._tidy()
+
+    def _tidy(self) -> None:
+        try:
+            self._retain()
+            self._write_status(running=True)
+        except OSError as error:  # a full disk, most likely: told by the journal too; goes on when there is room
+            log.warning("cannot tidy the data folder: %s", error)
+
+    def _tell_drops(self) -> None:
+        """Journals what the kernel, or a full journal, dropped since the last time."""
+        events = self._drops.events(self._sockets(), self.sink.stats()["dropped_full"])
+        try:
+            self.sink.submit(events, "listener://")
+        except Full as error:
+            log.warning("%s; and not in the lake, since %s", "; ".join(event.payload for event in events), error)
+
+    def _sockets(self) -> dict[str, list[dict[str, Any]]]:
+        return {name: item.sockets() for name, item in self.inputs.items() if hasattr(item, "sockets")}
 
     def _retain(self) -> None:
         """Unlinks segments that every configured output is durably past."""
-        passed = []
+        reached = self._keys.save(self.journal.end.number)
         for worker in self._workers:
             cursor = Cursor.load(self._cursors, worker)
             if cursor is None:
                 return
-            passed.append(cursor.at.number)
-        if passed:
-            self.journal.retire(min(*passed, self._keys.save(self.journal.end.number)))
+            reached = min(reached, cursor.at.number)
+        if self.journal.retirable(reached):
+            self._cursors.sync()  # what was read of them may be a renaming that is not yet on disk
+            self.journal.retire(reached)
 
     def status(self) -> dict[str, Any]:
         """Everything that an operator may ask, for status pages and metrics."""
@@ -161,14 +210,18 @@ class Service:
             "warnings": self.warnings,
             "health": self.health(),
             "intake": self.sink.stats(),
+            "delivery": self.accounting.stats(),
             "inputs": {name: item.stats() for name, item in self.inputs.items()},
+            "sockets": self._sockets(),
             "outputs": {name: worker.status() for name, worker in self._workers.items()},
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
             "dead_letters": dict(self._dead.counts),
         }
 
     def health(self) -> list[str]:
-        """What has stopped moving; empty when all is well."""
+        """What has stopped moving; empty when all is well, and once stopped, when nothing moves any more."""
+        if self._stopped:
+            return []
         wrong = []
         for name, item in self.inputs.items():
             if text := getattr(item, "health", lambda: "")():
@@ -177,12 +230,8 @@ class Service:
             wrong.append(f"journal: {self.journal.refuses}")
         for name, worker in self._workers.items():
             facts = worker.status()
-            at = msgspec.convert(facts.get("at", Position()), Position)
-            behind = at < self.journal.end and (at.number < self.journal.end.number)
-            if behind and worker.still_for > self.config.general.stall_after:
-                wrong.append(
-                    f"output {name}: has not moved for {worker.still_for:.0f} s: {facts.get('error') or 'no error told'}"
-                )
+            if (still := facts["behind_seconds"]) > self.config.general.stall_after:
+                wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
         return wrong
 
     def _write_status(self, *, running: bool) -> None:

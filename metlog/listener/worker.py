@@ -12,15 +12,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from metlog import plugins
-from metlog.lake.cursor import Position
+from metlog.lake.cursor import Cursor, Position
 from metlog.lake.files import Folder
 from metlog.lake.routing import Route
 from metlog.listener.batches import limits_of, run_batches
@@ -28,6 +28,13 @@ from metlog.listener.context import Context, Stopped
 from metlog.listener.deadletters import DeadLetters
 
 __all__ = ["Assignment", "Message", "main"]
+
+log = logging.getLogger("metlog.listener")
+
+_LAST: Final = 2.0
+"""Seconds that an output which hangs in a call gets to come out of it when its listener is gone."""
+_ERROR: Final = 1000
+"""Characters of an error that are told."""
 
 
 class Assignment(Struct):
@@ -55,18 +62,23 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
     lines = _lines()
-    assignment = msgspec.json.decode(next(lines), type=Assignment)
+    first = next(lines, None)
+    if first is None:  # the listener ended before it could say what this is
+        return 0
+    assignment = msgspec.json.decode(first, type=Assignment)
     output = plugins.build("output", assignment.spec, f"outputs.{assignment.id}")
     with Folder.root(Path(assignment.data)) as data, data.sub("journal") as journals:
         journal = journals.sub(assignment.journal)
         cursors = journal.sub("cursors", create=True)
-        _lock(cursors, assignment.id)
         dead = DeadLetters(
             data.sub("dead", create=True), f"{assignment.journal}.output-{assignment.id}", assignment.dead_bytes
         )
         report = _Reporter(assignment.report_fd)
         context = Context(assignment.id, assignment.route, data, journal, cursors, dead, report)
         threading.Thread(target=_listen, args=(context, lines), name="metlog-control", daemon=True).start()
+        _lock(cursors, assignment.id, report)
+        cursors.tidy(f"{assignment.id}.cursor")
+        _begin(context)
         try:
             if hasattr(output, "run"):
                 output.run(context)
@@ -78,10 +90,24 @@ def main() -> int:
     return 0
 
 
-def _lock(cursors: Folder, output: str) -> None:
+def _begin(context: Context) -> None:
+    """A cursor from the first moment on: who asks how far the output is must find it, though it be at the beginning."""
+    if Cursor.load(context.cursors, context.output) is None:
+        if context.cursors.exists(f"{context.output}.cursor"):
+            log.warning("output %s: its cursor is damaged: it begins at the oldest segment again", context.output)
+        cursor = context.cursor()
+        cursor.route = context.route
+        context.keep(cursor)
+
+
+def _lock(cursors: Folder, output: str, report: Callable[[dict[str, Any]], None]) -> None:
     """Waits until the output's process of a listener that was killed has noticed, so that a cursor has one writer."""
-    fd = cursors.open(f"{output}.lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(fd, fcntl.LOCK_EX)  # held until the process ends
+    fd = cursors.open(f"{output}.lock", os.O_RDWR | os.O_CREAT)  # held until the process ends
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        report({"error": "waits for the process that an earlier listener started for it to end"})
+        fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 class _Reporter:
@@ -93,6 +119,8 @@ class _Reporter:
         os.set_blocking(fd, False)
 
     def __call__(self, facts: dict[str, Any]) -> None:
+        if error := facts.get("error"):
+            facts = {**facts, "error": error[:_ERROR]}
         line = msgspec.json.encode(facts) + b"\n"
         if line == self._last or len(line) > 4096:  # longer than a pipe takes in one piece
             return
@@ -122,7 +150,7 @@ def _listen(context: Context, lines: Iterator[bytes]) -> None:
             context.drain()
     context.stop()
     # An output that hangs in a call must not outlive its listener for long: it holds the cursor's lock.
-    last = threading.Timer(5.0, os._exit, (1,))
+    last = threading.Timer(_LAST, os._exit, (1,))
     last.daemon = True
     last.start()
 

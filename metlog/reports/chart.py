@@ -11,13 +11,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from metlog.reports.report import COMMON
 from metlog.reports.timechart import over_time
 
 if TYPE_CHECKING:
     from metlog.lake.query import Result
     from metlog.reports.report import Chart, Report
 
-__all__ = ["RANKED", "SERIES", "lacks", "period", "shown_rows", "specification"]
+__all__ = ["RANKED", "SERIES", "in_digits", "lacks", "of_what", "period", "shown_rows", "specification"]
 
 _SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
 _ROWS: Final = 10_000  # that a chart shows
@@ -43,24 +44,20 @@ def specification(
     values = getattr(result, "values", {})
     colours = _DARK if dark else _LIGHT
     rows = [{key: _plain(value) for key, value in row.items()} for row in result.dicts()]
-    notes = [period(values)] if values else []
+    notes = [of_what(report, values)] if values else []
     if chart is None:
-        return _words(_base(report, notes, colours, width), ["This report has no chart."], height, colours)
+        return _words(_base(report, notes, colours, width), "This report has no chart.", height, colours)
     if not rows:
-        lines = [
-            report.empty.text,
-            *(["This would bring some:", *report.empty.code.splitlines()] if report.empty.code else []),
-        ]
-        return _words(_base(report, notes, colours, width), lines, height, colours)
+        return _words(_base(report, notes, colours, width), report.empty.text, height, colours, report.empty.code)
     if lacking := lacks(chart, result):
-        return _words(_base(report, notes, colours, width), [lacking], height, colours)
+        return _words(_base(report, notes, colours, width), lacking, height, colours)
     chart, rows = _plainly_named(chart, rows)
     rows, note = shown_rows(chart, rows)
     if note:
         notes.append(note)
     base = _base(report, notes, colours, width)
     if not rows:
-        return _words(base, [chart.zero or "Nothing but zeros."], height, colours)
+        return _words(base, chart.zero or "Nothing but zeros.", height, colours)
     names = len({row.get(chart.x) for row in rows})
     rows, colour, value = _series(chart, rows)
     base["data"] = {"values": rows}
@@ -98,7 +95,8 @@ def shown_rows(chart: Chart, rows: Rows) -> tuple[Rows, str]:
 
 
 def period(values: Mapping[str, Any]) -> str:
-    """The time that a report was asked for, in words: `27 Oct to 25 Nov 2026, Europe/Berlin`; with the service, if it is for one."""
+    """The time that a report was asked for, in words: `27 Oct to 25 Nov 2026 17:20, Europe/Berlin`. A last day that is
+    not over has its hour, or one would ask why so little happened. With the service, if it is for one."""
     zone = ZoneInfo(values.get("tz", "UTC"))
     since, until = values["since"].astimezone(zone), values["until"].astimezone(zone)
     whole = since == since.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -111,12 +109,23 @@ def period(values: Mapping[str, Any]) -> str:
             if since.year != last.year
             else f"{since:%-d %b} to "
         )
-        text = f"{first}{last:%-d %b %Y}"
+        text = f"{first}{last:%-d %b %Y}" + (f" {until:%H:%M}" if until.time() != datetime.min.time() else "")
     else:
         end = f"{until:%H:%M}" if since.date() == until.date() else f"{until:%-d %b %H:%M}"
         text = f"{since:%-d %b %Y %H:%M} to {end}"
     logger = values.get("logger")
     return f"{text}, {zone.key}" + (f", {logger} only" if logger else "")
+
+
+def of_what(report: Report, values: Mapping[str, Any]) -> str:
+    """The time, and what else the report was narrowed down to: `24 Mar to 31 Mar 2026, UTC; field = user`."""
+    own = (name for name, parameter in report.parameters.items() if name not in COMMON and parameter.type == "text")
+    return "; ".join([period(values), *(f"{name} = {values[name]}" for name in own if values.get(name))])
+
+
+def in_digits(number: float) -> str:
+    """A number as one reads it: whole from 100 on, else with three digits that count."""
+    return f"{number:,.0f}" if number == int(number) or abs(number) >= 99.95 else f"{number:,.3g}"
 
 
 def _base(report: Report, notes: list[str], colours: dict[str, str], width: int) -> dict[str, Any]:
@@ -142,27 +151,27 @@ def _base(report: Report, notes: list[str], colours: dict[str, str], width: int)
             "axis": axis,
             "legend": {
                 "labelColor": colours["text"], "title": None, "orient": "top", "labelFontSize": 12, "symbolType": "circle",
-                "columns": max(2, width // 130), "labelLimit": 180, "offset": 10,
+                "columns": max(2, width // 130), "columnPadding": 18, "labelLimit": 180, "offset": 10,
             },
         },
     }  # fmt: skip
 
 
-def _words(base: dict[str, Any], lines: list[str], height: int | None, colours: dict[str, str]) -> dict[str, Any]:
-    return {
-        **base,
-        "height": height or 110 + 18 * len(lines),
-        "data": {"values": [{"words": lines}]},
+def _words(
+    base: dict[str, Any], text: str, height: int | None, colours: dict[str, str], code: str = ""
+) -> dict[str, Any]:
+    """In the place of a chart: what there is to say, and the lines of code that would change it, from the title's edge on."""
+    lines = [text, *(["This would bring some:"] if code else [])]
+    mark = {"type": "text", "align": "left", "baseline": "top", "fontSize": 13, "lineHeight": 20, "x": 0}
+    said = {"mark": {**mark, "y": 4, "color": colours["text"], "text": lines}}
+    shown = {
         "mark": {
-            "type": "text",
-            "fontSize": 13,
-            "lineHeight": 18,
-            "align": "center",
-            "baseline": "middle",
-            "color": colours["text"],
+            **mark, "y": 10 + 20 * len(lines), "x": 16, "color": colours["strong"], "font": "ui-monospace, Menlo, Consolas, monospace",
+            "text": code.splitlines(),
         },
-        "encoding": {"text": {"field": "words", "type": "nominal"}},
-    }
+    }  # fmt: skip
+    room = 120 + 20 * (len(lines) + len(code.splitlines()))
+    return {**base, "height": height or room, "data": {"values": [{}]}, "layer": [said, shown] if code else [said]}
 
 
 def _plain(value: Any) -> Any:
@@ -231,9 +240,11 @@ def _ranked(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, colour
     }
     if "field" in colour:
         return bar
+    for row in rows:
+        row["_said"] = in_digits(float(row.get(value) or 0))
     beside = {
         "mark": {"type": "text", "align": "left", "dx": 5, "color": colours["text"], "fontSize": 12},
-        "encoding": {"y": name, "x": length, "text": {**number, "format": ",.3~f"}},
+        "encoding": {"y": name, "x": length, "text": {"field": "_said", "type": "nominal"}},
     }
     return {"layer": [bar, beside]}
 

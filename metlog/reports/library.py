@@ -36,7 +36,7 @@ class Library:
         self._entry_points()
         if configured:
             if not Path(configured).is_dir():
-                raise ConfigError(f"METLOG_REPORTS = {str(configured)!r}: no such folder")
+                raise ConfigError(f"folder of reports (METLOG_REPORTS) = {str(configured)!r}: no such folder")
             self._files(Path(configured))
         if data is not None:
             self._files(Path(data) / "reports")

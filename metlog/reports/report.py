@@ -98,6 +98,8 @@ class Chart(Struct, forbid_unknown_fields=True, kw_only=True):
     """Names of the series, by column."""
     colors: dict[str, str] = {}  # msgspec copies it
     """`good`, `bad`, `warn`, `plain`, `other` or a colour, by series."""
+    missing: Literal["gap", "zero"] = "gap"
+    """What a step without events is to a line: nothing known, or a 0 (counts)."""
     zero: str = ""
     """What a ranking says when all of its values are 0."""
 
@@ -187,7 +189,7 @@ class Report:
                 raise ConfigError(f"{where}: default of parameters.{error}") from error
 
     @cached_property
-    def _used(self) -> set[str]:
+    def _used(self) -> frozenset[str]:
         return parse(self.sql).parameters
 
     def values(self, given: Mapping[str, Any] | None = None, now: datetime | None = None) -> dict[str, Any]:

@@ -82,7 +82,7 @@ WITH u AS (  -- hashed twice: the hash of several values is their hashes XORed, 
     FROM requests WHERE status = 500 AND route = '/checkout'
     UNION ALL  -- sampled: each one stands for ten
     SELECT i, i % 4, moment - INTERVAL 3 MILLISECOND, 'counter', ['counter', 'cache.hit'], 6, '1', '{"name":"cache.hit","count":1}', 10.0
-    FROM requests WHERE method = 'GET' AND k < 0.07
+    FROM requests WHERE method = 'GET' AND k > 0.93
     UNION ALL
     SELECT i, i % 4, moment - INTERVAL 4 MILLISECOND, 'timer', ['timer', 'db.query'], 6, '' || round(ms * 0.4, 3),
            '{"name":"db.query","ms":' || round(ms * 0.4, 3) || '}', 1.0

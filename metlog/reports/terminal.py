@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from metlog.reports.chart import lacks, period, shown_rows
-from metlog.reports.timechart import STEPS, label_of_step, step_after, unit_of
+from metlog.reports.chart import in_digits, lacks, of_what, shown_rows
+from metlog.reports.timechart import STEPS, between, label_of_step, step_after, unit_of
 
 if TYPE_CHECKING:
     from metlog.lake.query import Result
@@ -34,7 +34,7 @@ def lines(report: Report, result: Result, width: int = 80) -> list[Text]:
     values = getattr(result, "values", {})
     head = Text(report.title, style="bold")
     if values:
-        head.append(f"  {period(values)}", style="not bold dim")
+        head.append(f"  {_clean(of_what(report, values))}", style="not bold dim")
     if chart is None:
         return [head, Text("This report has no chart.")]
     if not rows:
@@ -50,7 +50,7 @@ def lines(report: Report, result: Result, width: int = 80) -> list[Text]:
     if chart.kind == "spread":
         return [head, *_spread(chart, rows, width)]
     if chart.kind == "lines":
-        return [head, *_curves(chart, rows, by, width)]
+        return [head, *_curves(chart, rows, by, str(values.get("tz", "UTC")), width)]
     return [head, *_bars(chart, rows, by, width)]
 
 
@@ -73,7 +73,7 @@ def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
     left_out = len(table) - _BARS
     shown = list(table.items())[-_BARS:]
     names = [_name(key, by) for key, _ in shown]
-    said = [[_said(parts.get(name, 0)) for name in series] for _, parts in shown]
+    said = [[in_digits(parts.get(name, 0)) for name in series] for _, parts in shown]
     sizes = [max(map(len, column)) for column in zip(*said, strict=True)]
     numbers = ["  ".join(text.rjust(size) for text, size in zip(texts, sizes, strict=True)) for texts in said]
     wide = min(max(map(len, names)), width // 2)
@@ -112,18 +112,22 @@ def _fill_gaps(table: dict[Any, dict[str, float]], by: str) -> None:
         table[key] = table.pop(key)
 
 
-def _curves(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
+def _curves(chart: Chart, rows: Rows, by: str, tz: str, width: int) -> list[Text]:
     """A curve a series, each of its own height, with the range of its values."""
     series = _series_of(chart, rows)
     times = sorted({row[chart.x] for row in rows})
+    if by in STEPS and all(isinstance(time, datetime) for time in times):
+        times = between(times, by, tz)
+    missing = 0.0 if chart.missing == "zero" else None
     wide = min(max(map(len, series)), width // 3)
     said: dict[str, list[float | None]] = {}
     ends: dict[str, str] = {}
     for name, column in series.items():
         mine = [row for row in rows if not chart.color or str(row[chart.color]) == name]
         found = {row[chart.x]: _number(row[column]) for row in mine}
-        said[name] = [found.get(time) for time in times]
-        ends[name] = f"{_said(min(found.values()))} to {_said(max(found.values()))}"
+        said[name] = [found.get(time, missing) for time in times]
+        known = [point for point in said[name] if point is not None]
+        ends[name] = f"{in_digits(min(known))} to {in_digits(max(known))}"
     room = max(8, width - wide - max(map(len, ends.values())) - 4)
     unit = unit_of(chart, by) or chart.y[0]
     first, last = _name(times[0], by), _name(times[-1], by)
@@ -147,7 +151,7 @@ def _spread(chart: Chart, rows: Rows, width: int) -> list[Text]:
     """A line from the least to the most of the values, each with its mark, and the numbers."""
     marks = dict(zip(chart.y, cycle(_MARKS), strict=False))
     names = [_name(row[chart.x], "") for row in rows]
-    numbers = [[_said(_number(row[key])) for key in chart.y] for row in rows]
+    numbers = [[in_digits(_number(row[key])) for key in chart.y] for row in rows]
     sizes = [max(len(line[index]) for line in numbers) for index in range(len(chart.y))]
     wide = min(max(map(len, names)), width // 3)
     room = max(12, width - wide - sum(sizes) - 2 * len(sizes) - 3)
@@ -210,10 +214,6 @@ def _mean(points: list[float]) -> float | None:
 
 def _number(value: Any) -> float:
     return float(value) if value is not None else 0.0
-
-
-def _said(number: float) -> str:
-    return f"{number:,.0f}" if number == int(number) or abs(number) >= 1000 else f"{number:,.3g}"
 
 
 def _name(value: Any, by: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from metlog.reports.report import Chart
 
-__all__ = ["STEPS", "label_of_step", "over_time", "step_after", "unit_of"]
+__all__ = ["STEPS", "between", "label_of_step", "over_time", "step_after", "unit_of"]
 
 Rows = list[dict[str, Any]]
 
@@ -58,11 +58,14 @@ def over_time(
         x["title"] = f"{step}, {values.get('tz', 'UTC')}"
     if chart.kind == "lines":
         y["stack"] = None
-        points = {"size": 36} if len(moments) <= 40 else False
-        return {
-            "mark": {"type": "line", "interpolate": "monotone", "strokeWidth": 2, "point": points},
-            "encoding": encoding,
-        }
+        gaps = False
+        if step and moments:
+            gaps = _bridge(
+                chart, rows, between(moments, step, str(values.get("tz", "UTC"))), colour.get("field", ""), value
+            )
+        # A value between two gaps is seen only by its point.
+        points = {"size": 36} if len(moments) <= 40 else {"size": 9} if gaps else False
+        return {"mark": {"type": "line", "strokeWidth": 2, "point": points}, "encoding": encoding}
     if not steps:
         return {"mark": {"type": "bar", "width": 8}, "encoding": encoding}
     _stack(rows, chart.x, value, step)
@@ -71,6 +74,36 @@ def over_time(
     x["scale"]["domain"] = [_text(steps[0]), _text(step_after(steps[-1], step))]
     gap = min(12.0, 0.5 + width / len(steps) / 12)
     return {"mark": {"type": "bar", "xOffset": gap, "x2Offset": -gap}, "encoding": encoding}
+
+
+def between(moments: Sequence[datetime], step: str, tz: str) -> list[datetime]:
+    """Every step from the first of these moments to the last, but hours that the clocks there leave out; `moments` are in order and as
+    a clock on the wall shows them."""
+    zone, known = ZoneInfo(tz), set(moments)
+    found = [moments[0]]
+    while found[-1] < moments[-1] and len(found) < _MOST:
+        found.append(step_after(found[-1], step))
+    return [moment for moment in found if moment in known or _exists(moment, zone)]
+
+
+def _exists(wall: datetime, zone: ZoneInfo) -> bool:
+    local = wall.replace(tzinfo=zone)
+    return local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall.replace(tzinfo=None)
+
+
+def _bridge(chart: Chart, rows: Rows, steps: list[datetime], series: str, value: str) -> bool:
+    """Adds what a line would otherwise be drawn across: a row for each step in which a series has none. Tells whether there are gaps."""
+    times = {
+        name: {row[chart.x] for row in rows if row.get(series) == name} for name in {row.get(series) for row in rows}
+    }
+    if len(steps) * len(times) > _MOST:
+        return False
+    missing = 0 if chart.missing == "zero" else None
+    for name, has in times.items():
+        extra = [{chart.x: text, value: missing} for moment in steps if (text := _text(moment)) not in has]
+        rows += [{**row, series: name} for row in extra] if series else extra
+    rows.sort(key=lambda row: str(row[chart.x]))
+    return missing is None and any(len(has) < len(steps) for has in times.values())
 
 
 def _stack(rows: Rows, time: str, value: str, step: str) -> None:
@@ -107,7 +140,7 @@ def label_of_step(begin: datetime, step: str) -> str:
 
 def _numbers(unit: str) -> dict[str, Any]:
     if unit.startswith("bytes"):
-        return {"tickCount": 5, "labelExpr": "format(datum.value, '~s') + (datum.value ? 'B' : '')"}
+        return {"tickCount": 5, "labelExpr": "replace(format(datum.value, '~s'), regexp('([a-zA-Zµ]?)$'), ' $1B')"}
     return {"tickCount": 5, "format": ",~f"}
 
 

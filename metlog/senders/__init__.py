@@ -40,6 +40,11 @@ class Sender(Protocol):
     - `deadline(seconds)`: called at shutdown: from then on all waiting inside `send`, `flush` and `close` together ends
       within that many seconds. Without it `close`, called from another thread, must make a `send` under way return.
     - `stats()`: counts (str to int) of what the sender learnt after `send` had returned, such as refused datagrams.
+    - `open()`: called once, after everything in the configuration has proved right, for what should not wait for the
+      first frame (a port to bind). It may raise ValueError or OSError. The constructor of a sender that has it opens
+      nothing, and is called while other things may still be wrong.
+    - `probe()`: for `metlog doctor`: tries to reach the peer within some seconds, sends nothing that becomes an event,
+      and yields what it saw: a text for what is well, a `metlog.errors.SenderError` for what is not.
     """
 
     max_frame: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
+from collections.abc import Iterator
 from time import monotonic
 
 from metlog.errors import SenderError
@@ -17,6 +18,9 @@ __all__ = ["ConnectionSender"]
 FIRST_PAUSE = 0.1
 MOST_PAUSE = 5.0
 """Seconds between two attempts to connect, growing from the first to the most."""
+
+PROBE_WAIT = 3.0
+"""Seconds that `probe` gives a peer."""
 
 
 class ConnectionSender(BlockingSender):
@@ -94,6 +98,17 @@ class ConnectionSender(BlockingSender):
             return False
         except OSError as error:
             return not _only_wants_more(error)
+
+    def probe(self) -> Iterator[str | SenderError]:
+        """Connects, with the handshake of TLS, and hangs up: what `metlog doctor` tells."""
+        try:
+            self._connect(monotonic() + min(self.timeout, PROBE_WAIT))
+        except OSError as error:
+            yield self._lost(error)
+        else:
+            yield f"{self._peer()} takes the connection"
+        finally:
+            self._release()
 
     def _lost(self, error: OSError | None) -> SenderError:
         if isinstance(error, ConnectionRefusedError | FileNotFoundError):

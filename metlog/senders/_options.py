@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from typing import Any, NoReturn
 
 from metlog.errors import SenderError
 
-__all__ = ["Address", "NotPicklable", "at_least", "closed", "host_list", "numeric", "one_of", "port_number", "positive"]
+__all__ = [
+    "Address", "NotPicklable", "Unopened", "at_least", "closed", "host_list", "numeric", "one_of", "port_number", "positive",
+]  # fmt: skip
 
 Address = tuple[socket.AddressFamily, Any]
 """Family and socket address, as `socket.connect` takes them."""
 
 
-class NotPicklable:
+class Unopened:
+    """A sender whose constructor checks its options and opens nothing."""
+
+    def open(self) -> None:
+        """Called once the whole configuration has proved right; here nothing is opened before the first frame."""
+
+
+class NotPicklable(Unopened):
     """A sender with a socket, a file or a thread: a copy in another process would share or lack them."""
 
     def __reduce__(self) -> NoReturn:
@@ -28,13 +38,13 @@ def closed(sender: object) -> SenderError:
 
 def positive(name: str, value: float, unit: str) -> None:
     """Raises ValueError unless the value is above zero."""
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise ValueError(f"{name} = {value!r}: wants a number of {unit} above 0")
 
 
 def at_least(name: str, value: float, least: float, unit: str) -> None:
     """Raises ValueError when the value is below `least`."""
-    if not value >= least:
+    if not least <= value < math.inf:
         raise ValueError(f"{name} = {value!r}: wants a number of {unit}, {least} or more")
 
 

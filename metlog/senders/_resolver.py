@@ -41,11 +41,13 @@ class Resolver:
         self._last: list[Address] = []
         self._asked = 0.0
         self._wake = threading.Event()
-        self._closed = False
+        self._started = self._closed = False
 
     def start(self) -> None:
-        """Starts the thread, a daemon: a lookup that hangs must not hold the process."""
-        threading.Thread(target=self._run, name="metlog-resolver", daemon=True).start()
+        """Starts the thread, a daemon: a lookup that hangs must not hold the process. Called again, does nothing."""
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._run, name="metlog-resolver", daemon=True).start()
 
     def kick(self) -> None:
         """Asks for a lookup soon, because sending failed; cheap, and at most every few seconds."""

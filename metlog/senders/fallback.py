@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from metlog.errors import SenderError
-from metlog.plugins import build
+from metlog.errors import ConfigError, Problems, SenderError
+from metlog.plugins import Component, check
 from metlog.senders import Sender
 from metlog.senders._options import NotPicklable, closed, positive
 
@@ -33,13 +33,24 @@ class FallbackSender(NotPicklable):
         if not senders:
             raise ValueError("senders = []: wants two or more senders, best first")
         self.pause = pause
+        self.parts: list[Component] = []
+        """How each of them was configured."""
         self.senders: list[Sender] = []
-        try:
-            for index, spec in enumerate(senders):
-                self.senders.append(build("sender", spec, f"senders[{index}]"))
-        except ValueError:
-            self.close()
-            raise
+        problems = Problems()
+        for index, spec in enumerate(senders):
+            where = f"senders[{index}]"
+            with problems.catch(where):
+                component = check("sender", spec, where)
+                if getattr(component.factory, "fans_out", False):
+                    problems.add(
+                        f"{where} = {component.name!r}: takes events, not frames; put the fallback into a branch of it"
+                    )
+                    continue
+                self.senders.append(component.prepare())
+                self.parts.append(component)
+        if problems.lines:
+            self._each("close")
+        problems.check()
         self.max_frame = min(sender.max_frame for sender in self.senders)
         limits = [limit for sender in self.senders if (limit := getattr(sender, "max_event", None)) is not None]
         self.max_event: int | None = min(limits, default=None)
@@ -48,6 +59,15 @@ class FallbackSender(NotPicklable):
         """Frames that each of them took."""
         self._not_before = [0.0] * len(self.senders)
         self._closed = False
+
+    def open(self) -> None:
+        """Opens every sender, or none of them; raises ConfigError."""
+        try:
+            for component in self.parts:
+                component.open()
+        except ConfigError:
+            self.close()
+            raise
 
     def send(self, frame: bytes) -> None:
         """Sends with the first that can; raises what the last one raised when none can."""

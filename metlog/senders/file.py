@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 
@@ -77,6 +78,15 @@ class FileSender(BlockingSender):
         self._fresh = self._unsynced = False
         self._synced = monotonic()
         super().__init__()
+
+    def probe(self) -> Iterator[str | SenderError]:
+        """Whether this user may write there; makes nothing: what `metlog doctor` tells."""
+        if self.path.is_symlink():
+            yield SenderError(f"{self.path} is a symbolic link, which is not followed", "unreachable")
+        elif not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
+            yield SenderError(f"{self.path} cannot be written by this user", "unreachable")
+        else:
+            yield f"{self.path} can be written"
 
     def _send(self, frame: bytes) -> None:
         """Appends the frame; raises SenderError when not all of it is in the file."""

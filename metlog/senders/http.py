@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
@@ -28,6 +29,9 @@ SMALL: Final = 256
 
 ANSWER_BYTES: Final = 65536
 """Bytes of an answer that are read, so that the connection can be used again."""
+
+PROBE_WAIT: Final = 3.0
+"""Seconds that `probe` waits for an answer."""
 
 RETRIED: Final = {408, 425, 429}  # and 5xx: the same request may succeed later
 
@@ -56,8 +60,8 @@ class HttpSender(BlockingSender):
         Bytes, before compression.
 
     `send` raises `metlog.errors.SenderError` with the reason `rejected` (any other answer than 2xx), `busy`,
-    `server_error`, `refused`, `timeout`, `unreachable` or `closed`. A request whose answer was lost is repeated and may
-    have been taken twice; its events' `seq` tells.
+    `server_error`, `refused`, `timeout`, `unresolved`, `tls`, `unreachable` or `closed`. A request whose answer was lost
+    is repeated and may have been taken twice; its events' `seq` tells.
     """
 
     scheme = "http"
@@ -110,6 +114,7 @@ class HttpSender(BlockingSender):
             self._headers["Authorization"] = f"Bearer {token}"
         self._client: httpx.Client | None = None
         self._socket: socket.socket | None = None
+        self._handshake: socket.socket | None = None
         super().__init__()
 
     def _fresh_state(self) -> None:
@@ -164,11 +169,8 @@ class HttpSender(BlockingSender):
             answer = self._client.send(request, stream=True)
         except httpx.TimeoutException as error:
             raise _LaterError(self._error(f"no answer within {left:.3g} s", "timeout")) from error
-        except httpx.ConnectError as error:
-            refused = "refused" in str(error)
-            raise _LaterError(self._error(str(error), "refused" if refused else "unreachable")) from error
         except httpx.HTTPError as error:
-            raise _LaterError(self._error(str(error) or type(error).__name__, "unreachable")) from error
+            raise _LaterError(self._error(str(error) or type(error).__name__, _reason(error))) from error
         try:
             text = _read(answer)
         finally:
@@ -181,18 +183,47 @@ class HttpSender(BlockingSender):
             raise _LaterError(self._error(words, reason), _retry_after(answer.headers.get("retry-after")))
         raise self._error(words, "rejected")
 
+    def probe(self) -> Iterator[str | SenderError]:
+        """Asks for the path without submitting anything (HEAD), with the token: what `metlog doctor` tells."""
+        with httpx.Client(verify=self._verify, proxy=self._proxy, trust_env=False) as client:
+            try:
+                answer = client.head(self.url, headers=self._headers, timeout=min(self.timeout, PROBE_WAIT))
+            except httpx.HTTPError as error:
+                yield self._error(str(error) or type(error).__name__, _reason(error))
+                return
+        words = f"answers {answer.status_code} {answer.reason_phrase}".rstrip()
+        if answer.status_code == 401:
+            yield self._error(f"{words}: the token is not taken", "unauthorized")
+        elif answer.status_code == 404:
+            yield self._error(f"{words}: nothing is taken under this path", "no_such_path")
+        elif answer.status_code >= 500:
+            yield self._error(words, "server_error")
+        else:  # most collectors take POST only, and say so
+            yield f"{self.url} {words}"
+
     def _error(self, words: str, reason: str) -> SenderError:
         return SenderError(f"{self.url}: {words}", reason=reason)
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Keeps the socket of a new connection, so that `close` can wake whoever waits on it."""
-        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+        step = event.partition(".")[2]
+        if step in {"connect_tcp.complete", "start_tls.complete"}:
             self._socket = info["return_value"].get_extra_info("socket")
-            if self._patience.closed:
-                self._interrupt()
+        elif step == "start_tls.started" and self._socket is not None:
+            # Wrapping it takes the descriptor away, and the wrapped one is only known when the handshake is over.
+            self._handshake = self._socket.dup()
+        if step in {"start_tls.complete", "start_tls.failed"}:
+            self._end_handshake()
+        if self._patience.closed:
+            self._interrupt()
+
+    def _end_handshake(self) -> None:
+        held, self._handshake = self._handshake, None
+        if held is not None:
+            held.close()
 
     def _interrupt(self) -> None:
-        current = self._socket
+        current = self._handshake or self._socket
         if current is not None:
             try:
                 socket.socket.shutdown(current, socket.SHUT_RDWR)
@@ -200,6 +231,7 @@ class HttpSender(BlockingSender):
                 pass  # it ended by itself
 
     def _release(self) -> None:
+        self._end_handshake()
         client, self._client = self._client, None
         held, self._socket = self._socket, None
         if client is None:
@@ -250,6 +282,18 @@ class _LaterError(Exception):
         self.error, self.seconds = error, seconds
 
 
+def _reason(error: httpx.HTTPError) -> str:
+    """The reason under which a request that was not answered is counted."""
+    if isinstance(error, httpx.TimeoutException):
+        return "timeout"
+    words = str(error)
+    if isinstance(error, httpx.ConnectError) and "refused" in words:
+        return "refused"
+    if "CERTIFICATE" in words or "SSL" in words:
+        return "tls"
+    return "unresolved" if "resolution" in words or "not known" in words else "unreachable"
+
+
 def _compressor(name: str) -> Callable[[bytes], bytes] | None:
     if name == "gzip":
         return lambda body: gzip.compress(body, compresslevel=5, mtime=0)
@@ -279,10 +323,10 @@ def _retry_after(value: str | None) -> float | None:
     """Seconds to wait, from either form of the header (RFC 9110, section 10.2.3); None when it is neither."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
         return float(value)
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())

@@ -8,7 +8,7 @@ from typing import Final
 from metlog.errors import DecodeError, SenderError
 from metlog.event import Event
 from metlog.senders._decode import events_of
-from metlog.senders._options import at_least, closed
+from metlog.senders._options import Unopened, at_least, closed
 
 __all__ = ["LoggingSender"]
 
@@ -19,7 +19,7 @@ LEVELS: Final = (
 """Level of each severity, 0 to 7."""
 
 
-class LoggingSender:
+class LoggingSender(Unopened):
     """Makes each event a log record: its payload (or type) is the message, its severity the level, its time `created`.
 
     logger

@@ -6,12 +6,12 @@ from collections import deque
 
 from metlog.event import Event
 from metlog.senders._decode import events_of
-from metlog.senders._options import at_least, closed
+from metlog.senders._options import Unopened, at_least, closed
 
 __all__ = ["MemorySender"]
 
 
-class MemorySender:
+class MemorySender(Unopened):
     """Keeps the last `limit` frames in `frames`; what comes after `close` is refused.
 
     >>> sender = MemorySender()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from metlog.senders._options import at_least, closed
+from metlog.senders._options import Unopened, at_least, closed
 
 __all__ = ["NullSender"]
 
 
-class NullSender:
+class NullSender(Unopened):
     """Takes every frame and keeps none."""
 
     nonblocking = True

@@ -9,7 +9,7 @@ import sys
 from typing import ClassVar, TextIO
 
 from metlog.errors import SenderError
-from metlog.senders._options import at_least, closed
+from metlog.senders._options import Unopened, at_least, closed
 
 __all__ = ["StderrSender", "StdoutSender"]
 
@@ -20,7 +20,7 @@ GLANCE = 0.05
 """Seconds between two looks at whether `close` was called, while a reader does not read."""
 
 
-class _StreamSender:
+class _StreamSender(Unopened):
     """Writes frames to the file descriptor of a standard stream, as it is at that moment (`redirect_stdout` works).
 
     max_frame

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from metlog.errors import SenderError
 from metlog.senders._connection import ConnectionSender
 from metlog.senders._options import Address, host_list, numeric, port_number
 from metlog.senders._resolver import lookup
@@ -68,6 +70,16 @@ class TcpSender(ConnectionSender):
                 if value is not None:
                     raise ValueError(f"{name} = {value!r}: means nothing without TLS; set tls = true")
         super().__init__(timeout=timeout, max_frame=max_frame)
+
+    def probe(self) -> Iterator[str | SenderError]:
+        """As for every connection, each host by itself: the others are alternatives to it."""
+        hosts = self.hosts
+        try:
+            for host in hosts:
+                self.hosts = [host]
+                yield from super().probe()
+        finally:
+            self.hosts = hosts
 
     def _connect(self, end: float) -> None:
         error: OSError | None = None

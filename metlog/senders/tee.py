@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
+from metlog.convert import shown
 from metlog.errors import ConfigError, Problems
 
 __all__ = ["TeeSender"]
+
+_OF_A_BRANCH: Final = frozenset({"sender", "encoder", "filters", "buffer"})
 
 
 class TeeSender:
@@ -41,16 +45,24 @@ class TeeSender:
         self.branches: list[Plan] = []
         for index, branch in enumerate(senders):
             where = f"senders[{index}]"
-            settings = branch if isinstance(branch, dict) and "sender" in branch else {"sender": branch}
-            wrong = sorted(set(settings) - {"sender", "encoder", "filters", "buffer"})
-            if wrong:
-                problems.add(f"{where}.{wrong[0]}: a branch has sender, encoder, filters and buffer, nothing else")
-                continue
-            try:
-                self.branches.append(plan(settings, where))
-            except ConfigError as error:
-                problems.lines.extend(error.problems)
+            settings = dict(branch) if isinstance(branch, Mapping) and "sender" in branch else {"sender": branch}
+            for key in sorted(set(settings) - _OF_A_BRANCH):
+                shows = shown(key, settings.pop(key))
+                problems.add(f"{where}.{key} = {shows}: a branch has {', '.join(sorted(_OF_A_BRANCH))}; set it outside")
+            with problems.catch(where):
+                self.branches.append(plan(settings, where, expanded=True))
+        if problems.lines:
+            self.close()
         problems.check()
+
+    def open(self) -> None:
+        """Opens the branches' senders, or none of them; raises ConfigError."""
+        try:
+            for branch in self.branches:
+                branch.open()
+        except ConfigError:
+            self.close()
+            raise
 
     def send(self, frame: bytes) -> None:
         """Never called with a frame: each branch makes its own."""
@@ -60,4 +72,6 @@ class TeeSender:
         """The branches are flushed by themselves."""
 
     def close(self) -> None:
-        """The branches are closed by themselves."""
+        """Closes what was prepared and never became a pipeline; those close by themselves."""
+        for branch in self.branches:
+            branch.discard()

@@ -108,6 +108,10 @@ class UdpSender(NotPicklable):
             self._resolver = Resolver(
                 self.hosts, self.port, socket.SOCK_DGRAM, self._resolved, interval=self._interval
             )  # fmt: skip
+
+    def open(self) -> None:
+        """Starts to look names up: what is sent at once then waits the shorter."""
+        if self._resolver is not None:
             self._resolver.start()
 
     def send(self, frame: bytes) -> None:
@@ -152,6 +156,7 @@ class UdpSender(NotPicklable):
     # What `_send` may be, beside the socket's own `send`.
 
     def _hold(self, frame: bytes) -> None:
+        self.open()
         with self._lock:
             if self._addresses:  # the answer came between the call and the lock
                 self._connect()
@@ -179,6 +184,7 @@ class UdpSender(NotPicklable):
         """Makes the socket for the current address; called with the lock held, by the sending thread."""
         if self._closed:
             raise closed(self)
+        self.open()  # a forked child knows the addresses, and has no thread yet that asks for them again
         self._drop_socket()
         family, address = self._addresses[self._current % len(self._addresses)]
         made = socket.socket(family, socket.SOCK_DGRAM)

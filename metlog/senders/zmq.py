@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
+import struct
 import threading
+from collections.abc import Iterator
 from time import monotonic
+from typing import Final
 
 import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
 
 from metlog.errors import SenderError
 from metlog.senders._options import NotPicklable, at_least, closed, one_of
 
 __all__ = ["ZmqSender"]
+
+PROBE_WAIT: Final = 3.0
+"""Seconds that `probe` waits for a handshake."""
+
+_HANDSHAKE_FAILED: Final = frozenset({
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+})  # fmt: skip
+_ENDPOINT: Final = re.compile(r"(tcp|ws|wss)://[^\s/]+:(\d{1,5}|\*)(/\S*)?|(ipc|inproc|pgm|epgm|udp|vmci|tipc)://\S+")
 
 
 class ZmqSender(NotPicklable):
@@ -58,6 +72,10 @@ class ZmqSender(NotPicklable):
         at_least("hwm", hwm, 1, "messages")
         at_least("linger", linger, 0, "seconds")
         at_least("max_frame", max_frame, 64, "bytes")
+        if not _ENDPOINT.fullmatch(endpoint):
+            raise ValueError(
+                f"endpoint = {endpoint!r}: wants an endpoint such as tcp://127.0.0.1:5566 or ipc:///run/app"
+            )
         _check_keys(bind, server_key, public_key, secret_key)
         self.endpoint, self.pattern, self.bind, self.hwm, self.linger = endpoint, pattern, bind, hwm, linger
         self.max_frame = max_frame
@@ -68,14 +86,65 @@ class ZmqSender(NotPicklable):
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._owner = os.getpid()
-        try:
-            # Now and not at the first frame: neither waits, and a subscriber needs a moment to find a publisher.
-            self._open()
-        except zmq.ZMQError as error:
-            self._release(0)
-            raise ValueError(
-                f"endpoint = {endpoint!r}: {error.strerror}; wants an endpoint such as tcp://127.0.0.1:5566"
-            ) from error
+
+    def open(self) -> None:
+        """Binds or connects now and not at the first frame: neither waits, and peers need a moment to find each other.
+
+        Raises ValueError when the endpoint cannot be bound.
+        """
+        with self._lock:
+            if self._closed or self._socket is not None:
+                return
+            try:
+                self._open()
+            except zmq.ZMQError as error:
+                self._release(0)
+                raise ValueError(
+                    f"endpoint = {self.endpoint!r}: {error.strerror}; another process may have it, or this machine lacks it"
+                ) from error
+
+    def probe(self) -> Iterator[str | SenderError]:
+        """Connects, with CURVE's handshake, or binds, on a socket of its own: what `metlog doctor` tells."""
+        with zmq.Context() as context, context.socket(zmq.PUSH if self.pattern == "push" else zmq.PUB) as tried:
+            tried.linger = 0
+            self._secure(tried)
+            monitor = tried.get_monitor_socket()
+            try:
+                tried.bind(self.endpoint) if self.bind else tried.connect(self.endpoint)
+                yield f"{self.endpoint} can be bound" if self.bind else self._handshake(monitor)
+            except zmq.ZMQError as error:
+                yield SenderError(f"{self.endpoint}: {error.strerror}", "unreachable")
+            finally:
+                tried.disable_monitor()
+
+    def _handshake(self, monitor: zmq.Socket[bytes]) -> str | SenderError:
+        seen: str | SenderError = SenderError(f"{self.endpoint}: no answer", "timeout")
+        end = monotonic() + PROBE_WAIT
+        while monitor.poll(int(max(0.0, end - monotonic()) * 1000)):
+            event = recv_monitor_message(monitor)["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                return f"{self.endpoint} takes the connection"
+            if event == zmq.EVENT_CONNECTED:
+                seen = SenderError(
+                    f"{self.endpoint}: connected, and no handshake: another server_key, or no ZeroMQ", "keys"
+                )
+            elif event in _HANDSHAKE_FAILED:
+                return SenderError(f"{self.endpoint}: the handshake failed: the keys do not fit", "keys")
+            elif event == zmq.EVENT_CLOSED:  # before it was ever connected
+                return SenderError(f"{self.endpoint}: connection refused", "refused")
+        return seen
+
+    def _secure(self, made: zmq.Socket[bytes]) -> None:
+        """Sets the CURVE keys."""
+        if self._server_key is not None:
+            made.curve_serverkey = self._server_key.encode("ascii")
+            public, secret = self._public_key, self._secret_key
+            made.curve_publickey, made.curve_secretkey = (
+                (public.encode("ascii"), secret.encode("ascii")) if public and secret else zmq.curve_keypair()
+            )
+        elif self._secret_key is not None:
+            made.curve_secretkey = self._secret_key.encode("ascii")
+            made.curve_server = True
 
     def _open(self) -> zmq.Socket[bytes]:
         if self.bind and self._owner != os.getpid():
@@ -86,15 +155,7 @@ class ZmqSender(NotPicklable):
         made.setsockopt(zmq.IPV6, 1)
         if self.pattern == "pub":
             made.setsockopt(zmq.XPUB_NODROP, 1)  # at the high-water mark it says so; its default is to drop in silence
-        if self._server_key is not None:
-            made.curve_serverkey = self._server_key.encode("ascii")
-            public, secret = self._public_key, self._secret_key
-            made.curve_publickey, made.curve_secretkey = (
-                (public.encode("ascii"), secret.encode("ascii")) if public and secret else zmq.curve_keypair()
-            )
-        elif self._secret_key is not None:
-            made.curve_secretkey = self._secret_key.encode("ascii")
-            made.curve_server = True
+        self._secure(made)
         if self.bind:
             made.bind(self.endpoint)
         else:
@@ -144,13 +205,21 @@ class ZmqSender(NotPicklable):
         self._context = self._socket = None
 
 
+def _is_key(text: str) -> bool:
+    """Whether it is the Z85 form of 32 bytes (ZeroMQ RFC 32)."""
+    try:
+        return len(text) == 40 and len(z85.decode(text)) == 32
+    except (ValueError, KeyError, struct.error):
+        return False
+
+
 _parents: list[tuple[object, object]] = []
 # What a forked child must neither use nor close: it has the descriptors of the parent's threads, and not the threads.
 
 
 def _check_keys(bind: bool, server_key: str | None, public_key: str | None, secret_key: str | None) -> None:
     for name, key in (("server_key", server_key), ("public_key", public_key), ("secret_key", secret_key)):
-        if key is not None and (len(key) != 40 or not key.isascii()):  # the value stays out of the message: a secret
+        if key is not None and not _is_key(key):  # the value stays out of the message: a secret
             raise ValueError(f"{name}: wants a CURVE key, 40 characters in Z85, as zmq.curve_keypair() gives them")
     if (public_key is None) != (secret_key is None) and not (bind and secret_key):
         raise ValueError("public_key, secret_key: one is of no use without the other; give both")

@@ -1,7 +1,38 @@
-"""Tools for tests: conformance suites for senders, encoders and filters, and peers for senders to talk to."""
+"""Tools for tests: conformance suites for senders, encoders and filters, and what was logged, to assert on.
+
+The suites need pytest; `capture` needs nothing.
+"""
 
 from __future__ import annotations
 
-from metlog.testing.senders import SenderConformance, client_with
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["SenderConformance", "client_with"]
+if TYPE_CHECKING:
+    from metlog.testing._sending import client_with
+    from metlog.testing.encoders import EncoderConformance
+    from metlog.testing.filters import FilterConformance
+    from metlog.testing.logged import LoggedEvents, capture
+    from metlog.testing.senders import SenderConformance
+
+__all__ = ["EncoderConformance", "FilterConformance", "LoggedEvents", "SenderConformance", "capture", "client_with"]
+
+_WHERE = {
+    "EncoderConformance": "encoders",
+    "FilterConformance": "filters",
+    "LoggedEvents": "logged",
+    "SenderConformance": "senders",
+    "capture": "logged",
+    "client_with": "_sending",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

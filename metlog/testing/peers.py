@@ -154,8 +154,12 @@ def closed_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 @contextlib.contextmanager
 def silent_peer(kind: socket.SocketKind = socket.SOCK_STREAM, *, accept: bool = True) -> Iterator[int]:
-    """The port of a peer that never reads; a stream's connections are accepted, or left in the kernel's queue."""
+    """The port of a peer that never reads; a stream's connections are accepted, or left in the kernel's queue.
+
+    The kernel still takes about 1 MB of a stream, most of it on the sender's side: send more, or nothing is held up.
+    """
     with socket.socket(socket.AF_INET, kind) as bound, contextlib.ExitStack() as stack:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)  # inherited by its connections
         bound.bind(("127.0.0.1", 0))
         if kind == socket.SOCK_STREAM:
             bound.listen(16)

@@ -3,62 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
-import signal
+import random
 import socket
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import monotonic, sleep
-from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 import pytest
 
-from metlog.client import MetlogClient
-from metlog.encoders.json import JsonEncoder
-from metlog.event import Event
-from metlog.pipeline import Pipeline
 from metlog.senders import Sender
-from metlog.testing.peers import DatagramPeer, StreamPeer, closed_port, silent_peer
+from metlog.testing._running import child_status, join_all, needs_fork
+from metlog.testing._sending import Sending, Trouble, client_with, frame_of
+from metlog.testing.peers import DatagramPeer, StreamPeer, closed_port
 
 __all__ = ["SenderConformance", "Trouble", "client_with"]
 
-Trouble = Literal["dead", "swallows", "never_reads"]
-T = TypeVar("T")
 
-GRACE = 1.5
-"""Seconds that a call may take beyond the time it was given: machines that run tests are busy."""
-
-SETTLE = 0.05
-"""Seconds in which what must not arrive would have arrived."""
-
-_JSON = JsonEncoder()
-
-
-def client_with(sender: Sender) -> MetlogClient:
-    """A client of its own that logs JSON frames through a sender that exists already.
-
-    >>> from metlog.senders.memory import MemorySender
-    >>> sender = MemorySender()
-    >>> with client_with(sender) as client:
-    ...     client.log("login", "sync")
-    >>> [event.type for event in sender.events]
-    ['login', 'metlog.end']
-    """
-    client = MetlogClient()
-    client._swap(Pipeline(logger="conformance", hostname="localhost", filters=(), encoder=_JSON, sender=sender))
-    return client
-
-
-def frame_of(number: int, size: int = 0) -> bytes:
-    """A JSON frame with one event; exactly `size` bytes when that is enough."""
-    bare = _JSON.frame([_JSON.encode(Event(type="conformance", seq=number))])
-    padding = max(0, size - len(bare))
-    return _JSON.frame([_JSON.encode(Event(type="conformance", seq=number, payload="x" * padding))])
-
-
-class SenderConformance:
+class SenderConformance(Sending):
     """Subclass it, say how to make the sender and what has arrived, and pytest does the rest:
 
         class TestSpool(SenderConformance):
@@ -83,47 +45,6 @@ class SenderConformance:
     Other transports override `troubled`.
     """
 
-    delivers: ClassVar[bool] = True
-    """False: frames go nowhere on purpose, and `received` is never asked."""
-
-    in_process: ClassVar[bool] = False
-    """True: what arrived lies in this process's memory, so that a forked child has its own."""
-
-    transport: ClassVar[Literal["tcp", "udp"] | None] = None
-    """What `make_sender_to` connects with."""
-
-    wait: ClassVar[float] = 5.0
-    """Seconds that a healthy peer may take for what is asked of it; a call that takes twice as long hangs."""
-
-    # What a subclass says.
-
-    def make_sender(self) -> Sender:
-        """A new sender, to the place that `received` looks at; called several times a test, perhaps."""
-        raise NotImplementedError("make_sender: return a new sender")
-
-    def received(self, sender: Any) -> list[bytes] | bytes:
-        """All that has arrived so far: a list of frames, or the bytes of a stream or file, in order."""
-        raise NotImplementedError("received: return what has arrived so far")
-
-    def make_sender_to(self, host: str, port: int) -> Sender:
-        """A new sender to that address."""
-        raise NotImplementedError("make_sender_to: return a new sender to this host and port")
-
-    @contextlib.contextmanager
-    def troubled(self, trouble: Trouble) -> Iterator[Sender]:
-        """A sender whose peer is in trouble: not there, swallowing all, or accepting and never reading."""
-        if self.transport is None:
-            pytest.skip("no peer: set `transport` and make_sender_to(host, port), or override troubled(trouble)")
-        kind = socket.SOCK_STREAM if self.transport == "tcp" else socket.SOCK_DGRAM
-        if trouble == "dead":
-            yield self.make_sender_to("127.0.0.1", closed_port(kind))
-        elif trouble == "swallows":
-            with StreamPeer() if self.transport == "tcp" else DatagramPeer() as peer:
-                yield self.make_sender_to("127.0.0.1", peer.port)
-        else:
-            with silent_peer(kind) as port:
-                yield self.make_sender_to("127.0.0.1", port)
-
     # Frames.
 
     def test_limits_are_whole_numbers_of_bytes(self, sender: Sender) -> None:
@@ -132,6 +53,17 @@ class SenderConformance:
         assert sender.max_frame >= 64, f"max_frame = {sender.max_frame!r}: no event fits so few bytes"
         limit = getattr(sender, "max_event", None)
         assert limit is None or limit >= sender.max_frame, f"max_event = {limit!r} is below max_frame"
+
+    def test_what_it_counts_are_whole_numbers(self, sender: Sender) -> None:
+        """`stats()`, where there is one, gives counts by name, before and after use."""
+        stats = getattr(sender, "stats", dict)
+        for _ in range(2):
+            counts: dict[str, int] = stats()
+            assert type(counts) is dict, f"stats() = {counts!r}: wants a dict of counts"
+            wrong = {key: value for key, value in counts.items() if type(key) is not str or type(value) is not int}
+            assert not wrong, f"stats() has {wrong!r}: wants text to int"
+            sender.send(frame_of(1))
+            sender.flush()
 
     def test_frames_arrive_whole_and_in_order(self, sender: Sender) -> None:
         """Small and large ones, one after another."""
@@ -168,6 +100,33 @@ class SenderConformance:
             self._expect(sender, sent[:count])
         self._expect(sender, sent, last=True)
 
+    def test_max_frame_is_honoured_and_what_is_larger_arrives_alone_or_cut(self, sender: Sender) -> None:
+        """Through the client: no frame of several events exceeds `max_frame`, no event is lost for its size."""
+        limit, most = sender.max_frame, getattr(sender, "max_event", None)
+        client = client_with(sender)
+        sizes = [0, limit // 3, limit // 2, limit // 4, 10, 10, limit // 2, limit, 10]
+        if most is not None:
+            sizes.append(2 * most)
+        for number, size in enumerate(sizes):
+            client.log("conformance", "x" * size, fields={"number": number})
+        assert self._within("client.flush", lambda: client.flush(self.wait)), f"flush({self.wait}) was not enough"
+        self._within("client.close", lambda: client.close(self.wait / 2))
+        assert not client.stats().dropped, f"dropped with a healthy peer: {client.stats().dropped}"
+        if not self.delivers:
+            return
+        events = self._events(sender, lambda found: any(event.type == "metlog.end" for event in found))
+        found = {event.fields["number"]: event for event in events if event.type == "conformance"}
+        for number, size in enumerate(sizes):
+            assert number in found, f"an event with a payload of {size} bytes is lost; max_frame = {limit}"
+            payload = found[number].payload
+            if most is None or size <= most - 1000:  # the envelope takes a part of `max_event`
+                assert len(payload) == size, "a payload that fits is cut"
+            else:
+                assert len(payload) == size or found[number].fields["truncated"] is True
+        for frame in self._frames(sender):
+            assert len(frame) <= limit or frame.count(b"\n") == 1, "several events in a frame above max_frame"
+            assert most is None or len(frame) <= most, "a frame above max_event"
+
     def test_events_of_many_threads_arrive_whole_once_and_in_order(self, sender: Sender) -> None:
         """Through the client, whose frames keep to `max_frame`."""
         client = client_with(sender)
@@ -181,8 +140,7 @@ class SenderConformance:
         threads = [threading.Thread(target=log, args=(thread,)) for thread in range(8)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join(20)
+        assert join_all(threads, 20), "threads that log are held up: a call waits for the sender"
         assert self._within("client.flush", lambda: client.flush(self.wait)), (
             f"flush({self.wait}) was not enough for a healthy peer"
         )
@@ -195,9 +153,6 @@ class SenderConformance:
             mine = [event.fields["number"] for event in events if event.fields.get("thread") == thread_number]
             assert mine == list(range(60)), "a thread's events are lost, repeated or out of order"
         assert sorted(event.seq for event in events) == list(range(1, len(events) + 1))
-        frames = self.received(sender)
-        if isinstance(frames, list):
-            assert max(map(len, frames)) <= sender.max_frame
 
     # The end.
 
@@ -219,7 +174,7 @@ class SenderConformance:
         self._within("flush", sender.flush)
         self._within("close", sender.close)
         self._within("close, the second time", sender.close)
-        used = self.make_sender()
+        used = self._opened(self.make_sender())
         used.send(frame_of(1))
         self._within("close", used.close)
         self._within("close, the second time", used.close)
@@ -233,7 +188,7 @@ class SenderConformance:
         )
         begun = monotonic()
         self._within("client.flush(0)", lambda: client.flush(0))
-        assert monotonic() - begun < GRACE, "flush(0) took longer than a moment"
+        assert monotonic() - begun < self.grace, "flush(0) took longer than a moment"
         self._within("client.close", lambda: client.close(self.wait / 2))
 
     # Trouble.
@@ -242,50 +197,77 @@ class SenderConformance:
     def test_a_peer_in_trouble_neither_raises_nor_blocks(self, trouble: Trouble) -> None:
         """Through the client: calls return at once, `flush` and `close` keep their time, no thread is left waiting."""
         before = set(threading.enumerate())
+        payloads = [
+            random.Random(number).randbytes(5000).hex() for number in range(300)
+        ]  # 3 MB: more than kernels hold
         with self.troubled(trouble) as sender:
-            client = client_with(sender)
+            client = client_with(self._opened(sender))
 
             def log() -> None:
-                for number in range(300):
-                    client.log(("conformance",), "x" * 1000, fields={"number": number})
+                for number, payload in enumerate(payloads):
+                    client.log(("conformance",), payload, fields={"number": number})
 
             def keeps(seconds: float, what: str, call: Callable[[], object]) -> None:
                 begun = monotonic()
                 self._within(what, call)
                 took = monotonic() - begun
-                assert took < seconds + GRACE, f"{what} took {took:.1f} s"
+                assert took < seconds + self.grace, f"{what} took {took:.1f} s"
 
             keeps(1, "300 calls that log", log)
-            keeps(0.3, "client.flush(0.3)", lambda: client.flush(0.3))
-            keeps(0.5, "client.close(0.5)", lambda: client.close(0.5))
+            keeps(0.2, "client.flush(0.2)", lambda: client.flush(0.2))
+            keeps(0.3, "client.close(0.3)", lambda: client.close(0.3))
             self._within("close, the second time", sender.close)
             stats = client.stats()
             assert stats.accepted == 300
             assert stats.sent + sum(stats.dropped.values()) <= stats.accepted
-            end = monotonic() + 3
+            end = monotonic() + 2 * self.grace
             while left := {one.name for one in set(threading.enumerate()) - before if one.name == "metlog-sender"}:
                 assert monotonic() < end, f"close() does not end a send() under way: {left}"
                 sleep(0.01)
+
+    def test_recovers_when_its_peer_comes_back(self) -> None:
+        """It was not there at first; when it is, something reaches it."""
+        if self.transport is None:
+            pytest.skip("no peer: set `transport` and make_sender_to(host, port)")
+        port = closed_port(socket.SOCK_STREAM if self.transport == "tcp" else socket.SOCK_DGRAM)
+        client = client_with(self._opened(self.make_sender_to("127.0.0.1", port)))
+        for _ in range(3):
+            client.log("conformance")
+            self._within("client.flush(0.1)", lambda: client.flush(0.1))
+        address = ("127.0.0.1", port)
+        with StreamPeer(address) if self.transport == "tcp" else DatagramPeer(address) as peer:
+            end = monotonic() + self._limit
+            while not (peer.data if isinstance(peer, StreamPeer) else peer.frames):
+                assert monotonic() < end, f"nothing reaches a peer that came back {self._limit:g} s ago"
+                client.log("conformance")
+                sleep(0.02)
+            self._within("client.close(0.5)", lambda: client.close(0.5))
 
     # Fork and pickle.
 
     def test_survives_fork(self, sender: Sender) -> None:
         """The child sends its own, the parent's is intact, nothing arrives twice."""
-        if not hasattr(os, "fork"):
-            pytest.skip("this system has no fork")
+        needs_fork()
         client = client_with(sender)
         client.log("before")
         assert client.flush(self.wait), f"flush({self.wait}) was not enough for a healthy peer"
         if self.delivers:
             self._events(sender, lambda found: [event.type for event in found] == ["before"])
         client.log("pending")  # perhaps still in the client at the moment of the fork: the parent's to send
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: there are threads; that is the point
-            child = os.fork()
-        if child == 0:
-            self._child(client, sender)
-        status = _wait_for_child(child, self._limit + GRACE)
-        assert status == 0, f"the forked child {_MEANING.get(status, f'ended with {status}')}"
+
+        def child() -> int:
+            for _ in range(3):
+                client.log("child")
+            flushed = client.flush(self.wait)
+            client.close(self.wait / 2)
+            if not flushed:
+                return 2
+            if not (self.in_process and self.delivers):
+                return 0
+            return 0 if [event.type for event in self._decoded(sender)] == ["child"] * 3 + ["metlog.end"] else 3
+
+        trouble = child_status(child, self._limit)
+        assert not trouble, f"the forked child {trouble}"
         client.log("after")
         assert client.flush(self.wait), "the parent's sender does not work any more after a fork"
         client.close(self.wait / 2)
@@ -296,22 +278,6 @@ class SenderConformance:
         events = self._events(sender, lambda found: len(found) >= len(own) + len(childs))
         assert sorted(event.type for event in events) == sorted(own + childs)
         assert len({event.stream for event in events}) == (1 if self.in_process else 2)
-
-    def _child(self, client: MetlogClient, sender: Sender) -> NoReturn:
-        status = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, self._limit)
-            for _ in range(3):
-                client.log("child")
-            flushed = client.flush(self.wait)
-            client.close(self.wait / 2)
-            status = 0 if flushed else 2
-            if self.in_process and self.delivers and status == 0:
-                found = [event.type for event in _JSON.decode(self._bytes(sender))]
-                status = 0 if found == ["child", "child", "child", "metlog.end"] else 3
-        finally:
-            os._exit(status)
 
     def test_pickling_works_or_is_refused_by_name(self, sender: Sender) -> None:
         """A TypeError that names the sender, or a copy that works when the original is closed."""
@@ -331,88 +297,3 @@ class SenderConformance:
         copy.flush()
         self._expect(copy, sent)
         copy.close()
-
-    # How it looks.
-
-    @property
-    def _limit(self) -> float:
-        return 2 * self.wait + GRACE
-
-    def _within(self, what: str, call: Callable[[], T]) -> T:
-        """The result of a call that must come back; fails the test when it does not."""
-        results: list[T] = []
-        errors: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                results.append(call())
-            except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
-                errors.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(self._limit)
-        if thread.is_alive():
-            pytest.fail(f"{what} did not come back within {self._limit:g} s")
-        if errors:
-            raise errors[0]
-        return results[0]
-
-    @pytest.fixture(name="sender")
-    def _sender(self) -> Iterator[Sender]:
-        made = self.make_sender()
-        yield made
-        with contextlib.suppress(Exception):
-            self._within("close", made.close)
-
-    def _bytes(self, sender: Sender) -> bytes:
-        found = self.received(sender)
-        return found if isinstance(found, bytes) else b"".join(found)
-
-    def _expect(self, sender: Sender, frames: list[bytes], *, last: bool = False) -> None:
-        """Waits until the frames have arrived; `last`: and sees that nothing else does."""
-        if not self.delivers:
-            return
-        whole = b"".join(frames)
-        end = monotonic() + self.wait
-        while len(self._bytes(sender)) < len(whole) and monotonic() < end:
-            sleep(0.002)
-        if last:
-            sleep(SETTLE)
-        found = self.received(sender)
-        if isinstance(found, list):
-            found = [frame for frame in found if frame]  # a datagram of no bytes is how an empty frame travels
-            assert found == frames, f"{len(found)} frames arrived, {len(frames)} were sent, or they differ"
-        else:
-            assert found == whole, f"{len(found)} bytes arrived, {len(whole)} were sent, or they differ"
-
-    def _events(self, sender: Sender, enough: Callable[[list[Event]], bool]) -> list[Event]:
-        """Waits until enough events have arrived, and a moment for what should not."""
-        end = monotonic() + self.wait
-        while True:
-            found = self._bytes(sender)
-            events = _JSON.decode(found[: found.rfind(b"\n") + 1])
-            if enough(events) or monotonic() > end:
-                sleep(SETTLE)
-                return _JSON.decode(self._bytes(sender))
-            sleep(0.005)
-
-
-_MEANING = {
-    1: "raised an exception",
-    2: "could not flush",
-    3: "has its parent's frames, or lost its own",
-    -signal.SIGALRM: "hung: it waits for a lock or a thread that stayed with its parent",
-}
-
-
-def _wait_for_child(pid: int, seconds: float) -> int:
-    end = monotonic() + seconds
-    while monotonic() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return -signal.SIGALRM

@@ -44,7 +44,8 @@ _DELIVERY: Final = (
     ("last_at", "TIMESTAMPTZ"), ("received", "BIGINT"), ("distinct_received", "BIGINT"), ("duplicates", "BIGINT"),
     ("last_seq", "BIGINT"), ("lost", "BIGINT"), ("ended", "BOOLEAN"), ("dropped", "JSON"),
 )  # fmt: skip
-SCHEMA: Final = {"events": tuple(COLUMNS.items()), "delivery": _DELIVERY}
+_ARRIVALS: Final = (*COLUMNS.items(), ("arrival_file", "VARCHAR"), ("arrival_row", "BIGINT"))
+SCHEMA: Final = {"events": tuple(COLUMNS.items()), "arrivals": _ARRIVALS, "delivery": _DELIVERY}
 """The views with their columns and types."""
 
 

@@ -85,7 +85,6 @@ report(handled=handled, slowest=slowest)
 """
 
 
-@pytest.mark.xfail(strict=True, reason="flush waits its whole timeout for a lock that its own thread holds")
 def test_a_signal_handler_that_flushes_does_not_wait_for_the_thread_that_it_interrupted(tmp_path: Path) -> None:
     with receiver("udp", tmp_path) as arrived:
         settings = {"sender": {**arrived.sender, "max_frame": 600}}
@@ -151,10 +150,7 @@ PARTS = {
 }
 
 
-AVALANCHE = pytest.mark.xfail(strict=True, reason="an encoder that logs is called for what it logs, without an end")
-
-
-@pytest.mark.parametrize("part", [pytest.param(part, marks=AVALANCHE if part == "encoder" else ()) for part in PARTS])
+@pytest.mark.parametrize("part", PARTS)
 def test_parts_that_log_themselves_neither_recurse_nor_deadlock(part: str, tmp_path: Path) -> None:
     """What they log is an event like others, or left out; it never sets off an avalanche, and every event stays accounted for."""
     ended = run(HEAD + TALK, tmp_path, {**PARTS[part], "buffer": {"flush_interval": 0.02}}, timeout=10)

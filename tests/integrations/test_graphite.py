@@ -235,6 +235,12 @@ def test_what_the_listeners_output_statsd_sent_is_in_the_charts(traffic: Graphit
     })  # fmt: skip
 
 
+def test_graphite_web_s_own_page_has_its_scripts(graphite: Graphite) -> None:
+    for path in ("", "static/js/composer.js"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{graphite.web}/{path}", timeout=10) as answer:
+            assert len(answer.read()) > 300
+
+
 def test_doctor_is_content_with_this_configuration() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "metlog", "doctor", "--graphite", str(RUN.parent)],

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,36 @@ def test_the_configuration_under_deploy_has_no_finding() -> None:
 def test_a_mismatch_is_told_with_its_remedy(flush: float, schemas: str, aggregation: str, said: str) -> None:
     findings = check(flush, schemas, aggregation)
     assert any(said in line for line in findings), findings
+
+
+def doctor(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
+    return subprocess.run(
+        [sys.executable, "-m", "metlog", "doctor", "--graphite", str(folder), *more],
+        capture_output=True, text=True, timeout=60, cwd=folder.parent, env={**kept, "METLOG_SENDER": "null:"},
+    )  # fmt: skip
+
+
+def test_doctor_tells_each_mismatch_with_its_remedy_and_fails(tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    (conf / "storage-schemas.conf").write_text("[everything]\npattern = .*\nretentions = 60s:1d\n")
+    done = doctor(conf)  # without storage-aggregation.conf, as Debian leaves it
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if "[everything]" in line)
+    assert lines[at].startswith("FAIL  graphite: storage-schemas.conf [everything]: keeps a value every 60 s")
+    assert lines[at].endswith("of 6 flushes only the last is kept")
+    assert lines[at + 1].strip() == "-> begin its retentions with 10s:…"
+    assert "older counts shrink" in done.stdout
+    (conf / "storage-aggregation.conf").write_text(SUM)
+    done = doctor(conf, "--statsd-flush", "60")
+    assert done.returncode == 0, done.stdout
+    assert "graphite keeps what statsd flushes every 60 s" in done.stdout
+
+
+def test_doctor_names_the_file_that_is_not_there(tmp_path: Path) -> None:
+    done = doctor(tmp_path / "none")
+    assert done.returncode == 1
+    assert "storage-schemas.conf: No such file or directory" in done.stdout
+    assert "give the folder with carbon's configuration" in done.stdout

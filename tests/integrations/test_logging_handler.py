@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.config
 import logging.handlers
 import queue
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import metlog
 from metlog import Event, MetlogClient
+from metlog.integrations._common import OWN_THREADS
 from metlog.integrations.logging import MetlogHandler
 
 
@@ -189,6 +193,26 @@ def test_the_logger_metlog_is_left_alone(client: MetlogClient, name: str) -> Non
     assert events(client) == []
 
 
+def test_records_of_metlog_s_own_threads_are_left_alone(client: MetlogClient) -> None:
+    """Every thread that the sending side starts has a name of its own, and the handler knows all of them."""
+    package = Path(metlog.__file__).parent
+    sending = [*package.glob("*.py"), *(package / "senders").glob("*.py")]
+    sources = [path.read_text("utf-8") for path in sending]
+    named = [name for text in sources for name in re.findall(r'Thread\([^\n]*name="([^"]+)"', text)]
+    assert len(named) == sum(text.count("threading.Thread(") for text in sources)
+    names = set(named)
+    assert names == OWN_THREADS
+    handler = MetlogHandler(client=client)
+    for name in sorted(names):
+        thread = threading.Thread(
+            target=lambda: handler.handle(logging.makeLogRecord({"msg": "x", "levelno": 20})), name=name
+        )
+        thread.start()
+        thread.join(10)
+    handler.handle(logging.makeLogRecord({"msg": "seen", "levelno": 20}))
+    assert one(client).payload == "seen"
+
+
 def test_a_logger_with_a_similar_name_is_not(client: MetlogClient) -> None:
     MetlogHandler(client=client).handle(logging.makeLogRecord({"name": "metlogger", "msg": "x", "levelno": 40}))
     assert one(client).payload == "x"
@@ -276,13 +300,59 @@ def test_a_message_that_logs_from_its_own_text_ends(log: logging.Logger, client:
 
 
 def test_a_handler_never_raises(log: logging.Logger, client: MetlogClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging, "raiseExceptions", False)
-
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(client, "metlog", broken, raising=False)
+    told: list[logging.LogRecord] = []
+    (handler,) = (handler for handler in log.handlers if isinstance(handler, MetlogHandler))
+    monkeypatch.setattr(client, "log", broken, raising=False)
+    monkeypatch.setattr(handler, "handleError", told.append)
     log.info("x")
+    assert [record.getMessage() for record in told] == ["x"]  # told the way of stdlib logging
+    monkeypatch.undo()
+    log.info("y")  # and the next record is sent
+    assert one(client).payload == "y"
+
+
+def test_a_formatter_of_another_handler_leaves_no_fields(log: logging.Logger, client: MetlogClient) -> None:
+    stream = logging.StreamHandler(io.StringIO())
+    stream.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.handlers.insert(0, stream)  # it sets `message` and `asctime` on the record
+    log.info("x", extra={"user": "u1"})
+    log.handlers.remove(stream)
+    fields = one(client).fields
+    assert "message" not in fields
+    assert "asctime" not in fields
+    assert fields["user"] == "u1"
+
+
+def test_records_of_another_make_keep_what_is_their_own(client: MetlogClient) -> None:
+    class Record(logging.LogRecord):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.tenant = "t1"  # before the attributes that every record has
+            super().__init__(*args, **kwargs)
+
+    MetlogHandler(client=client).handle(Record("a", 20, "a.py", 1, "x", (), None))
+    fields = one(client).fields
+    assert fields["tenant"] == "t1"
+    assert set(fields) - {"task"} == {
+        "tenant",
+        "logger_name",
+        "level",
+        "pathname",
+        "lineno",
+        "func",
+        "thread",
+        "process",
+    }
+
+
+def test_context_and_bound_fields_are_on_the_event(client: MetlogClient) -> None:
+    handler = MetlogHandler(client=client.bind(region="eu"))
+    with metlog.context(request_id="r1"):
+        handler.handle(logging.makeLogRecord({"name": "a", "msg": "x", "levelno": 20}))
+    fields = one(client).fields
+    assert (fields["region"], fields["request_id"]) == ("eu", "r1")
 
 
 def test_many_threads_log_without_a_common_lock(log: logging.Logger, client: MetlogClient) -> None:

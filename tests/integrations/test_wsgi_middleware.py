@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.util import FileWrapper, setup_testing_defaults
@@ -16,6 +18,8 @@ import pytest
 import metlog
 from metlog import ConfigError, Event, MetlogClient
 from metlog.integrations._paths import safe_path
+from metlog.integrations._request import Options, Recorder
+from metlog.integrations.statsd import Settings
 from metlog.integrations.wsgi import MetlogMiddleware
 
 App = Callable[[dict[str, Any], Any], Any]
@@ -568,8 +572,12 @@ def test_a_path_beyond_ascii_is_read_as_utf8(client: MetlogClient) -> None:
 
 
 def test_the_typed_options_are_those_of_the_recorder() -> None:
-    import inspect
-
-    from metlog.integrations._request import Options, Recorder
-
     assert list(Options.__annotations__) == list(inspect.signature(Recorder).parameters)
+
+
+def test_the_documentation_names_every_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text("utf-8")
+    for name in Options.__annotations__:
+        assert f"`{name}`" in page, name
+    for name in Settings.__struct_fields__:
+        assert f"`{name}`" in page, name

@@ -181,9 +181,13 @@ def test_health_and_metrics_of_a_listener_whose_output_is_dead(begin: Start) -> 
         lambda: open_lake(listener.data).query("SELECT count(*) FROM events WHERE type = 'a'").rows[0][0] == 1
     )
     assert httpx.put(f"{base}/submit/web/1", content=b'{"type":"a"}', trust_env=False).status_code == 201
-    lines = httpx.get(f"{base}/metrics", trust_env=False).text.splitlines()
+
+    def metrics() -> list[str]:
+        return httpx.get(f"{base}/metrics", trust_env=False).text.splitlines()
+
+    assert wait_for(lambda: 'metlog_output_failing{output="http"} 1' in metrics())  # once its process has tried
+    lines = metrics()
     assert "metlog_healthy 0" in lines
     assert "metlog_events_journaled_total 1" in lines
     assert "metlog_events_repeated_total 1" in lines
-    assert 'metlog_output_failing{output="http"} 1' in lines
     assert 'metlog_output_failing{output="lake"} 0' in lines

@@ -47,6 +47,7 @@ def send() -> Iterator[Callable[..., ZmqSender]]:
 
     def build(endpoint: str, **options: Any) -> ZmqSender:
         made.append(ZmqSender(endpoint=endpoint, linger=0, **options))
+        made[-1].open()
         return made[-1]
 
     yield build

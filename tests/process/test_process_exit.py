@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +144,7 @@ def test_a_handler_registered_before_metlog_runs_after_its_end_and_its_events_ar
     def late():
         metlog.log("event", "too late")
         stats = metlog.stats()
-        print(json.dumps([stats.accepted, stats.sent, stats.buffered, stats.dropped]))
+        print(json.dumps([stats.accepted, stats.sent, stats.buffered, stats.filtered]))
 
     atexit.register(late)
     import metlog
@@ -154,7 +153,7 @@ def test_a_handler_registered_before_metlog_runs_after_its_end_and_its_events_ar
     """
     with receiver("udp", tmp_path) as arrived:
         ended = run(source, tmp_path, {"sender": arrived.sender})
-        assert ended.result == [2, 1, 0, {"closed": 1}]
+        assert ended.result == [1, 1, 0, 1]
         assert_exactly_once(arrived.application(1), ["in time"])
 
 
@@ -245,10 +244,6 @@ def test_daemon_threads_that_log_to_the_very_end_do_not_hang_it(kind: str, tmp_p
     _end_often(HEAD + DAEMONS, kind, tmp_path, 3)
 
 
-@pytest.mark.xfail(
-    strict=sys.version_info < (3, 13),  # rarer there
-    reason="a daemon thread is stopped with the lock of the counts in its hand",
-)
 @pytest.mark.parametrize("kind", ["udp", "file"])
 def test_objects_that_log_after_daemon_threads_were_stopped_do_not_hang(kind: str, tmp_path: Path) -> None:
     """A daemon thread is stopped wherever it is, with whatever it holds; what runs after it must not wait for that."""

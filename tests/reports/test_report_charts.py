@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from reportdata import EVENTS, NOW, event, hours, numbered, write
 
 from metlog.lake.query import Column, Lake
 from metlog.reports import Chart, Library, Report, ReportResult
-from metlog.reports.chart import period
+from metlog.reports.chart import in_digits, period
 from metlog.reports.terminal import lines
+from metlog.reports.timechart import between
 from metlog.reports.times import zone
 
 vl_convert = pytest.importorskip("vl_convert")
@@ -68,7 +69,7 @@ def test_every_built_in_chart_draws_with_its_period_and_unit(data: Path, report:
     assert specification["background"] == ("#0f172a" if dark else "#ffffff")
     said = words(svg_of(specification))
     assert report.title in said
-    assert any(word.startswith("1 Mar to 12 Mar 2026, UTC") for word in said)
+    assert any(word.startswith("1 Mar to 12 Mar 2026 09:30, UTC") for word in said)
     assert report.chart_spec is not None
     unit = report.chart_spec.unit.replace("{by}", str(found.values.get("by"))).replace("a hour", "an hour")
     assert unit
@@ -236,6 +237,44 @@ def test_a_long_ranking_is_cut_and_says_so() -> None:
     assert specification["title"]["subtitle"] == "the first 25 of 40"
 
 
+def test_a_chart_says_what_it_was_narrowed_down_to(data: Path) -> None:
+    report, found = run(data, "top-values", until="2026-03-12")
+    assert report.chart(found)["title"]["subtitle"] == "1 Mar to 11 Mar 2026, UTC; field = user"
+    report, found = run(data, "top-values", field="route", type="request", logger="svc", until="2026-03-12")
+    expected = "1 Mar to 11 Mar 2026, UTC, svc only; field = route; type = request"
+    assert report.chart(found)["title"]["subtitle"] == expected
+    assert lines(report, found)[0].plain == f"Top values of a field  {expected}"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (1234567.0, "1,234,567"),
+        (934.91, "935"),
+        (999.6, "1,000"),
+        (99.96, "100"),
+        (99.94, "99.9"),
+        (73.36, "73.4"),
+        (0.5049, "0.505"),
+        (-250.4, "-250"),
+    ],
+)
+def test_numbers_beside_bars_have_the_digits_that_count(number: float, shown: str) -> None:
+    report, result = made(Chart(kind="ranked", x="name", y=("v",)), [{"name": "n", "v": number or 1.0}])
+    assert in_digits(number) == shown
+    if number:
+        assert shown in words(svg_of(report.chart(result)))
+
+
+def test_bytes_have_their_unit_on_the_axis() -> None:
+    rows = [{"time": row["time"], "bytes": 1_400_000} for row in by_day(1, 3)]
+    report, result = made(Chart(kind="bars", x="time", y=("bytes",), unit="bytes a {by}"), rows, **ASKED)
+    said = words(svg_of(report.chart(result)))
+    assert {"0 B", "200 kB", "1 MB", "1.4 MB"} <= set(said), said
+
+
 def test_names_that_are_code_or_paths_are_only_names() -> None:
     evil = ["a'b\"c", "alert(1)", "x.y[0]", "</text><script>", "\\", "\u2028", "${x}", "日本"]
     rows = [{"time.a[0]": row["time"], "na'me": name, "v\\.x": 2.0, "w": 1.0} for name in evil for row in by_day(1, 2)]
@@ -264,6 +303,48 @@ def test_a_chart_of_a_column_that_is_not_there_says_which_are(kind: Any) -> None
     assert [line.plain for line in lines(report, result)][1:] == [said]
 
 
+def test_a_counter_is_0_where_nothing_was_counted_and_a_timer_is_not_known(tmp_path: Path) -> None:
+    """No line is drawn across hours without events, as if there had been some."""
+    events = [event(hours(n), "counter", {"name": "c", "count": 5}, weight=2.0) for n in (8, 11)]
+    events += [event(hours(n), "counter", {"name": "d", "count": 1}) for n in (9, 12)]
+    events += [event(hours(n), "timer", {"name": "t", "ms": 7.0}) for n in (8, 9, 11)]
+    data = write(tmp_path, events)
+    asked = {"since": "2026-03-10", "until": "2026-03-11", "by": "hour"}
+
+    def lines_of(name: str, value: str) -> dict[str, dict[int, float | None]]:
+        report, found = run(data, name, **asked)
+        drawn: dict[str, dict[int, float | None]] = {}
+        for row in report.chart(found)["data"]["values"]:
+            drawn.setdefault(row["name"], {})[int(row["time"][11:13])] = row[value]
+        return drawn
+
+    assert lines_of("counters", "total") == {
+        "c": {8: 10, 9: 0, 10: 0, 11: 10, 12: 0},
+        "d": {8: 0, 9: 1, 10: 0, 11: 0, 12: 1},
+    }
+    assert lines_of("timers", "average") == {"t": {8: 7, 9: 7, 10: None, 11: 7}}
+    svg = svg_of(run(data, "timers", **asked)[0].chart(run(data, "timers", **asked)[1]))
+    paths = re.findall(r'<path[^>]*aria-roledescription="line mark"[^>]* d="([^"]+)"', svg)
+    assert [path.count("M") for path in paths] == [2], paths  # begun again after the gap
+
+
+@pytest.mark.parametrize(("distance", "size"), [(1, None), (2, 9)])
+def test_a_lone_value_between_gaps_is_seen_however_many_there_are(distance: int, size: int | None) -> None:
+    rows = [{"time": datetime(2026, 3, 1) + timedelta(minutes=distance * n), "v": 1.0} for n in range(50)]
+    report, result = made(Chart(kind="lines", x="time", y=("v",)), rows, **{**ASKED, "by": "minute"})
+    assert report.chart(result)["mark"]["point"] == (False if size is None else {"size": size})
+
+
+def test_an_hour_that_the_clocks_leave_out_is_no_gap() -> None:
+    """Berlin, 29 March 2026: two o'clock does not come; 25 October: it comes twice, as one row."""
+    spring = [datetime(2026, 3, 29, hour, tzinfo=UTC) for hour in (1, 3, 5)]
+    assert [moment.hour for moment in between(spring, "hour", "Europe/Berlin")] == [1, 3, 4, 5]
+    assert [moment.hour for moment in between(spring, "hour", "UTC")] == [1, 2, 3, 4, 5]
+    autumn = [datetime(2026, 10, 25, hour) for hour in (1, 4)]
+    assert [moment.hour for moment in between(autumn, "hour", "Europe/Berlin")] == [1, 2, 3, 4]
+    assert len(between([datetime(2026, 3, 1), datetime(2026, 4, 1)], "day", "Europe/Berlin")) == 32
+
+
 @pytest.mark.parametrize("kind", ["bars", "lines", "ranked", "spread"])
 def test_missing_values_are_left_out_not_drawn_as_numbers(kind: Any) -> None:
     rows = [{"x": None, "v": 1.0}, {"x": datetime(2026, 3, 2), "v": None}, {"x": datetime(2026, 3, 3), "v": 3.0}]
@@ -278,7 +359,7 @@ def test_missing_values_are_left_out_not_drawn_as_numbers(kind: Any) -> None:
         ("2026-03-01", "2026-03-08", "UTC", "1 Mar to 7 Mar 2026, UTC"),
         ("2026-03-01", "2026-03-02", "UTC", "1 Mar 2026, UTC"),
         ("2025-12-30", "2026-01-02", "UTC", "30 Dec 2025 to 1 Jan 2026, UTC"),
-        ("2026-03-01", "2026-03-07T13:00", "Europe/Berlin", "1 Mar to 7 Mar 2026, Europe/Berlin"),
+        ("2026-03-01", "2026-03-07T13:00", "Europe/Berlin", "1 Mar to 7 Mar 2026 13:00, Europe/Berlin"),
         ("2026-03-01T08:00", "2026-03-01T09:30", "UTC", "1 Mar 2026 08:00 to 09:30, UTC"),
         ("2026-03-01T08:00", "2026-03-02T08:00", "UTC", "1 Mar 2026 08:00 to 2 Mar 08:00, UTC"),
         ("2026-03-01", "2026-03-01T09:30", "UTC", "1 Mar 2026 00:00 to 09:30, UTC"),

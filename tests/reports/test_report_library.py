@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_configured_folder_is_looked_into_and_the_data_folder_wins(
     found = Library(tmp_path / "data")
     assert (found["logins"].title, found["both"].title) == ("Configured", "Data")
     monkeypatch.setenv("METLOG_REPORTS", str(tmp_path / "none"))
-    with pytest.raises(ConfigError, match=r"METLOG_REPORTS = '.*none': no such folder"):
+    with pytest.raises(ConfigError, match=r"\(METLOG_REPORTS\) = '.*none': no such folder"):
         Library()
 
 
@@ -87,17 +88,27 @@ missing = shop_reports:NOWHERE
 """
 
 
-@pytest.fixture
-def distribution(tmp_path: Path) -> Path:
-    """A distribution as pip would leave it, in a folder of its own."""
-    site = tmp_path / "site"
-    info = site / "shop_reports-1.2.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shop-reports\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(POINTS)
-    (info / "RECORD").write_text("")
-    (site / "shop_reports.py").write_text(MODULE)
-    (site / "carts.toml").write_text(toml("Carts"))
+@pytest.fixture(scope="module")
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pip installed a wheel into, as it does with anybody's."""
+    folder = tmp_path_factory.mktemp("wheel")
+    files = {
+        "shop_reports.py": MODULE,
+        "carts.toml": toml("Carts"),
+        "shop_reports-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: shop-reports\nVersion: 1.2\n",
+        "shop_reports-1.2.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "shop_reports-1.2.dist-info/entry_points.txt": POINTS,
+    }
+    record = [*(f"{name},," for name in files), "shop_reports-1.2.dist-info/RECORD,,"]
+    wheel = folder / "shop_reports-1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+        archive.writestr("shop_reports-1.2.dist-info/RECORD", "\n".join(record) + "\n")
+    site = folder / "site"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-index", "--no-deps"]
+    done = subprocess.run([*pip, "--target", str(site), str(wheel)], capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
     return site
 
 
@@ -113,9 +124,9 @@ for line in library.broken:
 """
 
 
-def run(*arguments: str, site: Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, site: Path, **more: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
-    environment = {**kept, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(site / "cache")}
+    environment = {**kept, "PYTHONPATH": str(site), "XDG_CACHE_HOME": str(site / "cache"), **more}
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, env=environment)
 
 
@@ -138,6 +149,21 @@ def test_the_command_shows_a_report_of_an_installed_distribution(distribution: P
     assert (done.returncode, done.stdout) == (0, "n\n0\n")
     assert "left out: shop-reports 1.2: report 'bad': RuntimeError" in done.stderr
     assert "path" in run("-m", "metlog", "plugins", site=distribution).stdout
+
+
+def test_the_command_shows_a_report_of_a_configured_folder(tmp_path: Path) -> None:
+    (tmp_path / "data" / "events").mkdir(parents=True)
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "mine.toml").write_text(toml("Mine"))
+    arguments = ("-m", "metlog", "report", "mine", "--data", str(tmp_path / "data"), "--format", "csv")
+    done = run(*arguments, "--reports", str(tmp_path / "team"), site=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "n\n0\n"), done.stderr
+    done = run(*arguments, site=tmp_path, METLOG_REPORTS=str(tmp_path / "team"))
+    assert (done.returncode, done.stdout) == (0, "n\n0\n"), done.stderr
+    done = run(*arguments, "--reports", str(tmp_path / "none"), site=tmp_path)
+    assert done.returncode == 2
+    assert "none': no such folder" in done.stderr
+    assert run(*arguments, site=tmp_path).returncode == 2
 
 
 def test_a_saved_report_is_what_was_saved(tmp_path: Path) -> None:

@@ -95,6 +95,15 @@ def test_errors_and_events_by_type(rows: Rows) -> None:
     ]  # fmt: skip
 
 
+def test_a_login_that_says_nothing_of_success_is_one(tmp_path: Path) -> None:
+    """As the first page of the documentation logs it: metlog.log(("login", "sync"), …, fields={"user": "u1"})."""
+    write(tmp_path, [
+        event(hours(8), "login", {"user": "u1"}, weight=5.0), event(hours(8), "login", {"success": False}, weight=2.0),
+        event(hours(9), "login", {"success": True}), event(hours(9), "login", {"success": None}),
+    ])  # fmt: skip
+    assert run(tmp_path, "logins") == [(D0, 7, 2)]
+
+
 def test_a_failed_request_without_an_exception_is_told_by_its_status(tmp_path: Path) -> None:
     write(tmp_path, [request(hours(8), "/a", 503, 1.0, weight=4.0), request(hours(8), "/a", 500, 1.0)])
     assert [row[:2] for row in run(tmp_path, "errors-by-type")] == [

@@ -87,6 +87,14 @@ def test_draws_do_not_go_together(month: Path) -> None:
         assert row["p99"] > 1.05 * row["p95"], row
 
 
+def test_nothing_else_stands_still_on_the_day_somebody_tries_passwords(month: Path) -> None:
+    """The day's own logins come on top: they are not taken from what is counted on every day."""
+    for name in ("cache.hit", "orders", "cart.add"):
+        counted = {row["time"].day: row["total"] for row in report(month, "counters", by="day", name=name)}
+        assert len(counted) == 29
+        assert 0.5 < counted[15] / counted[13] < 1.5, (name, counted)  # the Sunday and the Friday before
+
+
 def test_nobody_s_days_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="days = 0: wants 1 or more"):
         fill(tmp_path, 0)

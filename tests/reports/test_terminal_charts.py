@@ -44,7 +44,7 @@ def test_hours_without_events_are_bars_of_no_length(data: Path) -> None:
 
 def test_a_ranking_is_longest_first(data: Path) -> None:
     assert drawn(data, "top-values", width=30) == [
-        "Top values of a field  10 Mar to 11 Mar 2026, UTC",
+        "Top values of a field  10 Mar to 11 Mar 2026, UTC; field = user",
         "events",
         "u1  ███████████████████████  3",
         "u2  ███████████████████████  3",
@@ -69,8 +69,10 @@ def test_curves_have_their_range_and_gaps(tmp_path: Path) -> None:
     assert drawn(data, "counters", by="hour", width=50) == [
         "Counters  10 Mar to 11 Mar 2026, UTC",
         "counted an hour, 10 Mar 09:00 to 10 Mar 16:00, each curve of its own height",
-        f"up  {'▁▂▄█':<38}  1 to 8",
+        f"up  {'▁▂▁▄▁▁▁█':<38}  0 to 8",  # nothing was counted at 11, 13, 14 and 15
     ]
+    events = [event(hours(8 + n), "timer", {"name": "took", "ms": n}) for n in (1, 2, 4, 8)]
+    assert drawn(write(tmp_path / "t", events), "timers", by="hour", width=50)[2] == f"took  {'▁▂ ▄   █':<36}  1 to 8"
 
 
 def test_every_line_fits_the_terminal(data: Path) -> None:

@@ -40,14 +40,9 @@ def clock(monkeypatch):
     return now
 
 
-def make(monkeypatch, *senders, **options):
-    monkeypatch.setattr(fallback, "build", lambda kind, spec, where: senders[spec])
-    return FallbackSender(senders=list(range(len(senders))), **options)
-
-
-def test_the_next_one_takes_what_the_first_cannot_and_the_first_is_asked_again_after_a_pause(monkeypatch, clock):
+def test_the_next_one_takes_what_the_first_cannot_and_the_first_is_asked_again_after_a_pause(clock):
     first, second = Flaky(fails=True), Flaky()
-    sender = make(monkeypatch, first, second, pause=30)
+    sender = FallbackSender(senders=[first, second], pause=30)
     sender.send(b"1")
     first.fails = False
     sender.send(b"2")  # still in the pause
@@ -58,9 +53,9 @@ def test_the_next_one_takes_what_the_first_cannot_and_the_first_is_asked_again_a
     assert sender.stats() == {"senders[0]": 1, "senders[1]": 2}
 
 
-def test_when_all_fail_the_reason_is_the_last_ones_and_the_last_is_asked_every_time(monkeypatch, clock):
+def test_when_all_fail_the_reason_is_the_last_ones_and_the_last_is_asked_every_time(clock):
     first, second = Flaky(fails=True), Flaky(fails=True)
-    sender = make(monkeypatch, first, second)
+    sender = FallbackSender(senders=[first, second])
     for _ in range(3):
         with pytest.raises(SenderError) as caught:
             sender.send(b"x")
@@ -71,16 +66,16 @@ def test_when_all_fail_the_reason_is_the_last_ones_and_the_last_is_asked_every_t
     assert second.frames == [b"y"]
 
 
-def test_limits_are_the_tightest_and_it_is_nonblocking_only_if_all_are(monkeypatch):
+def test_limits_are_the_tightest_and_it_is_nonblocking_only_if_all_are():
     quick, slow = Flaky(nonblocking=True, max_frame=500, max_event=700), Flaky(max_frame=600)
-    assert make(monkeypatch, quick, quick).nonblocking
-    both = make(monkeypatch, quick, slow)
+    assert FallbackSender(senders=[quick, quick]).nonblocking
+    both = FallbackSender(senders=[quick, slow])
     assert (both.nonblocking, both.max_frame, both.max_event) == (False, 500, 700)
 
 
-def test_all_are_flushed_and_closed_whatever_one_of_them_raises(monkeypatch):
+def test_all_are_flushed_and_closed_whatever_one_of_them_raises():
     first, second = Flaky(fails=True), Flaky()
-    sender = make(monkeypatch, first, second)
+    sender = FallbackSender(senders=[first, second])
     sender.flush()
     with pytest.raises(RuntimeError, match="cannot close"):
         sender.close()
@@ -112,7 +107,7 @@ def test_from_tcp_to_a_file_and_back(tmp_path):
 
 
 def test_faults_name_the_index(tmp_path):
-    with pytest.raises(ConfigError, match=r"senders\[1\]\.prot: sender 'udp' has no such option"):
+    with pytest.raises(ConfigError, match=r"sender\.senders\[1\]\.prot = 1: sender 'udp' has no such option"):
         plugins.build("sender", {"name": "fallback", "senders": ["null", {"name": "udp", "prot": 1}]}, "sender")
     with pytest.raises(ConfigError, match=r"senders = \[\]: wants two or more"):
         plugins.build("sender", {"name": "fallback", "senders": []}, "sender")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import socket
 import threading
@@ -184,6 +185,7 @@ def test_close_waits_a_moment_for_the_first_lookup(peer, monkeypatch):
 def test_a_name_without_an_address_holds_so_much_and_then_drops_with_a_reason(monkeypatch):
     Dns(monkeypatch, 1)
     sender = UdpSender(host="nowhere.example", port=5565)
+    sender.open()
     sender._resolver.answered.wait(5)
     for _ in range(256):
         sender.send(b"x" * 1024)
@@ -224,6 +226,7 @@ def test_errors_ask_for_a_lookup(monkeypatch):
     dns = Dns(monkeypatch, port)
     dns.answers["collector.example"] = ["127.0.0.1"]
     sender = UdpSender(host="collector.example", port=port)
+    sender.open()
     sender._resolver.answered.wait(5)
     assert dns.asked == 1
 
@@ -234,16 +237,37 @@ def test_errors_ask_for_a_lookup(monkeypatch):
             return error.reason == "unreachable"
         return False
 
-    class Broken:
-        def __getattr__(self, name):
-            raise AssertionError(name)
-
     def unreachable(*_):
         raise OSError(errno.EHOSTUNREACH, "No route to host")
 
     monkeypatch.setattr(sender, "_connect", unreachable)
     assert tell()
     wait_for(lambda: dns.asked >= 2)
+    sender.close()
+
+
+def test_a_forked_child_looks_up_by_itself(peer, monkeypatch):
+    dns = Dns(monkeypatch, port_of(peer))
+    dns.answers["collector.example"] = ["127.0.0.1"]
+    sender = UdpSender(host="collector.example", port=port_of(peer), resolve_interval=0.02)
+    sender.send(b"parent")
+    assert peer.recv(10) == b"parent"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as moved:
+        moved.bind(("127.0.0.2", port_of(peer)))
+        moved.settimeout(5)
+        child = os.fork()
+        if not child:
+            try:
+                sender.after_fork()
+                sender.send(b"child")
+                dns.answers["collector.example"] = ["127.0.0.2"]
+                wait_for(lambda: sender._addresses[0][1][0] == "127.0.0.2")
+                sender.send(b"moved")
+            finally:
+                os._exit(0)
+        assert peer.recv(10) == b"child"
+        assert moved.recv(10) == b"moved"
+        os.waitpid(child, 0)
     sender.close()
 
 
@@ -264,8 +288,8 @@ def test_options_come_from_a_url_and_faults_name_key_value_and_remedy():
     assert sender.hosts == ["127.0.0.1", "127.0.0.2"]
     sender.close()
     for options, words in [
-        ({"port": 0}, r"sender: port = 0: wants a port from 1 to 65535"),
-        ({"host": ""}, r"sender: host = '': wants a host name"),
+        ({"port": 0}, r"sender\.port = 0: wants a port from 1 to 65535"),
+        ({"host": ""}, r"sender\.host = '': wants a host name"),
         ({"max_frame": 70_000}, r"max_frame = 70000: a datagram carries at most 65507"),
         ({"max_frame": 1}, r"max_frame = 1: wants a number of bytes, 64 or more"),
         ({"resolve_interval": 0}, r"resolve_interval = 0.0: wants"),

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import struct
 import threading
-import time
 
 import pytest
 
 from metlog.errors import SenderError
 from metlog.testing import SenderConformance
+from metlog.testing.peers import StreamPeer
+
+over = threading.Event()
+
+
+def hang(*_):
+    """Until the test is over: threads that slept on would keep the process from ending."""
+    over.wait(30)
 
 
 class Good:
@@ -42,15 +51,19 @@ class Good:
 
 
 class Base(SenderConformance):
-    """What is expected to fail is in `caught`: names of tests, without `test_`."""
+    """What is expected to fail is in `caught`: names of tests, without `test_`. Good ones run whole, or `only` some."""
 
     kind = Good
     caught = frozenset()
+    only = ()
     wait = 0.3
 
     @pytest.fixture(autouse=True)
     def place(self, tmp_path):
         self.path = tmp_path / "frames"
+        over.clear()
+        yield
+        over.set()
 
     def make_sender(self):
         return self.kind(self.path)
@@ -65,6 +78,181 @@ class Base(SenderConformance):
 
 class TestGood(Base):
     pass
+
+
+class Framed(Good):
+    """Keeps frames apart, each after its length, as a transport of datagrams does."""
+
+    def write(self, frame):
+        super().write(struct.pack("<I", len(frame)) + frame)
+
+
+class OfFrames(Base):
+    kind = Framed
+
+    def received(self, sender):
+        data, found = super().received(sender), []
+        while data:
+            size = 4 + struct.unpack("<I", data[:4])[0]
+            found.append(data[4:size])
+            data = data[size:]
+        return found
+
+
+class TestGoodWithFrames(OfFrames):
+    pass
+
+
+class Connecting:
+    """Over TCP; connects when it has to send."""
+
+    max_frame = 8192
+
+    def __init__(self, host, port):
+        self.address, self.socket, self.closed = (host, port), None, False
+
+    def send(self, frame):
+        if self.closed:
+            raise SenderError("closed")
+        self.socket = self.socket or self.connect()
+        self.socket.sendall(frame)
+
+    def connect(self):
+        return socket.create_connection(self.address, 0.2)
+
+    def flush(self):
+        pass
+
+    def close(self):
+        self.closed = True
+        if self.socket:
+            self.socket.close()
+
+    def __reduce__(self):
+        raise TypeError(f"a {type(self).__name__} cannot be pickled")
+
+
+class OverTcp(Base):
+    kind = Connecting
+    transport = "tcp"
+    troubled = SenderConformance.troubled  # real peers
+    wait = 1.0
+
+    @pytest.fixture(autouse=True)
+    def peer(self):
+        with StreamPeer() as self.target:
+            yield
+
+    def make_sender(self):
+        return self.kind("127.0.0.1", self.target.port)
+
+    def make_sender_to(self, host, port):
+        return self.kind(host, port)
+
+    def received(self, sender):
+        return self.target.data
+
+
+class TestGoodOverTcp(OverTcp):
+    only = ("recovers_when_its_peer_comes_back", "a_peer_in_trouble_neither_raises_nor_blocks")
+
+
+class TestNeverConnectsAgain(OverTcp):
+    """The first failure is for good."""
+
+    wait = 0.5
+    caught = frozenset({"recovers_when_its_peer_comes_back"})
+    grace = 0.5
+
+    class kind(Connecting):
+        failed = False
+
+        def connect(self):
+            if self.failed:
+                raise SenderError("gone")
+            self.failed = True
+            return super().connect()
+
+
+class TestConnectsWhenItIsMade(OverTcp):
+    """And so cannot be made while its peer is away."""
+
+    caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks[dead]", "recovers_when_its_peer_comes_back"})
+
+    class kind(Connecting):
+        def __init__(self, host, port):
+            super().__init__(host, port)
+            self.socket = self.connect()
+
+
+class TestWaitsForAnAnswer(OverTcp):
+    """Claims never to wait, and reads what a peer that only takes does not say."""
+
+    caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks[swallows]"})
+    grace = 0.5
+
+    class kind(Connecting):
+        nonblocking = True
+
+        def send(self, frame):
+            super().send(frame)
+            self.socket.settimeout(30)
+            self.socket.recv(1)
+
+
+class TestWaitsForRoom(OverTcp):
+    """Claims never to wait, and does once the kernel's buffers are full."""
+
+    caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks[never_reads]"})
+    grace = 0.5
+
+    class kind(Connecting):
+        nonblocking = True
+
+        def connect(self):
+            made = super().connect()
+            made.settimeout(30)
+            return made
+
+
+class TestRaisesBaseExceptions(OverTcp):
+    """What `except Exception` lets through."""
+
+    caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks[dead]"})
+
+    class kind(Connecting):
+        nonblocking = True
+
+        def connect(self):
+            try:
+                return super().connect()
+            except OSError as error:
+                raise SystemExit(1) from error
+
+
+class Opening(Good):
+    """Opens its file in `open()`, where `configure` asks it to."""
+
+    file = None
+
+    def open(self):
+        assert self.file is None, "opened twice"
+        self.file = self.path.open("ab", buffering=0)
+
+    def write(self, frame):
+        self.file.write(frame)
+
+    def close(self):
+        super().close()
+        if self.file:
+            self.file.close()
+
+    def __reduce__(self):
+        raise TypeError(f"a {type(self).__name__} cannot be pickled")
+
+
+class TestGoodThatIsOpened(Base):
+    kind = Opening
 
 
 WHOLE = "frames_arrive_whole_and_in_order"
@@ -110,6 +298,68 @@ class TestReorders(Base):
             if self.held:
                 super().write(self.held)
                 self.held = None
+
+
+class TestJoinsFrames(OfFrames):
+    """Two small frames become one that is larger than promised."""
+
+    caught = frozenset({"max_frame_is_honoured_and_what_is_larger_arrives_alone_or_cut", WHOLE})
+
+    class kind(Framed):
+        held = b""
+
+        def write(self, frame):
+            self.held += frame
+            if len(self.held) > self.max_frame:
+                self.flush()
+
+        def flush(self):
+            if self.held:
+                super().write(self.held)
+            self.held = b""
+
+        def close(self):
+            if not self.closed:
+                self.flush()
+            super().close()
+
+
+class TestLosesWhatExceedsMaxFrame(Base):
+    """It can carry no more, and does not say so with `max_event`."""
+
+    caught = frozenset({"max_frame_is_honoured_and_what_is_larger_arrives_alone_or_cut"})
+
+    class kind(Good):
+        max_event = None
+
+        def write(self, frame):
+            if len(frame) > self.max_frame:
+                raise SenderError("too large", reason="too_large")
+            super().write(frame)
+
+
+class TestCountsAreText(Base):
+    caught = frozenset({"what_it_counts_are_whole_numbers"})
+
+    class kind(Good):
+        def stats(self):
+            return {"refused": "3"}
+
+
+class TestCannotCountWhenUsed(Base):
+    """Gives a list, once there is something to tell."""
+
+    caught = frozenset({"what_it_counts_are_whole_numbers"})
+
+    class kind(Good):
+        sizes = ()
+
+        def write(self, frame):
+            self.sizes = [*self.sizes, len(frame)]
+            super().write(frame)
+
+        def stats(self):
+            return {"sizes": self.sizes} if self.sizes else {}
 
 
 class TestTearsFrames(Base):
@@ -192,54 +442,59 @@ class TestCannotCloseUnused(Base):
 
 class TestFlushHangs(Base):
     caught = frozenset({"flush_is_over_soon_and_keeps_its_time"})
+    grace = 0.5
 
     class kind(Good):
         def flush(self):
-            time.sleep(30)
+            hang()
 
 
 class TestFlushHangsInTheCaller(Base):
     """As above, and claims never to wait, so that the client cannot help."""
 
     caught = frozenset({"flush_is_over_soon_and_keeps_its_time", "a_peer_in_trouble_neither_raises_nor_blocks"})
+    grace = 0.5
 
     class kind(Good):
         nonblocking = True
 
         def flush(self):
-            time.sleep(30)
+            hang()
 
 
 class TestBlocksTheCaller(Base):
     """Claims never to wait, and waits for a peer in trouble."""
 
     caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks"})
+    grace = 0.5
 
     @contextlib.contextmanager
     def troubled(self, trouble):
         sender = self.make_sender()
         sender.nonblocking = True
-        sender.write = lambda frame: time.sleep(30)
+        sender.write = hang
         yield sender
 
 
 class TestCloseDoesNotWakeSend(Base):
     caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks"})
+    grace = 0.5
 
     @contextlib.contextmanager
     def troubled(self, trouble):
         sender = self.make_sender()
-        sender.write = lambda frame: time.sleep(30)
+        sender.write = hang
         yield sender
 
 
 class TestCloseHangs(Base):
     caught = frozenset({"a_peer_in_trouble_neither_raises_nor_blocks"})
+    grace = 0.5
 
     @contextlib.contextmanager
     def troubled(self, trouble):
         sender = self.make_sender()
-        sender.close = lambda: time.sleep(30)
+        sender.close = hang
         yield sender
 
 

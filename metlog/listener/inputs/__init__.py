@@ -78,8 +78,9 @@ class Input(Protocol):
     ...         return {"frames": self._taken}
 
     Options are the constructor's keyword arguments, converted by their annotations; the constructor opens nothing.
-    An input runs in threads of its own (one that wants an event loop runs it in a thread). An optional method
-    `health() -> str` gives "" or what is wrong (a thread that died or stopped moving).
+    An input runs in threads of its own (one that wants an event loop runs it in a thread). Two optional methods:
+    `health() -> str` gives "" or what is wrong (a thread that died or stopped moving), `sockets() -> list` a mapping for
+    each socket of which the kernel drops datagrams, with `address` and `kernel_drops`.
     """
 
     @property

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from metlog.encoders.frames import is_utf8, tidy, unsigned
 from metlog.event import Event
 from metlog.listener.inputs._http_server import Refusal
 
@@ -113,23 +114,27 @@ def _grow(size: int, part: bytes, limit: int, take: Callable[[int], None]) -> in
 def events(body: bytes, content_type: str, most: int) -> list[Event]:
     """The events of a body: one event, an array or one a line as JSON; one or an array as MessagePack.
 
-    Raises `Refusal`: 400 with `index` of the first item that is no event, 413 for more than `most`.
+    The signature of a signed frame is passed over unchecked. Raises `Refusal`: 400 with `index` of the first item that is
+    no event, 413 for more than `most`.
     """
+    body = unsigned(body)
     text = body.lstrip(b" \t\r\n")
     if not text:
         raise Refusal(400, "the body is empty; send one event, an array of events, or one a line")
     if content_type.partition(";")[0].strip().lower() in _PACKED or text[0] in _OPENS_PACKED:
-        found = _from_packed(body, most)
+        found: list[Event] = [tidy(event) for event in _from_packed(body, most)]
     else:
+        if not is_utf8(text):
+            raise Refusal(400, "not UTF-8")
         # Every event is an object: this bounds what a body of tiny events can make of memory before it is counted.
         if text.count(b"}") > most * _OBJECTS:
             raise Refusal(413, f"the body has more than {most * _OBJECTS} JSON objects; {most} events are taken")
-        found = _array(_json_array, text) if text.startswith(b"[") else _from_lines(text)
+        found = [*(_array(_json_array, text) if text.startswith(b"[") else _from_lines(text))]
     if not found:
         raise Refusal(400, "no event in the body")
     if len(found) > most:
         raise Refusal(413, f"the body has {len(found)} events; {most} are taken")
-    return [*found]
+    return found
 
 
 def _from_lines(text: bytes) -> list[_Submitted]:
@@ -142,7 +147,7 @@ def _from_lines(text: bytes) -> list[_Submitted]:
             except _WRONG as fault:
                 raise _refusal(fault, index) from None
         raise _refusal(error, 0) from None  # one event, over several lines
-    if len(found) > text.count(b"\n") + 1:
+    if len(found) > 1 and len(found) > sum(not line.isspace() for line in text.split(b"\n") if line):
         raise Refusal(400, "more than one event on a line")
     return found
 

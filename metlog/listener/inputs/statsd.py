@@ -75,6 +75,10 @@ class StatsdInput:
         metrics, bad = (translator.metrics, translator.bad) if translator is not None else (0, 0)
         return {**self._udp.stats(), "metrics": metrics, "bad_lines": bad}
 
+    def sockets(self) -> list[dict[str, Any]]:
+        """As the input `udp`."""
+        return [{**item, "address": item["address"].replace("udp://", "statsd://", 1)} for item in self._udp.sockets()]
+
     def health(self) -> str:
         return self._udp.health()
 

@@ -8,7 +8,7 @@ import select
 import socket
 import threading
 import time
-from typing import Final
+from typing import Any, Final
 
 from metlog.errors import ConfigError
 from metlog.listener.inputs import Sink
@@ -45,7 +45,7 @@ class UdpInput:
         host: str = "127.0.0.1",
         port: int = 5565,
         sockets: int = 1,
-        receive_buffer: int = 32 << 20,
+        receive_buffer: int = 64 << 20,
         systemd: bool = False,
     ) -> None:
         if not 0 <= port <= 65_535:
@@ -117,17 +117,27 @@ class UdpInput:
         for receiver in self._receivers:
             if receiver.thread.ident is not None:
                 receiver.thread.join()
+        self.sockets()  # a last look at what the kernel dropped
+        for receiver in self._receivers:
             receiver.close()
 
     def stats(self) -> dict[str, int]:
-        totals = {"frames": 0, "bytes": 0, "kernel_drops": 0, "sockets": len(self._receivers)}
+        sockets = self.sockets()
+        totals = {key: sum(item[key] for item in sockets) for key in ("frames", "bytes", "kernel_drops")}
+        return {**totals, "sockets": len(sockets)}
+
+    def sockets(self) -> list[dict[str, Any]]:
+        """Of each socket `address`, `receive_buffer`, `frames`, `bytes`, `kernel_drops`."""
         drops = _kernel_drops()
         for receiver in self._receivers:
             receiver.drops = drops.get(receiver.inode, receiver.drops)
-            totals["frames"] += receiver.frames
-            totals["bytes"] += receiver.bytes
-            totals["kernel_drops"] += receiver.drops
-        return totals
+        return [
+            {
+                "address": receiver.address, "receive_buffer": receiver.buffer,
+                "frames": receiver.frames, "bytes": receiver.bytes, "kernel_drops": receiver.drops,
+            }
+            for receiver in self._receivers
+        ]  # fmt: skip
 
     def health(self) -> str:
         for receiver in self._receivers:
@@ -149,6 +159,7 @@ class _Receiver:
         self._names: dict[tuple[str, int], str] = {}
         self.address = _address(sock)
         self.inode = os.fstat(sock.fileno()).st_ino
+        self.buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
         self.frames = 0
         self.bytes = 0
         self.drops = 0

@@ -37,8 +37,8 @@ class LakeOutput:
         """Until the listener ends: the oldest sealed segment that is not committed, then the next."""
         cursor = context.cursor(lake=True)
         cursor.route = context.route
-        cursor.save(context.cursors)
-        events = context.data.sub("events", create=True)
+        context.keep(cursor)  # at once: a query must know what is not in Parquet yet
+        events = self._folder(context)
         done = 0
         while True:
             end = context.end
@@ -48,20 +48,34 @@ class LakeOutput:
                     done += self._write(context, segment, events)
                     cursor.at = Position(segment.number + 1)
                     faults.point("lake.cursor")
-                    cursor.save(context.cursors)
-                    context.report(at=cursor.at, events=done, error="", moved=time.time())
+                    context.keep(cursor)
+                    context.report(at=cursor.at, events=done, error="", moved=time.time(), by_segment=True)
             if end.number > cursor.at.number:  # numbers that hold nothing
                 cursor.at = Position(end.number)
-                cursor.save(context.cursors)
-            context.report(at=cursor.at, events=done, error="")
+                context.keep(cursor)
+            context.report(at=cursor.at, events=done, error="", by_segment=True)
             if context.draining and context.end == end:
                 return
             context.wait(Position(end.number, _ANYWHERE))  # until a segment is sealed
 
-    def _write(self, context: Context, segment: SegmentName, events: Folder) -> int:
+    def _folder(self, context: Context) -> Folder:
         for delay in context.backoff():
             try:
-                rows, records = write_segment(context.journal, segment, events, context.route, level=self._level)
+                return context.data.sub("events", create=True)
+            except OSError as error:
+                context.report(error=f"cannot make {context.data.path / 'events'}: {error.strerror or error}")
+                context.pause(delay)
+        raise AssertionError("backoff has no end")
+
+    def _write(self, context: Context, segment: SegmentName, events: Folder) -> int:
+        for delay in context.backoff():
+            bad: list[tuple[bytes, str, str]] = []
+            try:
+                rows, records = write_segment(
+                    context.journal, segment, events, context.route, level=self._level, bad=bad
+                )
+                if bad:
+                    context.dead.add(bad, durable=True)
             except OSError as error:
                 context.report(error=f"cannot write to {events.path}: {error.strerror or error}")
                 context.pause(delay)

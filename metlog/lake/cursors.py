@@ -1,0 +1,64 @@
+"""Cursors of the query engine with the views that a query needs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+__all__ = ["Cursors"]
+
+_KEPT: Final = 4
+"""Cursors that wait for the next query with the same views."""
+
+
+class Cursors:
+    """Makes them, and keeps some for the next query: over a few dozen files, making a view takes as long as a small query. Safe to
+    use from several threads; a cursor is one query's at a time."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._kept: list[tuple[Mapping[str, str], duckdb.DuckDBPyConnection]] = []
+
+    def take(self, views: Mapping[str, str], tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
+        """A cursor that has these views (SQL by name) over these tables."""
+        with self._lock:
+            for index, (has, cursor) in enumerate(self._kept):
+                if has == views and not tables:
+                    del self._kept[index]
+                    return cursor
+        cursor = self._connection.cursor()
+        try:
+            for name, table in tables.items():
+                cursor.register(name, table)
+            for name, view in views.items():
+                cursor.execute(f"CREATE TEMP VIEW {name} AS {view}")
+        except BaseException:
+            cursor.close()
+            raise
+        return cursor
+
+    def give_back(
+        self, cursor: duckdb.DuckDBPyConnection, views: Mapping[str, str], tables: Mapping[str, pa.Table]
+    ) -> None:
+        """Takes back a cursor whose query has come to its end. With tables it is of one query only: these are of a moment, or of
+        what one user may see."""
+        unwanted = cursor
+        if views and not tables:
+            with self._lock:
+                self._kept.append((views, cursor))
+                if len(self._kept) <= _KEPT:
+                    return
+                _, unwanted = self._kept.pop(0)
+        unwanted.close()
+
+    def close(self) -> None:
+        """Closes those that wait."""
+        with self._lock:
+            for _, cursor in self._kept:
+                cursor.close()
+            self._kept.clear()

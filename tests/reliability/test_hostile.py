@@ -1,0 +1,18 @@
+"""Hostile datagrams, slow clients and bombs at a real listener, in short; `tests/reliability/hostile.py` sends a million."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hostile
+from reliable import Listener
+
+
+def test_each_of_twenty_thousand_hostile_datagrams_gets_its_verdict(tmp_path: Path) -> None:
+    made = Listener(tmp_path / "listener", segment_bytes=16 << 20)
+    try:
+        found = hostile.run(made, 20_000, 20120521)
+    finally:
+        made.close()
+    assert found["wrong"] == []
+    assert found["datagrams"] == 20_000

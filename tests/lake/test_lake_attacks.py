@@ -88,6 +88,23 @@ def test_without_the_limit_the_same_words_would_tell(lake: Lake, sql: str) -> No
         lake.query(sql + (" WHERE logger = 'bank'" if "WHERE" not in sql else ""))
 
 
+@pytest.mark.parametrize("view", ["events", "arrivals"])
+def test_who_sees_a_service_finds_its_events_in_every_view(lake: Lake, view: str) -> None:
+    """So the attacks do not fail for want of an answer."""
+    found = lake.query(f"SELECT count(*), count(DISTINCT logger), min(logger) FROM {view}", loggers=["shop"])
+    assert found.rows == [(40, 1, "shop")]
+    assert lake.query("SELECT logger, stream, received FROM delivery", loggers=["shop"]).rows == [("shop", "shop1", 39)]
+    assert len(lake.query("FROM delivery").rows) == 2
+
+
+def test_the_numbers_of_arrivals_do_not_tell_how_much_others_log(lake: Lake) -> None:
+    sql = "SELECT arrival_row FROM arrivals WHERE logger = 'shop' AND arrival_file <> '~' ORDER BY arrival_row"
+    everything = [row for (row,) in lake.query(sql).rows]
+    assert len(everything) == 39
+    assert everything != list(range(39)), "events of the other service are between them"
+    assert [row for (row,) in lake.query(sql, loggers=["shop"]).rows] == list(range(39))
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -116,7 +133,7 @@ def test_the_parts_of_the_views_can_be_neither_shadowed_nor_read(lake: Lake, sql
     assert caught.value.kind == "refused"
 
 
-@pytest.mark.parametrize("name", ["events", "EVENTS", '"events"', "delivery", "files"])
+@pytest.mark.parametrize("name", ["events", "EVENTS", '"events"', "arrivals", "delivery", "files"])
 def test_a_view_cannot_be_shadowed(lake: Lake, name: str) -> None:
     with pytest.raises(QueryError, match="taken"):
         lake.query(f"WITH {name} AS (SELECT 1 AS x) SELECT * FROM {name}", loggers=["shop"])

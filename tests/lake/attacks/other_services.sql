@@ -72,3 +72,23 @@ SELECT COLUMNS(c -> c LIKE 'pay%') FROM events
 SELECT first(payload ORDER BY logger) FROM events
 SELECT regexp_extract_all(string_agg(payload), 'TOP\w+') FROM events
 SELECT * FROM events GROUP BY GROUPING SETS ((), (type)) HAVING max(logger) = 'bank'
+SELECT * FROM arrivals
+TABLE arrivals
+SELECT * FROM arrivals WHERE logger = 'bank'
+SELECT CAST(payload AS INT) FROM arrivals WHERE payload LIKE 'TOP%'
+SELECT error(payload) FROM arrivals WHERE logger <> 'shop'
+SELECT * FROM arrivals WHERE CAST(payload AS INT) > 0
+SELECT * FROM arrivals WHERE CASE WHEN logger <> 'shop' THEN CAST(error(payload) AS BOOL) ELSE true END
+SELECT * FROM arrivals QUALIFY CASE WHEN lag(logger) OVER (ORDER BY arrival_file, arrival_row) = 'bank' THEN CAST(error(payload) AS BOOL) END
+SELECT lag(payload) OVER (ORDER BY arrival_file, arrival_row), lead(hostname) OVER (ORDER BY arrival_row) FROM arrivals
+SELECT a.*, b.* FROM arrivals a JOIN events b ON a.seq = b.seq
+SELECT a.* FROM arrivals a ASOF JOIN arrivals b ON a.arrival_row >= b.arrival_row AND b.logger = 'bank'
+SUMMARIZE arrivals
+SELECT arrivals FROM arrivals
+SELECT logger, max(hostname) FROM delivery GROUP BY logger
+SELECT CAST(hostname AS INT) FROM delivery WHERE logger = 'bank'
+SELECT error(stream) FROM delivery WHERE logger <> 'shop'
+SELECT * FROM delivery d JOIN arrivals a USING (stream)
+WITH d AS (FROM delivery) SELECT * FROM d WHERE CAST(stream AS INT) > 0
+SELECT d FROM delivery d
+SUMMARIZE delivery

@@ -1,4 +1,4 @@
--- One query a line, each more than reading the views `events`, `delivery` and `files`. {data} is the data folder.
+-- One query a line, each more than reading the views `events`, `arrivals`, `delivery` and `files`. {data} is the data folder.
 COPY (SELECT 1) TO '{data}/events/x.parquet'
 COPY (SELECT 1) TO '{data}/out.csv'
 COPY events TO '/tmp/metlog-out'

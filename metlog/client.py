@@ -107,7 +107,7 @@ class MetlogClient:
     ) -> None:
         """Logs an event. The first token is its type; `fields` is anything else that JSON can say."""
         # The hot path, whole. An event without anything odd becomes a record, and is encoded with its frame; all others
-        # (filters, nested or infinite values, an encoder without records) are encoded at once, by `put`.
+        # (filters, nested, infinite or huge values, an encoder without records) are encoded at once, by `put`.
         seq = 0
         try:
             pipeline = self._home.pipeline
@@ -128,12 +128,10 @@ class MetlogClient:
             if make is not None and type(msg) is str:
                 for value in own.values():
                     kind = type(value)
-                    if (
-                        kind is not str
-                        and kind is not int
-                        and (kind is not float or value - value)
-                        and kind not in _FIXED
-                    ):
+                    if kind is int:
+                        if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
+                            break  # perhaps more than MessagePack can say: as text, then
+                    elif kind is not str and (kind is not float or value - value) and kind not in _FIXED:
                         break  # it could change before its frame is made; or is NaN or infinite, which less itself is NaN
                 else:
                     seq = next_seq()

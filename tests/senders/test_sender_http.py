@@ -160,10 +160,11 @@ def test_half_an_answer_is_asked_again_unless_its_status_came():
     assert len(server.requests) == 2
 
 
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "date"])
-def test_retry_after_is_honoured(form):
+def test_retry_after_is_honoured(status, form):
     when = "1" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    with Server((429, {"Retry-After": when}, b"")) as server:
+    with Server((status, {"Retry-After": when}, b"")) as server:
         sender = HttpSender(port=server.port)
         sender.send(FRAME)
         sender.close()

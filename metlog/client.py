@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from time import monotonic
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from metlog.context import current, merged
-from metlog.errors import MetlogError
+from metlog.errors import ConfigError, MetlogError
 from metlog.event import ONE
 from metlog.pipeline import Pipeline, Stats, Unconfigured
 from metlog.timer import DisabledTimer, Timer, sampled_out
@@ -29,16 +31,52 @@ _CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 class _Home:
     """What a client and the clients bound to it share; `configure` swaps its `pipeline` whole."""
 
-    __slots__ = ("clients", "disabled_timers", "idle_timers", "methods", "name", "pipeline", "statsd")
+    __slots__ = (
+        "__weakref__",
+        "clients",
+        "disabled_timers",
+        "idle_timers",
+        "methods",
+        "name",
+        "pipeline",
+        "plan",
+        "statsd",
+    )
 
     def __init__(self, name: str | None) -> None:
         self.name = name
-        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED)
+        self.plan: Plan | None = None
+        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED) if divert is None else divert(None)
         self.disabled_timers: frozenset[str] = frozenset()
         self.idle_timers: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
         self.methods: dict[str, Callable[..., Any]] = {}
         self.clients: WeakSet[MetlogClient] = WeakSet()
+        homes.add(self)
+
+    def exchange(self, pipeline: Pipeline | Unconfigured) -> Pipeline | Unconfigured:
+        """Puts a pipeline in place, and gives the one that was there: to one of several threads that do so at once."""
+        with _exchanging:
+            old, self.pipeline = self.pipeline, pipeline
+        return old
+
+
+homes: Final[WeakSet[_Home]] = WeakSet()
+"""Of every client in the process; those bound to one share its home."""
+
+divert: Callable[[Plan | None], Pipeline] | None = None
+"""While `metlog.testing.capture` listens: builds what a client gets instead of a plan's pipeline, or instead of none."""
+
+
+_exchanging = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _exchanging
+    _exchanging = threading.Lock()  # a thread that is not in the child may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class MetlogClient:
@@ -72,11 +110,15 @@ class MetlogClient:
         # (filters, nested or infinite values, an encoder without records) are encoded at once, by `put`.
         seq = 0
         try:
-            most, make, origin, next_seq, leave, buffer, base = self._home.pipeline.hot
+            pipeline = self._home.pipeline
+            most, make, origin, next_seq, leave, buffer, base = pipeline.hot
             if type(severity) is not int or not 0 <= severity <= most:
-                severity = self._home.pipeline.refuse(severity)
-                if severity < 0:
+                level = pipeline.refuse(severity)
+                if level < 0:
+                    if pipeline is not self._home.pipeline:  # it was closed meanwhile: there is another in its place
+                        self.log(tokens, msg, severity=severity, fields=fields)
                     return
+                severity = level
             known = _tokens[tokens]
             context = _context()
             if context is not None or base or self._bound:
@@ -99,16 +141,23 @@ class MetlogClient:
                     if seq >= buffer.due:
                         buffer.attend(seq)
                     return
-            self._home.pipeline.put(known[0], known, severity, msg, own)
+            pipeline.put(known[0], known, severity, msg, own)
         except Exception as error:  # noqa: BLE001 - what goes wrong here is never the application's business
             if seq or not self._carefully(tokens, msg, severity, fields):
                 self._home.pipeline.failed(error, 0, "call_error")
 
+    def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:
+        """The pipeline, and the severity that it takes the event with; -1 when it does not."""
+        while True:
+            pipeline = self._home.pipeline
+            level = pipeline.refuse(severity)
+            if level >= 0 or pipeline is self._home.pipeline:  # else as in log: closed meanwhile
+                return pipeline, level
+
     def _carefully(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
         """An event whose arguments are of another kind than asked for, as the nearest that the envelope admits."""
-        pipeline = self._home.pipeline
         try:
-            severity = pipeline.refuse(severity)
+            pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 if not isinstance(tokens, (str, Iterable)):
                     tokens = (str(tokens),)
@@ -137,14 +186,13 @@ class MetlogClient:
         if logger is None and tokens is None and weight is ONE:
             self.log((type,), payload, severity=severity, fields=fields)
             return
-        pipeline = self._home.pipeline
         try:
-            severity = pipeline.refuse(severity)
+            pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
                 pipeline.put(str(type), _tokens[tuple(tokens or (type,))], severity, payload, own, weight, logger)
         except Exception as error:  # noqa: BLE001 - as in log
-            pipeline.failed(error, 0, "call_error")
+            self._home.pipeline.failed(error, 0, "call_error")
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
         pipeline = self._home.pipeline
@@ -269,11 +317,16 @@ class MetlogClient:
         """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
         methods = {component.name: component.build() for component in made.plugins}
         statsd = None
-        if made.statsd:
+        if made.statsd and divert is None:
             from metlog.integrations.statsd import make
 
             statsd = make(made.statsd)
-        pipeline = made.pipeline()
+        try:
+            pipeline = made.pipeline() if divert is None else divert(made)
+        except ConfigError:
+            if statsd is not None:
+                statsd.close()
+            raise
         home = self._home
         for name, method in methods.items():
             self._add(name, method, override=True)
@@ -281,15 +334,15 @@ class MetlogClient:
         home.idle_timers = {}
         home.disabled_timers = made.disabled_timers
         self._swap(pipeline)
+        home.plan = made
         if old_statsd is not None:
             old_statsd.close()
         return self
 
     def _swap(self, pipeline: Pipeline | Unconfigured) -> None:
         """Puts a pipeline in place; the old one sends what it holds and ends its stream."""
-        old, self._home.pipeline = self._home.pipeline, pipeline
-        successor = pipeline if isinstance(pipeline, Pipeline) else None
-        old.close(monotonic() + old.exit_timeout, successor)
+        old = self._home.exchange(pipeline)
+        old.close(monotonic() + old.exit_timeout, pipeline if isinstance(pipeline, Pipeline) else None)
 
     @classmethod
     def from_config(cls, settings: object = None, /, **more: Any) -> MetlogClient:
@@ -365,13 +418,12 @@ class MetlogClient:
     def close(self, timeout: float | None = None) -> None:
         """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`)."""
         home = self._home
-        old = home.pipeline
-        if isinstance(old, Pipeline):
-            home.pipeline = Unconfigured(_CLOSED)
+        if isinstance(home.pipeline, Pipeline):
+            closed = Unconfigured(_CLOSED)
+            old, home.plan = home.exchange(closed), None
             old.close(monotonic() + (old.exit_timeout if timeout is None else timeout))
-            # the counts stay readable after the end
             final = old.stats()
-            home.pipeline.stats = lambda: final  # type: ignore[method-assign]
+            closed.stats = lambda: final  # type: ignore[method-assign]  # the counts stay readable after the end
         if home.statsd is not None:
             home.statsd.close()
 

@@ -181,9 +181,8 @@ class CompatClient(CoreClient):
 
     def send_message(self, msg: Mapping[str, Any]) -> None:
         """Hands on a whole message of the original's kind; what it does not say is as for `metlog`."""
-        pipeline = self._home.pipeline
         try:
-            severity = pipeline.refuse(msg.get("severity", self.severity))
+            pipeline, severity = self._admitted(msg.get("severity", self.severity))
             if severity >= 0:
                 when = msg.get("timestamp")
                 event = Event(
@@ -199,7 +198,7 @@ class CompatClient(CoreClient):
                 )
                 pipeline.offer(event)  # type: ignore[union-attr]
         except Exception as error:  # noqa: BLE001 - a call that logs raises nothing
-            pipeline.failed(error, 0, "call_error")
+            self._home.pipeline.failed(error, 0, "call_error")
 
     def timer(  # type: ignore[override]
         self,
@@ -284,7 +283,7 @@ class CompatClient(CoreClient):
         name = override if isinstance(override, str) else str(own)
         if not name.isidentifier():
             raise MetlogError(f"add_method: {method!r} has no name that can be called; give it a metlog_name")
-        if not override and hasattr(type(self), name) and not (configured and name in self._configured):
+        if not override and hasattr(self, name) and not (configured and name in self._configured):
             raise SyntaxError(f"The name [{name}] is already in use")
         return name
 

@@ -84,6 +84,23 @@ def test_each_format_has_the_same_rows(data: Path, tmp_path: Path) -> None:
         assert "/a" in path.read_text()
 
 
+def test_a_table_says_of_which_time_it_is_and_days_have_no_midnight(data: Path, tmp_path: Path) -> None:
+    def lines(*arguments: str) -> list[str]:
+        return command("unique-users", *SINCE, *arguments, data=data).stdout.splitlines()
+
+    by_day = lines()
+    assert by_day[0] == "Unique users, 1 Mar to 11 Mar 2026, UTC"  # whole, though the table is narrower
+    assert [line.split() for line in by_day[4:6]] == [
+        ["│", "2026-03-10", "│", "3", "│"],
+        ["│", "2026-03-11", "│", "1", "│"],
+    ]
+    assert lines("--by", "month")[4].split()[1] == "2026-03"
+    assert lines("--by", "week")[4].split()[1] == "2026-03-09"
+    assert "2026-03-10 08:00:00" in command("requests-by-hour", *SINCE, "--by", "hour", data=data).stdout
+    command("unique-users", *SINCE, "--output", str(tmp_path / "out"), data=data)
+    assert (tmp_path / "out").read_text().splitlines() == by_day
+
+
 def test_the_data_folder_comes_from_the_environment(data: Path) -> None:
     assert "/a" in command("request-times", *SINCE, METLOG_DATA=str(data)).stdout
 

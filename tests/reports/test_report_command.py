@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from reportdata import EVENTS, numbered, write
+from reportdata import EVENTS, event, hours, numbered, write
 
 from metlog.cli import main
 from metlog.reports.sample import fill
@@ -169,6 +169,18 @@ def test_a_condition_gives_an_exit_status_for_cron(data: Path, condition: str, s
     assert said in done.stderr
     assert bool(done.stderr) == bool(status)
     assert "/a" in done.stdout  # the rows are there all the same
+
+
+def test_a_loss_is_a_condition_for_cron_beside_rows_of_the_listener_that_have_none(tmp_path: Path) -> None:
+    drops = event(
+        hours(8), "metlog.drops", {"socket": "udp://h:1", "kernel_drops": 9}, stream="", logger="metlog.listener"
+    )
+    numbers = [event(hours(8), "x", {}, stream="s", seq=seq) for seq in (1, 2, 5)]
+    write(tmp_path, [*numbers, drops])
+    done = command("delivery", *SINCE, "--fail-if", "lost > 0", "-f", "csv", data=tmp_path)
+    assert (done.returncode, done.stderr) == (3, "metlog report: delivery: lost > 0: 2 at svc h 1\n")
+    assert command("delivery", *SINCE, "--fail-if", "lost > 2", data=tmp_path).returncode == 0
+    assert command("delivery", *SINCE, "--fail-if", "kernel_drops > 8", data=tmp_path).returncode == 3
 
 
 def test_one_condition_of_several_is_enough_and_silence_is_a_condition_too(data: Path) -> None:

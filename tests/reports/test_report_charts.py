@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -130,14 +131,20 @@ def test_bars_are_stacked_and_as_wide_as_their_step(data: Path) -> None:
     assert (by_month[0]["time"], by_month[0]["_end"]) == ("2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z")
 
 
+def ends(x: dict[str, Any]) -> list[str]:
+    """Where an axis of time begins and ends."""
+    times = (int(x["scale"][name]["expr"]) / 1000 for name in ("domainMin", "domainMax"))
+    return [f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}" for seconds in times]
+
+
 def test_the_axis_shows_the_whole_time_that_was_asked_for(data: Path) -> None:
     report, found = run(data, "logins")
-    assert report.chart(found)["encoding"]["x"]["scale"]["domain"] == ["2026-03-01T00:00:00Z", "2026-03-13T00:00:00Z"]
+    assert ends(report.chart(found)["encoding"]["x"]) == ["2026-03-01T00:00:00Z", "2026-03-13T00:00:00Z"]
     far = run(data, "logins", since="2000-01-01")[1]  # unless that would leave the bars no room
-    assert report.chart(far)["encoding"]["x"]["scale"]["domain"] == ["2026-03-10T00:00:00Z", "2026-03-12T00:00:00Z"]
+    assert ends(report.chart(far)["encoding"]["x"]) == ["2026-03-10T00:00:00Z", "2026-03-12T00:00:00Z"]
     berlin = run(data, "requests-by-hour", since="2026-03-10", until="2026-03-11", tz="Europe/Berlin")
     axis = berlin[0].chart(berlin[1])["encoding"]["x"]
-    assert axis["scale"]["domain"] == ["2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"]  # the clock on the wall there
+    assert ends(axis) == ["2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"]  # the clock on the wall there
     assert axis["title"] == "hour, Europe/Berlin"
 
 
@@ -183,7 +190,7 @@ def test_there_are_some_labels_and_never_more_than_have_room(kind: Any, by: str,
         since=first.replace(tzinfo=zone("UTC")),
         until=rows[-1]["time"].replace(tzinfo=zone("UTC")),
     )
-    places = report.chart(result, width=700)["encoding"]["x"]["axis"]["values"]
+    places = json.loads(report.chart(result, width=700)["encoding"]["x"]["axis"]["values"]["expr"])
     assert 1 <= len(places) <= 11
 
 

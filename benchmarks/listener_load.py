@@ -4,17 +4,24 @@ Starts `python -m metlog listen` on a fresh data folder, sends events at a stead
 processes, waits until all is in the lake, stops the listener, and asks the Parquet files by SQL what arrived. Exit 1
 when an event was lost or is there twice.
 
-`--single`: one event a datagram. `--stop SECONDS`: after ten seconds the lake's process is stopped (SIGSTOP) for
-so long, then let go while the load goes on, until it has caught up. `--json`: for programs.
+`--single`: one event a datagram. `--stop SECONDS`: after some seconds the lake's process is stopped (SIGSTOP) for
+so long, then let go while the load goes on, until it has caught up. `--json`: for programs. All the while `/healthz` and
+`/metrics` are asked, each over a new connection.
+
+On a machine that others use too, the load average and the processor time of all others stand beside the figures, and root can put
+the run before them: `setsid -w sh -c 'echo -20 >/proc/self/autogroup; exec python benchmarks/listener_load.py'` (`nice -n -20`
+where /proc/sys/kernel/sched_autogroup_enabled is 0).
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,8 +35,6 @@ from load_generator import events_a_frame
 
 HERE: Final = Path(__file__).resolve().parent
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_LEAD: Final = 10.0
-"""Seconds of load before an output is stopped."""
 
 
 class Listener:
@@ -41,17 +46,20 @@ class Listener:
         config.write_text(settings)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "metlog", "listen", "--config", str(config), "--udp", "127.0.0.1:0", "--data", str(data)],
+            [sys.executable, "-m", "metlog", "listen", "--config", str(config), "--data", str(data),
+             "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"],
             stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
         assert self.process.stdout is not None
-        self.port = 0
+        ports: dict[str, int] = {}
         for line in self.process.stdout:
             if line.startswith("ready"):
                 break
-            self.port = int(line.rsplit(":", 1)[1])
+            scheme, _, port = line.removeprefix("listening on ").partition("://")
+            ports[scheme] = int(port.rsplit(":", 1)[1])
         else:
             raise SystemExit("the listener did not start")
+        self.port, self.http_port = ports["udp"], ports["http"]
         while not self.workers():
             time.sleep(0.05)
 
@@ -128,8 +136,50 @@ class Watch(threading.Thread):
                 }
             )
 
+    def memory(self, part: str) -> dict[str, int]:
+        """Resident MB of a process: in the beginning, after a sixth of the time (everything has been in use by then), in the
+        middle, at the end, and the most that was seen."""
+        seen = [round(note[f"{part}_mb"]) for note in self.notes]
+        last = len(seen) - 1
+        return {
+            "start": seen[min(2, last)], "sixth": seen[last // 6], "middle": seen[last // 2], "end": seen[last], "most": max(seen),
+        }  # fmt: skip
+
     def behind(self) -> float:
         return self.notes[-1]["journaled"] - self.notes[-1]["lake"] if self.notes else 0.0
+
+
+class Probe(threading.Thread):
+    """Asks for `/healthz` and `/metrics` in turn, and notes how long the whole answer took."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.port = port
+        self.took: dict[str, list[float]] = {"/healthz": [], "/metrics": []}
+        self.statuses: dict[int, int] = {}
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.25):
+            for path, took in self.took.items():
+                began = time.perf_counter()
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                answer.read()
+                connection.close()
+                took.append((time.perf_counter() - began) * 1000)
+                self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
+
+    def found(self) -> dict[str, Any]:
+        milliseconds = {
+            path: {
+                "asked": len(took), "median": round(statistics.median(took), 1),
+                "p99": round(sorted(took)[int(len(took) * 0.99)], 1), "most": round(max(took), 1),
+            }
+            for path, took in self.took.items() if took
+        }  # fmt: skip
+        return {**milliseconds, "statuses": self.statuses}
 
 
 def generate(port: int, given: argparse.Namespace, seconds: float) -> list[subprocess.Popen[str]]:
@@ -147,7 +197,7 @@ def generate(port: int, given: argparse.Namespace, seconds: float) -> list[subpr
 
 def stop_and_catch_up(listener: Listener, watch: Watch, given: argparse.Namespace) -> dict[str, float]:
     """Stops the lake for a while under load, lets it go, and waits until it is where it was."""
-    time.sleep(_LEAD)
+    time.sleep(given.lead)
     usual = watch.behind() + given.rate * 0.5
     (worker,) = listener.workers()
     os.kill(worker, signal.SIGSTOP)
@@ -155,7 +205,9 @@ def stop_and_catch_up(listener: Listener, watch: Watch, given: argparse.Namespac
     first = watch.notes[-1]
     os.kill(worker, signal.SIGCONT)
     began = time.monotonic()
-    while watch.behind() > usual and time.monotonic() - began < given.stop * 3:
+    seen = len(watch.notes)
+    # The first notes may still tell what was before.
+    while len(watch.notes) < seen + 3 or (watch.behind() > usual and time.monotonic() - began < given.stop * 3):
         time.sleep(0.1)
     took = time.monotonic() - began
     last = watch.notes[-1]
@@ -165,17 +217,17 @@ def stop_and_catch_up(listener: Listener, watch: Watch, given: argparse.Namespac
         "backlog_events": first["journaled"] - first["lake"],
         "seconds": took,
         "events_per_second": done / took,
-        "factor": done / took / given.rate,
+        "factor": done / (last["journaled"] - first["journaled"]),
         "caught_up": float(watch.behind() <= usual),
     }
 
 
 def in_the_lake(data: Path) -> dict[str, Any]:
-    """What stands in the Parquet files, asked of them directly."""
+    """What stands in the Parquet files, asked of them directly; without the listener's own events, which tell what it dropped."""
     files = str(data / "events" / "*" / "*.parquet")
     rows = duckdb.sql(
         f"SELECT stream, count(*), count(DISTINCT seq), max(seq), any_value(fields->>'last_seq') FILTER (type = 'metlog.end')"
-        f" FROM read_parquet('{files}') GROUP BY stream"
+        f" FROM read_parquet('{files}') WHERE source <> 'listener://' GROUP BY stream"
     ).fetchall()
     sizes = [path.stat().st_size for path in (data / "events").glob("*/*.parquet")]
     return {
@@ -198,11 +250,15 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    load_before = round(os.getloadavg()[0], 2)
     listener = Listener(folder / "data", given.settings)
+    generators: list[subprocess.Popen[str]] = []
     try:
         watch = Watch(listener)
         watch.start()
-        seconds = given.seconds if not given.stop else _LEAD + given.stop * 4
+        probe = Probe(listener.http_port)
+        probe.start()
+        seconds = given.seconds if not given.stop else given.lead + given.stop * 4
         cpu_before = {pid: cpu_seconds(pid) for pid in (listener.process.pid, *listener.workers())}
         busy_before = busy_seconds()
         began = time.monotonic()
@@ -216,17 +272,18 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         sent_at = time.monotonic()
         sent = sum(outcome["events"] for outcome in outcomes)
         lag = watch.behind()
-        middle = len(watch.notes) // 2
-        last = len(watch.notes) - 1
+        for thread in (watch, probe):
+            thread.done.set()
+            thread.join()
         drops = listener.kernel_drops()
         _settle(listener)
         settled = time.monotonic() - sent_at
         cpu = {pid: cpu_seconds(pid) - before for pid, before in cpu_before.items()}
         busy, wall = busy_seconds() - busy_before, time.monotonic() - began
-        watch.done.set()
-        watch.join()
         status = listener.status()
     finally:
+        for generator in generators:  # those that have ended are not there to be killed
+            generator.kill()
         code = listener.stop()
     lake = in_the_lake(listener.data)
     streams = {stream: seq for outcome in outcomes for stream, seq in outcome["streams"].items()}
@@ -262,10 +319,9 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "others": round(busy - sum(cpu.values()) - made, 2),
             "wall": round(wall, 2),
         },
-        "rss_mb": {
-            part: [round(watch.notes[at][f"{part}_mb"]) for at in (min(4, last), middle, last)]
-            for part in ("listener", "lake")
-        },
+        "load_average": {"before": load_before, "after": round(os.getloadavg()[0], 2)},
+        "rss_mb": {part: watch.memory(part) for part in ("listener", "lake")},
+        "answers_ms": probe.found(),
         "lag": {
             "events_at_end": lag,
             "seconds_at_end": round(lag / given.rate, 2),
@@ -309,6 +365,7 @@ def main() -> int:
     parser.add_argument("--frame", type=int, default=8192, help="bytes of a datagram, at most")
     parser.add_argument("--single", action="store_true", help="one event a datagram")
     parser.add_argument("--stop", type=float, default=0, metavar="SECONDS", help="stop the lake's process for so long")
+    parser.add_argument("--lead", type=float, default=10, metavar="SECONDS", help="load before that")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--streams", type=int, default=4, help="clients a process")
     parser.add_argument("--settings", default="", help="TOML for the listener, beside its defaults")

@@ -16,17 +16,18 @@ import threading
 from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from msgspec import Raw
 
 from metlog.counts import Counts
 from metlog.encoders import Encoder, Records
 from metlog.event import Event
+from metlog.outlet import Outlet
 from metlog.truncate import truncated
 from metlog.waker import Waker, threads_run
 
-__all__ = ["Buffer", "Outlet"]
+__all__ = ["Buffer"]
 
 _FILL: Final = 0.95  # of a frame, since events vary in size
 _CHUNK: Final = 32  # events that are encoded together, at most
@@ -36,31 +37,6 @@ _TICK: Final = 0.1  # seconds: how often filters are told the time where there i
 _IDLE: Final = 5  # empty intervals after which the flusher sleeps until it is called
 
 Item = Any  # an encoded event (bytes, or a Raw among records) or a record
-
-
-class Outlet(Protocol):
-    """Where frames go: a sender called in place (`Direct`), or one behind a queue (`Queued`)."""
-
-    sent: int
-    frames: int
-    sent_bytes: int
-    """Events of the application, frames and bytes that were handed to the transport."""
-
-    def send(self, frame: bytes, count: int) -> None:
-        """Takes a frame that holds `count` events of the application; never waits, never raises an Exception."""
-
-    @property
-    def held(self) -> int:
-        """Events taken and neither sent nor dropped."""
-
-    def flush(self, deadline: float) -> bool:
-        """Waits until all taken before is out, at most until `deadline` (monotonic seconds); False when that came first."""
-
-    def close(self, deadline: float) -> None:
-        """Sends what it can until the deadline, counts the rest, closes the sender."""
-
-    def after_fork(self) -> None:
-        """Forgets what belongs to the parent."""
 
 
 class Buffer:
@@ -73,8 +49,8 @@ class Buffer:
     __slots__ = (
         "_acquire", "_awake", "_chunk", "_closed", "_count", "_counts", "_encoder", "_flusher", "_interval", "_join",
         "_joint", "_late", "_limit", "_lines", "_lock", "_low", "_max_event", "_max_frame", "_next_report",
-        "_oldest", "_owner", "_parts", "_release", "_report", "_shipped", "_size", "_straight", "_tick", "_waker",
-        "due", "leave", "outlet", "pending", "records",
+        "_oldest", "_parts", "_release", "_report", "_shipped", "_size", "_straight", "_tick", "_waker",
+        "due", "leave", "outlet", "owner", "pending", "records",
     )  # fmt: skip
 
     def __init__(
@@ -114,7 +90,7 @@ class Buffer:
         # an owner: it does nothing, for only the thread below can go on.
         self._lock = threading.RLock()
         self._acquire, self._release = self._lock.acquire, self._lock.release
-        self._owner = 0  # the thread that holds it
+        self.owner = 0  # the thread that makes and sends frames; 0: none
         self._parts: list[bytes] = []  # of the next frame; with their size in bytes and the count of their events
         self._size = self._count = 0
         self._shipped = 0  # events, ever
@@ -138,10 +114,10 @@ class Buffer:
         if not self._awake and not self._call():
             return
         if self._acquire(False) or self._under_pressure():
-            if self._owner:
+            if self.owner:
                 self._release()
                 return
-            self._owner = get_ident()
+            self.owner = get_ident()
             try:
                 if not self._closed:
                     pending, chunk = self.pending, self._chunk
@@ -152,7 +128,7 @@ class Buffer:
                     if self._awake:
                         self.due = seq + self._chunk - len(pending)
             finally:
-                self._owner = 0
+                self.owner = 0
                 self._release()
             if self._closed:
                 self._take_late()
@@ -164,11 +140,11 @@ class Buffer:
         """
         if not self._acquire(False):
             self.pending.append(item)
-        elif self._owner:
+        elif self.owner:
             self.pending.append(item)
             self._release()
         else:
-            self._owner = get_ident()
+            self.owner = get_ident()
             try:
                 frame = self._alone([item])
                 if self._closed:
@@ -179,7 +155,7 @@ class Buffer:
                     self._shipped += 1
                     self.outlet.send(frame, 1)
             finally:
-                self._owner = 0
+                self.owner = 0
                 self._release()
         if self.pending:
             if self._closed:
@@ -201,11 +177,11 @@ class Buffer:
     def _under_pressure(self) -> bool:
         """Whether the lock could be had after all: when much is pending, the thread that sends needs the processor (the GIL).
 
-        It waits for nothing but that. In its own thread (a signal handler, `__del__`) there is no waiting.
+        It waits for nothing but that; a signal handler or `__del__` in that thread has the lock already.
         """
         if len(self.pending) < self._limit // 4:
             return False
-        if self._owner != get_ident() and self._lock.acquire(timeout=_PATIENCE):
+        if self._lock.acquire(timeout=_PATIENCE):
             return True
         if len(self.pending) > self._limit:  # a sender that says it never waits does; what is older may be in its hands
             with contextlib.suppress(IndexError):
@@ -247,12 +223,18 @@ class Buffer:
         with contextlib.suppress(IndexError):
             while True:
                 item = self.pending.pop(0)
-                if self._late is None:
-                    self._counts.dropped("closed", 1)
-                else:
-                    for data in self._encoded([item]):
-                        for event in self._encoder.decode(self._encoder.frame([data])):
-                            self._late(event)
+                try:
+                    if self._late is None:
+                        self._counts.dropped("closed", 1)
+                    else:
+                        self._late(self._event_of(item))
+                except Exception as error:  # noqa: BLE001 - an encoder that only writes, for people, say
+                    self._counts.failed(error, 1, "closed")
+
+    def _event_of(self, item: Item) -> Event:
+        if self.records is not None and not isinstance(item, (bytes, Raw)):
+            return self.records.event(item)
+        return self._encoder.decode(self._encoder.frame([bytes(item)]))[0]
 
     # ---- frames, under the lock --------------------------------------------------------------------------------------
 
@@ -322,7 +304,7 @@ class Buffer:
         now = monotonic()
         if now >= self._next_report:
             self._next_report = now + self._interval
-            self.outlet.send(self._frame_of(self._report()), 0)
+            self._send_own(self._report())
 
     def _encoded(self, batch: list[Item]) -> list[bytes]:
         """The items of a batch, each encoded by itself; one that cannot be is counted and left out."""
@@ -337,8 +319,11 @@ class Buffer:
                 self._counts.failed(error, 1, "encode_error")
         return encoded
 
-    def _frame_of(self, event: Event) -> bytes:
-        return self._encoder.frame([self._encoder.encode(event)])
+    def _send_own(self, event: Event) -> None:
+        """Sends an event of metlog's own, as a frame of its own. Cut, it would say nothing: a transport too small for it goes without."""
+        frame = self._encoder.frame([self._encoder.encode(event)])
+        if len(frame) <= self._max_event:
+            self.outlet.send(frame, 0)
 
     # ---- the flusher -------------------------------------------------------------------------------------------------
 
@@ -380,10 +365,10 @@ class Buffer:
         """
         if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):
             return False
-        if self._owner:
+        if self.owner:
             self._release()
             return False
-        self._owner = get_ident()
+        self.owner = get_ident()
         try:
             left = 0 if self._closed else len(self.pending)  # other threads go on logging
             while left > 0:
@@ -396,13 +381,18 @@ class Buffer:
         finally:
             if last:
                 self._closed, self._awake, self.due = True, False, 0
-            self._owner = 0
+            self.owner = 0
             self._release()
         return True
 
     def flush(self, deadline: float) -> bool:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
         return self.drain(deadline=deadline) and self.outlet.flush(deadline)
+
+    @property
+    def held(self) -> int:
+        """Events that were left here, and neither sent nor dropped."""
+        return len(self.pending) + self._count + self.outlet.held
 
     def start(self) -> None:
         """Starts the flusher now, not at the first event."""
@@ -427,7 +417,7 @@ class Buffer:
         end = last()
         if end is not None:
             try:
-                self.outlet.send(self._frame_of(end), 0)
+                self._send_own(end)
             except Exception as error:  # noqa: BLE001 - an encoder may raise anything
                 self._counts.error("encode_error", error)
         self._waker.wake()

@@ -22,6 +22,7 @@ from metlog.configtest import check as check_tests
 from metlog.errors import ConfigError, SenderError
 from metlog.plugins import Component
 from metlog.settings import sources
+from metlog.waker import threads_run
 
 __all__ = ["Finding", "Verdict", "check_settings", "check_threads", "reach"]
 
@@ -89,11 +90,10 @@ def check_settings(settings: object) -> Iterator[Finding]:
 
 
 def check_threads() -> Iterator[Finding]:
-    """Whether threads get their turn in this process: inside uWSGI they may not (`has_threads` is uWSGI's own word for it)."""
-    uwsgi = sys.modules.get("uwsgi")
-    if uwsgi is None or not hasattr(uwsgi, "masterpid"):
+    """Whether threads get their turn in this process: inside uWSGI they may not."""
+    if not hasattr(sys.modules.get("uwsgi"), "masterpid"):
         return
-    if getattr(uwsgi, "has_threads", 0):
+    if threads_run():
         yield Finding(Verdict.OK, "uWSGI runs with threads")
     else:
         yield Finding(

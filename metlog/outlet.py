@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from metlog.senders import Sender
 from metlog.waker import Waker
 
-__all__ = ["Direct", "Queued", "Tally"]
+__all__ = ["Direct", "Outlet", "Queued", "Tally"]
 
 _CLOSE_GRACE: Final = 0.05  # seconds that a sender's close() gets when the deadline has come already
 
@@ -25,6 +25,31 @@ class Tally(Protocol):
 
     def dropped(self, reason: str, count: int) -> None:
         """`count` events are lost for another reason."""
+
+
+class Outlet(Protocol):
+    """Where frames go: a sender called in place (`Direct`), or one behind a queue (`Queued`)."""
+
+    sent: int
+    frames: int
+    sent_bytes: int
+    """Events of the application, frames and bytes that were handed to the transport."""
+
+    def send(self, frame: bytes, count: int) -> None:
+        """Takes a frame that holds `count` events of the application; never waits, never raises an Exception."""
+
+    @property
+    def held(self) -> int:
+        """Events taken and neither sent nor dropped."""
+
+    def flush(self, deadline: float) -> bool:
+        """Waits until all taken before is out, at most until `deadline` (monotonic seconds); False when that came first."""
+
+    def close(self, deadline: float) -> None:
+        """Sends what it can until the deadline, counts the rest, closes the sender."""
+
+    def after_fork(self) -> None:
+        """Forgets what belongs to the parent."""
 
 
 class _Outlet:

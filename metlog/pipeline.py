@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final
 
 from msgspec import Raw
@@ -26,10 +26,15 @@ __all__ = ["Fan", "OnDrop", "Pipeline", "Stats", "Unconfigured"]
 
 _log: Final = logging.getLogger("metlog")
 _now: Final = datetime.now
+_GRACE: Final = 0.1  # seconds that a replaced pipeline waits for threads that are in the middle of a call
+_GLANCE: Final = 0.0005
 
 
 class Pipeline:
     """One way out: filters, then a `seq`, then the encoder, then the buffer of one sender."""
+
+    place: tuple[int, int] = (0, 1)
+    """Which branch this is, of how many (`Fan`)."""
 
     def __init__(
         self,
@@ -267,21 +272,39 @@ class Pipeline:
                     self.counts.error("filter_error", error)
         self.hot = (-1, None, None, None, None, None, {})  # calls from now on are refused
         self.drain(deadline)
+        if successor is not None:
+            self._await_stragglers(min(deadline, monotonic() + _GRACE), successor)
         self.buffer.close(deadline, self._end, None if successor is None else self._hand_to(successor))
         live.discard(self)
+
+    def _await_stragglers(self, end: float, successor: Pipeline) -> None:
+        """Other threads may have a `seq` of this stream and not yet have left their event: one that came later would be a gap."""
+        while self.stats().buffered > self.buffer.held and monotonic() < end:
+            sleep(_GLANCE)
+            self.drain(end)
 
     def _end(self) -> Event | None:
         last = self.seq.value - 1
         return self._made(END_TYPE, {"last_seq": last, "dropped": dict(self.counts.by_reason)}) if last else None
 
     def _hand_to(self, successor: Pipeline) -> Callable[[Event], None]:
+        """Where an event goes that a thread leaves here after the end: through the successor's filters, to its sender."""
+
         def late(event: Event) -> None:
-            with self.counts.locked():
-                self._own += 1  # the successor counts it
-            event.stream = successor.stream
-            successor.accept(event)
+            if successor.inherit(event, *self.place):
+                with self.counts.locked():
+                    self._own += 1  # the successor counts it
+            else:
+                self.counts.dropped("closed", 1)
 
         return late
+
+    def inherit(self, event: Event, place: int, places: int) -> bool:
+        """Takes an event that came too late for the one of `places` branches that this one replaces. Whether it does: from
+        the first of several, so that it takes it once."""
+        if place == 0:
+            self.offer(event)
+        return place == 0
 
     def after_fork(self) -> None:
         """In a forked child: an empty buffer, a stream of its own, new locks."""
@@ -299,13 +322,36 @@ class Fan(Pipeline):
     def __init__(self, *, branches: Sequence[Pipeline], **rest: Any) -> None:
         super().__init__(**rest)
         self.branches = tuple(branches)
+        for number, branch in enumerate(self.branches):
+            branch.place = (number, len(self.branches))
+        self._successor: Pipeline | None = None
         if self._ticks:
             self.buffer.start()  # its flusher keeps the filters' time
 
+    def _start_stream(self) -> None:
+        super()._start_stream()
+        self._entered, self._left = Tick(), Tick()  # events that threads are giving the branches
+
     def accept(self, event: Event) -> None:
-        """Gives each branch a copy."""
-        for branch in self.branches:
-            branch.offer(event)
+        """Gives each branch a copy: all of them, or none and the successor instead."""
+        next(self._entered)
+        try:
+            if self._successor is None:
+                for branch in self.branches:
+                    branch.offer(event)
+            else:
+                self._successor.offer(event)
+        finally:
+            next(self._left)
+
+    def inherit(self, event: Event, place: int, places: int) -> bool:
+        """As a pipeline does; but where there are as many branches, each takes what its forerunner did not send."""
+        if places != len(self.branches):
+            return super().inherit(event, place, places)
+        kept = self._filter(event, self._asked) if self._asked else event
+        if kept is not None:
+            self.branches[place].offer(kept)
+        return True
 
     def stats(self) -> Stats:
         """The sum over the branches; `accepted` counts an event once a branch that took it."""
@@ -329,6 +375,14 @@ class Fan(Pipeline):
         super().close(deadline, successor)
         for branch in self.branches:
             branch.close(deadline, successor)
+
+    def _await_stragglers(self, end: float, successor: Pipeline) -> None:
+        self._successor = successor
+        while True:
+            left = self._left.value  # first: what enters meanwhile goes to the successor
+            if left >= self._entered.value or monotonic() >= end:
+                return
+            sleep(_GLANCE)
 
 
 class Unconfigured:

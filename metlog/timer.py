@@ -130,4 +130,8 @@ class DisabledTimer(Timer):
 
 def sampled_out(rate: float) -> bool:
     """Whether chance leaves this one out."""
-    return rate < 1.0 and random.random() >= rate
+    return rate < 1.0 and chance() >= rate
+
+
+chance: Callable[[], float] = random.random
+"""A number from 0 up to 1; `metlog.testing.capture` leaves nothing to it."""

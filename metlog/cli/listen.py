@@ -19,34 +19,47 @@ __all__ = ["listen"]
 def listen(
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="TOML file with inputs, outputs and journal; see docs/reliability.md."),
+        typer.Option("--config", help="TOML file with inputs, outputs and journal; see docs/listener.md."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Data folder; METLOG_DATA, else ./metlog-data, by default.")
     ] = None,
     udp: Annotated[
         list[str] | None,
-        typer.Option("--udp", metavar="HOST:PORT", help="Take UDP datagrams; `systemd` takes its sockets."),
+        typer.Option(
+            "--udp",
+            metavar="HOST:PORT",
+            help="Take UDP datagrams; `systemd`, `systemd:NAME` and `fd://3` take a socket that was passed.",
+        ),
     ] = None,
     zmq: Annotated[list[str] | None, typer.Option("--zmq", metavar="ENDPOINT", help="Take ZeroMQ messages.")] = None,
     http: Annotated[list[str] | None, typer.Option("--http", metavar="HOST:PORT", help="Take HTTP requests.")] = None,
     statsd: Annotated[
         list[str] | None, typer.Option("--statsd", metavar="HOST:PORT", help="Take the statsd line protocol.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the configuration, say all that is wrong with it, and start nothing.")
+    ] = False,
 ) -> None:
     """Take events and write them to the lake. Without inputs it listens on UDP 127.0.0.1:5565."""
     from metlog.listener.config import from_file, from_mapping
     from metlog.listener.service import Service
+    from metlog.listener.systemd import notify
 
     logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
+    logging.getLogger("stevedore").setLevel(logging.CRITICAL)  # what it cannot load is told by us, with the remedy
     try:
         inputs = _inputs(udp or [], zmq or [], http or [], statsd or [])
         checked = from_file(config, data=data, inputs=inputs) if config else from_mapping({}, data=data, inputs=inputs)
         service = Service(checked)
     except ConfigError as error:
         raise _failure(error, 2) from None
+    if check:
+        names = ", ".join([item.id for item in checked.inputs] + [item.id for item in checked.outputs])
+        print(f"the configuration is right: {names}")
+        return
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     try:
         service.start()
@@ -57,8 +70,10 @@ def listen(
     for address in service.addresses:
         print(f"listening on {address}")
     print(f"ready: events go to {checked.general.data}", flush=True)
+    notify("READY=1")
     while not stop.wait(3600):
         pass
+    notify("STOPPING=1")
     drained = service.stop()
     if not drained:
         print(
@@ -73,17 +88,21 @@ def _failure(error: Exception, status: int) -> typer.Exit:
 
 
 def _inputs(udp: list[str], zmq: list[str], http: list[str], statsd: list[str]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
-        {"name": "udp", "systemd": True} if text == "systemd" else _host_port("udp", text) for text in udp
-    ]
+    found = [_socket("udp", text) for text in udp]
     found += [{"name": "zmq", "endpoint": text} for text in zmq]
-    found += [_host_port("http", text) for text in http]
-    found += [_host_port("statsd", text) for text in statsd]
+    found += [_socket("http", text) for text in http]
+    found += [_socket("statsd", text) for text in statsd]
     return found
 
 
-def _host_port(name: str, text: str) -> dict[str, Any]:
+def _socket(name: str, text: str) -> dict[str, Any]:
+    """HOST:PORT, or a socket that systemd or another supervisor passes."""
+    scheme, colon, rest = text.partition(":")
+    if scheme == "systemd" and (rest or not colon):
+        return {"name": name, "systemd": rest or True}
+    if scheme == "fd" and rest.startswith("//") and rest[2:].isdecimal():
+        return {"name": name, "fd": int(rest[2:])}
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(f"--{name} {text!r}: wants HOST:PORT, as 127.0.0.1:5565")
+        raise ConfigError(f"--{name} {text!r}: wants HOST:PORT, as 127.0.0.1:5565, or systemd, systemd:NAME, fd://3")
     return {"name": name, "host": host.strip("[]") or "0.0.0.0", "port": int(port)}  # noqa: S104 - ":5565" asks for every interface

@@ -181,9 +181,8 @@ class CompatClient(CoreClient):
 
     def send_message(self, msg: Mapping[str, Any]) -> None:
         """Hands on a whole message of the original's kind; what it does not say is as for `metlog`."""
-        pipeline = self._home.pipeline
         try:
-            severity = pipeline.refuse(msg.get("severity", self.severity))
+            pipeline, severity = self._admitted(msg.get("severity", self.severity))
             if severity >= 0:
                 when = msg.get("timestamp")
                 event = Event(
@@ -199,7 +198,7 @@ class CompatClient(CoreClient):
                 )
                 pipeline.offer(event)  # type: ignore[union-attr]
         except Exception as error:  # noqa: BLE001 - a call that logs raises nothing
-            pipeline.failed(error, 0, "call_error")
+            self._home.pipeline.failed(error, 0, "call_error")
 
     def timer(  # type: ignore[override]
         self,
@@ -272,7 +271,7 @@ class CompatClient(CoreClient):
         Raises SyntaxError when the name is in use, unless `override` says that it may be.
         """
         name = self.check_method(method, override)
-        self._add(name, method, True)
+        self._home.add_method(name, method)
         self._configured.discard(name)
 
     def check_method(self, method: Callable[..., Any], override: bool | str, *, configured: bool = False) -> str:
@@ -284,14 +283,14 @@ class CompatClient(CoreClient):
         name = override if isinstance(override, str) else str(own)
         if not name.isidentifier():
             raise MetlogError(f"add_method: {method!r} has no name that can be called; give it a metlog_name")
-        if not override and hasattr(type(self), name) and not (configured and name in self._configured):
+        if not override and hasattr(self, name) and not (configured and name in self._configured):
             raise SyntaxError(f"The name [{name}] is already in use")
         return name
 
     def add_configured(self, method: Callable[..., Any], override: bool | str) -> None:
         """Adds a method that a configuration names, once `check_method` has let it pass."""
         name = self.check_method(method, override, configured=True)
-        self._add(name, method, True)
+        self._home.add_method(name, method)
         self._configured.add(name)
 
     def __reduce__(self) -> Any:

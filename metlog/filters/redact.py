@@ -49,8 +49,9 @@ class Redact:
     mask_with
         What is put in place.
 
-    A field named with dots (`user.email`) is found by the same path as a nested one. Objects are looked at as the
-    encoders would write them. The caller's own objects are never changed.
+    A path means what it names and all below it. A field named with dots (`header.cookie`) is found by the same paths as a
+    nested one: by `header.cookie`, `header` and `*.cookie`. Objects are looked at as the encoders would write them. The
+    caller's own objects are never changed.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Redact:
         fields = event.fields
         if self._by_name and type(fields) is dict:
             for name in fields:
-                if type(name) is not str:  # it may become one that is to be found
+                if type(name) is not str or "." in name:  # it may become one that is to be found; or be below one
                     break
             else:
                 return self._named(event, fields)
@@ -147,9 +148,10 @@ class Redact:
             code |= PSEUDONYMIZE
         elif self._cut.match(path):
             code |= CUT
-        if len(self.codes) >= _MOST_KNOWN:  # names made at run time
-            self.codes.clear()
-        self.codes[path] = code
+        if len(path) <= _LONGEST_KNOWN:
+            if len(self.codes) >= _MOST_KNOWN:  # names made at run time
+                self.codes.clear()
+            self.codes[path] = code
         return code
 
     def text(self, text: str) -> str:

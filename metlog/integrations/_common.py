@@ -47,7 +47,7 @@ def is_own(client: MetlogClient, logger: str | None, thread: str | None) -> bool
     if pipeline.sender is None:  # not configured
         return False
     ident = get_ident()
-    if pipeline.buffer._owner == ident:
+    if pipeline.buffer.owner == ident:
         return True
     branches = getattr(pipeline, "branches", None)
-    return branches is not None and any(branch.buffer._owner == ident for branch in branches)
+    return branches is not None and any(branch.buffer.owner == ident for branch in branches)

@@ -1,7 +1,7 @@
 """Loss accounting while the listener runs: what the numbers of the client streams say was lost, repeated and reordered.
 
 It counts from the listener's start and in bounded memory, for `/metrics` and `metlog doctor`. What is exact for each stream and
-minute, over restarts and for as long as the events are kept, is the view `delivery_minutes` over the lake.
+minute, over restarts and for as long as the events are kept, is the report `delivery-by-minute` over the lake.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SIZES: Final = frozenset({"sync_bytes", "segment_bytes", "max_bytes", "min_free", "dead_bytes"})
 _AGES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|ms)?")
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_WORDS: Final[Mapping[Any, str]] = {
+    Path: "the path of a folder, as a text", str: "a text", int: "a whole number", tuple[str, ...]: 'a list of texts, as ["sync"]'
+}  # fmt: skip
 
 
 class InputConfig(Struct, frozen=True):
@@ -142,7 +145,9 @@ def _checked(kind: type[Struct], table: Mapping[str, Any], where: str, problems:
                 values[key] = _seconds(value)
             else:
                 values[key] = msgspec.convert(value, hints[key])
-        except (msgspec.ValidationError, ValueError) as error:
+        except msgspec.ValidationError:
+            problems.add(f"{where}.{key} = {value!r}: wants {_WORDS.get(hints[key], 'another value')}")
+        except ValueError as error:
             problems.add(f"{where}.{key} = {value!r}: {error}")
     return values
 
@@ -153,6 +158,12 @@ def _size(value: object) -> int:
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
     raise ValueError('wants bytes, as 67108864 or "64MB"')
+
+
+def _count(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("wants a whole number")
 
 
 def _seconds(value: object) -> float:
@@ -198,6 +209,7 @@ def _inputs(specs: object, given: Sequence[Mapping[str, Any] | str], problems: P
         with problems.catch(where):
             spec, identity = _identified(spec, where)  # noqa: PLW2901 - without its id
             component = check("input", spec, where)
+            component.build()  # opens nothing; a fault that only the input itself can find is told with all others
             taken = {known.id for known in found}
             name = identity or component.name
             number = 2
@@ -246,6 +258,8 @@ def _outputs(specs: object, problems: Problems) -> list[OutputConfig]:
                 k: tuple(v) if isinstance(v, list) else v for k, v in _checked(Route, route, where, problems).items()
             }
             converted = Route(**taken)
+            if not 0 <= converted.severity_max <= 7:
+                problems.add(f"{where}.severity_max = {converted.severity_max}: wants 0 to 7 (RFC 5424)")
             component = check("output", rest, where)
             found_id = identity or component.name
             if any(found_id == known.id for known in found):
@@ -261,7 +275,7 @@ def _outputs(specs: object, problems: Problems) -> list[OutputConfig]:
 
 def _limits(table: Mapping[str, Any], where: str, problems: Problems) -> dict[str, Any]:
     converters: dict[str, Any] = {
-        "batch_events": lambda v: msgspec.convert(v, int),
+        "batch_events": _count,
         "batch_bytes": _size,
         "batch_age": _seconds,
     }
@@ -271,6 +285,6 @@ def _limits(table: Mapping[str, Any], where: str, problems: Problems) -> dict[st
             values[key] = converters[key](value)
             if values[key] <= 0:
                 raise ValueError("wants more than 0")
-        except (msgspec.ValidationError, ValueError) as error:
+        except ValueError as error:
             problems.add(f"{where}.{key} = {value!r}: {error}")
     return values

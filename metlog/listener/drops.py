@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -26,9 +28,9 @@ class Drops:
         """An event for each socket with new drops, and for the journal. `sockets`: of each input, as `sockets()` gives them."""
         found = []
         for item, listed in sockets.items():
-            for index, socket in enumerate(listed):
-                name = f"{socket['address']}#{index}" if len(listed) > 1 else str(socket["address"])
-                if more := self._more(f"{item} {name}", int(socket["kernel_drops"])):
+            for index, place in enumerate(listed):
+                name = f"{place['address']}#{index}" if len(listed) > 1 else str(place["address"])
+                if more := self._more(f"{item} {name}", int(place["kernel_drops"])):
                     fields = {"input": item, "socket": name, "kernel_drops": more}
                     text = f"the kernel dropped {more} datagrams for {name}: raise receive_buffer, or sockets, of the input {item}"
                     found.append(_event(text, fields))
@@ -44,4 +46,7 @@ class Drops:
 
 
 def _event(text: str, fields: dict[str, Any]) -> Event:
-    return Event(type=DROPS_TYPE, tokens=(DROPS_TYPE,), logger=_LOGGER, severity=4, payload=text, fields=fields)
+    return Event(
+        type=DROPS_TYPE, tokens=(DROPS_TYPE,), logger=_LOGGER, severity=4, payload=text, fields=fields, pid=os.getpid(),
+        hostname=socket.gethostname(),  # several listeners may write into one lake
+    )  # fmt: skip

@@ -83,6 +83,13 @@ def shown_rows(chart: Chart, rows: Rows) -> tuple[Rows, str]:
         worth = [row for row in rows if any(row.get(name) for name in chart.y)] if chart.kind == "ranked" else rows
         return worth[:RANKED], f"the first {RANKED} of {len(worth)}" if len(worth) > RANKED else ""
     rows = [row for row in rows if row.get(chart.x) is not None]
+    if chart.kind == "bars" and (chart.zero or len(rows) > _ROWS):
+        worth = [row for row in rows if any(row.get(name) for name in chart.y)]
+        if chart.zero and not worth:
+            return [], ""
+        if len(rows) > _ROWS:  # bars of no height make room; the first and the last row say how long the time is
+            ends = (rows[0], rows[-1])
+            rows = [row for row in rows if any(row is end for end in ends) or any(row.get(name) for name in chart.y)]
     if chart.color:
         total: dict[Any, float] = {}
         for row in rows:
@@ -232,7 +239,7 @@ def _ranked(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, colour
     unit = chart.unit or _label(chart, chart.y[0])
     name = {"field": chart.x, "type": "nominal", "sort": None, "title": None, "axis": {"ticks": False}}
     number = {"field": value, "type": "quantitative"}
-    length = {**number, "title": unit, "axis": {"tickCount": 6, "format": ",~f"}}
+    length = {**number, "title": unit, "axis": {"tickCount": 6, "format": ",~f", "labelFlush": False}}
     tooltip = [{"field": chart.x, "type": "nominal"}, {**number, "title": unit, "format": ",.4~f"}]
     bar = {
         "mark": {"type": "bar", "cornerRadiusEnd": 2, "height": {"band": 0.72}},
@@ -253,7 +260,7 @@ def _spread(chart: Chart, rows: Rows, colour: dict[str, Any], value: str) -> dic
     name = {"field": chart.x, "type": "nominal"}
     number = {"field": value, "type": "quantitative"}
     y = {**name, "sort": None, "title": None, "axis": {"ticks": False}}
-    x = {"title": chart.unit or None, "axis": {"tickCount": 8, "format": ",~f"}}
+    x = {"title": chart.unit or None, "axis": {"tickCount": 8, "format": ",~f", "labelFlush": False}}
     for row in rows:
         found = [float(row[key]) for key in chart.y if row.get(key) is not None]
         row |= {"_first": min(found, default=None), "_last": max(found, default=None)}

@@ -88,6 +88,8 @@ class Chart(Struct, forbid_unknown_fields=True, kw_only=True):
     """`bars` and `lines` over time, `ranked` bars by name, `spread` from the first to the last of `y` by name."""
     x: str
     """Column of the time, or of the name."""
+    step: Literal["", "minute", "hour", "day", "week", "month"] = ""
+    """Of the time, when the report has no parameter `by` that says it."""
     y: tuple[str, ...]
     """Columns of the values, each a series of its own."""
     color: str = ""
@@ -101,7 +103,7 @@ class Chart(Struct, forbid_unknown_fields=True, kw_only=True):
     missing: Literal["gap", "zero"] = "gap"
     """What a step without events is to a line: nothing known, or a 0 (counts)."""
     zero: str = ""
-    """What a ranking says when all of its values are 0."""
+    """What a ranking says when all of its values are 0; given, bars over time say it too."""
 
 
 class Empty(Struct, forbid_unknown_fields=True, kw_only=True):

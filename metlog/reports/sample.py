@@ -103,19 +103,31 @@ WITH u AS (  -- hashed twice: the hash of several values is their hashes XORed, 
 ), numbered AS (
     SELECT *, row_number() OVER (PARTITION BY worker ORDER BY moment, i, type, fields) AS seq
     FROM said WHERE moment < $until::TIMESTAMPTZ
-), ended AS (
+), lost AS (  -- on the lossy day, around noon, the socket's buffer is full again and again: a request's events travel together
     SELECT * FROM numbered
+    WHERE $lossy AND worker IS NOT NULL AND hour(moment) = 12 AND minute(moment) BETWEEN 10 AND 49
+      AND hash(hash(i, $seed, 9)) / 18446744073709551616.0 < 0.35 * (1 - abs(minute(moment) - 30) / 20.0)
+), ended AS (
+    SELECT * FROM numbered WHERE NOT EXISTS (FROM lost WHERE lost.worker = numbered.worker AND lost.seq = numbered.seq)
+    UNION ALL  -- what the listener says of it, worker -1
+    SELECT 0, -1, date_trunc('minute', moment) + INTERVAL 1 MINUTE AS told, 'metlog.drops', ['metlog.drops'], 4,
+           'the kernel dropped ' || count(DISTINCT i) || ' datagrams for udp://10.0.0.9:5565',
+           '{"input":"udp","socket":"udp://10.0.0.9:5565","kernel_drops":' || count(DISTINCT i) || '}', 1.0, 0
+    FROM lost GROUP BY told
     UNION ALL
     SELECT 0, worker, max(moment) + INTERVAL 1 SECOND, 'metlog.end', ['metlog.end'], 6, '',
            '{"last_seq":' || max(seq) || ',"dropped":{}}', 1.0, max(seq) + 1
     FROM numbered WHERE worker IS NOT NULL GROUP BY worker
 )
-SELECT moment AS timestamp, type, tokens, CASE WHEN worker IS NULL THEN '' ELSE 'shop' END AS logger, severity, payload, fields, weight,
-       '1' AS env_version, coalesce(4100 + worker, 0) AS pid, coalesce('web-' || (1 + worker % 2), '') AS hostname,
-       coalesce(substr(md5($day || $seed || worker), 1, 16), '') AS stream, CASE WHEN worker IS NULL THEN 0 ELSE seq END AS seq,
-       moment + INTERVAL 40 MILLISECOND AS received_at,
-       coalesce('udp://10.0.0.' || (11 + worker % 2), 'statsd://10.0.0.11') AS source, NULL::TIMESTAMPTZ AS claimed_timestamp
-FROM ended WHERE NOT ($lossy AND worker IS NOT DISTINCT FROM 2 AND seq BETWEEN 400 AND 436)
+SELECT moment AS timestamp, type, tokens, CASE WHEN worker IS NULL THEN '' WHEN worker < 0 THEN 'metlog.listener' ELSE 'shop' END AS logger,
+       severity, payload, fields, weight, '1' AS env_version,
+       CASE WHEN worker IS NULL THEN 0 WHEN worker < 0 THEN 812 ELSE 4100 + worker END AS pid,
+       CASE WHEN worker IS NULL THEN '' WHEN worker < 0 THEN 'collector' ELSE 'web-' || (1 + worker % 2) END AS hostname,
+       CASE WHEN worker >= 0 THEN substr(md5($day || $seed || worker), 1, 16) ELSE '' END AS stream,
+       CASE WHEN worker >= 0 THEN seq ELSE 0 END AS seq, moment + INTERVAL 40 MILLISECOND AS received_at,
+       CASE WHEN worker IS NULL THEN 'statsd://10.0.0.11' WHEN worker < 0 THEN 'listener://' ELSE 'udp://10.0.0.' || (11 + worker % 2) END
+           AS source, NULL::TIMESTAMPTZ AS claimed_timestamp
+FROM ended
 ORDER BY timestamp
 """
 

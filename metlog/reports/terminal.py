@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.text import Text
 
 from metlog.reports.chart import in_digits, lacks, of_what, shown_rows
-from metlog.reports.timechart import STEPS, between, label_of_step, step_after, unit_of
+from metlog.reports.timechart import STEPS, between, label_of_step, step_after, step_of, unit_of
 
 if TYPE_CHECKING:
     from metlog.lake.query import Result
@@ -46,7 +46,7 @@ def lines(report: Report, result: Result, width: int = 80) -> list[Text]:
         head.append(f"; {note}", style="not bold dim")
     if not rows:
         return [head, Text(chart.zero or "Nothing but zeros.")]
-    by = str(values.get("by", ""))
+    by = step_of(chart, values)
     if chart.kind == "spread":
         return [head, *_spread(chart, rows, width)]
     if chart.kind == "lines":
@@ -70,7 +70,12 @@ def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
             if not chart.color or str(row[chart.color]) == name:
                 parts[name] = parts.get(name, 0) + _number(row.get(column))
     _fill_gaps(table, by)
-    left_out = len(table) - _BARS
+    whole = len(table)
+    if whole > _BARS:
+        table = {key: parts for key, parts in table.items() if any(parts.values())} or table
+    notes = [f"the last {_BARS} of {len(table):,}"] if len(table) > _BARS else []
+    if len(table) < whole:
+        notes.append(f"without {whole - len(table):,} empty ones")
     shown = list(table.items())[-_BARS:]
     names = [_name(key, by) for key, _ in shown]
     said = [[in_digits(parts.get(name, 0)) for name in series] for _, parts in shown]
@@ -92,8 +97,8 @@ def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
             drawn += length
         line.append(" " * (room - int(drawn)) + f"  {number}")
         made.append(line)
-    if left_out > 0:
-        made.insert(1, Text(f"the last {_BARS} of {len(table):,}", style="dim"))
+    if notes:
+        made.insert(1, Text("; ".join(notes), style="dim"))
     return made
 
 

@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from metlog.reports.report import Chart
 
-__all__ = ["STEPS", "between", "label_of_step", "over_time", "step_after", "unit_of"]
+__all__ = ["STEPS", "between", "label_of_step", "over_time", "step_after", "step_of", "unit_of"]
 
 Rows = list[dict[str, Any]]
 
 _WHOLE: Final = 130  # steps up to which a chart shows the whole time, that without events too
 _MOST: Final = 50_000  # steps of a chart
+_THIN: Final = 1.5  # pixels of a bar at least, also where a step has less
 _LABELS: Final = 70  # pixels that a label and the room beside it take
 _FORMATS: Final = {"minute": "%H:%M", "hour": "%H:%M", "day": "%-d %b", "week": "%-d %b", "month": "%b %Y"}
 _TOOLTIPS: Final = {
@@ -35,13 +36,19 @@ def over_time(
 ) -> dict[str, Any]:
     """What is particular to bars and lines over time; `rows` gets what the bars need. `colour` and `value` are the channel and the
     column of the series, `label` the name of the first."""
-    by = str(values.get("by", ""))
+    by = step_of(chart, values)
     step = by if by in _FORMATS else ""
     unit = unit_of(chart, by) or label
     time = chart.x
     axis: dict[str, Any] = {"grid": False}
     x: dict[str, Any] = {"field": time, "type": "temporal", "scale": {"type": "utc"}, "title": None, "axis": axis}
-    y: dict[str, Any] = {"field": value, "type": "quantitative", "title": unit, "axis": _numbers(unit)}
+    y: dict[str, Any] = {
+        "field": value,
+        "type": "quantitative",
+        "title": unit,
+        "axis": _numbers(unit),
+        "scale": {"nice": 5},
+    }
     # Tooltips of times go through a time unit of UTC: without one they would be told in the reader's own zone.
     when = {"field": time, "type": "temporal", "timeUnit": "utcyearmonthdatehoursminutes", "title": step or "time"}
     tooltip = [
@@ -68,11 +75,13 @@ def over_time(
         return {"mark": {"type": "line", "strokeWidth": 2, "point": points}, "encoding": encoding}
     if not steps:
         return {"mark": {"type": "bar", "width": 8}, "encoding": encoding}
+    _add_up(rows, chart.x, colour.get("field", ""), value)
     _stack(rows, chart.x, value, step)
     y["field"] = "_to"
     encoding |= {"x2": {"field": "_end"}, "y2": {"field": "_from"}}
     x["scale"] |= {"domainMin": _as_it_is(steps[0]), "domainMax": _as_it_is(step_after(steps[-1], step))}
-    gap = min(12.0, 0.5 + width / len(steps) / 12)
+    wide = width / len(steps)
+    gap = min(12.0, 0.5 + wide / 12, (wide - _THIN) / 2)
     return {"mark": {"type": "bar", "xOffset": gap, "x2Offset": -gap}, "encoding": encoding}
 
 
@@ -106,6 +115,16 @@ def _bridge(chart: Chart, rows: Rows, steps: list[datetime], series: str, value:
     return missing is None and any(len(has) < len(steps) for has in times.values())
 
 
+def _add_up(rows: Rows, time: str, series: str, value: str) -> None:
+    """One row a step and series, where the result has several (a row a client and minute), and none for a bar of no height."""
+    found: dict[tuple[Any, Any], dict[str, Any]] = {}
+    for row in rows:
+        if amount := row.get(value):
+            first = found.setdefault((row.get(time), row.get(series)), row | {value: 0})
+            first[value] += amount
+    rows[:] = found.values()
+
+
 def _stack(rows: Rows, time: str, value: str, step: str) -> None:
     """Where each bar begins and ends. Vega-Lite would take a bar with two ends in time for a horizontal one and not stack it."""
     height: dict[str, float] = {}
@@ -116,6 +135,11 @@ def _stack(rows: Rows, time: str, value: str, step: str) -> None:
         below = height.get(row[time], 0)
         height[row[time]] = below + (row.get(value) or 0)
         row |= {"_end": _text(step_after(begin, step)), "_from": below, "_to": height[row[time]]}
+
+
+def step_of(chart: Chart, values: Mapping[str, Any]) -> str:
+    """The step of the time: what the report was asked for, or the only one that it has; "" where there is none."""
+    return str(values.get("by") or chart.step)
 
 
 def unit_of(chart: Chart, by: str) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metlog.testing._sending import client_with
+    from metlog.testing.capturing import capture
     from metlog.testing.encoders import EncoderConformance
     from metlog.testing.filters import FilterConformance
-    from metlog.testing.logged import LoggedEvents, capture
+    from metlog.testing.logged import LoggedEvents
     from metlog.testing.senders import SenderConformance
 
 __all__ = ["EncoderConformance", "FilterConformance", "LoggedEvents", "SenderConformance", "capture", "client_with"]
@@ -21,7 +22,7 @@ _WHERE = {
     "FilterConformance": "filters",
     "LoggedEvents": "logged",
     "SenderConformance": "senders",
-    "capture": "logged",
+    "capture": "capturing",
     "client_with": "_sending",
 }
 

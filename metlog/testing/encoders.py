@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
@@ -79,7 +80,7 @@ def _nested(levels: int) -> list[Any]:
 
 
 class EncoderConformance:
-    """Subclass it, say how to make the encoder, and pytest does the rest:
+    """Subclass it, say how to make the encoder, and pytest does the rest::
 
         class TestRepr(EncoderConformance):
             def make_encoder(self):
@@ -137,7 +138,7 @@ class EncoderConformance:
         for name, value in _odd_values().items():
             event = Event(timestamp=_WHEN, type="odd", payload="kept", fields={"before": 1, "v": value, "after": "x"})
             try:
-                frame = self._within(f"encode of {name}", lambda event=event: encoder.frame([encoder.encode(event)]))
+                frame = self._within(f"encode of {name}", partial(_framed, encoder, event))
             except Exception as error:  # noqa: BLE001 - a promise that is broken, whatever it is
                 pytest.fail(f"encode raises {error!r} for {name}; metlog.values.sanitize(event) makes it sayable")
             if not self.readable:
@@ -310,6 +311,10 @@ class EncoderConformance:
     @pytest.fixture(name="encoder")
     def _encoder(self) -> Encoder:
         return self.make_encoder()
+
+
+def _framed(encoder: Encoder, event: Event) -> bytes:
+    return encoder.frame([encoder.encode(event)])
 
 
 def _caught(run: Callable[[int], None], thread: int, errors: list[BaseException]) -> None:

@@ -1,14 +1,11 @@
-"""A transport that cannot even carry the envelope of an event."""
+"""A transport that cannot even carry the envelope of an event: nothing larger than it can carry is given to it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-import pytest
-
 PROGRAM = """
-from metlog import MetlogClient
 from metlog.senders.memory import MemorySender
 from metlog.testing import client_with
 
@@ -20,14 +17,11 @@ for number in range(3):
 client.flush(1)
 client.close(1)
 stats = client.stats()
-assert all(len(frame) <= 100 for frame in sender.frames)
-assert stats.sent + sum(stats.dropped.values()) == 3, stats
+assert list(sender.frames) == []  # not even metlog's own report and end of the stream, which are larger too
+assert stats.dropped == {"too_large": 3}, stats
 """
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Buffer._truncate loops for ever when nothing is left to cut", raises=subprocess.TimeoutExpired
-)
 def test_an_event_that_cannot_be_cut_to_fit_is_dropped_and_counted_and_nothing_hangs() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=6)
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr

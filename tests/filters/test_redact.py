@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -68,6 +69,36 @@ def written(fields: Any, **options: Any) -> bytes:
 )
 def test_drop_by_path(path: str, fields: dict[Any, Any], left: dict[str, Any]) -> None:
     assert redacted(fields, drop=[path]) == left
+
+
+def names(path: list[str], segments: list[str]) -> bool:
+    """Whether a path names the beginning of these names: by trying everything."""
+    if not path:
+        return True
+    if path[0] == "**":
+        return any(names(path[1:], segments[n:]) for n in range(len(segments) + 1))
+    return bool(segments) and fnmatchcase(segments[0], path[0]) and names(path[1:], segments[1:])
+
+
+SOME_NAME = st.text("ab", max_size=4)
+SOME_PATH = st.lists(
+    st.just("**") | st.lists(st.sampled_from(["a", "b", "*", "?", "[!a]"]), min_size=1, max_size=5).map("".join),
+    min_size=1,
+    max_size=5,
+).filter(lambda path: not any("**" in part and part != "**" for part in path))
+
+
+@given(SOME_PATH, st.lists(SOME_NAME, min_size=1, max_size=6), st.data())
+def test_a_path_finds_nested_fields_and_names_with_dots_alike(path: list[str], segments: list[str], data: Any) -> None:
+    fields: Any = SECRET
+    for index in reversed(range(len(segments))):  # some are joined by a dot, some nested
+        if index == len(segments) - 1 or data.draw(st.booleans()):
+            fields = {segments[index]: fields}
+        else:
+            ((name, value),) = fields.items()
+            fields = {f"{segments[index]}.{name}": value}
+    assert (SECRET not in repr(redacted(fields, drop=[".".join(path)]))) == names(path, segments)
+    assert (SECRET in repr(redacted(fields, keep=[".".join(path)]))) == names(path, segments)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,18 @@ def test_killed_at_any_step_each_event_is_there_once(
     assert seen(tmp_path, *names) == list(range(12))
 
 
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(build: Build, tmp_path: Path) -> None:
+    build().write(batch(*numbered(1), ident="1"))
+    left = tmp_path / "..out.ndjson.state.12345.tmp"
+    strangers = [tmp_path / name for name in (".out.ndjson.tmp", "..out.ndjson2.state.1.tmp", "other.tmp")]
+    for path in (left, *strangers):
+        path.write_text("{")
+    build().write(batch(*numbered(1, 1), ident="2"))
+    assert seen(tmp_path) == [0, 1]
+    assert not left.exists()
+    assert all(path.exists() for path in strangers)
+
+
 def test_a_disk_that_is_full_for_a_while_harms_nothing(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

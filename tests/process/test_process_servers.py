@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,11 @@ class Traffic:
             (self.asked if ok else self.failed).append(what)
             time.sleep(0.002)
 
+    def goes_on(self, count: int) -> None:
+        """Waits until so many more requests were answered."""
+        wanted = len(self.asked) + count
+        until(lambda: len(self.asked) >= wanted or self.failed != [], f"{count} more requests were answered")
+
     def stop(self) -> list[str]:
         self._stop.set()
         for thread in self._threads:
@@ -118,6 +123,18 @@ def gunicorn(*options: str) -> list[str]:
         sys.executable, "-W", "ignore", "-m", "gunicorn", "app:application", "-b", "unix:http.sock", "-w", "2",
         "--graceful-timeout", "20", "--no-control-socket", *options,
     ]  # fmt: skip
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Waits for something that other processes do."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, f"not within 30 s: {what}"
+        time.sleep(0.01)
+
+
+def _children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def _workers(seen: list[Seen]) -> set[int]:
@@ -137,9 +154,11 @@ def test_gunicorn_through_graceful_restarts_under_requests(options: list[str], t
         with serving(gunicorn(*options), tmp_path, settings) as (process, path):
             traffic = Traffic(path)
             for _ in range(2):
-                time.sleep(0.4)
+                traffic.goes_on(25)
+                before = _children(process.pid)
                 process.send_signal(signal.SIGHUP)
-            time.sleep(0.8)
+                until(lambda before=before: before.isdisjoint(_children(process.pid)), "the workers were replaced")
+            traffic.goes_on(25)
             asked = traffic.stop()
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
@@ -184,7 +203,7 @@ def test_uwsgi_loses_nothing(kind: str, how: str, tmp_path: Path) -> None:
         settings = {"sender": arrived.sender, "buffer": {"flush_interval": 0.1}}
         with serving(uwsgi(*UWSGI[how]), tmp_path, settings) as (process, path):
             traffic = Traffic(path)
-            time.sleep(0.5)
+            traffic.goes_on(60)
             asked = traffic.stop()
             process.send_signal(signal.SIGTERM)
             process.wait(30)

@@ -15,6 +15,10 @@ from typing import Any
 import pytest
 from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, lines, wait_for
 
+from metlog.lake.cursor import Cursor, Position
+from metlog.lake.files import Folder
+from metlog.listener import inspection
+
 Make = Callable[..., Listener]
 
 DEAD = '[[outputs]]\nname = "http"\nid = "dead"\nport = {port}\nbatch_age = 0.05\ntimeout = 2\ntypes = ["numbered"]\n'
@@ -66,8 +70,13 @@ def killed(listener: Make, dead_port: int) -> tuple[Listener, Client]:
         assert client.submit(made.port("http"))
     datagram(made.port("udp"), b'{"type":"other"}')
     assert wait_for(lambda: len(in_file(made.lines)) == 150)
-    cursors = made.data / "journal/main/cursors"
-    assert wait_for(lambda: len(made.journaled()) > 3 and len(list(cursors.glob("*.cursor"))) == 3)
+    with Folder.root(made.data / "journal/main") as folder:
+
+        def settled() -> bool:
+            behind = {item.output: item.bytes for item in inspection.look(folder, "main", folder).outputs}
+            return set(behind) == {"dead", "file", "lake"} and behind["file"] == 0 and len(made.journaled()) > 3
+
+        assert wait_for(settled)
     made.kill()
     return made, client
 
@@ -161,9 +170,6 @@ def test_export_gives_every_event_once_and_only_what_an_output_still_wants(kille
 
 
 def test_an_output_in_the_middle_of_a_record_exports_its_rest(killed: tuple[Listener, Client]) -> None:
-    from metlog.lake.cursor import Cursor, Position
-    from metlog.lake.files import Folder
-
     made, _ = killed
     first = made.journaled()[0]
     whole = numbers(exported(made))

@@ -22,8 +22,8 @@ from metlog.lake.segment import Clock, header
 from metlog.reports import Library, Report
 
 BUILT_IN = [
-    "counters", "delivery", "errors-by-type", "events-by-type", "logins", "request-times", "requests-by-hour", "slowest-routes",
-    "status-codes", "timers", "top-values", "unique-users", "volume",
+    "counters", "delivery", "delivery-by-minute", "errors-by-type", "events-by-type", "logins", "request-times", "requests-by-hour",
+    "slowest-routes", "status-codes", "timers", "top-values", "unique-users", "volume",
 ]  # fmt: skip
 Rows = Callable[..., list[tuple[Any, ...]]]
 
@@ -46,7 +46,7 @@ def rows(data: Path) -> Rows:
 D0, D1 = datetime(2026, 3, 10), datetime(2026, 3, 11)
 
 
-def test_the_thirteen_are_there() -> None:
+def test_the_fourteen_are_there() -> None:
     library = Library()
     assert library.broken == []
     assert [report.name for report in library] == BUILT_IN
@@ -167,28 +167,111 @@ def stream(name: str, numbers: dict[int, float], **more: Any) -> list[dict[str, 
     return [event(DAY + timedelta(seconds=at), "x", {}, stream=name, seq=seq, **more) for seq, at in numbers.items()]
 
 
+def drops(at: float, host: str, logger: str = "metlog.listener", **fields: Any) -> dict[str, Any]:
+    """What a listener tells of what it could not take."""
+    return event(DAY + timedelta(seconds=at), "metlog.drops", fields, logger=logger, hostname=host, stream="", seq=0)
+
+
+LOSSY = [
+    *stream("gap", {1: 10, 2: 20, 3: 30, 5: 50, 6: 60}, pid=7), *stream("gap", {5: 51}, pid=7),
+    # Of yesterday it had 9 events; today 13 and 14 are lost, which the end record tells.
+    *stream("tail", {n: n - 3600 for n in range(1, 10)}), *stream("tail", {10: 10, 11: 11, 12: 12}),
+    event(hours(1), "metlog.end", {"last_seq": 14, "dropped": {"full": 3}}, stream="tail", seq=15),
+    *stream("other", {1: 5, 3: 6}, logger="other"),
+    # Numbers and times of two threads cross at midnight: nothing is lost.
+    *stream("edge", {8: -0.2, 7: 0.2, 9: 2.0, 10: 3.0}),
+    # What no client numbers (statsd) is of no stream.
+    *stream("", {0: 100}),
+    drops(70, "c1", input="udp", socket="udp://[::]:5565#0", kernel_drops=3),
+    drops(71, "c1", input="udp", socket="udp://[::]:5565#1", kernel_drops=50),
+    drops(190, "c1", input="udp", socket="udp://[::]:5565#0", kernel_drops=4),
+    drops(191, "c1", journal_full=8), drops(192, "c2", journal_full=16),
+    drops(-90, "c1", journal_full=1000),  # of the day before
+]  # fmt: skip
+ON_THE_DAY = {"since": "2026-03-10", "until": "2026-03-11"}
+
+
 def test_delivery_counts_gaps_repeats_and_the_tail(tmp_path: Path) -> None:
-    write(tmp_path, [
-        *stream("gap", {1: 10, 2: 20, 3: 30, 5: 50, 6: 60}, pid=7), *stream("gap", {5: 51}, pid=7),
-        # Of yesterday it had 9 events; today 13 and 14 are lost, which the end record tells.
-        *stream("tail", {n: n - 3600 for n in range(1, 10)}), *stream("tail", {10: 10, 11: 11, 12: 12}),
-        event(hours(1), "metlog.end", {"last_seq": 14, "dropped": {"full": 3}}, stream="tail", seq=15),
-        *stream("other", {1: 5, 3: 6}, logger="other"),
-        # Numbers and times of two threads cross at midnight: nothing is lost.
-        *stream("edge", {8: -0.2, 7: 0.2, 9: 2.0, 10: 3.0}),
-        # What no client numbers (statsd) is of no stream.
-        *stream("", {0: 100}),
-    ])  # fmt: skip
-    found = {row[1]: row for row in run(tmp_path, "delivery", since="2026-03-10", until="2026-03-11")}
+    write(tmp_path, LOSSY)
+    found = {row[1]: row for row in run(tmp_path, "delivery", **ON_THE_DAY) if row[0].startswith("svc ") or row[3]}
     assert {name: row[3:] for name, row in found.items()} == {
-        "gap": (5, 1, 1, 0, "tail unknown", None),
-        "tail": (4, 2, 0, 9, "yes", '{"full":3}'),
-        "other": (2, 1, 0, 0, "tail unknown", None),
-        "edge": (3, 0, 0, 6, "tail unknown", None),
+        "gap": (5, 1, 1, 0, "tail unknown", None, None, None),
+        "tail": (4, 2, 0, 9, "yes", '{"full":3}', None, None),
+        "other": (2, 1, 0, 0, "tail unknown", None, None, None),
+        "edge": (3, 0, 0, 6, "tail unknown", None, None, None),
     }
     assert found["gap"][:3] == ("svc h 7", "gap", D0 + timedelta(seconds=60))
-    mine = run(tmp_path, "delivery", since="2026-03-10", until="2026-03-11", logger="other")
+    mine = run(tmp_path, "delivery", **ON_THE_DAY, logger="other")
     assert [row[1] for row in mine] == ["other"]
+
+
+def test_delivery_says_what_the_kernel_and_the_journal_dropped_by_listener_and_socket(tmp_path: Path) -> None:
+    write(tmp_path, LOSSY)
+    assert [row for row in run(tmp_path, "delivery", **ON_THE_DAY) if row[0].startswith("listener ")] == [
+        ("listener c2", "journal", D0 + timedelta(seconds=192), *[None] * 6, None, 16),
+        ("listener c1", "journal", D0 + timedelta(seconds=191), *[None] * 6, None, 8),
+        ("listener c1", "udp://[::]:5565#0", D0 + timedelta(seconds=190), *[None] * 6, 7, None),
+        ("listener c1", "udp://[::]:5565#1", D0 + timedelta(seconds=71), *[None] * 6, 50, None),
+    ]
+
+
+def test_delivery_by_minute_counts_when_events_came(tmp_path: Path) -> None:
+    write(tmp_path, LOSSY)
+    rows = run(tmp_path, "delivery-by-minute", **ON_THE_DAY)
+    minute = [D0 + timedelta(minutes=n) for n in range(4)]
+    assert [row for row in rows if not row[1].startswith("listener ")] == [
+        # 4 is missed when 5 comes, in minute 0; 5 came twice; 6 is of minute 1.
+        (minute[0], "svc h 7", "gap", 5, 1, 1, 0, "tail unknown", None, None, None),
+        (minute[0], "other h 1", "other", 2, 1, 0, 0, "tail unknown", None, None, None),
+        (minute[0], "svc h 1", "edge", 3, 0, 0, 0, "tail unknown", None, None, None),
+        (minute[0], "svc h 1", "tail", 3, 0, 0, 0, "yes", None, None, None),
+        (minute[1], "svc h 7", "gap", 1, 0, 0, 0, "tail unknown", None, None, None),
+        (D0.replace(hour=1), "svc h 1", "tail", 1, 2, 0, 0, "yes", '{"full":3}', None, None),
+    ]
+    assert {row[:3] + row[9:] for row in rows if row[1].startswith("listener ")} == {
+        (minute[1], "listener c1", "udp://[::]:5565#0", 3, None), (minute[1], "listener c1", "udp://[::]:5565#1", 50, None),
+        (minute[3], "listener c1", "udp://[::]:5565#0", 4, None), (minute[3], "listener c1", "journal", None, 8),
+        (minute[3], "listener c2", "journal", None, 16),
+    }  # fmt: skip
+    assert {row[2] for row in run(tmp_path, "delivery-by-minute", **ON_THE_DAY, logger="other")} == {"other"}
+    berlin = run(tmp_path, "delivery-by-minute", **ON_THE_DAY | {"since": "2026-03-10T01:00", "tz": "Europe/Berlin"})
+    assert berlin[0][0] == D0.replace(hour=1)
+
+
+def test_delivery_by_minute_goes_by_the_order_of_arrival(tmp_path: Path) -> None:
+    """3 and 2 come late, after 5, 3 in the minute after: nothing is lost. 5 comes again a minute later: a repeat, and not late."""
+    made = stream("s", {1: 1, 5: 2, 4: 3, 2: 4})
+    for seq, came in ((3, 61), (5, 62), (6, 63)):
+        more = stream("s", {seq: 5})
+        made += [{**more[0], "received_at": DAY + timedelta(seconds=came)}]
+    write(tmp_path, made)
+    assert [row[3:7] for row in run(tmp_path, "delivery-by-minute", **ON_THE_DAY)] == [(4, 0, 0, 2), (3, 0, 1, 1)]
+
+
+@pytest.mark.parametrize("since", ["2026-03-10", "2026-03-10T00:00:10", "2026-03-10T00:00:30"])
+@pytest.mark.parametrize("until", ["2026-03-10T00:00:59", "2026-03-11"])
+def test_both_reports_of_delivery_find_the_same_losses(tmp_path: Path, since: str, until: str) -> None:
+    """Streams of two threads, whose numbers and times cross, with every fifth event lost, and looked at from other edges."""
+    made = []
+    for name, end in (("a", True), ("b", False)):
+        numbers = {seq: (seq ^ 1) / 8 for seq in range(1, 600) if seq % 5 and not 100 < seq < 120}
+        made += stream(name, numbers)
+        if end:
+            made.append(
+                event(
+                    DAY + timedelta(seconds=75.5), "metlog.end", {"last_seq": 604, "dropped": {}}, stream=name, seq=605
+                )
+            )
+    write(tmp_path, made)
+    asked = {"since": since, "until": until}
+    whole = {row[1]: (row[3], row[4]) for row in run(tmp_path, "delivery", **asked)}
+    assert set(whole) == {"a", "b"}
+    assert all(lost > 25 for _, lost in whole.values())
+    summed: dict[str, tuple[int, int]] = {}
+    for row in run(tmp_path, "delivery-by-minute", **asked):
+        received, lost = summed.get(row[2], (0, 0))
+        summed[row[2]] = (received + row[3], lost + row[4])
+    assert summed == whole
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

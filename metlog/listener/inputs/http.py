@@ -14,6 +14,9 @@ from typing import Final
 from metlog.listener.inputs import Sink
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
+from metlog.listener.systemd import check as check_passed
+from metlog.listener.systemd import of_descriptor
+from metlog.listener.systemd import sockets as passed_sockets
 
 __all__ = ["HttpInput"]
 
@@ -52,6 +55,9 @@ class HttpInput:
         Seconds for a request's head (and the TLS handshake), for its body, and between two requests.
     workers
         Requests that are unpacked, checked and journaled at one time.
+    systemd, fd
+        As for the input `udp`: a ListenStream= socket of systemd's, or a descriptor that was passed; while the listener
+        restarts, connections wait.
     """
 
     def __init__(
@@ -74,6 +80,8 @@ class HttpInput:
         body_timeout: float = 60.0,
         idle_timeout: float = 60.0,
         workers: int = 16,
+        systemd: bool | str = False,
+        fd: int = -1,
     ) -> None:
         if not 0 <= port <= 65_535:
             raise ValueError(f"port = {port}: wants 0 to 65535")
@@ -92,6 +100,8 @@ class HttpInput:
         if (key_file or client_ca_file) and not cert_file:
             raise ValueError("cert_file: key_file and client_ca_file want it, a PEM file with the certificate")
         self._host, self._port = host, port
+        check_passed("http", systemd, fd)
+        self._systemd, self._fd = systemd, fd
         self._rules = Rules(
             namespaces=["*"] if namespaces is None else namespaces,
             deletable=deletable or [],
@@ -145,6 +155,8 @@ class HttpInput:
         return self._tls is not None and self._tls.verify_mode is ssl.CERT_REQUIRED
 
     def _bind(self) -> socket.socket:
+        if self._fd >= 0 or self._systemd:
+            return self._passed()
         try:
             family, _, _, _, address = socket.getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -163,6 +175,17 @@ class HttpInput:
                 f"http://{self._host}:{self._port}: {error.strerror or error}; is another process listening there? "
                 "choose another --http HOST:PORT"
             ) from error
+        return sock
+
+    def _passed(self) -> socket.socket:
+        if self._fd >= 0:
+            sock = of_descriptor(self._fd, socket.SOCK_STREAM)
+        else:
+            sock, *more = passed_sockets(socket.SOCK_STREAM, self._systemd if isinstance(self._systemd, str) else "")
+            if more:
+                raise OSError("http: systemd passed several ListenStream= sockets; name one by its FileDescriptorName=")
+        sock.listen(1024)
+        sock.setblocking(False)
         return sock
 
     def _run(self, sock: socket.socket, started: threading.Event) -> None:

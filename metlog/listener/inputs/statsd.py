@@ -29,7 +29,7 @@ class StatsdInput:
         Loopback and statsd's own port by default; port 0 takes a free one.
     logger
         The `logger` that the events get.
-    sockets, receive_buffer
+    sockets, receive_buffer, systemd, fd
         As for the input `udp`.
     """
 
@@ -41,9 +41,13 @@ class StatsdInput:
         logger: str = "",
         sockets: int = 1,
         receive_buffer: int = 8 << 20,
+        systemd: bool | str = False,
+        fd: int = -1,
     ) -> None:
         # Receiving is the input udp's work, kernel drops and stuck threads included; what comes is translated.
-        self._udp = UdpInput(host=host, port=port, sockets=sockets, receive_buffer=receive_buffer)
+        self._udp = UdpInput(
+            host=host, port=port, sockets=sockets, receive_buffer=receive_buffer, systemd=systemd, fd=fd
+        )
         self._asked = f"statsd://{host}:{port}"
         self._logger = logger
         self._translator: _Translator | None = None
@@ -61,6 +65,8 @@ class StatsdInput:
         try:
             self._udp.start(self._translator)
         except OSError as error:
+            if error.__cause__ is None:  # nothing was bound: a socket was to be passed
+                raise
             reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
             raise OSError(
                 f"{self._asked}: {reason}; is another statsd server running? choose another --statsd HOST:PORT"

@@ -11,6 +11,7 @@ import time
 from typing import Any, Final
 
 from metlog.errors import ConfigError
+from metlog.listener import systemd as passed
 from metlog.listener.inputs import Sink
 
 __all__ = ["UdpInput"]
@@ -25,9 +26,10 @@ _SOURCES: Final = 65_536
 """Peers whose name is kept as text."""
 _STUCK: Final = 10.0
 """Seconds without a turn of the loop after which a receiving thread counts as stuck; idle, it turns twice a second."""
+_LAST: Final = 3.0
+"""Seconds that a receiver which is to end goes on emptying its socket: a full buffer takes one, a flood has no end."""
 
 _SO_RCVBUFFORCE: Final = 33  # Linux; the socket module does not name it
-_LISTEN_FDS_START: Final = 3  # systemd hands over sockets from this descriptor on
 
 
 class UdpInput:
@@ -35,8 +37,9 @@ class UdpInput:
 
     Options: `host`, `port` (0 takes a free one), `sockets` (several share the port with SO_REUSEPORT, each with a
     receive buffer and a thread of its own; the kernel spreads the senders over them), `receive_buffer` in bytes asked of the
-    kernel for each socket, `systemd` (takes the sockets that systemd bound, so that the kernel keeps the datagrams while
-    the listener restarts; host and port are then the unit's business).
+    kernel for each socket, `systemd` (takes the ListenDatagram= sockets that systemd bound, so that the kernel keeps the
+    datagrams while the listener restarts; a text takes those of that FileDescriptorName=; host and port are then the unit's
+    business), `fd` (takes this descriptor, which another supervisor passed).
     """
 
     def __init__(
@@ -46,7 +49,8 @@ class UdpInput:
         port: int = 5565,
         sockets: int = 1,
         receive_buffer: int = 64 << 20,
-        systemd: bool = False,
+        systemd: bool | str = False,
+        fd: int = -1,
     ) -> None:
         if not 0 <= port <= 65_535:
             raise ConfigError(f"udp.port = {port}: wants 0 to 65535")
@@ -54,9 +58,10 @@ class UdpInput:
             raise ConfigError(f"udp.sockets = {sockets}: wants 1 to 64")
         if receive_buffer < 4096:
             raise ConfigError(f"udp.receive_buffer = {receive_buffer}: wants 4096 bytes or more")
+        passed.check("udp", systemd, fd)
         self._host, self._port, self._count = host, port, sockets
         self._buffer = receive_buffer
-        self._systemd = systemd
+        self._systemd, self._fd = systemd, fd
         self._stop = threading.Event()
         self._receivers: list[_Receiver] = []
         self.warnings: list[str] = []
@@ -67,12 +72,18 @@ class UdpInput:
         return list(dict.fromkeys(receiver.address for receiver in self._receivers))
 
     def start(self, sink: Sink) -> None:
-        opened = _from_systemd() if self._systemd else self._bind()
-        for sock in opened:
+        for sock in self._open():
             self._enlarge(sock)
             self._receivers.append(_Receiver(sock, sink, self._stop))
         for receiver in self._receivers:
             receiver.thread.start()
+
+    def _open(self) -> list[socket.socket]:
+        if self._fd >= 0:
+            return [passed.of_descriptor(self._fd, socket.SOCK_DGRAM)]
+        if self._systemd:
+            return passed.sockets(socket.SOCK_DGRAM, self._systemd if isinstance(self._systemd, str) else "")
+        return self._bind()
 
     def _bind(self) -> list[socket.socket]:
         opened: list[socket.socket] = []
@@ -169,12 +180,17 @@ class _Receiver:
     def _run(self) -> None:
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        while True:
-            stopping = self._stop.is_set()  # read before the socket: one more look after it was set
+        while not self._stop.is_set():
             self.turned = time.monotonic()
-            if not stopping and not poll.poll(500):
-                continue
-            if not self._gulp() and stopping:
+            if poll.poll(500):
+                self._gulp()
+        until = time.monotonic() + _LAST
+        while self._gulp():
+            self.turned = time.monotonic()
+            if self.turned >= until:
+                log.warning(
+                    "%s: ends while datagrams keep coming: what its receive buffer holds is not taken", self.address
+                )
                 return
 
     def _gulp(self) -> int:
@@ -213,18 +229,6 @@ def _host(host: str) -> str:
 def _address(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
     return f"udp://{_host(host)}:{port}"
-
-
-def _from_systemd() -> list[socket.socket]:
-    """The datagram sockets that systemd passed (sd_listen_fds(3)). Raises OSError that says what is missing."""
-    count = int(os.environ.get("LISTEN_FDS", "0") or 0)
-    if not count or os.environ.get("LISTEN_PID") not in {None, str(os.getpid())}:
-        raise OSError("udp systemd: systemd passed no sockets; start the listener by its .socket unit")
-    found = [socket.socket(fileno=_LISTEN_FDS_START + index) for index in range(count)]
-    datagram = [sock for sock in found if sock.type == socket.SOCK_DGRAM]
-    if not datagram:
-        raise OSError("udp systemd: none of the sockets that systemd passed is a ListenDatagram= one")
-    return datagram
 
 
 def _kernel_drops() -> dict[int, int]:

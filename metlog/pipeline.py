@@ -132,8 +132,10 @@ class Pipeline:
         buffer = self.buffer
         try:
             data = self.encoder.encode(event)
-        except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+        except BaseException as error:  # an encoder may raise anything, and so may a signal handler
             self.failed(error, 1, "encode_error")
+            if not isinstance(error, Exception):
+                raise
             return
         finally:
             if not self._silent:
@@ -141,6 +143,14 @@ class Pipeline:
         buffer.leave(data if buffer.records is None else Raw(data))
         if seq >= buffer.due:
             buffer.attend(seq)
+
+    def cut_off(self, seq: int, error: BaseException) -> None:
+        """A call raised once its event had a `seq`; a signal handler may have raised in the middle of it."""
+        lost = 0 if self.buffer.holds(seq) else 1
+        if isinstance(error, Exception):
+            self.failed(error, lost, "call_error")
+        else:
+            self.counts.dropped("interrupted", lost)
 
     def _recurses(self) -> bool:
         """Whether the encoder itself logs this event: it would be encoded, and logged about, without an end."""

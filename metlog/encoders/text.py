@@ -24,7 +24,7 @@ _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class TextEncoder:
-    r"""`2026-05-09T07:35:25.123Z INFORMATIONAL login sync: user logged in user=u1 ms=12.5`
+    r"""A line an event, for people: `2026-05-09T07:35:25.123Z INFORMATIONAL login sync: user logged in user=u1 ms=12.5`
 
     Time in UTC with milliseconds, severity, type, logger, payload, fields. A traceback follows on lines of its own,
     indented; every other control character is written as an escape, so that no value can forge a line or drive the

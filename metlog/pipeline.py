@@ -53,11 +53,9 @@ class Pipeline:
     ) -> None:
         self.logger = logger
         self.hostname = hostname
-        self.filters = tuple(filters)
         self.encoder = encoder
         self.sender = sender
         self.fields = fields or {}
-        self.severity_max = min((getattr(item, "severity_max", 7) for item in filters), default=7)
         self.exit_timeout = exit_timeout
         self.closed = False
         own = {**vars(type(encoder)), **getattr(encoder, "__dict__", {})}  # not inherited: a subclass may do more
@@ -66,11 +64,7 @@ class Pipeline:
         self._silent = bool(own.get("silent", False))
         self.counts = Counts(on_drop)
         self.failed, self.tell = self.counts.failed, self.counts.tell
-        self._asked = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
-        for place, item in enumerate(self._asked):
-            if hasattr(item, "emit"):
-                item.emit = partial(self._emit, self._asked[place + 1 :])
-        self._ticks = [item.tick for item in self.filters if hasattr(item, "tick")]
+        self._take(filters)
         nonblocking = getattr(sender, "nonblocking", False)
         self.buffer = Buffer(
             encoder,
@@ -84,6 +78,21 @@ class Pipeline:
         )
         self._start_stream()
         live.add(self)
+
+    def _take(self, filters: Sequence[Filter]) -> None:
+        self.filters = tuple(filters)
+        self.severity_max = min((getattr(item, "severity_max", 7) for item in filters), default=7)
+        self._asked = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
+        for place, item in enumerate(self._asked):
+            if hasattr(item, "emit"):
+                item.emit = partial(self._emit, self._asked[place + 1 :])
+        self._ticks = [item.tick for item in self.filters if hasattr(item, "tick")]
+
+    def ask(self, filters: Sequence[Filter]) -> None:
+        """Asks these filters from now on, instead of those before. None of them may keep time (`tick`)."""
+        self._take(filters)
+        if not self.closed:
+            self.hot = self._hot()
 
     def _start_stream(self) -> None:
         self.pid = os.getpid()

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from metlog.lake.cursors import Cursors
 from metlog.lake.errors import EXPLAIN, explain
+from metlog.lake.fresh import Fresh
 from metlog.lake.pruning import parameters
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.schema import COLUMNS
@@ -33,6 +34,8 @@ __all__ = ["Cancel", "Column", "Lake", "QueryError", "Queryable", "Result", "Str
 _BATCH: Final = (
     2048  # rows in a batch of a streamed result: long texts of more would not fit into one of Arrow's arrays
 )
+_FRESH: Final = 256 << 20
+"""Bytes that events of the journal may take between two queries: three segments of the usual size."""
 
 
 class Lake(Queryable):
@@ -88,6 +91,7 @@ class Lake(Queryable):
         self._connection.execute("SET GLOBAL enable_external_access = false")
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._cursors = Cursors(self._connection)
+        self._fresh = Fresh(_FRESH)
 
     def close(self) -> None:
         """Closes the engine and removes what it spilled."""
@@ -144,7 +148,7 @@ class Lake(Queryable):
         if loggers is not None and "files" in parsed.tables:
             raise QueryError("the view `files` is not for those who see some services only", "refused")
         since, until = self._days(parsed, params)
-        files, fresh = snapshot(self.data, since_date=since, until_date=until)
+        files, fresh = snapshot(self.data, since_date=since, until_date=until, fresh=self._fresh)
         arrivals = "arrivals" in parsed.tables
         tables = {}
         if fresh.num_rows or not files:

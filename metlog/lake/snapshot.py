@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from metlog.lake.cursor import Cursor
 from metlog.lake.files import Folder
+from metlog.lake.fresh import Fresh, Part
 from metlog.lake.routing import Route
-from metlog.lake.schema import FRESH_SCHEMA, tables
-from metlog.lake.segment import LIVE, SEALED, Clock, Scan, SegmentName, listing, scan
+from metlog.lake.segment import LIVE, SEALED, SegmentName, listing
 from metlog.lake.writer import PARQUET, segment_of
 
 __all__ = ["Snapshot", "snapshot"]
@@ -39,15 +40,19 @@ class Snapshot(NamedTuple):
     """Events that are in no committed file yet; columns as `metlog.lake.schema.FRESH_SCHEMA` (with `date`)."""
 
 
-def snapshot(data: Path, *, since_date: date | None = None, until_date: date | None = None) -> Snapshot:
+def snapshot(
+    data: Path, *, since_date: date | None = None, until_date: date | None = None, fresh: Fresh | None = None
+) -> Snapshot:
     """The events of a data folder whose `date` lies between the two days, both included; only these folders are looked at.
+    `fresh`: what earlier snapshots of the same folder have decoded.
 
     Raises FileNotFoundError when there is no such data folder.
     """
-    with Folder.root(data) as root:
+    fresh = fresh or Fresh(0)
+    with Folder.root(data) as root, fresh.lock:
         for _ in range(_ATTEMPTS):
             try:
-                return _attempt(root, since_date, until_date)
+                return _attempt(root, since_date, until_date, fresh)
             except _Vanished:
                 continue
     raise TimeoutError(f"{data}: segments went faster than they could be read, {_ATTEMPTS} times")
@@ -57,9 +62,9 @@ class _Vanished(Exception):
     """A segment was committed and unlinked while it was about to be read."""
 
 
-def _attempt(root: Folder, since: date | None, until: date | None) -> Snapshot:
+def _attempt(root: Folder, since: date | None, until: date | None, fresh: Fresh) -> Snapshot:
     uncommitted: set[SegmentName] = set()
-    read: list[tuple[Clock, Scan, Route]] = []
+    parts: list[Part] = []
     for journal in _journals(root):
         with journal:
             sealed, live = listing(journal)
@@ -68,11 +73,9 @@ def _attempt(root: Folder, since: date | None, until: date | None) -> Snapshot:
                 for segment in segments:
                     if segment.number >= cursor.at.number:
                         uncommitted.add(segment)
-                        read.append((*_scan(journal, segment, suffix), cursor.route))
+                        parts.append(_open(fresh, journal, segment, suffix, cursor.route))
     files = sorted(_files(root, uncommitted, since, until))
-    parts = [part for clock, records, route in read for part in tables(records, clock, route)]
-    fresh = pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table()
-    return Snapshot(files, _between(fresh, since, until))
+    return Snapshot(files, _between(fresh.table(parts), since, until))
 
 
 def _journals(root: Folder) -> Iterator[Folder]:
@@ -100,9 +103,9 @@ def _lake_cursor(journal: Folder) -> Cursor:
     return Cursor("")  # nothing is committed yet
 
 
-def _scan(journal: Folder, segment: SegmentName, suffix: str) -> tuple[Clock, Scan]:
+def _open(fresh: Fresh, journal: Folder, segment: SegmentName, suffix: str, route: Route) -> Part:
     try:
-        return scan(journal, segment, suffix)
+        return fresh.open(journal, segment, suffix, route)
     except FileNotFoundError:
         raise _Vanished from None  # or sealed since it was listed: look again
 
@@ -137,10 +140,11 @@ def _day(name: str) -> date | None:
 
 
 def _between(fresh: pa.Table, since: date | None, until: date | None) -> pa.Table:
-    import pyarrow.compute as pc
-
-    if since is not None:
+    if not fresh.num_rows or (since is None and until is None):
+        return fresh
+    first, last = pc.min_max(fresh["date"]).as_py().values()
+    if since is not None and first < since:
         fresh = fresh.filter(pc.greater_equal(fresh["date"], pa.scalar(since)))
-    if until is not None:
+    if until is not None and last > until:
         fresh = fresh.filter(pc.less_equal(fresh["date"], pa.scalar(until)))
     return fresh

@@ -61,6 +61,8 @@ class Pipeline:
         self.exit_timeout = exit_timeout
         self.closed = False
         own = {**vars(type(encoder)), **getattr(encoder, "__dict__", {})}  # not inherited: a subclass may do more
+        if hasattr(encoder, "sent_by"):
+            encoder.sent_by(sender)
         self._silent = bool(own.get("silent", False))
         self.counts = Counts(on_drop)
         self.failed, self.tell = self.counts.failed, self.counts.tell

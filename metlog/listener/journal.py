@@ -146,7 +146,7 @@ class Journal:
             except OSError as error:
                 if segment is not None and segment.failed:
                     self._give_up(segment)
-                raise self._room.refuse(why(error)) from error
+                raise self._room.refuse(why(error), len(records)) from error
             self._bytes += len(records)
             self._appended += len(records)
             unconfirmed = segment.written - segment.synced

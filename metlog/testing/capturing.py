@@ -10,7 +10,7 @@ from time import monotonic
 from types import MethodType
 from typing import Any, Final, NamedTuple
 
-from metlog import client
+from metlog import home as hub
 from metlog.config import Plan
 from metlog.context import current
 from metlog.encoders.json import JsonEncoder
@@ -82,14 +82,14 @@ class _Capturing(Pipeline):
 class _Before(NamedTuple):
     """A client as it was."""
 
-    home: client._Home
+    home: hub.Home
     pipeline: Pipeline | Unconfigured
     plan: Plan | None
     rest: tuple[Any, ...]
     methods: dict[str, Any]
 
     @classmethod
-    def of(cls, home: client._Home) -> _Before:
+    def of(cls, home: hub.Home) -> _Before:
         rest = (home.statsd, home.disabled_timers, home.idle_timers)
         return cls(home, home.pipeline, home.plan, rest, dict(home.methods))
 
@@ -131,7 +131,7 @@ class _Capture:
         return pipeline
 
     def begin(self) -> None:
-        self._divert, self._chance, self._context = client.divert, _timer.chance, current.get()
+        self._divert, self._chance, self._context = hub.divert, _timer.chance, current.get()
         # A client of `client_with` has a sender that a test gave it, and keeps it.
         homes = [
             home for home in _homes() if home.plan is not None or isinstance(home.pipeline, (Unconfigured, _Capturing))
@@ -146,17 +146,17 @@ class _Capture:
             raise
         for before, pipeline in zip(self._before, pipelines, strict=True):
             before.home.pipeline, before.home.statsd = pipeline, None
-        client.divert, _timer.chance = self.instead, _zero
+        hub.divert, _timer.chance = self.instead, _zero
 
     def end(self) -> None:
-        client.divert, _timer.chance = self._divert, self._chance
+        hub.divert, _timer.chance = self._divert, self._chance
         current.set(self._context)
         for before in self._before:
             before.restore()
         ours = {id(pipeline) for pipeline in self._built}
         for home in _homes():  # clients made meanwhile
             if id(home.pipeline) in ours:
-                home.pipeline, home.plan = Unconfigured(client._UNCONFIGURED), None
+                home.pipeline, home.plan = hub.unconfigured(), None
         self._close()
 
     def _close(self) -> None:
@@ -170,10 +170,10 @@ class _Capture:
         self.events.end()
 
 
-def _homes() -> list[client._Home]:
+def _homes() -> list[hub.Home]:
     while True:
         try:
-            return list(client.homes)
+            return list(hub.homes)
         except RuntimeError:  # another thread made a client meanwhile
             continue
 

@@ -178,6 +178,37 @@ def test_a_name_is_looked_up_off_the_call_and_metrics_wait_for_it(
     client.close()
 
 
+def test_a_udp_name_is_asked_again_after_errors_and_metrics_follow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server moves: the name first stands for an address at which nobody is, then for another."""
+    real = socket.getaddrinfo
+    answers = ["127.0.0.1"]
+
+    def moving(host: str, *args: object, **kwargs: object) -> object:
+        if host == "statsd.test":
+            if kwargs.get("flags"):
+                raise socket.gaierror(socket.EAI_NONAME, "not a number")
+            host = answers[-1]
+        return real(host, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", moving)
+    monkeypatch.setattr("metlog.senders._resolver.KICK_PAUSE", 0.0)  # seconds between two such questions
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as moved:
+        moved.bind(("127.0.0.2", 0))
+        moved.setblocking(False)
+        client = UdpStatsd("statsd.test", moved.getsockname()[1])
+        until(lambda: client.incr("before") or client._line.sender.refused)  # type: ignore[func-returns-value]
+        answers.append("127.0.0.2")
+
+        def came() -> bool:
+            client.incr("after")
+            with contextlib.suppress(BlockingIOError):
+                return moved.recv(512) in {b"before:1|c", b"after:1|c"}
+            return False
+
+        until(came)
+        client.close()
+
+
 def test_a_tcp_name_is_asked_for_again_until_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name server is down at the start, and comes: the metric that waited arrives."""
     known = threading.Event()

@@ -163,3 +163,17 @@ def test_the_tests_that_the_page_shows_pass(pytester):
     outcome = run(pytester).parseoutcomes()
     assert outcome.pop("passed") > 10
     assert set(outcome) <= {"skipped"}
+
+
+def test_the_fixture_can_be_asked_for_where_no_plugin_is_loaded(shop):
+    shop.makeconftest('pytest_plugins = ["metlog.integrations.pytest"]')
+    shop.makepyfile(
+        """
+        import shop
+
+        def test_an_order_is_logged(metlog_events):
+            shop.buy("u1")
+            assert metlog_events.one("order").fields == {"user": "u1"}
+        """
+    )
+    run(shop, "-p", "no:metlog").assert_outcomes(passed=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -61,11 +60,10 @@ class Part:
 class Fresh:
     """Keeps what it has decoded, up to `most` bytes: the oldest segments first, since these are asked for the longest.
 
-    Hold `lock` from the first `open` of a query to its `table`.
+    Not safe to use from several threads at once: a query's `open` and `table` belong together.
     """
 
     def __init__(self, most: int) -> None:
-        self.lock = threading.Lock()
         self._most = most
         self._kept: dict[SegmentName, _Kept] = {}
 

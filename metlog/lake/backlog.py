@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -32,16 +32,15 @@ class Backlog:
         self._written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
         self._unwanted: deque[tuple[float, Path]] = deque()
 
-    def has(self, name: SegmentName, route: Route) -> bool:
-        """Whether `files` would give them at once."""
-        return (name, route) in self._written
-
-    def files(self, journal: Folder, name: SegmentName, route: Route) -> list[tuple[date, Path]]:
-        """A segment's files with their days. Raises FileNotFoundError when the segment is gone, OSError when there is no room."""
+    def files(
+        self, journal: Folder, name: SegmentName, route: Route, check: Callable[[], None]
+    ) -> list[tuple[date, Path]]:
+        """A segment's files with their days. Raises FileNotFoundError when the segment is gone, OSError when there is no room, and
+        what `check` raises."""
         found = self._written.get((name, route))
         if found is None:
             with Folder.root(self._path, create=True) as root:
-                write_segment(journal, name, root, route)
+                write_segment(journal, name, root, route, check=check)
                 found = self._written[name, route] = _days_of(root, file_name(name))
         return found
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -121,10 +122,8 @@ def _write(
     written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
     if backlog is not None:
         for index, segment in enumerate(old):
-            if not backlog.has(segment, route):
-                check(len(old) - index)
             try:
-                written[segment, route] = backlog.files(journal, segment, route)
+                written[segment, route] = backlog.files(journal, segment, route, partial(check, len(old) - index))
             except FileNotFoundError:
                 raise _Vanished from None
     return written

@@ -257,7 +257,9 @@ def test_what_the_lake_is_far_behind_by_is_written_once_beside_it(
     written: list[int] = []
     real = backlog.write_segment
     monkeypatch.setattr(
-        backlog, "write_segment", lambda j, name, *rest: (written.append(name.number), real(j, name, *rest))
+        backlog,
+        "write_segment",
+        lambda j, name, *rest, **more: (written.append(name.number), real(j, name, *rest, **more)),
     )
     behind(writer, 6)
     writer.append(writer.record(7))
@@ -308,10 +310,11 @@ def test_a_query_that_ends_at_its_limit_leaves_what_it_wrote_to_the_next(
     real = backlog.write_segment
     written: list[int] = []
 
-    def slow(journal: Folder, name: SegmentName, *rest: object) -> object:
+    def slow(journal: Folder, name: SegmentName, *rest: object, **more: object) -> object:
         time.sleep(0.15)
+        done = real(journal, name, *rest, **more)
         written.append(name.number)
-        return real(journal, name, *rest)
+        return done
 
     monkeypatch.setattr(backlog, "write_segment", slow)
     behind(writer, 10)

@@ -223,12 +223,18 @@ class Buffer:
         with contextlib.suppress(IndexError):
             while True:
                 item = self.pending.pop(0)
-                if self._late is None:
-                    self._counts.dropped("closed", 1)
-                else:
-                    for data in self._encoded([item]):
-                        for event in self._encoder.decode(self._encoder.frame([data])):
-                            self._late(event)
+                try:
+                    if self._late is None:
+                        self._counts.dropped("closed", 1)
+                    else:
+                        self._late(self._event_of(item))
+                except Exception as error:  # noqa: BLE001 - an encoder that only writes, for people, say
+                    self._counts.failed(error, 1, "closed")
+
+    def _event_of(self, item: Item) -> Event:
+        if self.records is not None and not isinstance(item, (bytes, Raw)):
+            return self.records.event(item)
+        return self._encoder.decode(self._encoder.frame([bytes(item)]))[0]
 
     # ---- frames, under the lock --------------------------------------------------------------------------------------
 

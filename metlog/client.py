@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from time import monotonic
-from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet
 
 from metlog.context import current, merged
 from metlog.errors import MetlogError
 from metlog.event import ONE
+from metlog.home import Home
 from metlog.pipeline import Pipeline, Stats, Unconfigured
 from metlog.timer import DisabledTimer, Timer, sampled_out
 
@@ -19,45 +18,6 @@ if TYPE_CHECKING:
     from metlog.config import Plan
 
 __all__ = ["MetlogClient", "default", "get_client"]
-
-_UNCONFIGURED: Final = (
-    "metlog is not configured: events are counted and left out (metlog.configure() sends them; told once)"
-)
-_CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
-
-
-class _Home:
-    """What a client and the clients bound to it share; `configure` swaps its `pipeline` whole."""
-
-    __slots__ = (
-        "__weakref__",
-        "clients",
-        "disabled_timers",
-        "idle_timers",
-        "methods",
-        "name",
-        "pipeline",
-        "plan",
-        "statsd",
-    )
-
-    def __init__(self, name: str | None) -> None:
-        self.name = name
-        self.plan: Plan | None = None
-        self.pipeline: Pipeline | Unconfigured = Unconfigured(_UNCONFIGURED) if divert is None else divert(None)
-        self.disabled_timers: frozenset[str] = frozenset()
-        self.idle_timers: dict[str, DisabledTimer] = {}
-        self.statsd: Any = None
-        self.methods: dict[str, Callable[..., Any]] = {}
-        self.clients: WeakSet[MetlogClient] = WeakSet()
-        homes.add(self)
-
-
-homes: Final[WeakSet[_Home]] = WeakSet()
-"""Of every client in the process; those bound to one share its home."""
-
-divert: Callable[[Plan | None], Pipeline] | None = None
-"""While `metlog.testing.capture` listens: builds what a client gets instead of a plan's pipeline, or instead of none."""
 
 
 class MetlogClient:
@@ -72,9 +32,9 @@ class MetlogClient:
             """Methods that were added."""
 
     def __init__(self, name: str | None = None) -> None:
-        self._home = _Home(name)
+        self._home = Home(name)
         self._bound: dict[str, Any] = {}
-        self._home.clients.add(self)
+        self._home.admit(self)
 
     # ---- the calls that log ------------------------------------------------------------------------------------------
 
@@ -88,14 +48,18 @@ class MetlogClient:
     ) -> None:
         """Logs an event. The first token is its type; `fields` is anything else that JSON can say."""
         # The hot path, whole. An event without anything odd becomes a record, and is encoded with its frame; all others
-        # (filters, nested or infinite values, an encoder without records) are encoded at once, by `put`.
+        # (filters, nested, infinite or huge values, an encoder without records) are encoded at once, by `put`.
         seq = 0
         try:
-            most, make, origin, next_seq, leave, buffer, base = self._home.pipeline.hot
+            pipeline = self._home.pipeline
+            most, make, origin, next_seq, leave, buffer, base = pipeline.hot
             if type(severity) is not int or not 0 <= severity <= most:
-                severity = self._admitted(severity)[1]
-                if severity < 0:
+                level = pipeline.refuse(severity)
+                if level < 0:
+                    if pipeline is not self._home.pipeline:  # it was closed meanwhile: there is another in its place
+                        self.log(tokens, msg, severity=severity, fields=fields)
                     return
+                severity = level
             known = _tokens[tokens]
             context = _context()
             if context is not None or base or self._bound:
@@ -105,12 +69,10 @@ class MetlogClient:
             if make is not None and type(msg) is str:
                 for value in own.values():
                     kind = type(value)
-                    if (
-                        kind is not str
-                        and kind is not int
-                        and (kind is not float or value - value)
-                        and kind not in _FIXED
-                    ):
+                    if kind is int:
+                        if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
+                            break  # perhaps more than MessagePack can say: as text, then
+                    elif kind is not str and (kind is not float or value - value) and kind not in _FIXED:
                         break  # it could change before its frame is made; or is NaN or infinite, which less itself is NaN
                 else:
                     seq = next_seq()
@@ -118,7 +80,7 @@ class MetlogClient:
                     if seq >= buffer.due:
                         buffer.attend(seq)
                     return
-            self._home.pipeline.put(known[0], known, severity, msg, own)
+            pipeline.put(known[0], known, severity, msg, own)
         except Exception as error:  # noqa: BLE001 - what goes wrong here is never the application's business
             if seq or not self._carefully(tokens, msg, severity, fields):
                 self._home.pipeline.failed(error, 0, "call_error")
@@ -128,7 +90,7 @@ class MetlogClient:
         while True:
             pipeline = self._home.pipeline
             level = pipeline.refuse(severity)
-            if level >= 0 or pipeline is self._home.pipeline:  # else it was closed meanwhile, and another is in its place
+            if level >= 0 or pipeline is self._home.pipeline:  # else as in log: closed meanwhile
                 return pipeline, level
 
     def _carefully(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
@@ -275,9 +237,7 @@ class MetlogClient:
         if type(self) is not MetlogClient:  # a subclass may have attributes of its own
             bound.__dict__.update(self.__dict__)
         bound._home, bound._bound = self._home, {**self._bound, **fields}
-        self._home.clients.add(bound)
-        for name, method in self._home.methods.items():
-            setattr(bound, name, MethodType(method, bound))
+        self._home.admit(bound)
         return bound
 
     def configure(self, settings: object = None, /, **more: Any) -> MetlogClient:
@@ -292,30 +252,8 @@ class MetlogClient:
 
     def install(self, made: Plan) -> MetlogClient:
         """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
-        methods = {component.name: component.build() for component in made.plugins}
-        statsd = None
-        if made.statsd and divert is None:
-            from metlog.integrations.statsd import make
-
-            statsd = make(made.statsd)
-        pipeline = made.pipeline() if divert is None else divert(made)
-        home = self._home
-        home.plan = made
-        for name, method in methods.items():
-            self._add(name, method, override=True)
-        old_statsd, home.statsd = home.statsd, statsd
-        home.idle_timers = {}
-        home.disabled_timers = made.disabled_timers
-        self._swap(pipeline)
-        if old_statsd is not None:
-            old_statsd.close()
+        self._home.install(made)
         return self
-
-    def _swap(self, pipeline: Pipeline | Unconfigured) -> None:
-        """Puts a pipeline in place; the old one sends what it holds and ends its stream."""
-        old, self._home.pipeline = self._home.pipeline, pipeline
-        successor = pipeline if isinstance(pipeline, Pipeline) else None
-        old.close(monotonic() + old.exit_timeout, successor)
 
     @classmethod
     def from_config(cls, settings: object = None, /, **more: Any) -> MetlogClient:
@@ -327,16 +265,9 @@ class MetlogClient:
         name = getattr(method, "__name__", "")
         if not name.isidentifier():
             raise MetlogError(f"add_method: {method!r} has no name that can be called; give it a __name__")
-        self._add(name, method, override)
-
-    def _add(self, name: str, method: Callable[..., Any], override: bool) -> None:
-        """Each client of this home gets the method for its own: a `__getattr__` would make the whole hot path slower."""
-        home = self._home
-        if not override and (name in home.methods or hasattr(type(self), name)):
+        if not override and (name in self._home.methods or hasattr(type(self), name)):
             raise MetlogError(f"add_method: the client has a method {name!r} already; override=True replaces it")
-        home.methods[name] = method
-        for client in home.clients.copy():
-            setattr(client, name, MethodType(method, client))
+        self._home.add_method(name, method)
 
     def __reduce__(self) -> Any:
         if self._home.name is None:
@@ -390,16 +321,7 @@ class MetlogClient:
 
     def close(self, timeout: float | None = None) -> None:
         """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`)."""
-        home = self._home
-        old = home.pipeline
-        if isinstance(old, Pipeline):
-            home.pipeline = Unconfigured(_CLOSED)
-            old.close(monotonic() + (old.exit_timeout if timeout is None else timeout))
-            # the counts stay readable after the end
-            final = old.stats()
-            home.pipeline.stats = lambda: final  # type: ignore[method-assign]
-        if home.statsd is not None:
-            home.statsd.close()
+        self._home.close(timeout)
 
     def __enter__(self) -> MetlogClient:
         return self

@@ -33,6 +33,9 @@ _GLANCE: Final = 0.0005
 class Pipeline:
     """One way out: filters, then a `seq`, then the encoder, then the buffer of one sender."""
 
+    place: tuple[int, int] = (0, 1)
+    """Which branch this is, of how many (`Fan`)."""
+
     def __init__(
         self,
         *,
@@ -58,6 +61,8 @@ class Pipeline:
         self.exit_timeout = exit_timeout
         self.closed = False
         own = {**vars(type(encoder)), **getattr(encoder, "__dict__", {})}  # not inherited: a subclass may do more
+        if hasattr(encoder, "sent_by"):
+            encoder.sent_by(sender)
         self._silent = bool(own.get("silent", False))
         self.counts = Counts(on_drop)
         self.failed, self.tell = self.counts.failed, self.counts.tell
@@ -285,13 +290,23 @@ class Pipeline:
         return self._made(END_TYPE, {"last_seq": last, "dropped": dict(self.counts.by_reason)}) if last else None
 
     def _hand_to(self, successor: Pipeline) -> Callable[[Event], None]:
+        """Where an event goes that a thread leaves here after the end: through the successor's filters, to its sender."""
+
         def late(event: Event) -> None:
-            with self.counts.locked():
-                self._own += 1  # the successor counts it
-            event.stream = successor.stream
-            successor.accept(event)
+            if successor.inherit(event, *self.place):
+                with self.counts.locked():
+                    self._own += 1  # the successor counts it
+            else:
+                self.counts.dropped("closed", 1)
 
         return late
+
+    def inherit(self, event: Event, place: int, places: int) -> bool:
+        """Takes an event that came too late for the one of `places` branches that this one replaces. Whether it does: from
+        the first of several, so that it takes it once."""
+        if place == 0:
+            self.offer(event)
+        return place == 0
 
     def after_fork(self) -> None:
         """In a forked child: an empty buffer, a stream of its own, new locks."""
@@ -309,10 +324,15 @@ class Fan(Pipeline):
     def __init__(self, *, branches: Sequence[Pipeline], **rest: Any) -> None:
         super().__init__(**rest)
         self.branches = tuple(branches)
-        self._entered, self._left = Tick(), Tick()  # events that threads are giving the branches
+        for number, branch in enumerate(self.branches):
+            branch.place = (number, len(self.branches))
         self._successor: Pipeline | None = None
         if self._ticks:
             self.buffer.start()  # its flusher keeps the filters' time
+
+    def _start_stream(self) -> None:
+        super()._start_stream()
+        self._entered, self._left = Tick(), Tick()  # events that threads are giving the branches
 
     def accept(self, event: Event) -> None:
         """Gives each branch a copy: all of them, or none and the successor instead."""
@@ -322,10 +342,18 @@ class Fan(Pipeline):
                 for branch in self.branches:
                     branch.offer(event)
             else:
-                event.stream = self._successor.stream
-                self._successor.accept(event)
+                self._successor.offer(event)
         finally:
             next(self._left)
+
+    def inherit(self, event: Event, place: int, places: int) -> bool:
+        """As a pipeline does; but where there are as many branches, each takes what its forerunner did not send."""
+        if places != len(self.branches):
+            return super().inherit(event, place, places)
+        kept = self._filter(event, self._asked) if self._asked else event
+        if kept is not None:
+            self.branches[place].offer(kept)
+        return True
 
     def stats(self) -> Stats:
         """The sum over the branches; `accepted` counts an event once a branch that took it."""
@@ -354,7 +382,7 @@ class Fan(Pipeline):
         self._successor = successor
         while True:
             left = self._left.value  # first: what enters meanwhile goes to the successor
-            if left == self._entered.value or monotonic() >= end:
+            if left >= self._entered.value or monotonic() >= end:
                 return
             sleep(_GLANCE)
 

@@ -19,7 +19,7 @@ __all__ = ["listen"]
 def listen(
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="TOML file with inputs, outputs and journal; see docs/reliability.md."),
+        typer.Option("--config", help="TOML file with inputs, outputs and journal; see docs/listener.md."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Data folder; METLOG_DATA, else ./metlog-data, by default.")

@@ -271,7 +271,7 @@ class CompatClient(CoreClient):
         Raises SyntaxError when the name is in use, unless `override` says that it may be.
         """
         name = self.check_method(method, override)
-        self._add(name, method, True)
+        self._home.add_method(name, method)
         self._configured.discard(name)
 
     def check_method(self, method: Callable[..., Any], override: bool | str, *, configured: bool = False) -> str:
@@ -290,7 +290,7 @@ class CompatClient(CoreClient):
     def add_configured(self, method: Callable[..., Any], override: bool | str) -> None:
         """Adds a method that a configuration names, once `check_method` has let it pass."""
         name = self.check_method(method, override, configured=True)
-        self._add(name, method, True)
+        self._home.add_method(name, method)
         self._configured.add(name)
 
     def __reduce__(self) -> Any:

@@ -24,7 +24,7 @@ class MsgpackEncoder:
 
     def __init__(self) -> None:
         self._encode = msgspec.msgpack.Encoder().encode
-        self._json = JsonEncoder(exact_numbers=True)
+        self._json = JsonEncoder()
         self._read = msgspec.json.Decoder(Event).decode
 
     @property

@@ -110,7 +110,7 @@ class Redact:
         made = walk.mapping(fields, None, kept=self._kept)
         if walk.notes:
             before = made.get(MARK)
-            notes = [self.text(note) for note in walk.notes]
+            notes = [self.text(f"fields.{note}") for note in walk.notes]
             made[MARK] = [*before, *notes] if isinstance(before, list) else notes
         if not self._masks:
             return replace(event, fields=made)

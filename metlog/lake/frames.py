@@ -19,6 +19,7 @@ __all__ = [
     "DONE",
     "ERROR",
     "HEAD",
+    "RETIRED",
     "Asked",
     "Head",
     "Setup",
@@ -34,6 +35,9 @@ HEAD: Final = b"h"
 BATCH: Final = b"b"
 DONE: Final = b"d"
 ERROR: Final = b"e"
+
+RETIRED: Final = 75
+"""Exit status of an engine that makes room for a fresh one; what it has not answered may be asked again."""
 
 _FRAME: Final = struct.Struct("<cI")
 MOST: Final = 64 << 20

@@ -71,6 +71,8 @@ class Pruner:
     ctes: dict[str, Tree]
     changed: bool = False
     days: list[list[Bound]] = field(default_factory=list)
+    _known: dict[str, bool] = field(default_factory=dict)
+    """Common table expressions that hand on `timestamp` and `date` unchanged, or do not."""
 
     def walk(self, value: Any) -> None:
         """Every SELECT in the tree, wherever it stands."""
@@ -116,9 +118,10 @@ class Pruner:
             alias = str(ref.get("alias") or ref.get("table_name"))
             plain = not ref.get("column_name_alias")
             if name in self.ctes:
-                body = self.ctes.pop(name)  # one that names itself is not followed
-                yield _Source(alias, plain and self._passes(body))
-                self.ctes[name] = body
+                if name not in self._known:  # looked at once, however often it is named
+                    self._known[name] = False  # one that names itself is not followed
+                    self._known[name] = self._passes(self.ctes[name])
+                yield _Source(alias, plain and self._known[name])
             else:
                 dated = name in {"events", "arrivals", "files"}
                 yield _Source(alias, dated and plain, [] if dated else None)

@@ -63,6 +63,7 @@ def run_batches(output: Output, context: Context, limits: Limits) -> None:
     delivered = rejected = 0
     saved = time.monotonic()
     while True:
+        context.pause(0)  # with a long backlog it waits nowhere else
         if cursor.pending is not None:
             forming = _form(context, cursor, cursor.pending)
         else:

@@ -44,7 +44,7 @@ def client_with(
     ['login', 'metlog.end']
     """
     client = MetlogClient()
-    client._swap(
+    client._home.swap(
         Pipeline(
             logger="conformance",
             hostname="localhost",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -9,57 +10,86 @@ from time import monotonic
 from types import MethodType
 from typing import Any, Final, NamedTuple
 
-from msgspec.structs import replace
-
-from metlog import client
+from metlog import home as hub
 from metlog.config import Plan
 from metlog.context import current
 from metlog.encoders.json import JsonEncoder
-from metlog.pipeline import Pipeline, Unconfigured
-from metlog.plugins import Component
+from metlog.event import Event
+from metlog.pipeline import Pipeline, Stats, Unconfigured
 from metlog.testing.logged import LoggedEvents
 
 __all__ = ["capture"]
 
 _timer: Final[Any] = import_module("metlog.timer")  # the module: as an attribute of metlog it is the call
-_PATIENCE: Final = 5.0  # seconds for what other threads have in hand
+_CLOSING: Final = 5.0  # seconds, at most, that filters get to say their last
 
 
-class _Taker:
-    """The sender of a client whose events are captured."""
+class CaptureSender:
+    """What `client.sender` is while events are captured: they do not come as far as this."""
 
     nonblocking = True
-    max_frame = 1 << 26
-
-    def __init__(self, events: LoggedEvents) -> None:
-        self._events = events
+    max_frame = 1 << 16
 
     def send(self, frame: bytes) -> None:
-        """Takes the events of a frame."""
-        self._events.take(frame)
+        """Only the end of a stream comes here."""
 
     def flush(self) -> None:
         """Nothing is held back."""
 
     def close(self) -> None:
-        """Others may go on."""
+        """There is nothing to close."""
+
+
+class _Capturing(Pipeline):
+    """The way of an event up to its encoder, in the caller's thread; from there it goes to the test that looks."""
+
+    def __init__(self, plan: Plan, events: LoggedEvents) -> None:
+        super().__init__(
+            logger=plan.logger,
+            hostname=plan.hostname or socket.gethostname(),
+            filters=[item.build() for item in plan.filters],
+            encoder=JsonEncoder(),
+            sender=CaptureSender(),
+            fields=plan.fields,
+            flush_interval=0.0,
+            exit_timeout=plan.exit_timeout,
+            on_drop=plan.on_drop,
+        )
+        self._events = events
+        if self._ticks:
+            self.buffer.start()  # its flusher keeps the filters' time
+
+    def accept(self, event: Event) -> None:
+        """Gives the event its `seq`, and hands it over as a receiver would get it."""
+        event.seq = next(self.seq)
+        try:
+            self._events.take(self.encoder.frame([self.encoder.encode(event)]))
+        except Exception as error:  # noqa: BLE001 - no room on the disk for what a child logs, say
+            self.failed(error, 1, "capture_error")
+
+    def stats(self) -> Stats:
+        """The counts, now; every event that was accepted is sent at once."""
+        stats = super().stats()
+        stats.sent, stats.buffered = stats.sent + stats.buffered, 0
+        return stats
 
     def after_fork(self) -> None:
         """In a child."""
+        super().after_fork()
         self._events.after_fork()
 
 
 class _Before(NamedTuple):
     """A client as it was."""
 
-    home: client._Home
+    home: hub.Home
     pipeline: Pipeline | Unconfigured
     plan: Plan | None
     rest: tuple[Any, ...]
     methods: dict[str, Any]
 
     @classmethod
-    def of(cls, home: client._Home) -> _Before:
+    def of(cls, home: hub.Home) -> _Before:
         rest = (home.statsd, home.disabled_timers, home.idle_timers)
         return cls(home, home.pipeline, home.plan, rest, dict(home.methods))
 
@@ -84,11 +114,8 @@ class _Capture:
         self._set: list[tuple[Any, str, Any]] = []  # attributes of filters, as they were
 
     def build(self, plan: Plan | None) -> Pipeline:
-        """What is built in the place of a plan: its filters and fields, and a sender that takes everything at once."""
-        sender = Component("sender", "capture", "sender", lambda: _Taker(self.events), {})
-        encoder = Component("encoder", "json", "encoder", JsonEncoder, {})
-        made = replace(plan or Plan(), sender=sender, encoder=encoder, buffer={"flush_interval": 0.0}, statsd=False)
-        pipeline = made.pipeline()
+        """What a client gets in the place of what was planned: the same filters and fields, and no sender."""
+        pipeline = _Capturing(plan or Plan(), self.events)
         for item in pipeline.filters:
             if hasattr(item, "chance"):  # a filter that decides by chance keeps all
                 self._set.append((item, "chance", item.chance))
@@ -96,10 +123,19 @@ class _Capture:
         self._built.append(pipeline)
         return pipeline
 
+    def instead(self, plan: Plan | None) -> Pipeline:
+        """The same for `configure`: the sender that it has prepared is not wanted."""
+        pipeline = self.build(plan)
+        if plan is not None:
+            plan.discard()
+        return pipeline
+
     def begin(self) -> None:
-        self._divert, self._chance, self._context = client.divert, _timer.chance, current.get()
+        self._divert, self._chance, self._context = hub.divert, _timer.chance, current.get()
         # A client of `client_with` has a sender that a test gave it, and keeps it.
-        homes = [home for home in _homes() if home.plan is not None or isinstance(home.pipeline, Unconfigured)]
+        homes = [
+            home for home in _homes() if home.plan is not None or isinstance(home.pipeline, (Unconfigured, _Capturing))
+        ]
         self._before = [_Before.of(home) for home in homes]
         for before in self._before:
             self._set += [(item, "emit", item.emit) for item in before.pipeline.filters if hasattr(item, "emit")]
@@ -110,39 +146,34 @@ class _Capture:
             raise
         for before, pipeline in zip(self._before, pipelines, strict=True):
             before.home.pipeline, before.home.statsd = pipeline, None
-        client.divert, _timer.chance = self.build, _zero
-        self.events.start(self._settle)
+        hub.divert, _timer.chance = self.instead, _zero
 
     def end(self) -> None:
-        client.divert, _timer.chance = self._divert, self._chance
+        hub.divert, _timer.chance = self._divert, self._chance
         current.set(self._context)
         for before in self._before:
             before.restore()
         ours = {id(pipeline) for pipeline in self._built}
         for home in _homes():  # clients made meanwhile
             if id(home.pipeline) in ours:
-                home.pipeline, home.plan = Unconfigured(client._UNCONFIGURED), None
+                home.pipeline, home.plan = hub.unconfigured(), None
         self._close()
-
-    def _settle(self) -> None:
-        for pipeline in self._built:
-            pipeline.flush(monotonic() + _PATIENCE)
 
     def _close(self) -> None:
         others = {id(item) for before in self._before for item in before.pipeline.filters}
         for pipeline in self._built:
             # A filter that was configured as an object serves both, and goes on.
             pipeline.filters = tuple(item for item in pipeline.filters if id(item) not in others)
-            pipeline.close(monotonic() + _PATIENCE)
+            pipeline.close(monotonic() + _CLOSING)
         for item, name, value in reversed(self._set):
             setattr(item, name, value)
         self.events.end()
 
 
-def _homes() -> list[client._Home]:
+def _homes() -> list[hub.Home]:
     while True:
         try:
-            return list(client.homes)
+            return list(hub.homes)
         except RuntimeError:  # another thread made a client meanwhile
             continue
 

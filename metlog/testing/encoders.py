@@ -80,7 +80,7 @@ def _nested(levels: int) -> list[Any]:
 
 
 class EncoderConformance:
-    """Subclass it, say how to make the encoder, and pytest does the rest:
+    """Subclass it, say how to make the encoder, and pytest does the rest::
 
         class TestRepr(EncoderConformance):
             def make_encoder(self):

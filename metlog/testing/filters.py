@@ -62,13 +62,13 @@ def _events() -> list[Event]:
 
 
 class FilterConformance:
-    """Subclass it, say how to make the filter, and pytest does the rest:
+    """Subclass it, say how to make the filter, and pytest does the rest::
 
         class TestNoHealthChecks(FilterConformance):
             def make_filter(self):
                 return NoHealthChecks()
 
-    Two lists, if you like, say what it is for:
+    Two lists, if you like, say what it is for::
 
             kept = [Event(type="request", fields={"path": "/"})]
             dropped = [Event(type="request", fields={"path": "/healthz"})]

@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from time import monotonic, sleep
 from typing import Any, Final, TypedDict, Unpack, overload
 
@@ -61,7 +61,6 @@ class LoggedEvents(Sequence[Event]):
 
     def __init__(self) -> None:
         self._events: list[Event] = []
-        self._settle: Callable[[], None] = _nothing
         self._owner = os.getpid()
         # Forked children write here; every read is at a position of its own, so that a child may look as well.
         self._children: Any = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115 - until `end`
@@ -163,18 +162,12 @@ class LoggedEvents(Sequence[Event]):
         """In a child: nobody holds the lock who is not here."""
         self._reading = threading.Lock()
 
-    def start(self, settle: Callable[[], None]) -> None:
-        """From now on `settle` is called before each look: it hands over what other threads have in hand."""
-        self._settle = settle
-
     def end(self) -> None:
         """Nothing comes any more."""
         self._look()
-        self._settle = _nothing
         self._children.close()
 
     def _look(self) -> list[Event]:
-        self._settle()
         with self._reading:
             if not self._children.closed:
                 found = os.pread(self._children.fileno(), 1 << 30, self._position)
@@ -187,10 +180,6 @@ class LoggedEvents(Sequence[Event]):
         events = self._look()
         before = f"… {len(events) - _SHOWN} before\n" if len(events) > _SHOWN else ""
         return f"{what}; logged:\n{before}{_lines(events[-_SHOWN:]) or 'nothing'}"
-
-
-def _nothing() -> None:
-    """Before events are captured, and afterwards."""
 
 
 def _decoded(frame: bytes) -> list[Event]:

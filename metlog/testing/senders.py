@@ -21,7 +21,7 @@ __all__ = ["SenderConformance", "Trouble", "client_with"]
 
 
 class SenderConformance(Sending):
-    """Subclass it, say how to make the sender and what has arrived, and pytest does the rest:
+    """Subclass it, say how to make the sender and what has arrived, and pytest does the rest::
 
         class TestSpool(SenderConformance):
             @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ class SenderConformance(Sending):
                 return self.path.read_bytes() if self.path.exists() else b""
 
     A sender that talks to a peer over TCP or UDP adds two lines, and is tried against peers that are not there, that
-    swallow all, and that never read:
+    swallow all, and that never read::
 
             transport = "tcp"
 

@@ -37,7 +37,13 @@ log = logging.getLogger("metlog.web")
 
 def create_app(settings: WebSettings) -> Application:
     """Builds the application. Raises FileNotFoundError when there is no such data folder."""
-    lake = GuardedLake(settings.data, memory=settings.memory, spill=settings.spill, timeout=settings.timeout)
+    lake = GuardedLake(
+        settings.data,
+        memory=settings.memory,
+        spill=settings.spill,
+        timeout=settings.timeout,
+        queries=settings.workers,
+    )
     assets = Assets()
     sessions = Sessions()
     measures = Measures()

@@ -297,12 +297,12 @@ def test_values_that_json_cannot_say_stay_marked() -> None:
     made = redacted(fields, drop=["**.x"])
     assert made["when"] == "2026-01-01T00:00:00Z"
     assert made["price"] == "1.5"
-    assert made["metlog.repaired"] == ["o: object became its repr"]
+    assert made["metlog.repaired"] == ["fields.o: object became its repr"]  # as the encoders say it
     frame = written(fields, drop=["x"])  # only names count: the encoder does the rest
-    for words in (b'"2026-01-01T00:00:00Z"', b'"price":"1.5"', b"o: object became its repr"):
+    for words in (b'"2026-01-01T00:00:00Z"', b'"price":"1.5"', b"fields.o: object became its repr"):
         assert words in frame
     assert Redact(mask=["o$|o:"])(Event(type="a", fields={"o": object()})).fields["metlog.repaired"] == [  # type: ignore[union-attr]
-        "*** object became its repr"
+        "fields.*** object became its repr"
     ]
 
 

@@ -109,3 +109,40 @@ def test_a_query_that_comes_again_has_its_own_values_and_days(lake, data):
     sql = "SELECT count(*) FROM events WHERE timestamp >= $since"
     counts = [lake.query(sql, {"since": NOW - timedelta(days=back)}).rows[0][0] for back in (10, 1, 0, 10)]
     assert counts[0] == counts[3] == in_files(data) > counts[1] > counts[2]
+
+
+def test_a_cursor_that_waited_is_behind_the_same_limits(data: Path) -> None:
+    names = (
+        "memory_limit",
+        "max_temp_directory_size",
+        "max_execution_time",
+        "enable_external_access",
+        "lock_configuration",
+    )
+    settings = f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}"
+    with Lake(data, memory="300MB", spill="50MB", timeout=3) as lake:
+        assert lake.query(COUNT).rows == [(in_files(data),)]
+        ((_, kept),) = lake._cursors._kept
+        assert kept.execute(settings).fetchall() == [("286.1 MiB", "47.6 MiB", 5000, False, True)]
+        with pytest.raises(QueryError) as caught:  # over the same view, so on this very cursor
+            lake.query("SELECT list(uuid()::VARCHAR || payload) FROM events, range(100000)")
+        assert caught.value.kind == "memory"
+        assert lake.query(COUNT).rows == [(in_files(data),)]
+        with pytest.raises(QueryError, match="longer than the limit of 3 s"):
+            lake.query(ENDLESS, timeout=600)
+
+
+@pytest.mark.parametrize("view", ["events", "arrivals", "delivery", "files"])
+def test_only_cursors_that_show_everything_to_everybody_are_kept(lake: Lake, data: Path, view: str) -> None:
+    """Whatever stands in a table of its own is of a moment, or of what one user may see."""
+    sql = f"SELECT count(*) FROM {view}"
+    if view != "files":
+        lake.query(sql, loggers=["shop"])
+        assert lake._cursors._kept == []
+    lake.query(sql)
+    assert len(lake._cursors._kept) == (0 if view == "files" else 1)
+    for _ in range(2):
+        for loggers in (["nobody"], []):
+            if view != "files":
+                assert lake.query(sql, loggers=loggers).rows == [(0,)]
+        assert lake.query(sql).rows[0][0] > 0

@@ -14,7 +14,7 @@ from metlog.lake.files import Folder
 from metlog.lake.routing import Route
 from metlog.lake.segment import HEADER_SIZE, Clock, SegmentName, encode_record, header
 from metlog.listener.batches import Limits, run_batches
-from metlog.listener.context import Context
+from metlog.listener.context import Context, Stopped
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.outputs import Batch
 
@@ -78,6 +78,8 @@ def run(data: Folder, output: Any, end: Position, limits: Limits, route: Route |
         context = Context("out", route or Route(), data, journal, cursors, letters, lambda facts: None)
         context.moved(end)
         context.drain()
+        if hasattr(output, "context"):
+            output.context = context
         run_batches(output, context, limits)
 
 
@@ -124,6 +126,29 @@ def test_a_changed_route_does_not_change_the_batch_that_was_under_way(data: Fold
     assert second.batches[0] == first.batches[0]
     # From there on the new route holds; where the old one stopped in the middle of a record stands in the cursor.
     assert [n for _, numbers in second.batches[1:] for n in numbers] == list(range(20, 100, 2))
+
+
+class Stopping(Collector):
+    """Its listener goes while the second batch is written."""
+
+    context: Context | None = None
+
+    def write(self, batch: Batch) -> None:
+        super().write(batch)
+        if len(self.batches) == 2:
+            assert self.context is not None
+            self.context.stop()
+
+
+def test_an_output_in_the_middle_of_a_backlog_ends_with_its_listener(data: Folder) -> None:
+    end = fill(data, [10] * 30)
+    first, second = Stopping(), Collector()
+    with pytest.raises(Stopped):
+        run(data, first, end, Limits(batch_events=10))
+    run(data, second, end, Limits(batch_events=10))
+    assert len(first.batches) == 2
+    delivered = dict([*first.batches, *second.batches])  # of one id, one batch: what came twice was the same
+    assert [n for numbers in delivered.values() for n in numbers] == list(range(300))
 
 
 def test_a_position_in_a_segment_begins_with_its_first_record(data: Folder) -> None:

@@ -168,14 +168,17 @@ def test_what_the_last_refuses_is_dead_lettered_by_the_first_and_nothing_else(be
 def test_health_and_metrics_of_a_listener_whose_output_is_dead(begin: Start) -> None:
     port, nowhere = free_port(), free_port()
     listener = begin(
-        "stuck", "stall_after = 0.5\n" + JOURNAL + HTTP_IN.format(port=port) + LAKE + FORWARD.format(port=nowhere)
+        "stuck", "stall_after = 2\n" + JOURNAL + HTTP_IN.format(port=port) + LAKE + FORWARD.format(port=nowhere)
     )
     base = listener.addresses[0]
-    assert httpx.get(f"{base}/healthz", trust_env=False).status_code == 200
+
+    def health() -> httpx.Response:
+        return httpx.get(f"{base}/healthz", trust_env=False)
+
+    assert wait_for(lambda: health().status_code == 200)  # once the processes of its outputs run
     assert httpx.put(f"{base}/submit/web/1", content=b'{"type":"a"}', trust_env=False).status_code == 201
-    failing = wait_for(lambda: (a := httpx.get(f"{base}/healthz", trust_env=False)).status_code == 503 and a, 20)
-    assert failing
-    (problem,) = failing.json()["problems"]
+    assert wait_for(lambda: health().status_code == 503 and len(health().json()["problems"]) == 1)
+    (problem,) = health().json()["problems"]
     assert problem.startswith("output http: has not moved")
     assert wait_for(  # a dead output delays no other
         lambda: open_lake(listener.data).query("SELECT count(*) FROM events WHERE type = 'a'").rows[0][0] == 1

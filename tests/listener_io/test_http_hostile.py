@@ -321,5 +321,5 @@ def test_a_client_that_reads_no_answer_is_put_out(serve: Callable[..., Server]) 
             client.sendall(request)
     except OSError:
         pass
-    assert wait_for(lambda: server.input.stats()["open"] == 0, 10)
+    assert wait_for(lambda: server.input.stats()["open"] == 0, 60)
     assert server.serves()

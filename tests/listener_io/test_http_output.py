@@ -38,6 +38,7 @@ class Collector:
         self.port = self._listening.getsockname()[1]
         self.requests: list[tuple[str, dict[str, str], list[dict[str, Any]]]] = []
         self.taken: dict[str, list[dict[str, Any]]] = {}
+        self.connections = 0
         self.release = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -48,6 +49,7 @@ class Collector:
                 client, _ = self._listening.accept()
             except OSError:
                 return
+            self.connections += 1
             with client, client.makefile("rb") as lines:
                 while self._one(client, lines):
                     pass
@@ -123,6 +125,25 @@ def test_a_batch_is_put_under_its_id(collect: Any, connect: Any, compression: st
     assert headers["content-type"] == "application/x-ndjson"
     assert out.stats()["requests"] == 1
     assert "secret" not in out.describe()
+
+
+@pytest.mark.parametrize("body", ["", '{"id":"1"}'])
+def test_batches_follow_each_other_on_one_connection(collect: Any, connect: Any, body: str) -> None:
+    collector = collect(lambda *_: status(201, body=body))
+    out = connect(collector.port)
+    for ident in range(5):
+        out.write(batch(*numbered(2), ident=str(ident)))
+    assert len(collector.requests) == 5
+    assert collector.connections == 1
+
+
+@pytest.mark.parametrize("length", ["content-length: 1000000", "transfer-encoding: chunked"])
+def test_an_answer_that_may_be_long_is_not_waited_for(collect: Any, connect: Any, length: str) -> None:
+    collector = collect(lambda *_: f"HTTP/1.1 201 Created\r\n{length}\r\n\r\n".encode())
+    out = connect(collector.port, timeout=20)
+    began = time.monotonic()
+    out.write(batch(*numbered(1)))
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("code", [301, 401, 403, 404, 405, 408, 411, 429, 500, 502, 503, 507])

@@ -12,6 +12,7 @@ from io_helpers import numbered, wait_for
 
 from metlog.lake.files import Folder
 from metlog.lake.segment import Clock, listing
+from metlog.listener.accounting import Accounting
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.inputs import Full
 from metlog.listener.intake import Intake
@@ -27,7 +28,9 @@ class Run:
         self.folder.sub("cursors", create=True).close()
         self.journal = Journal(self.folder, JournalOptions(min_free=0, sync_interval=0.01, **options), Clock())
         self.keys = KeyMemory(self.folder, limit)
-        self.sink = Intake(self.journal, DeadLetters(self.folder.sub("dead", create=True), "input"), self.keys)
+        self.sink = Intake(
+            self.journal, DeadLetters(self.folder.sub("dead", create=True), "input"), self.keys, Accounting(100)
+        )
 
     def submit(self, key: str, count: int = 1) -> bool:
         return self.sink.submit(numbered(count), "test://", key=key)

@@ -98,6 +98,7 @@ def wrong_values(rng: random.Random) -> tuple[bytes, Verdict]:
     wrong = rng.choice([
         b'{"payload":"no type"}', b'{"type":5}', b'{"type":null}', b'{"type":"a","severity":8}', b'{"type":"a","severity":-1}',
         b'{"type":"a","weight":0}', b'{"type":"a","weight":-1}', b'{"type":"a","seq":9223372036854775808}', b"{}{}",
+        b'{"type":"a","seq":-1}', b'{"type":"a","pid":-1}',
         b'{"type":"a","timestamp":"yesterday"}', b'{"type":"a","timestamp":12}', b'{"type":"a","fields":null}',
         b'{"type":"a","timestamp":"2026-02-30T00:00:00Z"}', b'{"type":"a","tokens":"a"}', b'{"type":"a","tokens":[1]}',
         b'{"type":"a","fields":[]}', b'{"type":"a","stream":7}', b'{"type":"a","fields":{"n":1e999}}',
@@ -128,7 +129,7 @@ def strange_and_right(rng: random.Random) -> tuple[bytes, Verdict]:
         b'{"type":"a","type":"b"}', b'{"type":"a","fields":{"k":1,"k":2}}', b'{"type":"a","fields":{"n":1e308}}',
         b'{"type":"a","fields":{"n":5e-324}}', b'{"type":"a","fields":{"n":123456789012345678901234567890}}',
         b'{"type":"a","timestamp":"9999-12-31T23:59:59.999999Z"}', b'{"type":"a","timestamp":"0001-01-01T00:00:00Z"}',
-        b'{"type":"a","timestamp":"2026-08-22T10:00:00+14:00"}', b'{"type":"a","seq":-1}', b'{"type":""}',
+        b'{"type":"a","timestamp":"2026-08-22T10:00:00+14:00"}', b'{"type":"a","seq":0}', b'{"type":""}',
         b'{"type":"a","payload":"\\u0000\\ud83d\\ude00"}', b' \t{"type":"a"} ', b'{"type":"a","unknown":[{"x":[1,2]}]}',
         b'{"type":"a","fields":{"":{"":""}}}', b'{"type":"a","stream":"../../etc","seq":9223372036854775807}',
         b'{"type":"a","logger":"\'; DROP TABLE events; --","hostname":"<script>alert(1)</script>"}',

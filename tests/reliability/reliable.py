@@ -280,6 +280,15 @@ def in_file(path: Path) -> list[tuple[int, str]]:
     return [(item["fields"]["n"], item["payload"]) for item in found if item["type"] == "numbered"]
 
 
+def ends_with(path: Path, n: int) -> bool:
+    """Whether event n is among the last lines: a cheap look at a file that may be long."""
+    if not path.exists():
+        return False
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 65_536))
+        return b'"n":%d,' % n in file.read()
+
+
 def faults_in(found: list[tuple[int, str]], wanted: Iterable[int], sent: Iterable[int]) -> list[str]:
     """What is wrong with what was found: lost, twice, invented or changed; empty when all is well."""
     counts = Counter(n for n, _ in found)

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, lines, wait_for
+from reliable import Client, Listener, datagram, ends_with, faults_in, in_file, in_lake, lines, wait_for
 
 from metlog.lake.query import open_lake
 
@@ -92,7 +92,7 @@ class Load:
                 numbers = range(self.udp_next, self.udp_next + 10)
                 self.udp_next += 10  # sent or not: they are not sent again
                 sock.send(lines(numbers))
-                time.sleep(0.001)
+                time.sleep(0.005)
 
     def _ask(self) -> None:
         _, text = self._first.ask("/metrics")
@@ -151,7 +151,7 @@ class Soak:
         for client in load.clients:
             client.settle(self.first.port("http"))
         datagram(self.first.port("udp"), lines([FRESH]))
-        arrived = wait_for(lambda: all((FRESH in {n for n, _ in in_file(made.lines)}) for made in self._both), 60)
+        arrived = self._caught_up()
         statuses = [made.stop() for made in (self.first, self.second)]
         wrong += [] if arrived else ["a fresh event did not arrive"]
         wrong += [] if statuses == [0, 0] else [f"the listeners ended with {statuses}"]
@@ -170,6 +170,15 @@ class Soak:
             "looks": self.looks,
             "wrong": wrong,
         }
+
+    def _caught_up(self) -> bool:
+        """Waits for the fresh event, the last of all, in both files; for as long as they grow."""
+        size = -1
+        while not wait_for(lambda: all(ends_with(made.lines, FRESH) for made in self._both), 60):
+            if (now := sum(made.lines.stat().st_size for made in self._both)) == size:
+                return False
+            size = now
+        return True
 
     @property
     def _both(self) -> tuple[Listener, Listener]:

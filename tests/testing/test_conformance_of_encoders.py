@@ -23,11 +23,6 @@ class TestJsonEncoder(EncoderConformance):
         return JsonEncoder()
 
 
-class TestJsonEncoderOfExactNumbers(EncoderConformance):
-    def make_encoder(self):
-        return JsonEncoder(exact_numbers=True)
-
-
 class TestMsgpackEncoder(EncoderConformance):
     def make_encoder(self):
         return MsgpackEncoder()

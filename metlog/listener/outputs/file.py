@@ -90,7 +90,9 @@ class FileOutput:
             self._state = _State()
         self._torn = True  # what lies beyond the known size was being written when the process ended
         self._open(self._folder)
-        self._folder.tidy(f".{self._name}.state.")  # nobody else writes it now: what is there is of a process that was killed
+        self._folder.tidy(
+            f".{self._name}.state."
+        )  # nobody else writes it now: what is there is of a process that was killed
 
     def write(self, batch: Batch) -> None:
         if self._folder is None:

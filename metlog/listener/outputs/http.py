@@ -158,6 +158,8 @@ class HttpOutput:
         try:
             with self._client.stream("PUT", url, content=body, headers=self._encoding) as answer:
                 if answer.is_success:  # the status is the receipt, whatever becomes of the rest
+                    if _is_short(answer):
+                        _beginning(answer)  # to its end, so that the connection takes the next batch
                     return ""
                 text = f"{answer.status_code} {answer.reason_phrase}: {_beginning(answer)}"
         except httpx.HTTPError as error:
@@ -213,6 +215,11 @@ def _compressor(name: str) -> Callable[[bytes], bytes]:
 
         return zstandard.ZstdCompressor().compress
     return lambda body: body
+
+
+def _is_short(answer: httpx.Response) -> bool:
+    length = answer.headers.get("content-length", "")
+    return length.isdecimal() and int(length) <= _ANSWER
 
 
 def _beginning(answer: httpx.Response) -> str:

@@ -44,6 +44,7 @@ class LakeOutput:
             end = context.end
             sealed, _ = listing(context.journal)
             for segment in sealed:
+                context.pause(0)  # with a long backlog it waits nowhere else
                 if cursor.at.number <= segment.number < end.number:
                     done += self._write(context, segment, events)
                     cursor.at = Position(segment.number + 1)

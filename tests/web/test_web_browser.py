@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from webdata import HTML, Journal, Served
 
+from metlog.reports import Library
 from metlog.reports.sample import fill
 
 playwright = pytest.importorskip("playwright.sync_api", reason="install it with: pip install playwright")
@@ -53,6 +54,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+CHARTS = [report.name for report in Library() if report.chart_spec]
 SCREENS = {
     "desktop": {"viewport": {"width": 1280, "height": 900}},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
@@ -143,6 +145,32 @@ def test_a_parameter_is_changed_and_stays_in_the_address(desktop: Visit) -> None
     assert tab.inner_text("table.data") != before
     tab.reload()
     assert tab.input_value("#p-since") == "3d"
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_says_in_the_browser_what_its_picture_says(desktop: Visit, name: str) -> None:
+    """Under the page's policy expressions are interpreted, not compiled as where the picture is drawn."""
+    tab = desktop.tab
+    tab.goto(f"/reports/{name}?since=10d")
+    tab.wait_for_selector("figure.drawn canvas")
+    drawn = tab.evaluate(
+        """async (name) => {
+            const { chart } = await (await fetch(`/api/reports/${name}?since=10d&_size=page&_theme=light`)).json();
+            const place = document.body.appendChild(document.createElement("div"));
+            const options = { actions: false, ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true } };
+            const { view } = await vegaEmbed(place, chart, options);
+            return await view.toSVG();
+        }""",
+        name,
+    )
+    answer = tab.request.get(f"/reports/{name}.svg?since=10d&_size=page")
+    assert words(drawn) == words(answer.text())
+    assert len(words(drawn)) > 1
+
+
+def words(svg: str) -> list[str]:
+    """The texts in a picture: labels of the axes and of the legend, and the title."""
+    return sorted(re.findall(r"<text[^>]*>([^<]+)</text>", svg))
 
 
 def test_the_chart_answers_to_the_pointer_under_the_strict_policy(desktop: Visit) -> None:

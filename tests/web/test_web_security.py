@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from webdata import HTML
 
 from metlog.errors import ConfigError
-from metlog.web.settings import Access, load, token_digest
+from metlog.web.settings import Access, WebSettings, load, token_digest
 
 Starter = Callable[..., TestClient]
 
@@ -291,3 +291,17 @@ def test_the_file_of_settings_is_checked_whole(tmp_path: Path) -> None:
     file.write_text("colour = 1\n")
     with pytest.raises(ConfigError, match="colour"):
         load(tmp_path, config=file)
+
+
+def test_the_file_of_settings_in_the_documentation_is_one(tmp_path: Path) -> None:
+    """And the values that it calls the defaults are those."""
+    text = (Path(__file__).parents[2] / "docs" / "page.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "page.toml"
+    file.write_text(block)
+    found, plain = load(tmp_path, config=file), WebSettings(data=tmp_path)
+    same = ("timeout", "memory", "spill", "workers", "waiting", "rows", "max_rows", "export_bytes", "tails", "save")
+    assert {name: getattr(found, name) for name in same} == {name: getattr(plain, name) for name in same}
+    assert all(f"\n{name} = " in block for name in same)
+    assert {access.loggers for access in found.tokens.values()} == {None, ("shop", "shop-worker")}
+    assert (found.user_header, list(found.users)) == ("X-Remote-User", ["ada"])

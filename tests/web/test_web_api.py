@@ -324,12 +324,13 @@ def test_an_empty_folder_says_what_to_do(start: Callable[..., TestClient], tmp_p
 
 def test_pages_are_small(page: TestClient, data: Path, now: datetime) -> None:
     """Everything that a page needs beside the chart library and the charts, unpacked."""
-    write(data, [event(n, now - timedelta(seconds=n), stream="long", payload="x" * 300) for n in range(200)], "long")
+    write(data, [event(n, now - timedelta(seconds=n), stream="long", payload="x" * 300) for n in range(300)], "long")
     query = "SELECT * FROM events LIMIT 20"
     for path in (
         "/",
         "/reports",
         "/reports/request-times",
+        "/reports/top-values?field=ms&top=1000",
         "/events",
         "/events/long/100",
         "/tail",
@@ -341,6 +342,16 @@ def test_pages_are_small(page: TestClient, data: Path, now: datetime) -> None:
         ]
         assert len(needed) >= 3
         assert len(text.encode()) + sum(len(page.get(found).content) for found in needed) < 100_000, path
+
+
+def test_a_long_report_shows_its_first_rows_and_a_download_has_all(page: TestClient, data: Path, now: datetime) -> None:
+    write(data, [event(n, now - timedelta(seconds=n), stream="long") for n in range(300)], "long")
+    address = "/reports/top-values{}?field=ms&top=1000"
+    text = page.get(address.format("")).text
+    assert "300 rows" in text
+    assert "The first 200 rows; a download has 300." in text
+    assert text.count("<tr>") == 1 + 200
+    assert len(page.get(address.format(".csv")).text.splitlines()) == 1 + 300
 
 
 @pytest.mark.parametrize(("title", "sql"), EXAMPLES)

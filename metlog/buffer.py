@@ -134,11 +134,14 @@ class Buffer:
     def _leave_straight(self, item: Item) -> None:
         """Without a flush interval: the event is a frame of its own, sent before the call returns.
 
-        While another thread is at it, that one takes the event along.
+        Another thread that is at it is waited for, a moment; one that takes longer takes the event along.
         """
-        if not self._acquire(False):
+        if self._tick is not None and not self._awake:
+            self._rouse()  # the flusher has nothing to flush here, but keeps the filters' time
+        if not self._acquire(False) and not self._acquire(timeout=_PATIENCE):
             self.pending.append(item)
-        elif self.owner:
+            self._shed()
+        elif self.owner or self.pending:
             self.pending.append(item)
             self._release()
         else:
@@ -153,11 +156,12 @@ class Buffer:
             finally:
                 self.owner = 0
                 self._release()
-        if self.pending:
+        while self.pending:
             if self._closed:
                 self._take_late()
-            else:
-                self.drain(deadline=0.0)
+                return
+            if not self.drain(deadline=0.0):
+                return  # whoever is at it comes by here afterwards
 
     def _alone(self, record: list[Item]) -> bytes | None:
         """The frame of a record, when there is nothing else to see to."""
@@ -179,11 +183,15 @@ class Buffer:
             return False
         if self._lock.acquire(timeout=_PATIENCE):
             return True
-        if len(self.pending) > self._limit:  # a sender that says it never waits does; what is older may be in its hands
-            with contextlib.suppress(IndexError):
+        self._shed()
+        return False
+
+    def _shed(self) -> None:
+        """Drops the newest event where there are too many: a sender that says it never waits does."""
+        if len(self.pending) > self._limit:
+            with contextlib.suppress(IndexError):  # what is older may be in its hands
                 self.pending.pop()
                 self._counts.dropped("buffer_full", 1)
-        return False
 
     def _call(self) -> bool:
         """Calls the flusher, which is asleep; where there can be none, sends what is too old. Whether to look for what is full."""
@@ -346,14 +354,15 @@ class Buffer:
             if self._closed:
                 break
             idle = 0 if self.pending or self._parts else idle + 1
+            if self._tick is not None:
+                with contextlib.suppress(BaseException):  # as below
+                    self._tick()
             if self._shipped != shipped:
                 # Callers fill frames and send them: what is left is younger than this round, and a thread that took the
                 # lock from them would only wait for the GIL with it.
                 shipped = self._shipped
                 continue
             with contextlib.suppress(BaseException):  # counted where it was raised; this thread lives on
-                if self._tick is not None:
-                    self._tick()
                 self.drain(deadline=monotonic() + 1.0)
             if idle >= _IDLE and self._tick is None:
                 with self._lock:
@@ -389,7 +398,11 @@ class Buffer:
 
     def flush(self, deadline: float) -> bool:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
-        return self.drain(deadline=deadline) and self.outlet.flush(deadline)
+        done = self.drain(deadline=deadline)
+        while self._straight and self.pending and not self._closed:  # nobody else would send what came meanwhile
+            if not self.drain(deadline=0.0) or monotonic() >= deadline:
+                break
+        return done and self.outlet.flush(deadline)
 
     @property
     def held(self) -> int:

@@ -33,7 +33,7 @@ PER_REQUEST = 3.52
 @contextlib.contextmanager
 def served(data: Path) -> Iterator[tuple[str, int]]:
     """The address of `metlog serve`, and its process."""
-    command = [sys.executable, "-m", "metlog", "serve", "--data", str(data), "--port", "0"]
+    command = [sys.executable, "-m", "metlog", "serve", "--data", str(data), "--port", "0", "--timeout", "300"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -59,7 +59,7 @@ def cpu(process: int) -> float:
 def timed(url: str, process: int) -> tuple[float, float]:
     """Seconds until the whole answer is there, and seconds of CPU."""
     spent, began = cpu(process), time.perf_counter()
-    with urllib.request.urlopen(url, timeout=120) as answer:
+    with urllib.request.urlopen(url, timeout=300) as answer:
         answer.read()
     return time.perf_counter() - began, cpu(process) - spent
 

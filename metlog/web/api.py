@@ -61,14 +61,14 @@ async def report_list(request: Request) -> Response:
 async def report(request: Request) -> Response:
     """`GET /api/reports/NAME?param=…`: columns, rows, and the Vega-Lite specification under `chart`."""
     made = await run(request)
-    dark = request.query_params.get("_theme") == "dark"
+    shown = query_of(request)
     return json_response(
         {
             **answer(made.result),
             "name": made.report.name,
             "title": made.report.title,
             "parameters": made.result.values,
-            "chart": made.chart(dark=dark),
+            "chart": made.chart(shown.get("_size", ""), dark=shown.get("_theme") == "dark"),
         }
     )
 

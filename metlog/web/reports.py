@@ -27,8 +27,10 @@ __all__ = ["Made", "download", "featured", "index", "listing", "picture", "run",
 
 _FRESH: Final = 10.0
 """Seconds that a result is used again: the page, its picture and its chart ask for the same one."""
-_SIZES: Final = {"": (960, 340), "small": (460, 250), "phone": (430, 300)}
-"""Width and height of a picture, in pixels."""
+_SIZES: Final = {"": (960, 340), "page": (960, 320), "small": (460, 250), "phone": (390, 300)}
+"""Width and height of a picture, in pixels; one with a name stands on a page, which has the title already."""
+_ROWS: Final = 200
+"""Rows of a report that its page shows; a chart shows all of them, and so does a download."""
 _FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logins", "events")
 _CHARTS: Final = ("bars", "lines", "ranked")
 
@@ -46,9 +48,20 @@ class Made:
     given: dict[str, str]
     key: tuple[object, ...]
 
-    def chart(self, *, dark: bool = False, width: int = 960, height: int = 340) -> dict[str, Any]:
-        """The Vega-Lite specification."""
-        return self.report.chart(self.result, dark=dark, width=width, height=height)
+    def chart(self, size: str = "", *, dark: bool = False) -> dict[str, Any]:
+        """The Vega-Lite specification, for one of `_SIZES`. Raises Refused 400."""
+        if size not in _SIZES:
+            raise Refused(400, f"_size = {size!r}: wants {', '.join(filter(None, _SIZES))}, or nothing")
+        width, height = _SIZES[size]
+        spec = self.report.chart(self.result, dark=dark, width=width, height=height)
+        if size:
+            title = spec["title"]
+            spec["title"] = {
+                "text": title["subtitle"], "anchor": "start", "frame": "group", "offset": 10,
+                "color": title["subtitleColor"], "fontSize": title["subtitleFontSize"], "fontWeight": "normal",
+            }  # fmt: skip
+            spec |= {"background": "transparent", "padding": {"left": 14, "right": 8, "top": 2, "bottom": 4}}
+        return spec
 
 
 async def library(request: Request) -> Library:
@@ -143,7 +156,7 @@ async def show(request: Request) -> Response:
         problem = refused
     values = {
         "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(EXPORTS),
-        "query": urlencode(made.given) if made else "",
+        "query": urlencode(made.given) if made else "", "shown_rows": _ROWS,
         "sql_link": urlencode({"sql": report.sql}) if "$" not in report.sql else "",
     }  # fmt: skip
     return page_of(request).views.render(request, "report.html", values, problem.status if problem else 200)
@@ -153,14 +166,11 @@ async def picture(request: Request) -> Response:
     """`/reports/NAME.svg?param=…`: the chart, drawn here, for `_theme` light or dark, in a `_size`."""
     given = query_of(request)
     size, dark = given.get("_size", ""), given.get("_theme", "light") == "dark"
-    if size not in _SIZES:
-        raise Refused(400, f"_size = {size!r}: wants {', '.join(filter(None, _SIZES))}, or nothing")
     made = await run(request)
     key = (made.key, size, dark)
     svg = _pictures.get(key)
     if svg is None:
-        width, height = _SIZES[size]
-        spec = made.chart(dark=dark, width=width, height=height)
+        spec = made.chart(size, dark=dark)
         svg = _pictures.put(key, await page_of(request).pool.run(request, lambda _: _draw(spec)))
     return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "private, max-age=10"})
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Queryable
-from metlog.lake.schema import micros
+from metlog.lake.rows import micros
 from metlog.reports.times import moment
 from metlog.web.errors import Refused
 
@@ -153,30 +153,27 @@ def page(lake: Queryable, search: Search, size: int, *, loggers: Sequence[str] |
     asof = place.asof if place else micros(datetime.now(UTC))
     conditions.append("received_at <= $asof")
     values["asof"] = _moment(asof)
-    spent = 0.0
-    if place is None:
-        counted = lake.query(
-            f"SELECT count(*) FROM events WHERE {' AND '.join(conditions)}",  # noqa: S608 - conditions of ours
-            values, loggers=loggers, cancel=cancel,
-        )  # fmt: skip
-        total, skip = int(counted.rows[0][0]), 0
-        spent += counted.ms
-    else:
-        total, skip = place.total, place.skip
+    if place is not None:
         values |= {"at": _moment(place.timestamp), "stream": place.stream, "seq": place.seq}
         conditions.append("timestamp <= $at")
         conditions.append("(timestamp < $at OR stream < $stream OR (stream = $stream AND seq <= $seq))")
     where = " AND ".join(conditions)
+    skip = place.skip if place is not None else 0
     want = skip + size + 1
-    # First the keys alone, then whole rows of the time that they span: wide columns are read for one page only.
-    keys = lake.query(
-        f"SELECT timestamp FROM events WHERE {where} ORDER BY timestamp DESC LIMIT {want}",  # noqa: S608
-        values, loggers=loggers, cancel=cancel,
-    )  # fmt: skip
-    spent += keys.ms
-    if not keys.rows:
+    # First the times alone, and the number of all on the first page, in one pass; then whole rows of the time that these
+    # span: wide columns are read for one page only.
+    if place is None:
+        sql = f"SELECT count(*), max(timestamp, {want}) FROM events WHERE {where}"  # noqa: S608 - conditions of ours
+    else:
+        latest = f"SELECT timestamp FROM events WHERE {where} ORDER BY timestamp DESC LIMIT {want}"  # noqa: S608
+        sql = f"SELECT NULL, list(timestamp ORDER BY timestamp DESC) FROM ({latest}) AS page"  # noqa: S608
+    keys = lake.query(sql, values, loggers=loggers, cancel=cancel)
+    spent = keys.ms
+    counted, times = keys.rows[0]
+    total = counted if place is None else place.total
+    if not times:
         return Page([], total, "", spent)
-    values["oldest"] = keys.rows[-1][0]
+    values["oldest"] = times[-1]
     found = lake.query(
         f"SELECT {_COLUMNS} FROM events WHERE {where} AND timestamp >= $oldest ORDER BY timestamp DESC, stream DESC,"  # noqa: S608
         f" seq DESC, md5(payload || CAST(fields AS VARCHAR) || type) LIMIT {want}",

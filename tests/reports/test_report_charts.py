@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,6 +132,12 @@ def test_bars_are_stacked_and_as_wide_as_their_step(data: Path) -> None:
     assert (by_month[0]["time"], by_month[0]["_end"]) == ("2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z")
 
 
+def ends(x: dict[str, Any]) -> list[str]:
+    """Where an axis of time begins and ends."""
+    times = (int(x["scale"][name]["expr"]) / 1000 for name in ("domainMin", "domainMax"))
+    return [f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}" for seconds in times]
+
+
 def test_rows_of_several_clients_add_up_to_one_bar_a_step_and_series() -> None:
     """A row a client and minute, as `delivery-by-minute` has it, and rows of listeners, of which nothing is known."""
     chart = Chart(kind="bars", x="minute", step="minute", y=("lost", "late"), unit="events a {by}")
@@ -153,7 +160,7 @@ def test_rows_of_several_clients_add_up_to_one_bar_a_step_and_series() -> None:
         ("late", 0, 4, "2026-03-10T12:01:00Z", "2026-03-10T12:02:00Z"),
     ]
     assert specification["encoding"]["y"]["title"] == "events a minute"
-    assert specification["encoding"]["x"]["scale"]["domain"][1] == "2026-03-10T13:00:00Z"
+    assert ends(specification["encoding"]["x"])[1] == "2026-03-10T13:00:00Z"
 
 
 def test_bars_of_nothing_say_that_nothing_was_lost() -> None:
@@ -181,7 +188,7 @@ def test_a_day_of_minutes_has_bars_that_can_be_seen() -> None:
     specification = report.chart(result, width=760)
     drawn = {row["minute"][11:16]: row["_to"] for row in specification["data"]["values"]}
     assert drawn == {f"{n // 60:02}:{n % 60:02}": 8 for n in range(5, 1440, 100)}
-    assert specification["encoding"]["x"]["scale"]["domain"] == ["2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"]
+    assert ends(specification["encoding"]["x"]) == ["2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"]
     widths = [
         float(width)
         for width in re.findall(r'd="M[\d.]+,[\d.]+h([\d.]+)v[\d.]+h-[\d.]+Z" fill="#dc2626"', svg_of(specification))
@@ -227,12 +234,12 @@ def test_a_spread_over_fifty_times_the_least_is_logarithmic_and_says_so(
 
 def test_the_axis_shows_the_whole_time_that_was_asked_for(data: Path) -> None:
     report, found = run(data, "logins")
-    assert report.chart(found)["encoding"]["x"]["scale"]["domain"] == ["2026-03-01T00:00:00Z", "2026-03-13T00:00:00Z"]
+    assert ends(report.chart(found)["encoding"]["x"]) == ["2026-03-01T00:00:00Z", "2026-03-13T00:00:00Z"]
     far = run(data, "logins", since="2000-01-01")[1]  # unless that would leave the bars no room
-    assert report.chart(far)["encoding"]["x"]["scale"]["domain"] == ["2026-03-10T00:00:00Z", "2026-03-12T00:00:00Z"]
+    assert ends(report.chart(far)["encoding"]["x"]) == ["2026-03-10T00:00:00Z", "2026-03-12T00:00:00Z"]
     berlin = run(data, "requests-by-hour", since="2026-03-10", until="2026-03-11", tz="Europe/Berlin")
     axis = berlin[0].chart(berlin[1])["encoding"]["x"]
-    assert axis["scale"]["domain"] == ["2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"]  # the clock on the wall there
+    assert ends(axis) == ["2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"]  # the clock on the wall there
     assert axis["title"] == "hour, Europe/Berlin"
 
 
@@ -278,7 +285,7 @@ def test_there_are_some_labels_and_never_more_than_have_room(kind: Any, by: str,
         since=first.replace(tzinfo=zone("UTC")),
         until=rows[-1]["time"].replace(tzinfo=zone("UTC")),
     )
-    places = report.chart(result, width=700)["encoding"]["x"]["axis"]["values"]
+    places = json.loads(report.chart(result, width=700)["encoding"]["x"]["axis"]["values"]["expr"])
     assert 1 <= len(places) <= 11
 
 

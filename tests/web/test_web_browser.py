@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from webdata import HTML, Journal, Served
 
+from metlog.reports import Library
 from metlog.reports.sample import fill
 
 playwright = pytest.importorskip("playwright.sync_api", reason="install it with: pip install playwright")
@@ -53,6 +54,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+CHARTS = [report.name for report in Library() if report.chart_spec]
 SCREENS = {
     "desktop": {"viewport": {"width": 1280, "height": 900}},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
@@ -145,6 +147,32 @@ def test_a_parameter_is_changed_and_stays_in_the_address(desktop: Visit) -> None
     assert tab.input_value("#p-since") == "3d"
 
 
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_says_in_the_browser_what_its_picture_says(desktop: Visit, name: str) -> None:
+    """Under the page's policy expressions are interpreted, not compiled as where the picture is drawn."""
+    tab = desktop.tab
+    tab.goto(f"/reports/{name}?since=10d")
+    tab.wait_for_selector("figure.drawn canvas")
+    drawn = tab.evaluate(
+        """async (name) => {
+            const { chart } = await (await fetch(`/api/reports/${name}?since=10d&_size=page&_theme=light`)).json();
+            const place = document.body.appendChild(document.createElement("div"));
+            const options = { actions: false, ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true } };
+            const { view } = await vegaEmbed(place, chart, options);
+            return await view.toSVG();
+        }""",
+        name,
+    )
+    answer = tab.request.get(f"/reports/{name}.svg?since=10d&_size=page")
+    assert words(drawn) == words(answer.text())
+    assert len(words(drawn)) > 1
+
+
+def words(svg: str) -> list[str]:
+    """The texts in a picture: labels of the axes and of the legend, and the title."""
+    return sorted(re.findall(r"<text[^>]*>([^<]+)</text>", svg))
+
+
 def test_the_chart_answers_to_the_pointer_under_the_strict_policy(desktop: Visit) -> None:
     tab = desktop.tab
     tab.goto("/reports/request-times?since=7d")
@@ -171,6 +199,26 @@ def test_sql_is_run_with_the_keyboard_alone(desktop: Visit) -> None:
     with tab.expect_download() as download:
         tab.click("a:has-text('CSV')")
     assert Path(download.value.path()).read_bytes() == b"answer\r\n42\r\n"
+
+
+def test_an_event_is_found_and_opened_with_the_keyboard_alone(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/events?since=14d")
+    tab.keyboard.press("/")
+    assert tab.evaluate("document.activeElement.id") == "q"
+    tab.keyboard.type("/checkout")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile("q=%2Fcheckout"))
+    for wanted in ("SUMMARY", "A"):  # the first event, then the link to all of it
+        for _ in range(40):
+            tab.keyboard.press("Tab")
+            if tab.evaluate(
+                "document.activeElement.closest('ol.events') && document.activeElement.tagName"
+            ) == wanted and (wanted == "SUMMARY" or "in full" in tab.evaluate("document.activeElement.textContent")):
+                break
+        tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
+    assert "/checkout" in tab.inner_text("pre.payload")
 
 
 def test_a_wrong_query_is_shown_with_its_place(visit: Visit) -> None:
@@ -259,6 +307,22 @@ def test_everything_but_the_tail_works_without_javascript(chromium: Any, served:
     tab.fill("#sql", "SELECT 'plain' AS word")
     tab.click("button:has-text('Run')")
     assert tab.inner_text("table.data td") == "plain"
+    tab.goto("/")
+    tab.click("a:has-text('7d')")
+    tab.wait_for_url(re.compile("span=7d"))
+    assert tab.locator(".gallery picture img").count() == 3
+    tab.click("nav a:has-text('Events')")
+    tab.fill("#since", "14d")
+    tab.fill("#type", "login")
+    tab.click("button:has-text('Search')")
+    tab.wait_for_url(re.compile("type=login"))
+    first = tab.inner_text("ol.events li:first-child summary")
+    tab.click("a:has-text('Older events')")
+    tab.wait_for_url(re.compile("after="))
+    assert tab.inner_text("ol.events li:first-child summary") != first
+    tab.locator("ol.events summary").first.click()
+    tab.locator("ol.events details[open] a:has-text('in full')").click()
+    tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
     tab.goto("/tail")
     assert "needs JavaScript" in tab.inner_text("noscript")
     visit.close()

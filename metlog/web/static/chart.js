@@ -1,9 +1,10 @@
 // Draws the chart again in the browser, with values under the pointer. Where this fails the picture stays.
 "use strict";
 const dark = matchMedia("(prefers-color-scheme: dark)");
+const phone = matchMedia("(max-width: 640px)");
 
 async function draw(figure) {
-  const address = figure.dataset.report + (dark.matches ? "&_theme=dark" : "&_theme=light");
+  const address = figure.dataset.report + "&_size=" + (phone.matches ? "phone" : "page") + (dark.matches ? "&_theme=dark" : "&_theme=light");
   const answer = await fetch(address);
   if (!answer.ok) return;
   const { chart } = await answer.json();
@@ -29,6 +30,6 @@ async function draw(figure) {
 if (window.vegaEmbed) {
   for (const figure of document.querySelectorAll("[data-report]")) {
     draw(figure);
-    dark.addEventListener("change", () => draw(figure));
+    for (const media of [dark, phone]) media.addEventListener("change", () => draw(figure));
   }
 }

@@ -33,7 +33,7 @@ function row(event) {
   const severity = element("span", "sev sev" + event.severity, SEVERITIES[event.severity]);
   const fields = Object.keys(event.fields).length ? JSON.stringify(event.fields) : "";
   const payload = element("span", "payload", event.payload.slice(0, 300));
-  if (fields) payload.append(" ", element("small", "", preview(event.fields)));
+  if (fields) payload.append(" ", element("small", event.payload ? "" : "only", preview(event.fields)));
   summary.append(time, severity, element("span", "type", event.type),
     payload, element("span", "logger", event.logger));
   details.append(summary);

@@ -28,6 +28,7 @@ _log: Final = logging.getLogger("metlog")
 _now: Final = datetime.now
 _GRACE: Final = 0.1  # seconds that a replaced pipeline waits for threads that are in the middle of a call
 GLANCE: Final = 0.0005
+"""Seconds between two looks whether they are done."""
 
 
 class Pipeline:

@@ -77,8 +77,8 @@ def specification(
     if chart.kind in {"ranked", "spread"}:
         room = 26 * names + (162 if "field" in colour else 132)
         if chart.kind == "spread":
-            return {**base, "height": height or room, **_spread(chart, rows, colour, value)}
-        return {**base, "height": height or room, **_ranked(chart, rows, colour, value, colours)}
+            return {**base, "height": height or room, **_spread(chart, rows, colour, value, width)}
+        return {**base, "height": height or room, **_ranked(chart, rows, colour, value, colours, width)}
     drawn = over_time(chart, rows, values, colour, value, width, label=_label(chart, chart.y[0]))
     return {**base, "height": height or 340, **drawn}
 
@@ -265,11 +265,13 @@ def _series(chart: Chart, rows: Rows) -> tuple[Rows, dict[str, Any], str]:
     return long, {"field": "_series", "type": "nominal", "scale": _scale(chart, list(chart.y))}, "_value"
 
 
-def _ranked(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, colours: dict[str, str]) -> dict[str, Any]:
+def _ranked(
+    chart: Chart, rows: Rows, colour: dict[str, Any], value: str, colours: dict[str, str], width: int
+) -> dict[str, Any]:
     unit = chart.unit or _label(chart, chart.y[0])
     name = {"field": chart.x, "type": "nominal", "sort": None, "title": None, "axis": {"ticks": False}}
     number = {"field": value, "type": "quantitative"}
-    length = {**number, "title": unit, "axis": {"tickCount": 6, "format": ",~f", "labelFlush": False}}
+    length = {**number, "title": unit, "axis": {"tickCount": _ticks(6, width), "format": ",~f", "labelFlush": False}}
     tooltip = [{"field": chart.x, "type": "nominal"}, {**number, "title": unit, "format": ",.4~f"}]
     bar = {
         "mark": {"type": "bar", "cornerRadiusEnd": 2, "height": {"band": 0.72}},
@@ -286,14 +288,22 @@ def _ranked(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, colour
     return {"layer": [bar, beside]}
 
 
-def _spread(chart: Chart, rows: Rows, colour: dict[str, Any], value: str) -> dict[str, Any]:
+def _ticks(most: int, width: int) -> int:
+    """How many numbers an axis along the width has room for, beside the names."""
+    return max(2, min(most, width // 90))
+
+
+def _spread(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, width: int) -> dict[str, Any]:
     name = {"field": chart.x, "type": "nominal"}
     number = {"field": value, "type": "quantitative"}
     y = {**name, "sort": None, "title": None, "axis": {"ticks": False}}
     for row in rows:
         found = [float(row[key]) for key in chart.y if row.get(key) is not None]
         row |= {"_first": min(found, default=None), "_last": max(found, default=None)}
-    x: dict[str, Any] = {"title": chart.unit or None, "axis": {"tickCount": 8, "format": ",~f", "labelFlush": False}}
+    x: dict[str, Any] = {
+        "title": chart.unit or None,
+        "axis": {"tickCount": _ticks(8, width), "format": ",~f", "labelFlush": False},
+    }
     if (low_high := log_range([row[value] for row in rows])) is not None:
         ticks = decades(*low_high)
         x["scale"] = {"type": "log", "domain": [ticks[0], ticks[-1]]}

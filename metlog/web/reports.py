@@ -29,6 +29,8 @@ _FRESH: Final = 10.0
 """Seconds that a result is used again: the page, its picture and its chart ask for the same one."""
 _SIZES: Final = {"": (960, 340), "page": (960, 320), "small": (460, 250), "phone": (390, 300)}
 """Width and height of a picture, in pixels; one with a name stands on a page, which has the title already."""
+_ROWS: Final = 200
+"""Rows of a report that its page shows; a chart shows all of them, and so does a download."""
 _FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logins", "events")
 _CHARTS: Final = ("bars", "lines", "ranked")
 
@@ -154,7 +156,7 @@ async def show(request: Request) -> Response:
         problem = refused
     values = {
         "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(EXPORTS),
-        "query": urlencode(made.given) if made else "",
+        "query": urlencode(made.given) if made else "", "shown_rows": _ROWS,
         "sql_link": urlencode({"sql": report.sql}) if "$" not in report.sql else "",
     }  # fmt: skip
     return page_of(request).views.render(request, "report.html", values, problem.status if problem else 200)

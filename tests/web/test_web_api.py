@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
+import re
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,9 +17,9 @@ import pytest
 from starlette.testclient import TestClient
 from webdata import event, write
 
-ENDLESS = (
-    "SELECT count(*) FROM range(100000000) a, range(100000000) b, range(1000) c WHERE a.range + b.range % 7 = c.range"
-)
+from metlog.web.console import EXAMPLES, SCHEMA
+
+ENDLESS = "SELECT count(*) FROM events, range(100000000000) r WHERE r.range % 7 = severity"
 NOT_ALLOWED = [
     "COPY (SELECT 1) TO '{data}/events/x.csv'",
     "COPY (SELECT 1) TO '/tmp/metlog-evil.csv'",
@@ -320,14 +322,58 @@ def test_an_empty_folder_says_what_to_do(start: Callable[..., TestClient], tmp_p
     assert "Nothing matches" in page.get("/events").text
 
 
-def test_pages_are_small(page: TestClient) -> None:
-    """Everything that a page needs beside the chart library."""
-    files = sum(
-        len(page.get(page.app.page.views.assets.url(name)).content)
-        for name in ("page.css", "page.js", "tail.js", "chart.js", "icon.svg")
-    )  # type: ignore[attr-defined]
-    for path in ("/", "/reports", "/events", "/tail", "/sql"):
-        assert len(page.get(path).content) + files < 100_000
+def test_pages_are_small(page: TestClient, data: Path, now: datetime) -> None:
+    """Everything that a page needs beside the chart library and the charts, unpacked."""
+    write(data, [event(n, now - timedelta(seconds=n), stream="long", payload="x" * 300) for n in range(300)], "long")
+    query = "SELECT * FROM events LIMIT 20"
+    for path in (
+        "/",
+        "/reports",
+        "/reports/request-times",
+        "/reports/top-values?field=ms&top=1000",
+        "/events",
+        "/events/long/100",
+        "/tail",
+        f"/sql?sql={query}",
+    ):
+        text = page.get(path).text
+        needed = [
+            found for found in re.findall(r'(?:src|href)="(/static/[^"]+)"', text) if not found.endswith("/vega.js")
+        ]
+        assert len(needed) >= 3
+        assert len(text.encode()) + sum(len(page.get(found).content) for found in needed) < 100_000, path
+
+
+def test_a_long_report_shows_its_first_rows_and_a_download_has_all(page: TestClient, data: Path, now: datetime) -> None:
+    write(data, [event(n, now - timedelta(seconds=n), stream="long") for n in range(300)], "long")
+    address = "/reports/top-values{}?field=ms&top=1000"
+    text = page.get(address.format("")).text
+    assert "300 rows" in text
+    assert "The first 200 rows; a download has 300." in text
+    assert text.count("<tr>") == 1 + 200
+    assert len(page.get(address.format(".csv")).text.splitlines()) == 1 + 300
+
+
+@pytest.mark.parametrize(("title", "sql"), EXAMPLES)
+def test_every_example_of_the_console_runs(page: TestClient, title: str, sql: str) -> None:
+    text = page.get("/sql").text
+    assert f">{title}</a>" in text
+    link = re.search(rf'href="([^"]+)">{re.escape(title)}</a>', text)
+    assert link is not None
+    shown = page.get(html.unescape(link[1]))
+    assert shown.status_code == 200, shown.text
+    assert sql in html.unescape(shown.text)
+    assert 'class="data"' in shown.text
+
+
+def test_the_console_lists_the_columns_that_there_are(page: TestClient) -> None:
+    for view, columns in SCHEMA.items():
+        found = ask(page, f"SELECT * FROM {view} LIMIT 0")[1]["columns"]
+        named = [(column["name"], column["type"]) for column in found]  # type: ignore[attr-defined]
+        assert [name for name, _ in named] == [name for name, _ in columns]
+        assert [kind.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ") for _, kind in named] == [
+            kind for _, kind in columns
+        ]
 
 
 def test_assets_are_kept_by_the_browser_until_they_change(page: TestClient) -> None:

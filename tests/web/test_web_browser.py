@@ -201,6 +201,26 @@ def test_sql_is_run_with_the_keyboard_alone(desktop: Visit) -> None:
     assert Path(download.value.path()).read_bytes() == b"answer\r\n42\r\n"
 
 
+def test_an_event_is_found_and_opened_with_the_keyboard_alone(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/events?since=14d")
+    tab.keyboard.press("/")
+    assert tab.evaluate("document.activeElement.id") == "q"
+    tab.keyboard.type("/checkout")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile("q=%2Fcheckout"))
+    for wanted in ("SUMMARY", "A"):  # the first event, then the link to all of it
+        for _ in range(40):
+            tab.keyboard.press("Tab")
+            if tab.evaluate(
+                "document.activeElement.closest('ol.events') && document.activeElement.tagName"
+            ) == wanted and (wanted == "SUMMARY" or "in full" in tab.evaluate("document.activeElement.textContent")):
+                break
+        tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
+    assert "/checkout" in tab.inner_text("pre.payload")
+
+
 def test_a_wrong_query_is_shown_with_its_place(visit: Visit) -> None:
     tab = visit.tab
     tab.goto("/sql")
@@ -287,6 +307,22 @@ def test_everything_but_the_tail_works_without_javascript(chromium: Any, served:
     tab.fill("#sql", "SELECT 'plain' AS word")
     tab.click("button:has-text('Run')")
     assert tab.inner_text("table.data td") == "plain"
+    tab.goto("/")
+    tab.click("a:has-text('7d')")
+    tab.wait_for_url(re.compile("span=7d"))
+    assert tab.locator(".gallery picture img").count() == 3
+    tab.click("nav a:has-text('Events')")
+    tab.fill("#since", "14d")
+    tab.fill("#type", "login")
+    tab.click("button:has-text('Search')")
+    tab.wait_for_url(re.compile("type=login"))
+    first = tab.inner_text("ol.events li:first-child summary")
+    tab.click("a:has-text('Older events')")
+    tab.wait_for_url(re.compile("after="))
+    assert tab.inner_text("ol.events li:first-child summary") != first
+    tab.locator("ol.events summary").first.click()
+    tab.locator("ol.events details[open] a:has-text('in full')").click()
+    tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
     tab.goto("/tail")
     assert "needs JavaScript" in tab.inner_text("noscript")
     visit.close()

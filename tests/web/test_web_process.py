@@ -17,9 +17,7 @@ import httpx
 import pytest
 from webdata import Journal, Served
 
-ENDLESS = (
-    "SELECT count(*) FROM range(100000000) a, range(100000000) b, range(1000) c WHERE a.range + b.range % 7 = c.range"
-)
+ENDLESS = "SELECT count(*) FROM events, range(100000000000) r WHERE r.range % 7 = severity"
 
 
 def until(met: Callable[[], object], seconds: float = 15.0) -> None:
@@ -74,6 +72,32 @@ def test_a_closed_tab_ends_its_query(data: Path) -> None:
         until(lambda: metric(served.address, "metlog_page_queries") == 0)
 
 
+def test_heavy_queries_do_not_stop_the_page(data: Path) -> None:
+    """As many as run at once but one, none of which would end; everything else is answered beside them, and they are ended at last."""
+    with Served(data, "--timeout", "300") as served, httpx.Client(base_url=served.address, timeout=60) as client:
+        ended: list[object] = []
+
+        def ask() -> None:
+            try:
+                ended.append(httpx.post(f"{served.address}/api/query", json={"sql": ENDLESS}, timeout=5).status_code)
+            except httpx.ReadTimeout:
+                ended.append("closed")
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        until(lambda: metric(served.address, "metlog_page_queries") == 3)
+        for path in ("/healthz", "/metrics", "/", "/reports", "/reports/events-by-type", "/reports/events-by-type.svg", "/events",
+                     "/events/shop1/60", "/sql?sql=SELECT+1", "/api/events", "/tail"):  # fmt: skip
+            assert client.get(path).status_code == 200, path
+        answer = client.post("/api/query", json={"sql": "SELECT count(*) FROM events"})
+        assert answer.json()["rows"] == [[118]]
+        for thread in threads:
+            thread.join()
+        assert ended == ["closed"] * 3
+        until(lambda: metric(served.address, "metlog_page_queries") == 0)
+
+
 def test_the_tail_tells_each_event_once_and_only_what_is_wanted(data: Path) -> None:
     journal = Journal(data)
     journal.append({"type": "before", "logger": "shop"})
@@ -107,6 +131,34 @@ def test_a_tail_that_is_limited_tells_nothing_else(data: Path, tmp_path: Path) -
             assert next(events(lines))["type"] == "b"
             assert client.get(f"{served.address}/api/tail").status_code == 429
         assert client.get(f"{served.address}/healthz").headers.get("server") is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "status", "words"),
+    [
+        ("SELECT list(range::VARCHAR || repeat('x', 100)) FROM range(100000000)", 413, "memory"),
+        ("SELECT max(x) FROM (SELECT row_number() OVER (ORDER BY u) AS x FROM (SELECT uuid()::VARCHAR AS u FROM range(300000000)))",
+         413, "memory"),  # what does not fit is spilled, up to the cap
+        ("SELECT length(printf('%2000000000d', 1))", 413, "memory"),
+        ("SELECT jaro_winkler_similarity(repeat('a', 6000000), repeat('b', 6000000))", 408, "5 s"),
+        (ENDLESS, 408, "5 s"),
+    ],
+    ids=["memory", "spill", "memory nobody counts", "cannot be interrupted", "for ever"],
+)  # fmt: skip
+def test_a_query_that_takes_too_much_is_ended_and_the_page_goes_on(
+    data: Path, tmp_path: Path, sql: str, status: int, words: str
+) -> None:
+    config = tmp_path / "page.toml"
+    config.write_text(
+        'memory = "200MB"\nspill = "50MB"\ntimeout = 5\n' if status == 408 else 'memory = "200MB"\nspill = "50MB"\n'
+    )
+    before = sorted(data.rglob("*"))
+    with Served(data, "--config", str(config)) as served, httpx.Client(base_url=served.address, timeout=60) as client:
+        answer = client.post("/api/query", json={"sql": sql})
+        assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+        assert client.post("/api/query", json={"sql": "SELECT count(*) FROM events"}).json()["rows"] == [[118]]
+        assert sorted(data.rglob("*")) == before, "nothing is spilled into the data folder"
+        assert served.stop()[0] == 0
 
 
 @pytest.mark.parametrize(

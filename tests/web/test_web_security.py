@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from webdata import HTML
 
 from metlog.errors import ConfigError
-from metlog.web.settings import Access, load, token_digest
+from metlog.web.settings import Access, WebSettings, load, token_digest
 
 Starter = Callable[..., TestClient]
 
@@ -169,6 +169,7 @@ def test_a_limited_token_sees_its_services_only(start: Starter) -> None:
         ("SELECT DISTINCT logger FROM events", [["shop"]]),
         ("SELECT count(*) FROM events WHERE logger = 'bank'", [[0]]),
         ("SELECT DISTINCT logger FROM delivery", [["shop"]]),
+        ("SELECT DISTINCT logger FROM arrivals", [["shop"]]),
         ("WITH x AS (SELECT * FROM events) SELECT count(*) FROM x WHERE payload LIKE 'secret%'", [[0]]),
     ):
         assert page.post("/api/query", json={"sql": sql}, headers=SHOP_BEARER).json()["rows"] == rows
@@ -178,6 +179,26 @@ def test_a_limited_token_sees_its_services_only(start: Starter) -> None:
     overview = page.get("/", headers={**SHOP_BEARER, "accept": "text/html"}).text
     assert "bank" not in overview
     assert "Listener" not in overview
+
+
+def test_what_everybody_was_just_shown_does_not_reach_a_limited_token(start: Starter) -> None:
+    """The same address a moment later: results are kept for some seconds, but not for others."""
+    page = start(tokens=TOKENS)
+    secret = ("bank", "transfer", "secret")
+    for path in (
+        "/", "/?span=1h", "/events?logger=bank", "/events?type=transfer", "/events?q=secret", "/api/events?limit=500",
+        "/reports/events-by-type", "/reports/events-by-type.svg", "/reports/events-by-type.csv", "/api/reports/events-by-type",
+        "/reports/delivery", "/api/reports/delivery-by-minute", "/sql?sql=FROM+events", "/sql/result.csv?sql=FROM+events",
+        "/sql/result.json?sql=FROM+arrivals", "/sql/result.csv?sql=FROM+delivery", "/events/bank1/1",
+        "/sql?sql=SELECT+CAST(payload+AS+INT)+FROM+events+WHERE+severity=3",
+    ):  # fmt: skip
+        everything = page.get(path, headers={**BEARER, "accept": "text/html"}).text
+        assert any(word in everything for word in secret), f"{path}: so this test can fail"
+        asked = page.get(path, headers={**SHOP_BEARER, "accept": "text/html"}).text
+        shown = (
+            re.sub(r"(?s)<form.*?</form>", "", asked).replace("/bank1/1", "").replace("the stream &#39;bank1&#39;", "")
+        )
+        assert [word for word in secret if word in shown] == [], path
 
 
 def test_a_proxy_that_is_trusted_names_the_user(start: Starter) -> None:
@@ -270,3 +291,17 @@ def test_the_file_of_settings_is_checked_whole(tmp_path: Path) -> None:
     file.write_text("colour = 1\n")
     with pytest.raises(ConfigError, match="colour"):
         load(tmp_path, config=file)
+
+
+def test_the_file_of_settings_in_the_documentation_is_one(tmp_path: Path) -> None:
+    """And the values that it calls the defaults are those."""
+    text = (Path(__file__).parents[2] / "docs" / "page.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "page.toml"
+    file.write_text(block)
+    found, plain = load(tmp_path, config=file), WebSettings(data=tmp_path)
+    same = ("timeout", "memory", "spill", "workers", "waiting", "rows", "max_rows", "export_bytes", "tails", "save")
+    assert {name: getattr(found, name) for name in same} == {name: getattr(plain, name) for name in same}
+    assert all(f"\n{name} = " in block for name in same)
+    assert {access.loggers for access in found.tokens.values()} == {None, ("shop", "shop-worker")}
+    assert (found.user_header, list(found.users)) == ("X-Remote-User", ["ada"])

@@ -7,13 +7,15 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 
 from metlog.lake.values import as_json, as_text
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from metlog.lake.query import Column, Stream
 
 __all__ = ["Format", "print_table", "write"]
@@ -95,9 +97,41 @@ def print_table(
     title: str | None = None,
     caption: str | None = None,
     output: BinaryIO | None = None,
+    may_drop: bool = False,
 ) -> None:
-    """Prints rows as a table: as wide as the terminal, or as it needs to be when it goes elsewhere; `title` is a line above it."""
+    """Prints rows as a table: as wide as the terminal, or as it needs to be when it goes elsewhere.
+
+    title
+        A line above it.
+    may_drop
+        Where the terminal is too narrow, columns without a single value are left out, and a line says which.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
+    from rich.text import Text
+
+    text = io.TextIOWrapper(output, encoding="utf-8", write_through=True) if output is not None else None
+    console = Console(file=text or sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=text or sys.stdout, highlight=False, width=10_000, color_system=None)
+    table = _lined(columns, rows, caption)
+    unbounded = console.options.update(max_width=10_000)
+    if Measurement.get(console, unbounded, table).maximum > console.width:  # without its lines it needs less
+        empty = [at for at in range(len(columns)) if may_drop and all(row[at] is None for row in rows)]
+        if empty:
+            left_out = ", ".join(columns[at].name for at in empty)
+            caption = "\n".join(part for part in (caption, f"without a value, and left out: {left_out}") if part)
+            kept = [at for at in range(len(columns)) if at not in empty]
+            columns, rows = [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
+        table = _narrow(columns, rows, caption, console.width)
+    if title:  # not the table's own, which would be folded to the table's width
+        console.print(Text(_printable(title), style="bold"), soft_wrap=True)
+    console.print(table)
+    if text is not None:
+        text.detach()
+
+
+def _lined(columns: Sequence[Column], rows: Sequence[Sequence[Any]], caption: str | None) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -105,17 +139,38 @@ def print_table(
     for column in columns:
         table.add_column(Text(column.name), justify="right" if _is_number(column.type) else "left", overflow="fold")
     for row in rows:
-        cells = [_cell(value, column.type) for value, column in zip(row, columns, strict=True)]
-        table.add_row(*(Text(cell) for cell in cells))
-    text = io.TextIOWrapper(output, encoding="utf-8", write_through=True) if output is not None else None
-    console = Console(file=text or sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console = Console(file=text or sys.stdout, highlight=False, width=10_000, color_system=None)
-    if title:  # not the table's own, which would be folded to the table's width
-        console.print(Text(_printable(title), style="bold"), soft_wrap=True)
-    console.print(table)
-    if text is not None:
-        text.detach()
+        table.add_row(*(Text(_cell(value, column.type)) for value, column in zip(row, columns, strict=True)))
+    return table
+
+
+_ROOM: Final = 6
+"""Characters that a column of texts must keep, if numbers and times are to stay whole."""
+
+
+def _narrow(columns: Sequence[Column], rows: Sequence[Sequence[Any]], caption: str | None, width: int) -> Table:
+    """Without lines; names folded at their underscores; texts make room for numbers and times, where that is enough."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        caption=caption, caption_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0),
+        show_edge=False,
+    )  # fmt: skip
+    names = [column.name.replace("_", "_\n") for column in columns]
+    cells = [[_cell(value, column.type) for value, column in zip(row, columns, strict=True)] for row in rows]
+    whole = [_is_number(column.type) or column.type.startswith(("TIMESTAMP", "DATE")) for column in columns]
+    needs = [
+        max([*map(len, name.split("\n")), *(len(row[at]) for row in cells)]) if stays else _ROOM
+        for at, (name, stays) in enumerate(zip(names, whole, strict=True))
+    ]
+    enough = sum(needs) + 2 * len(columns) <= width
+    for name, column, stays in zip(names, columns, whole, strict=True):
+        right = "right" if _is_number(column.type) else "left"
+        table.add_column(Text(name), justify=right, overflow="fold", no_wrap=stays and enough)  # type: ignore[arg-type]
+    for row in cells:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _is_number(sql_type: str) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple
 
 import typer
 
@@ -158,21 +158,30 @@ def _write(chosen: Report, result: ReportResult, how: Format, output: Path | Non
             target.write(text.getvalue().encode())
 
 
+_SHOWN: Final = {
+    "minute": "%Y-%m-%d %H:%M",
+    "hour": "%Y-%m-%d %H:%M",
+    "day": "%Y-%m-%d",
+    "week": "%Y-%m-%d",
+    "month": "%Y-%m",
+}
+"""A step's beginning."""
+
+
 def _table(chosen: Report, result: ReportResult, output: BinaryIO | None = None) -> None:
-    """For people: with the time that was asked for, and days, weeks and months without the midnight that they begin with."""
+    """For people: with the time that was asked for, steps as short as they can be told, and other times to the second."""
     from metlog.reports.chart import of_what
+    from metlog.reports.timechart import step_of
 
     chart = chosen.chart_spec
-    shown = {"day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}.get(str(result.values.get("by")))
-    columns, rows = result.columns, result.rows
-    if chart is not None and shown is not None and chart.x in (names := [column.name for column in columns]):
-        at = names.index(chart.x)
-        columns = [Column(item.name, "VARCHAR") if place == at else item for place, item in enumerate(columns)]
-        rows = [
-            (*row[:at], row[at].strftime(shown) if isinstance(row[at], date) else row[at], *row[at + 1 :])
-            for row in rows
-        ]
-    print_table(columns, rows, title=f"{chosen.title}, {of_what(chosen, result.values)}", output=output)
+    form = _SHOWN.get(step_of(chart, result.values)) if chart is not None else None
+    told: list[list[Any]] = []
+    for column, values in zip(result.columns, zip(*result.rows, strict=True), strict=True):
+        shown = form if chart is not None and column.name == chart.x and form else "%Y-%m-%d %H:%M:%S"
+        told.append([value.strftime(shown) if isinstance(value, datetime) else value for value in values])
+    rows = list(zip(*told, strict=True))
+    title = f"{chosen.title}, {of_what(chosen, result.values)}"
+    print_table(result.columns, rows, title=title, output=output, may_drop=True)
 
 
 def _nothing(chosen: Report) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from metlog.cli._data import Data, data_folder, fail
-from metlog.cli._table import plain
+from metlog.cli._plain import plain
 
 __all__ = ["tail"]
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -96,9 +97,33 @@ def test_a_table_says_of_which_time_it_is_and_days_have_no_midnight(data: Path, 
     ]
     assert lines("--by", "month")[4].split()[1] == "2026-03"
     assert lines("--by", "week")[4].split()[1] == "2026-03-09"
-    assert "2026-03-10 08:00:00" in command("requests-by-hour", *SINCE, "--by", "hour", data=data).stdout
+    assert "│ 2026-03-10 08:00 │" in command("requests-by-hour", *SINCE, "--by", "hour", data=data).stdout
     command("unique-users", *SINCE, "--output", str(tmp_path / "out"), data=data)
     assert (tmp_path / "out").read_text().splitlines() == by_day
+
+
+def at_width(width: int, *arguments: str, data: Path) -> list[str]:
+    """The lines that a terminal of this width shows, without colours."""
+    said = command(*arguments, data=data, FORCE_COLOR="1", COLUMNS=str(width), TERM="xterm").stdout
+    return re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()
+
+
+def test_a_table_that_is_too_wide_loses_its_lines_and_columns_without_a_value_and_keeps_numbers_and_times(
+    data: Path,
+) -> None:
+    wide = at_width(200, "delivery", *SINCE, data=data)
+    assert wide[1].startswith("┏")
+    narrow = at_width(100, "delivery", *SINCE, data=data)
+    assert max(map(len, narrow)) <= 100
+    assert narrow[0] == wide[0]
+    assert not any("│" in line for line in narrow)
+    text = "\n".join(narrow)
+    for whole in ("2026-03-11 09:00:00", "duplicates", "numbered_", "unknown"):
+        assert whole in text
+    assert "without a value, and left out: dropped_by_client, kernel_drops, journal_full" in text
+    assert "journal_full" in "\n".join(wide)
+    folded = at_width(40, "delivery", *SINCE, data=data)
+    assert max(map(len, folded)) <= 40
 
 
 def test_the_data_folder_comes_from_the_environment(data: Path) -> None:

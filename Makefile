@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check docs bench gate format clean help
+.PHONY: demo test check docs bench gate load format clean help
 
 help:           ## show this
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/'
@@ -30,6 +30,9 @@ bench: $(VENV)/.bench           ## the microbenchmarks beside their peers
 
 gate: $(VENV)/.bench            ## ratios that must hold, within one run
 	@$(BIN)/python benchmarks/gate.py
+
+load: $(VENV)/.test             ## 200,000 events/s for a minute to a listener, judged by SQL over its Parquet files
+	@$(BIN)/python benchmarks/listener_load.py --seconds 60 $(ARGS)
 
 format: $(VENV)/.check          ## put the code in form
 	@$(BIN)/ruff format .

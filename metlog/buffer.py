@@ -122,9 +122,7 @@ class Buffer:
                 if not self._closed:
                     pending, chunk = self.pending, self._chunk
                     if len(pending) >= chunk:
-                        batch = pending[:chunk]
-                        del pending[:chunk]
-                        self._add(batch)
+                        self._take(chunk)
                     if self._awake:
                         self.due = seq + self._chunk - len(pending)
             finally:
@@ -136,32 +134,34 @@ class Buffer:
     def _leave_straight(self, item: Item) -> None:
         """Without a flush interval: the event is a frame of its own, sent before the call returns.
 
-        While another thread is at it, that one takes the event along.
+        Another thread that is at it is waited for, a moment; one that takes longer takes the event along.
         """
-        if not self._acquire(False):
+        if self._tick is not None and not self._awake:
+            self._rouse()  # the flusher has nothing to flush here, but keeps the filters' time
+        if not self._acquire(False) and not self._acquire(timeout=_PATIENCE):
             self.pending.append(item)
-        elif self.owner:
+            self._shed()
+        elif self.owner or self.pending:
             self.pending.append(item)
             self._release()
         else:
             self.owner = get_ident()
             try:
                 frame = self._alone([item])
-                if self._closed:
+                if self._closed or frame is None:
                     self.pending.append(item)
-                elif frame is None:
-                    self._add([item])
                 else:
                     self._shipped += 1
                     self.outlet.send(frame, 1)
             finally:
                 self.owner = 0
                 self._release()
-        if self.pending:
+        while self.pending:
             if self._closed:
                 self._take_late()
-            else:
-                self.drain(deadline=0.0)
+                return
+            if not self.drain(deadline=0.0):
+                return  # whoever is at it comes by here afterwards
 
     def _alone(self, record: list[Item]) -> bytes | None:
         """The frame of a record, when there is nothing else to see to."""
@@ -183,11 +183,15 @@ class Buffer:
             return False
         if self._lock.acquire(timeout=_PATIENCE):
             return True
-        if len(self.pending) > self._limit:  # a sender that says it never waits does; what is older may be in its hands
-            with contextlib.suppress(IndexError):
+        self._shed()
+        return False
+
+    def _shed(self) -> None:
+        """Drops the newest event where there are too many: a sender that says it never waits does."""
+        if len(self.pending) > self._limit:
+            with contextlib.suppress(IndexError):  # what is older may be in its hands
                 self.pending.pop()
                 self._counts.dropped("buffer_full", 1)
-        return False
 
     def _call(self) -> bool:
         """Calls the flusher, which is asleep; where there can be none, sends what is too old. Whether to look for what is full."""
@@ -231,6 +235,10 @@ class Buffer:
                 except Exception as error:  # noqa: BLE001 - an encoder that only writes, for people, say
                     self._counts.failed(error, 1, "closed")
 
+    def holds(self, seq: int) -> bool:
+        """Whether the record of that number is pending, or may have been sent at once."""
+        return self._straight or any(getattr(item, "seq", 0) == seq for item in self.pending)
+
     def _event_of(self, item: Item) -> Event:
         if self.records is not None and not isinstance(item, (bytes, Raw)):
             return self.records.event(item)
@@ -238,10 +246,12 @@ class Buffer:
 
     # ---- frames, under the lock --------------------------------------------------------------------------------------
 
-    def _add(self, batch: list[Item]) -> None:
-        """Encodes what is not yet encoded, and sends each frame that is full."""
-        before = self._shipped + self._count
+    def _take(self, most: int) -> None:
+        """Takes pending events, encodes what is not yet encoded, and sends each frame that is full."""
+        batch = self.pending[:most]
+        count, before = len(batch), self._shipped + self._count
         try:
+            del self.pending[:count]
             if self._lines is None:
                 self._add_encoded(batch)
             else:
@@ -253,14 +263,14 @@ class Buffer:
                 size = len(lines)
                 if self._size + size > self._max_frame and self._parts:
                     self._ship()
-                if size > self._max_frame and len(batch) > 1:
-                    self._chunk = _chunk_of(int(self._max_frame * _FILL * len(batch)) // size)
+                if size > self._max_frame and count > 1:
+                    self._chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
                     assert self.records is not None
                     self._add_encoded(self.records.split(lines))
                 elif lines:
                     self._parts.append(lines)
                     self._size += size
-                    self._count += len(batch)
+                    self._count += count
             if self._size >= self._low:
                 self._ship()
         except BaseException:  # KeyboardInterrupt, say: what was not added yet is pending again
@@ -279,12 +289,12 @@ class Buffer:
     def _ship(self) -> None:
         """Sends the frame that was gathered."""
         parts, size, count = self._parts, self._size, self._count
-        self._parts, self._size, self._count, self._oldest = [], 0, 0, None
-        self._shipped += count
-        if not self._low <= size <= self._max_frame and not self._straight:
-            self._chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
-            self._limit = max(8 * self._chunk, _BACKLOG * count // size)
         try:
+            self._parts, self._size, self._count, self._oldest = [], 0, 0, None
+            self._shipped += count
+            if not self._low <= size <= self._max_frame and not self._straight:
+                self._chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
+                self._limit = max(8 * self._chunk, _BACKLOG * count // size)
             frame = self._join(parts)
             if len(frame) > self._max_event:
                 cut = truncated(frame, parts[0], self._encoder, self._max_event)
@@ -292,11 +302,13 @@ class Buffer:
                     self._counts.dropped("too_large", count)
                     return
                 frame = cut
-        except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+            if self._counts.untold:
+                self._tell_drops()
+        except BaseException as error:  # an encoder may raise anything, and so may a signal handler
             self._counts.failed(error, count, "frame_error")
+            if not isinstance(error, Exception):
+                raise
             return
-        if self._counts.untold:
-            self._tell_drops()
         self.outlet.send(frame, count)
 
     def _tell_drops(self) -> None:
@@ -342,14 +354,15 @@ class Buffer:
             if self._closed:
                 break
             idle = 0 if self.pending or self._parts else idle + 1
+            if self._tick is not None:
+                with contextlib.suppress(BaseException):  # as below
+                    self._tick()
             if self._shipped != shipped:
                 # Callers fill frames and send them: what is left is younger than this round, and a thread that took the
                 # lock from them would only wait for the GIL with it.
                 shipped = self._shipped
                 continue
             with contextlib.suppress(BaseException):  # counted where it was raised; this thread lives on
-                if self._tick is not None:
-                    self._tick()
                 self.drain(deadline=monotonic() + 1.0)
             if idle >= _IDLE and self._tick is None:
                 with self._lock:
@@ -372,10 +385,8 @@ class Buffer:
         try:
             left = 0 if self._closed else len(self.pending)  # other threads go on logging
             while left > 0:
-                batch = self.pending[: self._chunk]
-                del self.pending[: len(batch)]
-                left -= len(batch) or left
-                self._add(batch)
+                left -= self._chunk
+                self._take(self._chunk)
             if self._parts:
                 self._ship()
         finally:
@@ -387,7 +398,11 @@ class Buffer:
 
     def flush(self, deadline: float) -> bool:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
-        return self.drain(deadline=deadline) and self.outlet.flush(deadline)
+        done = self.drain(deadline=deadline)
+        while self._straight and self.pending and not self._closed:  # nobody else would send what came meanwhile
+            if not self.drain(deadline=0.0) or monotonic() >= deadline:
+                break
+        return done and self.outlet.flush(deadline)
 
     @property
     def held(self) -> int:

@@ -78,11 +78,17 @@ class MetlogClient:
                     seq = next_seq()
                     leave(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
                     if seq >= buffer.due:
-                        buffer.attend(seq)
+                        seq = -seq  # the buffer has it
+                        buffer.attend(-seq)
                     return
             pipeline.put(known[0], known, severity, msg, own)
-        except Exception as error:  # noqa: BLE001 - what goes wrong here is never the application's business
-            if seq or not self._carefully(tokens, msg, severity, fields):
+        except BaseException as error:
+            if seq > 0:
+                assert isinstance(pipeline, Pipeline)
+                pipeline.cut_off(seq, error)
+            if not isinstance(error, Exception):
+                raise  # a signal handler's; all else that goes wrong here is never the application's business
+            if seq < 0 or (seq == 0 and not self._carefully(tokens, msg, severity, fields)):
                 self._home.pipeline.failed(error, 0, "call_error")
 
     def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -74,7 +75,8 @@ class Counts:
         """From zero, with a lock of its own: a new stream, or a forked child."""
         self.lock = threading.RLock()  # reentrant: a signal handler may log while its own thread counts
         self.errors = 0
-        self.by_reason: dict[str, int] = {}
+        # With a missing key counted in C: between `get` and the assignment a signal handler of this very thread could count too.
+        self.by_reason: dict[str, int] = defaultdict(int)
         self.untold = False
         """Whether something was dropped since the last report went out."""
 
@@ -94,7 +96,7 @@ class Counts:
         if not number:
             return
         with self.locked():
-            self.by_reason[reason] = self.by_reason.get(reason, 0) + number
+            self.by_reason[reason] += number
             self.untold = True
         self.tell(reason, f"events are dropped: {reason} (counted in stats(); told once)")
         if self._on_drop is not None and not getattr(inside, "active", False):

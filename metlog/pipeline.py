@@ -53,22 +53,18 @@ class Pipeline:
     ) -> None:
         self.logger = logger
         self.hostname = hostname
-        self.filters = tuple(filters)
         self.encoder = encoder
         self.sender = sender
         self.fields = fields or {}
-        self.severity_max = min((getattr(item, "severity_max", 7) for item in filters), default=7)
         self.exit_timeout = exit_timeout
         self.closed = False
         own = {**vars(type(encoder)), **getattr(encoder, "__dict__", {})}  # not inherited: a subclass may do more
+        if hasattr(encoder, "sent_by"):
+            encoder.sent_by(sender)
         self._silent = bool(own.get("silent", False))
         self.counts = Counts(on_drop)
         self.failed, self.tell = self.counts.failed, self.counts.tell
-        self._asked = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
-        for place, item in enumerate(self._asked):
-            if hasattr(item, "emit"):
-                item.emit = partial(self._emit, self._asked[place + 1 :])
-        self._ticks = [item.tick for item in self.filters if hasattr(item, "tick")]
+        self._take(filters)
         nonblocking = getattr(sender, "nonblocking", False)
         self.buffer = Buffer(
             encoder,
@@ -82,6 +78,21 @@ class Pipeline:
         )
         self._start_stream()
         live.add(self)
+
+    def _take(self, filters: Sequence[Filter]) -> None:
+        self.filters = tuple(filters)
+        self.severity_max = min((getattr(item, "severity_max", 7) for item in filters), default=7)
+        self._asked = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
+        for place, item in enumerate(self._asked):
+            if hasattr(item, "emit"):
+                item.emit = partial(self._emit, self._asked[place + 1 :])
+        self._ticks = [item.tick for item in self.filters if hasattr(item, "tick")]
+
+    def ask(self, filters: Sequence[Filter]) -> None:
+        """Asks these filters from now on, instead of those before. None of them may keep time (`tick`)."""
+        self._take(filters)
+        if not self.closed:
+            self.hot = self._hot()
 
     def _start_stream(self) -> None:
         self.pid = os.getpid()
@@ -130,8 +141,10 @@ class Pipeline:
         buffer = self.buffer
         try:
             data = self.encoder.encode(event)
-        except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+        except BaseException as error:  # an encoder may raise anything, and so may a signal handler
             self.failed(error, 1, "encode_error")
+            if not isinstance(error, Exception):
+                raise
             return
         finally:
             if not self._silent:
@@ -139,6 +152,14 @@ class Pipeline:
         buffer.leave(data if buffer.records is None else Raw(data))
         if seq >= buffer.due:
             buffer.attend(seq)
+
+    def cut_off(self, seq: int, error: BaseException) -> None:
+        """A call raised once its event had a `seq`; a signal handler may have raised in the middle of it."""
+        lost = 0 if self.buffer.holds(seq) else 1
+        if isinstance(error, Exception):
+            self.failed(error, lost, "call_error")
+        else:
+            self.counts.dropped("interrupted", lost)
 
     def _recurses(self) -> bool:
         """Whether the encoder itself logs this event: it would be encoded, and logged about, without an end."""

@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 import metlog
+
+settings.register_profile("shared", deadline=None)  # a speed is asserted in a benchmark; machines are shared
+settings.load_profile("shared")
 
 for _key in [key for key in os.environ if key.startswith("METLOG_") and not key.startswith("METLOG_TEST_")]:
     del os.environ[_key]

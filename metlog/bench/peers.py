@@ -60,6 +60,13 @@ def _stdlib(make: Callable[[int], logging.Handler]) -> Callable[[], Opened]:
     return opened
 
 
+class _Nothing(logging.Handler):
+    """What a record costs before any handler does something."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        pass
+
+
 class _JsonDatagrams(logging.handlers.DatagramHandler):
     def emit(self, record: logging.LogRecord) -> None:
         said = {
@@ -161,6 +168,7 @@ CASES: Final[tuple[Case, ...]] = (
     Case("statsd incr", "peer", _statsd),
     Case("dogstatsd, buffered, three tags", "peer", _dogstatsd),
     Case("structlog + orjson, to memory", "peer", _structlog),
+    Case("stdlib handler that does nothing", "peer", _stdlib(lambda _port: _Nothing())),
     Case("stdlib SysLogHandler", "peer", _stdlib(_syslog)),
     Case("stdlib DatagramHandler, JSON", "peer", _stdlib(lambda port: _JsonDatagrams("127.0.0.1", port))),
     Case("stdlib QueueHandler, JSON datagrams", "peer", _queue_handler),

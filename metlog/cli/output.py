@@ -96,12 +96,12 @@ def print_table(
     caption: str | None = None,
     output: BinaryIO | None = None,
 ) -> None:
-    """Prints rows as a table: as wide as the terminal, or as it needs to be when it goes elsewhere."""
+    """Prints rows as a table: as wide as the terminal, or as it needs to be when it goes elsewhere; `title` is a line above it."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", header_style="bold")
+    table = Table(caption=caption, caption_justify="left", header_style="bold")
     for column in columns:
         table.add_column(Text(column.name), justify="right" if _is_number(column.type) else "left", overflow="fold")
     for row in rows:
@@ -111,6 +111,8 @@ def print_table(
     console = Console(file=text or sys.stdout, highlight=False)
     if not console.is_terminal:
         console = Console(file=text or sys.stdout, highlight=False, width=10_000, color_system=None)
+    if title:  # not the table's own, which would be folded to the table's width
+        console.print(Text(_printable(title), style="bold"), soft_wrap=True)
     console.print(table)
     if text is not None:
         text.detach()
@@ -123,6 +125,9 @@ def _is_number(sql_type: str) -> bool:
 def _cell(value: Any, sql_type: str) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}".rstrip("0").rstrip(".") if abs(value) >= 1 or not value else f"{value:.4g}"
-    text = as_text(value, sql_type)
-    # A control character of an event must not steer the terminal.
+    return _printable(as_text(value, sql_type))
+
+
+def _printable(text: str) -> str:
+    """A control character of an event must not steer the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
+import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,14 +27,35 @@ def plugins(
     if kind is not None and kind not in GROUPS:
         raise UsageError(f"{kind!r} is no kind of plugin; there is {', '.join(GROUPS)}")
     found = [plugin for group in GROUPS if kind in {None, group} for plugin in installed(group)]
-    states = [_state(plugin) for plugin in found] if check else None
+    rows = [
+        {**plugin._asdict(), "about": about(plugin.target), **({"state": _state(plugin)} if check else {})}
+        for plugin in found
+    ]
     if as_json:
-        rows = [plugin._asdict() | ({"state": states[n]} if states else {}) for n, plugin in enumerate(found)]
         print(json.dumps(rows, indent=1))
     else:
-        _print(found, states)
-    if states and any(state != "ok" for state in states):
+        _print(rows, ["kind", "name", "about", "origin", *(["state"] if check else [])])
+    if any(row.get("state", "ok") != "ok" for row in rows):
         raise typer.Exit(1)
+
+
+def about(target: str) -> str:
+    """The first sentence of what an entry point's class or function says about itself, read without running it.
+
+    So it is there too when an extra is missing that its module imports. Empty when there is none, or it stands elsewhere.
+    """
+    module, _, name = target.partition(":")
+    try:
+        spec = importlib.util.find_spec(module)
+        text = importlib.util.decode_source(Path(spec.origin).read_bytes()) if spec and spec.origin else ""
+        body: list[ast.stmt] = ast.parse(text).body
+    except (ImportError, OSError, SyntaxError, ValueError):
+        return ""
+    for statement in body:
+        if isinstance(statement, (ast.ClassDef, ast.FunctionDef)) and statement.name == name:
+            paragraph = (ast.get_docstring(statement) or "").partition("\n\n")[0]
+            return re.split(r"(?<=[.!?])\s|:$", " ".join(paragraph.split()), maxsplit=1)[0]
+    return ""
 
 
 def _state(plugin: Plugin) -> str:
@@ -41,16 +66,15 @@ def _state(plugin: Plugin) -> str:
     return "ok"
 
 
-def _print(found: list[Plugin], states: list[str] | None) -> None:
+def _print(rows: list[dict[str, str]], columns: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(header_style="bold")
-    for name in ("kind", "name", "target", "origin", *(("state",) if states else ())):
-        table.add_column(name, overflow="fold")
-    for number, plugin in enumerate(found):
-        cells = [*plugin, *((states[number],) if states else ())]
-        table.add_row(*(Text(cell) for cell in cells))
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name in {"kind", "name"})
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in columns))
     console = Console(highlight=False)
     (console if console.is_terminal else Console(highlight=False, width=10_000, color_system=None)).print(table)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, NamedTuple
 
 import typer
 
@@ -135,11 +136,11 @@ def _write(chosen: Report, result: ReportResult, how: Format, output: Path | Non
         if not result.rows:
             _nothing(chosen)
             return
-        print_table(result.columns, result.rows, title=chosen.title)
+        _table(chosen, result)
         return
     with open_output(output) as target:
         if how is Format.table:
-            print_table(result.columns, result.rows, title=chosen.title, output=target)
+            _table(chosen, result, target)
         elif how is Format.parquet:
             pq.write_table(result.arrow, target, compression="zstd")
         elif how is Format.json:
@@ -155,6 +156,23 @@ def _write(chosen: Report, result: ReportResult, how: Format, output: Path | Non
                     [as_text(value, column.type) for value, column in zip(row, result.columns, strict=True)]
                 )
             target.write(text.getvalue().encode())
+
+
+def _table(chosen: Report, result: ReportResult, output: BinaryIO | None = None) -> None:
+    """For people: with the time that was asked for, and days, weeks and months without the midnight that they begin with."""
+    from metlog.reports.chart import of_what
+
+    chart = chosen.chart_spec
+    shown = {"day": "%Y-%m-%d", "week": "%Y-%m-%d", "month": "%Y-%m"}.get(str(result.values.get("by")))
+    columns, rows = result.columns, result.rows
+    if chart is not None and shown is not None and chart.x in (names := [column.name for column in columns]):
+        at = names.index(chart.x)
+        columns = [Column(item.name, "VARCHAR") if place == at else item for place, item in enumerate(columns)]
+        rows = [
+            (*row[:at], row[at].strftime(shown) if isinstance(row[at], date) else row[at], *row[at + 1 :])
+            for row in rows
+        ]
+    print_table(columns, rows, title=f"{chosen.title}, {of_what(chosen, result.values)}", output=output)
 
 
 def _nothing(chosen: Report) -> None:

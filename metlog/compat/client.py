@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from metlog.client import MetlogClient as CoreClient
-from metlog.errors import MetlogError
+from metlog.compat.senders import NoSendSender
+from metlog.errors import MetlogError, Problems
 from metlog.event import ENV_VERSION, ONE, Event
+from metlog.pipeline import Pipeline
 from metlog.senders.null import NullSender
 from metlog.timer import Timer, sampled_out
 
@@ -151,6 +153,43 @@ class CompatClient(CoreClient):
         """The sender; the very object, where the application gave one of its own."""
         built = super().sender
         return getattr(built, "inner", built)
+
+    @sender.setter
+    def sender(self, sender: Any) -> None:
+        """Puts another in its place, by a new configuration: what the old one holds is sent, and it is closed."""
+        from metlog.compat.config import planned
+
+        plan = self._home.plan
+        made = planned(
+            sender=NoSendSender() if sender is None else sender,
+            logger=self.logger,
+            severity=self.severity,
+            disabled_timers=self._home.disabled_timers,
+            filters=(),
+        )
+        made.filters = [] if plan is None else list(plan.filters)
+        self.adopt(made, self.severity)
+
+    @property
+    def filters(self) -> tuple[Any, ...]:
+        """The filters, in order. They can be assigned to; `append` is not possible."""
+        return super().filters
+
+    @filters.setter
+    def filters(self, filters: Iterable[Callable[[dict[str, Any]], Any]]) -> None:
+        """Puts others in their place; ConfigError, with every fault, changes nothing."""
+        from metlog.compat.config import filter_component
+
+        problems, found = Problems(), []
+        for number, item in enumerate(filters):
+            with problems.catch(f"filters[{number}]"):
+                found.append(filter_component(item, f"filters[{number}]"))
+        problems.check()
+        pipeline, plan = self._home.pipeline, self._home.plan
+        if isinstance(pipeline, Pipeline):
+            pipeline.ask([item.build() for item in found])
+        if plan is not None:
+            plan.filters = found
 
     @property
     def hostname(self) -> str:

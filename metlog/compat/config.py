@@ -16,11 +16,11 @@ from metlog.compat import senders as original_senders
 from metlog.compat.client import CompatClient
 from metlog.compat.ini import dict_from_stream_config, nest_prefixes
 from metlog.compat.messages import MessageFilter, MessageSender
-from metlog.compat.senders import Mapped, NoSendSender, resolve
+from metlog.compat.senders import Mapped, NoSendSender, is_mapped, resolve
 from metlog.config import Plan
 from metlog.convert import convert, shown
 from metlog.errors import ConfigError, Problems
-from metlog.plugins import Component, check, suggest
+from metlog.plugins import Component, build, check, suggest
 
 __all__ = [
     "client_from_dict_config", "client_from_stream_config", "client_from_text_config", "dict_from_stream_config",
@@ -181,10 +181,14 @@ def _sender(config: dict[str, Any]) -> Any:
     if not dotted:
         raise ConfigError("sender_class: missing; wants a dotted name, such as metlog.senders.UdpSender")
     name = str(dotted).rpartition(".")[2]
-    if not str(dotted).startswith(("metlog.senders", "metlog.compat.senders")) or name not in original_senders.__all__:
-        return _Promise(str(dotted), resolve(dotted, "sender_class"), args, config)
+    if str(dotted).startswith(("metlog.senders", "metlog.compat.senders")) and name in original_senders.__all__:
+        factory = getattr(original_senders, name)
+    else:
+        factory = resolve(dotted, "sender_class")
+        if not (isinstance(factory, type) and issubclass(factory, Mapped)):  # of those the constructor opens nothing
+            return _Promise(str(dotted), factory, args, config)
     try:
-        return getattr(original_senders, name)(*args, **config)
+        return factory(*args, **config)
     except TypeError as error:
         raise ConfigError(f"sender_class = {dotted!r}: {_readable(error, name)}") from error
     except ConfigError as error:
@@ -204,7 +208,12 @@ class _Promise:
         self.name, self.factory, self.args, self.options = name, factory, args, options
 
     def make(self) -> Any:
-        return _taken(self.factory(*self.args, **self.options))
+        made = self.factory(*self.args, **self.options)
+        if is_mapped(made):
+            if made.encoder is not None:
+                raise ConfigError("its factory gives a sender with a formatter; name the sender's class itself")
+            return build("sender", made.settings, "sender")
+        return _taken(made)
 
 
 def _taken(sender: Any, where: str = "") -> Any:
@@ -223,14 +232,18 @@ def sender_component(sender: Any, where: str) -> tuple[Component, Component, dic
     json_encoder = check("encoder", "json", "encoder")
     if isinstance(sender, NoSendSender):
         return check("sender", "null", where), json_encoder, {}
-    if isinstance(sender, Mapped):
+    if is_mapped(sender):
         encoder = json_encoder if sender.encoder is None else check("encoder", sender.encoder, "encoder")
         return check("sender", sender.settings, where.removesuffix("_class")), encoder, {}
     if isinstance(sender, _Promise):
-        return Component("sender", sender.name, where, sender.make), json_encoder, {}
+        return Component("sender", sender.name, where, sender.make), json_encoder, _buffer(sender.factory)
     made = _taken(sender, f"{where} = ")
-    buffer = {"flush_interval": 0.0} if getattr(sender, "immediate", False) is True else {}
-    return Component("sender", type(sender).__name__, where, lambda: made), json_encoder, buffer
+    return Component("sender", type(sender).__name__, where, lambda: made), json_encoder, _buffer(sender)
+
+
+def _buffer(sender: Any) -> dict[str, Any]:
+    """Settings of the buffer for a sender (or its class) that says whether messages have to be there at once."""
+    return {"flush_interval": 0.0} if getattr(sender, "immediate", False) is True else {}
 
 
 # ---- filters and plugins ---------------------------------------------------------------------------------------------

@@ -41,8 +41,8 @@ class Encoder(Protocol):
     Optional attributes: `repaired` (int) counts the events whose values had to be changed to be sayable (see
     `metlog.values`); `overhead` (int) is how many bytes `frame` adds on top of what a frame of its content would have,
     for an encoder that wraps its frames in something; `silent` (true) says that `encode` never logs, not even
-    through others, which spares a check; `records` (see `Records`) lets the usual event be encoded together with
-    its frame.
+    through others, which spares a check; `sent_by(sender)` is called with the sender that gets the frames, before the
+    first one; `records` (see `Records`) lets the usual event be encoded together with its frame.
 
     `metlog.testing.EncoderConformance` is the suite that the built-in encoders pass, for yours in three lines.
     """

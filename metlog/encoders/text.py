@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import sys
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -24,13 +24,13 @@ _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class TextEncoder:
-    r"""`2026-05-09T07:35:25.123Z INFORMATIONAL login sync: user logged in user=u1 ms=12.5`
+    r"""A line an event, for people: `2026-05-09T07:35:25.123Z INFORMATIONAL login sync: user logged in user=u1 ms=12.5`
 
     Time in UTC with milliseconds, severity, type, logger, payload, fields. A traceback follows on lines of its own,
     indented; every other control character is written as an escape, so that no value can forge a line or drive the
     terminal.
 
-    `color` is `auto` (when standard output and standard error are terminals and NO_COLOR is not set), `always` or
+    `color` is `auto` (when the sender writes to a terminal, and neither NO_COLOR is set nor TERM is `dumb`), `always` or
     `never`.
     """
 
@@ -40,9 +40,17 @@ class TextEncoder:
     def __init__(self, *, color: Literal["auto", "always", "never"] = "auto") -> None:
         if color not in ("auto", "always", "never"):
             raise ValueError(f"color = {color!r}: auto, always or never")
-        self._color = color == "always" or (color == "auto" and _terminal())
+        self._color = color == "always"
+        self._ask = color == "auto"
+        self._senders = 0
         self._json = JsonEncoder()
         self._read = msgspec.json.Decoder(Event).decode
+
+    def sent_by(self, sender: object) -> None:
+        """Colours when this sender writes to a terminal, and every other one that was told before does too."""
+        if self._ask:
+            self._color = _terminal(sender) and (self._color or not self._senders)
+        self._senders += 1
 
     @property
     def repaired(self) -> int:
@@ -81,13 +89,11 @@ class TextEncoder:
         return f"\x1b[{code}m{text}\x1b[0m" if self._color else text
 
 
-def _terminal() -> bool:
-    if os.environ.get("NO_COLOR"):
+def _terminal(sender: object) -> bool:
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    try:
-        return sys.stdout.isatty() and sys.stderr.isatty()
-    except (AttributeError, ValueError):  # none at all (a service), or closed
-        return False
+    asked: Callable[[], bool] | None = getattr(sender, "isatty", None)
+    return asked is not None and asked()
 
 
 def _escape(text: str) -> str:

@@ -99,18 +99,21 @@ class Redact:
         """A copy without what must not leave."""
         fields = event.fields
         if self._by_name and type(fields) is dict:
+            dotted = False
             for name in fields:
-                if type(name) is not str or "." in name:  # it may become one that is to be found; or be below one
+                if type(name) is not str:  # it may become one that is to be found
                     break
+                if "." in name:
+                    dotted = True
             else:
-                return self._named(event, fields)
+                return self._below(event, fields) if dotted else self._named(event, fields)
         if not isinstance(fields, Mapping):
             fields = {"fields": fields}
         walk = Pass(self)
         made = walk.mapping(fields, None, kept=self._kept)
         if walk.notes:
             before = made.get(MARK)
-            notes = [self.text(note) for note in walk.notes]
+            notes = [self.text(f"fields.{note}") for note in walk.notes]
             made[MARK] = [*before, *notes] if isinstance(before, list) else notes
         if not self._masks:
             return replace(event, fields=made)
@@ -137,6 +140,19 @@ class Redact:
         for name in self._changed:
             if name in made:
                 made[name] = Pass(self).changed(made[name], name, self.code(name))
+        return replace(event, fields=made)
+
+    def _below(self, event: Event, fields: dict[str, Any]) -> Event:
+        """As `_named`, where a field may be below one that is named: `header.cookie` below `header`."""
+        known, kept = self.codes.get, self._kept
+        made: dict[str, Any] = {}
+        for name, value in fields.items():
+            code = known(name)
+            if code is None:
+                code = self.code(name)
+            if code & DROP or not (kept or code & KEEP):
+                continue
+            made[name] = value if code <= KEEP else Pass(self).changed(value, name, code)
         return replace(event, fields=made)
 
     def code(self, path: str) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from typing import Final
 
-from msgspec import Struct, field, structs
+from msgspec import Struct, field
 
 from metlog.lifecycle import live
 from metlog.outlet import Direct, Queued
@@ -55,7 +56,9 @@ class Line:
     def _fresh(self) -> None:
         self._lock = threading.RLock()
         self._busy = False
-        self._stats = StatsdStats()
+        self._errors = 0
+        # Counted in one step, as in `metlog.counts`: a signal handler of this very thread may come between two.
+        self._dropped: dict[str, int] = defaultdict(int)
 
     def put(self, data: str, end: bytes) -> None:
         """Sends or queues one or more lines; never raises an Exception."""
@@ -80,7 +83,7 @@ class Line:
         """Something raised; `count` metrics are lost by it."""
         reason = getattr(error, "reason", None) or "send_error"
         with self._lock:
-            self._stats.errors += 1
+            self._errors += 1
         self._tell(f"{reason} {type(error).__name__}", f"{type(error).__name__}: {error}")
         self.dropped(reason, count)
 
@@ -88,7 +91,7 @@ class Line:
         """`count` metrics are lost."""
         if count:
             with self._lock:
-                self._stats.dropped[reason] = self._stats.dropped.get(reason, 0) + count
+                self._dropped[reason] += count
             self._tell(reason, f"metrics are dropped: {reason}")
 
     def _tell(self, kind: str, message: str) -> None:
@@ -98,14 +101,15 @@ class Line:
                 _log.warning("statsd: %s (counted in client.statsd.stats(); told once)", message)
             except Exception:  # noqa: BLE001 - a broken logging set-up is the application's; the counts tell it too
                 with self._lock:
-                    self._stats.errors += 1
+                    self._errors += 1
 
     def stats(self) -> StatsdStats:
         """A copy of the counts."""
         out = self._outlet
         with self._lock:
-            dropped = dict(self._stats.dropped)
-            return structs.replace(self._stats, sent=out.sent, bytes=out.sent_bytes, dropped=dropped, buffered=out.held)
+            return StatsdStats(
+                sent=out.sent, buffered=out.held, dropped=dict(self._dropped), bytes=out.sent_bytes, errors=self._errors
+            )
 
     # Fork and exit (metlog.lifecycle).
 

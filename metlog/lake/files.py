@@ -138,11 +138,11 @@ def write_all(descriptor: int, content: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def read_all(descriptor: int, size: int | None = None) -> bytes:
-    """From the start to `size`, or the end as it is now."""
+def read_all(descriptor: int, size: int | None = None, *, start: int = 0) -> bytes:
+    """From `start` to the offset `size`, or the end as it is now."""
     wanted = os.fstat(descriptor).st_size if size is None else size
     parts = []
-    offset = 0
+    offset = start
     while offset < wanted:
         part = os.pread(descriptor, min(wanted - offset, 1 << 26), offset)
         if not part:

@@ -10,7 +10,7 @@ import msgspec
 
 from metlog.lake.files import Folder
 from metlog.lake.routing import Route
-from metlog.lake.schema import correct, rows_of
+from metlog.lake.rows import correct, rows_of
 from metlog.lake.segment import HEADER_SIZE, LIVE, SEALED, Clock, Record, Scan, SegmentName, listing, read_header
 
 __all__ = ["Event", "Follower", "events_of"]

@@ -23,7 +23,7 @@ from metlog.lake.errors import EXPLAIN, explain
 from metlog.lake.pruning import parameters
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.schema import COLUMNS
-from metlog.lake.snapshot import snapshot
+from metlog.lake.snapshot import Memory, snapshot
 from metlog.lake.sql import VIEWS, Parsed, QueryError, expression, parse
 from metlog.lake.views import DELIVERY, events_view, files_table, numbered
 from metlog.lake.watch import Cancel, Watch
@@ -33,6 +33,10 @@ __all__ = ["Cancel", "Column", "Lake", "QueryError", "Queryable", "Result", "Str
 _BATCH: Final = (
     2048  # rows in a batch of a streamed result: long texts of more would not fit into one of Arrow's arrays
 )
+_BEHIND: Final = "behind"
+"""Folder beside what the engine spills, for files of what the lake is behind by."""
+_FRESH: Final = 256 << 20
+"""Bytes that events of the journal may take between two queries: three segments of the usual size."""
 
 
 class Lake(Queryable):
@@ -84,10 +88,14 @@ class Lake(Queryable):
             config["max_execution_time"] = int(timeout * 1000) + 2000
         self._connection = duckdb.connect(":memory:", config=config)
         self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        self._connection.execute("SET GLOBAL allowed_directories = $1::VARCHAR[]", [[f"{self.data}/events/"]])
+        self._connection.execute(
+            "SET GLOBAL allowed_directories = $1::VARCHAR[]", [[f"{self.data}/events/", f"{folder}/{_BEHIND}/"]]
+        )
         self._connection.execute("SET GLOBAL enable_external_access = false")
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._cursors = Cursors(self._connection)
+        # A folder whose path reads like a column would give its files that column.
+        self._memory = Memory(_FRESH, None if "=" in folder else Path(folder, _BEHIND))
 
     def close(self) -> None:
         """Closes the engine and removes what it spilled."""
@@ -118,7 +126,7 @@ class Lake(Queryable):
             with watch:
                 # What follows touches the engine and may be interrupted; each error is told in the same words.
                 try:
-                    views, tables = self._views(parsed, params, loggers)
+                    views, tables = self._views(parsed, params, loggers, watch)
                     cursor = watch.cursor = self._cursors.take(views, tables)
                     bound = _bind(cursor, sql, params)
                     columns = [Column(n, str(t)) for n, t in zip(bound.columns, bound.types, strict=True)]
@@ -136,7 +144,7 @@ class Lake(Queryable):
                 watch.cursor.close()
 
     def _views(
-        self, parsed: Parsed, params: Params, loggers: Sequence[str] | None
+        self, parsed: Parsed, params: Params, loggers: Sequence[str] | None, watch: Watch
     ) -> tuple[dict[str, str], dict[str, pa.Table]]:
         """The views that the query needs, of the days that it can ask for, with their SQL; and the tables behind them."""
         if parsed.tables.isdisjoint(VIEWS):
@@ -144,18 +152,21 @@ class Lake(Queryable):
         if loggers is not None and "files" in parsed.tables:
             raise QueryError("the view `files` is not for those who see some services only", "refused")
         since, until = self._days(parsed, params)
-        files, fresh = snapshot(self.data, since_date=since, until_date=until)
+        files, behind, fresh = snapshot(
+            self.data, since_date=since, until_date=until, memory=self._memory, check=watch.check
+        )
         arrivals = "arrivals" in parsed.tables
         tables = {}
-        if fresh.num_rows or not files:
+        readable = sorted([*files, *behind])
+        if fresh.num_rows or not readable:
             tables["metlog_fresh"] = numbered(fresh) if arrivals else fresh
         if loggers is not None:
             tables["metlog_loggers"] = pa.table({"logger": pa.array(list(loggers), pa.string())})
         if "files" in parsed.tables:
             tables["files"] = files_table(self.data, files)
-        views = {"events": events_view(files, fresh.num_rows > 0, limited=loggers is not None)}
+        views = {"events": events_view(readable, fresh.num_rows > 0, limited=loggers is not None)}
         if arrivals:
-            views["arrivals"] = events_view(files, fresh.num_rows > 0, limited=loggers is not None, arrivals=True)
+            views["arrivals"] = events_view(readable, fresh.num_rows > 0, limited=loggers is not None, arrivals=True)
         if "delivery" in parsed.tables:
             views["delivery"] = DELIVERY
         return views, tables

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from itertools import compress
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET
 
-from metlog.event import ENV_VERSION
 from metlog.lake.routing import Route
+from metlog.lake.rows import FIRST, LAST, WRONG, Row, micros, rows_of
 from metlog.lake.segment import Clock, Record
 
-__all__ = ["COLUMNS", "FRESH_SCHEMA", "SCHEMA", "Row", "correct", "decode", "rows_of", "tables"]
+__all__ = ["COLUMNS", "FRESH_SCHEMA", "SCHEMA", "tables"]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -66,81 +64,6 @@ COLUMNS: Final[dict[str, str]] = {
     "date": "DATE",
 }
 """Columns of the view `events` with their SQL types (DuckDB's names), in order."""
-
-_INT64: Final = 2**63 - 1
-_Count = Annotated[int, Meta(ge=0, le=_INT64)]
-
-
-def _no_type() -> str:
-    raise ValueError("an event needs a `type`")
-
-
-class Row(Struct, gc=False):
-    """An event as the listener checks it: as `metlog.event.Event`, limited to what a column can hold, and with a timestamp
-    that may be missing (then it is `received_at`, so that every reader of the journal finds the same one)."""
-
-    timestamp: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
-    type: str = msgspec.field(default_factory=_no_type)
-    tokens: tuple[str, ...] = ()
-    logger: str = ""
-    severity: Annotated[int, Meta(ge=0, le=7)] = 6
-    payload: str = ""
-    fields: dict[str, Any] = msgspec.field(default_factory=dict)
-    weight: Annotated[float, Meta(gt=0, le=sys.float_info.max)] = 1.0
-    env_version: str = ENV_VERSION
-    pid: _Count = 0
-    hostname: str = ""
-    stream: str = ""
-    seq: _Count = 0
-
-
-decode: Final[Callable[[bytes], list[Row]]] = msgspec.json.Decoder(Row).decode_lines
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since the epoch; a time without an offset is UTC."""
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def correct(timestamp: datetime | UnsetType, received_at: int, clock: Clock) -> tuple[int, int | None]:
-    """The timestamp that an event gets and, when that is not the client's, what the client claimed; microseconds."""
-    if timestamp is UNSET:
-        return received_at, None
-    claim = micros(timestamp)
-    if received_at - clock.past * 1_000_000 <= claim <= received_at + clock.future * 1_000_000:
-        return claim, None
-    return received_at, min(max(claim, _FIRST), _LAST)
-
-
-_FIRST: Final = micros(datetime.min)  # noqa: DTZ901 - taken as UTC
-_LAST: Final = micros(datetime.max)  # noqa: DTZ901 - taken as UTC
-
-
-_WRONG: Final = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
-
-
-def rows_of(events: bytes) -> tuple[list[Row], list[tuple[bytes, str]]]:
-    """A record's events, and the lines that are none with the reason.
-
-    What was journaled was checked, so that there are such lines only where another release checked it: one of them must
-    not keep every output from what comes after it."""
-    try:
-        return decode(events), []
-    except _WRONG:
-        pass
-    rows: list[Row] = []
-    bad: list[tuple[bytes, str]] = []
-    for line in events.splitlines():
-        try:
-            rows += decode(line)
-        except _WRONG as error:
-            bad.append((line, f"journaled, but no event to this release: {error}"))
-    return rows, bad
 
 
 def tables(
@@ -193,7 +116,7 @@ def _read(records: Sequence[Record], bad: list[tuple[bytes, str, str]] | None) -
     try:
         rows: Sequence[Row] = _decode_stored(b"".join([record.events for record in records]))
         claimed = pa.array([row.timestamp for row in rows], pa.string()).cast(_TIME).cast(pa.int64())
-    except (*_WRONG, pa.ArrowInvalid):  # a form of RFC 3339 that Arrow does not read: nanoseconds, a small t
+    except (*WRONG, pa.ArrowInvalid):  # a form of RFC 3339 that Arrow does not read: nanoseconds, a small t
         rows = []
     if len(rows) != sum(counts):
         rows, counts = [], []
@@ -256,7 +179,7 @@ def _times(claimed: pa.Array, received_at: pa.Array, clock: Clock) -> tuple[pa.A
     if least <= bounds["min"].as_py() and bounds["max"].as_py() <= most:
         return claimed.cast(_TIME), pa.nulls(len(claimed), _TIME)
     credible = pc.and_(pc.greater_equal(ahead, least), pc.less_equal(ahead, most))
-    sayable = pc.min_element_wise(pc.max_element_wise(claimed, _FIRST), _LAST)
+    sayable = pc.min_element_wise(pc.max_element_wise(claimed, FIRST), LAST)
     return (
         pc.if_else(credible, claimed, received_at).cast(_TIME),
         pc.if_else(credible, pa.scalar(None, pa.int64()), sayable).cast(_TIME),

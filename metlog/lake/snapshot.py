@@ -11,45 +11,80 @@ Read-only and without a lock on the listener. Why each event is found exactly on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from metlog.lake.backlog import Backlog, day_of
 from metlog.lake.cursor import Cursor
 from metlog.lake.files import Folder
+from metlog.lake.fresh import Fresh, Part
 from metlog.lake.routing import Route
-from metlog.lake.schema import FRESH_SCHEMA, tables
-from metlog.lake.segment import LIVE, SEALED, Clock, Scan, SegmentName, listing, scan
+from metlog.lake.segment import LIVE, SEALED, SegmentName, listing
 from metlog.lake.writer import PARQUET, segment_of
 
-__all__ = ["Snapshot", "snapshot"]
+__all__ = ["Memory", "Snapshot", "snapshot"]
 
 _ATTEMPTS: Final = 100
+_NEWEST: Final = 2
+"""Sealed segments of which no files are made: an output that is at work has so many in hand."""
+_TURN: Final = 0.1
+"""Seconds between two looks at whether who waits for another snapshot still wants its own."""
 
 
 class Snapshot(NamedTuple):
-    """Each event of the data folder is in one of `files` or in `fresh`, never in both."""
+    """Each event of the data folder is in one of `files`, in one of `behind`, or in `fresh`, never in two of them."""
 
     files: list[tuple[date, Path]]
     """Committed Parquet files with their day, by day and name; columns as `metlog.lake.schema.SCHEMA`."""
+    behind: list[tuple[date, Path]]
+    """The same, of segments for which the reader made files of its own."""
     fresh: pa.Table
-    """Events that are in no committed file yet; columns as `metlog.lake.schema.FRESH_SCHEMA` (with `date`)."""
+    """Events that are in no file yet; columns as `metlog.lake.schema.FRESH_SCHEMA` (with `date`)."""
 
 
-def snapshot(data: Path, *, since_date: date | None = None, until_date: date | None = None) -> Snapshot:
+class Memory:
+    """What snapshots of one data folder leave to each other. `fresh`: bytes of events that are kept in memory; `folder`: where
+    files are made of what the lake is behind by. Safe to use from several threads, one at a time."""
+
+    def __init__(self, fresh: int, folder: Path | None) -> None:
+        self.lock = threading.Lock()
+        self.fresh = Fresh(fresh)
+        self.backlog = Backlog(folder) if folder is not None else None
+
+
+def snapshot(
+    data: Path,
+    *,
+    since_date: date | None = None,
+    until_date: date | None = None,
+    memory: Memory | None = None,
+    check: Callable[[int], None] = lambda _: None,
+) -> Snapshot:
     """The events of a data folder whose `date` lies between the two days, both included; only these folders are looked at.
+    `memory`: of earlier snapshots of the same folder. `check` is called now and then, with the number of segments that are still
+    to be written, and may raise; the next snapshot goes on from there.
 
     Raises FileNotFoundError when there is no such data folder.
     """
-    with Folder.root(data) as root:
-        for _ in range(_ATTEMPTS):
-            try:
-                return _attempt(root, since_date, until_date)
-            except _Vanished:
-                continue
+    memory = memory or Memory(0, None)
+    while not memory.lock.acquire(timeout=_TURN):
+        check(0)
+    try:
+        with Folder.root(data) as root:
+            for _ in range(_ATTEMPTS):
+                try:
+                    return _attempt(root, since_date, until_date, memory, check)
+                except _Vanished:
+                    continue
+    finally:
+        memory.lock.release()
     raise TimeoutError(f"{data}: segments went faster than they could be read, {_ATTEMPTS} times")
 
 
@@ -57,22 +92,41 @@ class _Vanished(Exception):
     """A segment was committed and unlinked while it was about to be read."""
 
 
-def _attempt(root: Folder, since: date | None, until: date | None) -> Snapshot:
+def _attempt(
+    root: Folder, since: date | None, until: date | None, memory: Memory, check: Callable[[int], None]
+) -> Snapshot:
     uncommitted: set[SegmentName] = set()
-    read: list[tuple[Clock, Scan, Route]] = []
+    parts: list[Part] = []
+    written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
     for journal in _journals(root):
         with journal:
             sealed, live = listing(journal)
             cursor = _lake_cursor(journal)
-            for segments, suffix in ((sealed, SEALED), (live, LIVE)):
-                for segment in segments:
-                    if segment.number >= cursor.at.number:
-                        uncommitted.add(segment)
-                        read.append((*_scan(journal, segment, suffix), cursor.route))
+            sealed = [segment for segment in sealed if segment.number >= cursor.at.number]
+            live = [segment for segment in live if segment.number >= cursor.at.number]
+            uncommitted.update(sealed, live)
+            old = sealed[:-_NEWEST] if memory.backlog is not None else []
+            written |= _write(memory.backlog, journal, old, cursor.route, check)
+            for segments, suffix in ((sealed[len(old) :], SEALED), (live, LIVE)):
+                parts += [_open(memory.fresh, journal, segment, suffix, cursor.route) for segment in segments]
+    if memory.backlog is not None:
+        memory.backlog.keep(written)
     files = sorted(_files(root, uncommitted, since, until))
-    parts = [part for clock, records, route in read for part in tables(records, clock, route)]
-    fresh = pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table()
-    return Snapshot(files, _between(fresh, since, until))
+    behind = sorted(file for found in written.values() for file in found if _within(file[0], since, until))
+    return Snapshot(files, behind, _between(memory.fresh.table(parts), since, until))
+
+
+def _write(
+    backlog: Backlog | None, journal: Folder, old: Sequence[SegmentName], route: Route, check: Callable[[int], None]
+) -> dict[tuple[SegmentName, Route], list[tuple[date, Path]]]:
+    written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
+    if backlog is not None:
+        for index, segment in enumerate(old):
+            try:
+                written[segment, route] = backlog.files(journal, segment, route, partial(check, len(old) - index))
+            except FileNotFoundError:
+                raise _Vanished from None
+    return written
 
 
 def _journals(root: Folder) -> Iterator[Folder]:
@@ -100,9 +154,9 @@ def _lake_cursor(journal: Folder) -> Cursor:
     return Cursor("")  # nothing is committed yet
 
 
-def _scan(journal: Folder, segment: SegmentName, suffix: str) -> tuple[Clock, Scan]:
+def _open(fresh: Fresh, journal: Folder, segment: SegmentName, suffix: str, route: Route) -> Part:
     try:
-        return scan(journal, segment, suffix)
+        return fresh.open(journal, segment, suffix, route)
     except FileNotFoundError:
         raise _Vanished from None  # or sealed since it was listed: look again
 
@@ -116,8 +170,8 @@ def _files(
         return
     with events:
         for name in events.names():
-            day = _day(name)
-            if day is None or (since and day < since) or (until and day > until):
+            day = day_of(name)
+            if day is None or not _within(day, since, until):
                 continue
             try:
                 folder = events.sub(name)
@@ -129,18 +183,16 @@ def _files(
                         yield day, folder.path / entry.name
 
 
-def _day(name: str) -> date | None:
-    try:
-        return date.fromisoformat(name.removeprefix("date=")) if name.startswith("date=") else None
-    except ValueError:
-        return None
+def _within(day: date, since: date | None, until: date | None) -> bool:
+    return (since is None or day >= since) and (until is None or day <= until)
 
 
 def _between(fresh: pa.Table, since: date | None, until: date | None) -> pa.Table:
-    import pyarrow.compute as pc
-
-    if since is not None:
+    if not fresh.num_rows or (since is None and until is None):
+        return fresh
+    first, last = pc.min_max(fresh["date"]).as_py().values()
+    if since is not None and first < since:
         fresh = fresh.filter(pc.greater_equal(fresh["date"], pa.scalar(since)))
-    if until is not None:
+    if until is not None and last > until:
         fresh = fresh.filter(pc.less_equal(fresh["date"], pa.scalar(until)))
     return fresh

@@ -6,6 +6,8 @@ import threading
 
 import duckdb
 
+from metlog.lake.sql import QueryError
+
 __all__ = ["Cancel", "Watch"]
 
 
@@ -67,6 +69,20 @@ class Watch:
             if self.cursor is not None:
                 self.cursor.interrupt()
             self._done.wait(0.02)
+
+    def check(self, segments: int) -> None:
+        """Raises QueryError when the query is to end. `segments`: how many it has still to write before it can begin."""
+        if self.reason is None:
+            return
+        if self.reason == "cancelled" or not segments:
+            raise QueryError(
+                f"the query was {'cancelled' if self.reason == 'cancelled' else 'ended at its limit'}", self.reason
+            )
+        raise QueryError(
+            f"the limit of {self.timeout:g} s was over when {segments} segments of the journal that the output `lake` is behind by were "
+            "still to be read: ask again, and it goes on from there; `metlog journal status` says why it is behind",
+            self.reason,
+        )
 
     def __exit__(self, *_: object) -> None:
         self._done.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from datetime import date
 from typing import Final
 
@@ -47,11 +48,15 @@ def write_segment(
     *,
     level: int = 3,
     bad: list[tuple[bytes, str, str]] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[int, Scan]:
     """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
-    damaged in the segment. `bad` as for `metlog.lake.schema.tables`."""
+    damaged in the segment. `bad` as for `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise."""
     clock, records = scan(journal, segment)
-    parts = list(tables(records, clock, route, bad=bad))
+    parts = []
+    for part in tables(records, clock, route, bad=bad):
+        check()
+        parts.append(part)
     whole = pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table()
     days: list[date] = sorted(pc.unique(whole["date"]).to_pylist())
     for day in days:

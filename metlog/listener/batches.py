@@ -14,7 +14,7 @@ from msgspec import Struct
 from metlog.event import Event
 from metlog.lake import faults
 from metlog.lake.cursor import Cursor, Position
-from metlog.lake.schema import Row, correct, rows_of
+from metlog.lake.rows import Row, correct, rows_of
 from metlog.listener.context import Context
 from metlog.listener.outputs import Batch, Delivery, Output, Rejected
 from metlog.listener.reader import Entry, read

@@ -10,7 +10,7 @@ import msgspec
 
 from metlog.encoders.frames import is_utf8, unsigned
 from metlog.event import Event
-from metlog.lake.schema import Row, decode
+from metlog.lake.rows import Row, decode
 from metlog.values import plain, sanitize
 
 __all__ = ["Bad", "Checked", "check", "check_events"]

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from metlog.lake.cursor import Cursor, Position
 from metlog.lake.files import Folder
-from metlog.lake.schema import rows_of
+from metlog.lake.rows import rows_of
 from metlog.lake.segment import END, HEADER_SIZE, LIVE, RESCUE, SEALED, SegmentName, end_of, listing, read_end
 from metlog.listener.keys import damaged as keys_damaged
 from metlog.listener.reader import Damage, Entry, read

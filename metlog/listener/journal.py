@@ -146,7 +146,7 @@ class Journal:
             except OSError as error:
                 if segment is not None and segment.failed:
                     self._give_up(segment)
-                raise self._room.refuse(why(error)) from error
+                raise self._room.refuse(why(error), len(records)) from error
             self._bytes += len(records)
             self._appended += len(records)
             unconfirmed = segment.written - segment.synced
@@ -322,19 +322,21 @@ class Journal:
 
     def stats(self) -> dict[str, Any]:
         """`run`, and figures: `bytes` and `segments` now, `oldest` number; since the start `appended_bytes`,
-        `durable_bytes`, `syncs`, `failures` (files given up), `refusals` (writes refused)."""
-        with self._lock:
-            return {
-                "run": self.run,
-                "bytes": self._bytes,
-                "segments": len(self._sealed) + len(self._to_seal) + (self._live is not None),
-                "appended_bytes": self._appended,
-                "durable_bytes": self._durable,
-                "syncs": self._syncs,
-                "failures": self._failures,
-                "refusals": self._room.refusals,
-                "oldest": min((name.number for name, _ in self._sealed), default=0),
-            }
+        `durable_bytes`, `syncs`, `failures` (files given up), `refusals` (writes refused).
+
+        Without the lock, which is held while a record is written: whoever asks how things are must not wait for a disk that
+        hangs. Each figure is right by itself."""
+        return {
+            "run": self.run,
+            "bytes": self._bytes,
+            "segments": len(self._sealed) + len(self._to_seal) + (self._live is not None),
+            "appended_bytes": self._appended,
+            "durable_bytes": self._durable,
+            "syncs": self._syncs,
+            "failures": self._failures,
+            "refusals": self._room.refusals,
+            "oldest": min((name.number for name, _ in tuple(self._sealed)), default=0),
+        }
 
     def close(self) -> None:
         """Seals what is open; everything appended is durable when it returns."""

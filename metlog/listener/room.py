@@ -19,6 +19,8 @@ _EVERY: Final = 0.25
 """Seconds between looks for room, or for a disk that works again."""
 _STEP: Final = 16 << 20
 """Bytes appended between two looks at the free bytes of the disk, at most."""
+_WANTED: Final = 1 << 20
+"""Bytes of a refused write that must fit before anything is taken again, at most."""
 _PROBE: Final = ".probe.tmp"
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -37,6 +39,8 @@ class Room:
         self.reason = ""
         """Why nothing is taken now; empty when all is well."""
         self._refused = 0
+        self._wanted = 0
+        """The largest write refused, as far as it counts."""
         self.refusals = 0
         """Writes refused since the start."""
 
@@ -45,19 +49,21 @@ class Room:
         if self.reason:
             self._refused += 1
             self.refusals += 1
+            self._wanted = max(self._wanted, min(size, _WANTED))
             raise Full(self.reason)
         reason = self._lack(size, used) if appended >= self._next_look else self._over(size, used)
         if reason:
-            raise self.refuse(reason)
+            raise self.refuse(reason, size)
         if appended >= self._next_look:
             self._next_look = appended + min(self._min_free // 4, _STEP)
 
-    def refuse(self, reason: str) -> Full:
-        """From now on nothing is taken, until `look` finds that it may be; gives what to raise."""
+    def refuse(self, reason: str, size: int = 0) -> Full:
+        """From now on nothing is taken, until `look` finds that it may be (a write of `size` bytes too); gives what to raise."""
         if not self.reason:
             log.error("the journal takes no events: %s", reason)
             self._refused = 0
         self.reason = reason
+        self._wanted = max(self._wanted, min(size, _WANTED))
         self._refused += 1
         self.refusals += 1
         self._look_at = time.monotonic() + _EVERY
@@ -70,14 +76,18 @@ class Room:
 
     def look(self, used: int) -> str:
         """Why still nothing can be taken; empty when there is room and the disk takes a write and an fsync. The one
-        method to be called without the lock: on a disk that hangs, it hangs."""
-        return self._lack(0, used) or self._failure()
+        method to be called without the lock: on a disk that hangs, it hangs.
+
+        Room is more than the last byte: else it would go on and refuse again four times a second, and say so each time."""
+        spare = min(max(self._wanted, self._max_bytes // 16), self._max_bytes // 4)
+        return self._over(spare, used) or self._scarce(max(self._wanted, self._min_free // 16)) or self._failure()
 
     def settle(self, reason: str) -> None:
         """Takes what `look` found: goes on, or refuses for that reason now."""
         self._look_at = time.monotonic() + _EVERY
         if not reason:
             log.warning("the journal takes events again; %d writes were refused meanwhile", self._refused)
+            self._wanted = 0
         self.reason = reason
 
     def _lack(self, size: int, used: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +19,22 @@ if TYPE_CHECKING:
     from metlog.lake.query import Result
     from metlog.reports.report import Chart, Report
 
-__all__ = ["RANKED", "SERIES", "in_digits", "lacks", "of_what", "period", "shown_rows", "specification"]
+__all__ = [
+    "RANKED",
+    "SERIES",
+    "decades",
+    "in_digits",
+    "lacks",
+    "log_range",
+    "of_what",
+    "period",
+    "shown_rows",
+    "specification",
+]
 
 _SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
 _ROWS: Final = 10_000  # that a chart shows
+_FAR: Final = 50  # the most in multiples of the least, from which on a spread is drawn to a logarithmic scale
 RANKED: Final = 25
 """Names in a ranking."""
 SERIES: Final = 8
@@ -133,6 +146,23 @@ def of_what(report: Report, values: Mapping[str, Any]) -> str:
 def in_digits(number: float) -> str:
     """A number as one reads it: whole from 100 on, else with three digits that count."""
     return f"{number:,.0f}" if number == int(number) or abs(number) >= 99.95 else f"{number:,.3g}"
+
+
+def log_range(values: Iterable[Any]) -> tuple[float, float] | None:
+    """Least and most of the values, if they lie so far apart that only a logarithmic scale shows them all; else None."""
+    known = [float(value) for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    return (low, high) if low > 0 and high / low >= _FAR else None
+
+
+def decades(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of each power of ten from below the least to above the most; of many powers the first only."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1, 2, 5) if last - first <= 3 else (1,)
+    found = [float(f"{step}e{power}") for power in range(first - 1, last + 2) for step in steps]
+    begin = max(number for number in found if number <= low)
+    end = min(number for number in found if number >= high)
+    return [number for number in found if begin <= number <= end]
 
 
 def _base(report: Report, notes: list[str], colours: dict[str, str], width: int) -> dict[str, Any]:
@@ -267,10 +297,18 @@ def _spread(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, width:
     name = {"field": chart.x, "type": "nominal"}
     number = {"field": value, "type": "quantitative"}
     y = {**name, "sort": None, "title": None, "axis": {"ticks": False}}
-    x = {"title": chart.unit or None, "axis": {"tickCount": _ticks(8, width), "format": ",~f", "labelFlush": False}}
     for row in rows:
         found = [float(row[key]) for key in chart.y if row.get(key) is not None]
         row |= {"_first": min(found, default=None), "_last": max(found, default=None)}
+    x: dict[str, Any] = {
+        "title": chart.unit or None,
+        "axis": {"tickCount": _ticks(8, width), "format": ",~f", "labelFlush": False},
+    }
+    if (low_high := log_range([row[value] for row in rows])) is not None:
+        ticks = decades(*low_high)
+        x["scale"] = {"type": "log", "domain": [ticks[0], ticks[-1]]}
+        x["axis"] |= {"values": ticks, "format": ",~r", "tickCount": len(ticks)}
+        x["title"] = f"{chart.unit}, log scale" if chart.unit else "log scale"
     rule = {
         "mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.3, "color": _NAMED["other"], "strokeCap": "round"},
         "encoding": {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from itertools import cycle, pairwise
+from math import log
 from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
-from metlog.reports.chart import in_digits, lacks, of_what, shown_rows
+from metlog.reports.chart import in_digits, lacks, log_range, of_what, shown_rows
 from metlog.reports.timechart import STEPS, between, label_of_step, step_after, step_of, unit_of
 
 if TYPE_CHECKING:
@@ -161,14 +162,16 @@ def _spread(chart: Chart, rows: Rows, width: int) -> list[Text]:
     wide = min(max(map(len, names)), width // 3)
     room = max(12, width - wide - sum(sizes) - 2 * len(sizes) - 3)
     most = max((_number(row[key]) for row in rows for key in chart.y), default=0) or 1
+    logarithmic = log_range(row[key] for row in rows for key in chart.y)
     styles = dict(zip(chart.y, cycle(_STYLES), strict=False))
-    legend = Text(f"{chart.unit}  " if chart.unit else "", style="dim")
+    scale = ", ".join(word for word in (chart.unit, "log scale" if logarithmic else "") if word)
+    legend = Text(f"{scale}  " if scale else "", style="dim")
     for key, mark in marks.items():
         legend.append(mark, style=styles[key])
         legend.append(f" {chart.labels.get(key, key)}  ")
     made = [legend]
     for name, row, said in zip(names, rows, numbers, strict=True):
-        places = {key: max(0, round(_number(row[key]) / most * (room - 1))) for key in chart.y}
+        places = {key: round(_share(_number(row[key]), most, logarithmic) * (room - 1)) for key in chart.y}
         begin, end = min(places.values()), max(places.values())
         cells = " " * begin + "─" * (end - begin + 1) + " " * (room - end - 1)
         drawn = Text(_cut(name, wide).ljust(wide) + "  ")
@@ -181,6 +184,14 @@ def _spread(chart: Chart, rows: Rows, width: int) -> list[Text]:
         drawn.append("  " + "  ".join(text.rjust(size) for text, size in zip(said, sizes, strict=True)))
         made.append(drawn)
     return made
+
+
+def _share(number: float, most: float, logarithmic: tuple[float, float] | None) -> float:
+    """Where a number stands, from 0 (the left edge) to 1."""
+    if logarithmic is None:
+        return max(0.0, number / most)
+    low, high = logarithmic
+    return log(max(number, low) / low) / log(high / low)
 
 
 def _series_of(chart: Chart, rows: Rows) -> dict[str, str]:

@@ -43,6 +43,7 @@ class Sender(Protocol):
     - `open()`: called once, after everything in the configuration has proved right, for what should not wait for the
       first frame (a port to bind). It may raise ValueError or OSError. The constructor of a sender that has it opens
       nothing, and is called while other things may still be wrong.
+    - `isatty()`: whether what is sent goes to a terminal, where text may have colours.
     - `probe()`: for `metlog doctor`: tries to reach the peer within some seconds, sends nothing that becomes an event,
       and yields what it saw: a text for what is well, a `metlog.errors.SenderError` for what is not.
     """

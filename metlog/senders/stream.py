@@ -78,6 +78,14 @@ class _StreamSender(Unopened):
             except BlockingIOError:  # somebody made it non-blocking, and another thread was faster
                 continue
 
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal at this moment."""
+        stream: TextIO | None = getattr(sys, self._name)
+        try:
+            return stream is not None and stream.isatty()
+        except ValueError:  # closed
+            return False
+
     def flush(self) -> None:
         """Nothing is held back."""
 

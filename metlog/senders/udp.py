@@ -246,6 +246,7 @@ class UdpSender(NotPicklable):
             if code == errno.ECONNREFUSED:
                 # Linux reports the refusal of the last datagram on the next one and drops that: this one was not sent.
                 self.refused += 1
+                self._ask_again()  # the name may stand for another host by now
             try:
                 if code != errno.ECONNREFUSED or len(self._addresses) > 1:
                     with self._lock:
@@ -256,10 +257,13 @@ class UdpSender(NotPicklable):
                 error = again
             else:
                 return
-        if self._resolver is not None:
-            self._resolver.kick()
+        self._ask_again()
         reason = "refused" if error.errno == errno.ECONNREFUSED else "unreachable"
         raise SenderError(f"{', '.join(self.hosts)} port {self.port}: {error}", reason=reason) from error
+
+    def _ask_again(self) -> None:
+        if self._resolver is not None:
+            self._resolver.kick()
 
 
 def _is_loopback(address: Address) -> bool:

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Queryable
-from metlog.lake.schema import micros
+from metlog.lake.rows import micros
 from metlog.reports.times import moment
 from metlog.web.errors import Refused
 

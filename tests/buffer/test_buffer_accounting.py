@@ -229,3 +229,31 @@ def test_nothing_goes_wrong_inside_while_some_log_and_one_flushes() -> None:
         thread.join()
     made.close(10)
     assert made.stats().errors == 0
+
+
+class _Stop(BaseException):
+    """What a signal handler raises, as Ctrl-C does."""
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["left", "numbered"])
+def test_a_call_that_a_signal_handler_cuts_off_leaves_its_event_or_counts_it(leaves: bool) -> None:
+    mine = client("memory")
+    pipeline = mine._home.pipeline
+    hot = pipeline.hot
+    leave = hot[4]
+
+    def cut_off(record: Any) -> None:
+        if leaves:
+            leave(record)
+        raise _Stop
+
+    mine.log("first")
+    pipeline.hot = (*hot[:4], cut_off, *hot[5:])
+    with pytest.raises(_Stop):
+        mine.log("second")
+    pipeline.hot = hot
+    mine.log("third")
+    mine.close()
+    stats = mine.stats()
+    assert (stats.accepted, stats.sent, stats.buffered) == (3, 2 + leaves, 0)
+    assert stats.dropped == ({} if leaves else {"interrupted": 1})

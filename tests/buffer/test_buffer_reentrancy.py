@@ -6,10 +6,14 @@ METLOG_TEST_SIGNALS=N handles that many signals in each of four ways (`make test
 from __future__ import annotations
 
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 from collecting import assert_exactly_once, receiver, run
+
+from metlog.counts import Counts
 
 SIGNALS = os.environ.get("METLOG_TEST_SIGNALS", "5000")
 
@@ -221,3 +225,26 @@ def test_a_handler_on_the_root_logger_feeds_nothing_back(name: str, tmp_path: Pa
     assert result["accepted"] == 202, "the application's records, none about sending"
     assert sum(result["dropped"].values()) >= 1
     assert result["buffered"] == 0
+
+
+def test_a_signal_handler_takes_no_count_of_drops_away_from_its_thread() -> None:
+    counts = Counts(None)
+    made = handled = 0
+
+    def handler(number: int, frame: object) -> None:
+        nonlocal handled
+        handled += 1
+        counts.dropped("queue_full", 1)
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    end = time.monotonic() + 20
+    try:
+        while handled < 500 and time.monotonic() < end:
+            counts.dropped("queue_full", 1)
+            made += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert handled >= 500
+    assert counts.by_reason == {"queue_full": made + handled}

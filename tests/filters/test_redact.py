@@ -101,6 +101,29 @@ def test_a_path_finds_nested_fields_and_names_with_dots_alike(path: list[str], s
     assert (SECRET in repr(redacted(fields, keep=[".".join(path)]))) == names(path, segments)
 
 
+PLAIN = st.lists(st.sampled_from(["a", "b", "c"]), max_size=2, unique=True)
+SOME_FIELDS = st.dictionaries(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map(".".join),
+    st.sampled_from(["192.0.2.77", {"a": "192.0.2.77"}, ["x"], 7, None]),
+    max_size=6,
+)
+
+
+@given(SOME_FIELDS, PLAIN, st.none() | PLAIN, PLAIN, PLAIN)
+def test_plain_names_do_without_the_walk_what_it_would_do(
+    fields: dict[str, Any], drop: list[str], keep: list[str] | None, pseudonymize: list[str], cut_ip: list[str]
+) -> None:
+    options: dict[str, Any] = {"drop": [*drop, "x"], "keep": keep, "pseudonymize": pseudonymize, "cut_ip": cut_ip}
+    if pseudonymize:
+        options["key"] = KEY
+    slow = Redact(**options)
+    assert slow._by_name
+    slow._by_name = False
+    made = slow(Event(type="a", fields=fields))
+    assert made is not None
+    assert redacted(fields, **options) == made.fields
+
+
 @pytest.mark.parametrize(
     ("keep", "left"),
     [
@@ -297,12 +320,12 @@ def test_values_that_json_cannot_say_stay_marked() -> None:
     made = redacted(fields, drop=["**.x"])
     assert made["when"] == "2026-01-01T00:00:00Z"
     assert made["price"] == "1.5"
-    assert made["metlog.repaired"] == ["o: object became its repr"]
+    assert made["metlog.repaired"] == ["fields.o: object became its repr"]  # as the encoders say it
     frame = written(fields, drop=["x"])  # only names count: the encoder does the rest
-    for words in (b'"2026-01-01T00:00:00Z"', b'"price":"1.5"', b"o: object became its repr"):
+    for words in (b'"2026-01-01T00:00:00Z"', b'"price":"1.5"', b"fields.o: object became its repr"):
         assert words in frame
     assert Redact(mask=["o$|o:"])(Event(type="a", fields={"o": object()})).fields["metlog.repaired"] == [  # type: ignore[union-attr]
-        "*** object became its repr"
+        "fields.*** object became its repr"
     ]
 
 

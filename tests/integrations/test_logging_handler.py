@@ -288,6 +288,49 @@ def test_on_the_root_at_debug_with_a_udp_peer_down(monkeypatch: pytest.MonkeyPat
     client.close()
 
 
+def test_on_the_root_at_debug_with_the_http_sender_whose_library_logs_each_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("httpx")
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    bodies: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    spoken: list[logging.LogRecord] = []
+    spy = logging.Handler()
+    spy.emit = spoken.append  # type: ignore[method-assign]
+    root = logging.getLogger()
+    client = MetlogClient.from_config(
+        {"sender": f"http://127.0.0.1:{server.server_port}/?compression=none", "buffer": {"flush_interval": 0.01}}
+    )
+    monkeypatch.setattr(root, "handlers", [MetlogHandler(client=client), spy])
+    monkeypatch.setattr(root, "level", logging.DEBUG)
+    try:
+        for number in range(5):
+            logging.getLogger("app").info("record %d", number)
+            assert client.flush(10)
+        assert any(record.name.startswith("http") for record in spoken)  # the library did log
+        assert client.stats().accepted == 5
+    finally:
+        client.close()
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+    assert b"".join(bodies).count(b"record ") == 5
+
+
 def test_a_message_that_logs_from_its_own_text_ends(log: logging.Logger, client: MetlogClient) -> None:
     class Chatty:
         def __str__(self) -> str:

@@ -298,3 +298,46 @@ def test_a_client_that_leaves_a_stream_of_a_real_server(load: Any) -> None:
     assert (event.payload, event.severity, event.fields["disconnected"]) == ("GET /endless 200", 6, True)
     assert event.fields["bytes"] >= 1000
     assert "error" not in event.fields
+
+
+@pytest.mark.parametrize("end", ["client", "server", "broken off"])
+def test_a_websocket_of_a_real_server(load: Any, end: str) -> None:
+    """Whoever ends it, and however: one event, with its template, its bytes and its code."""
+    pytest.importorskip("websockets")
+    from starlette.routing import WebSocketRoute
+    from starlette.websockets import WebSocket, WebSocketDisconnect
+    from websockets.sync.client import connect
+
+    async def chat(websocket: WebSocket) -> None:
+        await websocket.accept()
+        with contextlib.suppress(WebSocketDisconnect):
+            while (said := await websocket.receive_text()) != "bye":
+                await websocket.send_text(said * 2)
+            await websocket.close(4001)
+
+    app = load("web_starlette").app
+    app.router.routes.append(WebSocketRoute("/chat/{room}", chat))
+    with served(app) as port, contextlib.ExitStack() as stack:
+        connection = stack.enter_context(connect(f"ws://127.0.0.1:{port}/chat/7?token=secret", open_timeout=5))
+        connection.send("ab")
+        assert connection.recv(timeout=5) == "abab"
+        assert not events()  # it is not over
+        if end == "client":
+            connection.close(1000)
+        elif end == "server":
+            connection.send("bye")
+            with contextlib.suppress(Exception):
+                connection.recv(timeout=5)
+        else:
+            connection.socket.shutdown(socket.SHUT_RDWR)
+        deadline = time.monotonic() + 5
+        while not events():
+            assert time.monotonic() < deadline, "the websocket did not end"
+            time.sleep(0.01)
+    event = one()
+    fields = event.fields
+    assert (event.tokens, event.severity, fields["route"]) == (("request", "WEBSOCKET"), 6, "/chat/{room}")
+    assert (fields["status"], fields["bytes"]) == (101, 4)
+    # RFC 6455, 7.1.5: 1005 and 1006 stand for an end without a word.
+    assert fields["close_code"] in {"client": {1000}, "server": {4001}, "broken off": {1005, 1006}}[end]
+    assert "secret" not in repr(event)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metlog.lake.routing import Route
-from metlog.lake.schema import correct, decode, micros, tables
+from metlog.lake.rows import correct, decode, micros
+from metlog.lake.schema import tables
 from metlog.lake.segment import Clock, Record
 
 NOW = micros(datetime(2026, 11, 25, 12, tzinfo=UTC))

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -26,6 +26,7 @@ from metlog.listener.inputs.udp import UdpInput, _kernel_drops
 
 PASSING = Path(__file__).with_name("passing.py")
 UNITS = Path(__file__).parents[2] / "deploy/systemd"
+SO_RCVBUFFORCE = 33  # Linux; the socket module does not name it
 LISTEN = [sys.executable, "-m", "metlog", "listen"]
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -36,10 +37,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts listeners on one data folder with passed sockets, and waits until they take events."""
     with contextlib.ExitStack() as stack:
 
-        def started(sockets: list[socket.socket], names: str, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        def started(
+            sockets: list[socket.socket], names: str, *arguments: str, before: Sequence[str] = (), **more: str
+        ) -> subprocess.Popen[str]:
             fds = [sock.fileno() for sock in sockets]
             process = subprocess.Popen(
-                [sys.executable, str(PASSING), ",".join(map(str, fds)), names, *LISTEN, "--data", str(tmp_path / "data"), *arguments],
+                [*before, sys.executable, str(PASSING), ",".join(map(str, fds)), names,
+                 *LISTEN, "--data", str(tmp_path / "data"), *arguments],
                 pass_fds=fds, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **more},
             )  # fmt: skip
             stack.callback(process.communicate)
@@ -261,6 +265,33 @@ def test_a_listener_that_is_flooded_ends_all_the_same(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def may_pass_over_the_limit() -> bool:
+    """Whether this process may give a socket a larger buffer than net.core.rmem_max, as systemd may."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)
+        except OSError:
+            return False
+    return shutil.which("setpriv") is not None
+
+
+@pytest.mark.skipif(not may_pass_over_the_limit(), reason="needs root and setpriv, to do as systemd does")
+def test_a_listener_without_privileges_leaves_a_passed_socket_its_larger_receive_buffer(
+    start: Start, udp: socket.socket, tmp_path: Path
+) -> None:
+    limit = int(Path("/proc/sys/net/core/rmem_max").read_text())
+    udp.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, limit * 2)
+    config = tmp_path / "listener.toml"
+    config.write_text(f"[[inputs]]\nname = 'udp'\nsystemd = true\nreceive_buffer = {limit * 4}\n")
+    without = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+    process = start([udp], "events", "--config", str(config), before=without)
+    status = json.loads((tmp_path / "data/status.json").read_text())
+    end(process)
+    assert status["sockets"]["udp"][0]["receive_buffer"] == limit * 2
+    assert udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == limit * 4  # the kernel's figure is twofold
+    assert f"gave a receive buffer of {limit * 2} bytes" in status["warnings"][0]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze: apt-get install systemd")

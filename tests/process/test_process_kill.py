@@ -141,7 +141,7 @@ def test_flush_on_signal_loses_nothing_of_what_was_logged(kind: str, before: str
             assert ticks == list(range(len(ticks)))
             assert len(ticks) >= 1000
             if before == "exits":
-                assert_streams_end(events)
+                assert_streams_end(events, interrupted=5)  # as many are in a frame of 600 bytes
             if kind == "file":
                 (tmp_path / "events.ndjson").unlink()
 

@@ -15,7 +15,7 @@ from reportdata import EVENTS, NOW, event, hours, numbered, write
 
 from metlog.lake.query import Column, Lake
 from metlog.reports import Chart, Library, Report, ReportResult
-from metlog.reports.chart import in_digits, period
+from metlog.reports.chart import decades, in_digits, period
 from metlog.reports.terminal import lines
 from metlog.reports.timechart import between
 from metlog.reports.times import zone
@@ -198,6 +198,38 @@ def test_a_day_of_minutes_has_bars_that_can_be_seen() -> None:
     told = [line.plain for line in lines(report, result, 60)]
     assert told[2] == "without 1,425 empty ones"
     assert len(told) == 3 + 15
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (11, 2190, [10, 20, 50, 100, 200, 500, 1000, 2000, 5000]),
+        (10, 1000, [10, 20, 50, 100, 200, 500, 1000]),
+        (0.021, 1971, [0.01, 0.1, 1, 10, 100, 1000, 10000]),
+        (999.9999999999999, 1000000.0000000001, [500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000, 2000000]),
+    ],
+)  # fmt: skip
+def test_a_logarithmic_scale_has_round_numbers_around_all_values(low: float, high: float, ticks: list[float]) -> None:
+    assert decades(low, high) == ticks
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "kind"), [(2.0, 99.0, None), (2.0, 100.0, "log"), (0.0, 100.0, None), (None, 100.0, None)]
+)
+def test_a_spread_over_fifty_times_the_least_is_logarithmic_and_says_so(
+    fast: float | None, slow: float, kind: str | None
+) -> None:
+    """A value of 0 has no place on such a scale."""
+    chart = Chart(kind="spread", x="route", y=("p50", "p99"), unit="ms")
+    rows = [{"route": "/a", "p50": fast, "p99": fast}, {"route": "/b", "p50": 50.0, "p99": slow}]
+    report, result = made(chart, rows)
+    for layer in report.chart(result)["layer"]:
+        x = layer["encoding"]["x"]
+        assert x.get("scale", {}).get("type") == kind
+        assert x["title"] == ("ms, log scale" if kind else "ms")
+    said = words(svg_of(report.chart(result)))
+    assert ("5" in said) == (kind == "log")
+    assert ("log scale" in lines(report, result)[1].plain) == (kind == "log")
 
 
 def test_the_axis_shows_the_whole_time_that_was_asked_for(data: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from reportdata import EVENTS, numbered, write
+from reportdata import EVENTS, event, hours, numbered, write
 
 from metlog.cli import main
 from metlog.reports.sample import fill
@@ -84,6 +84,23 @@ def test_each_format_has_the_same_rows(data: Path, tmp_path: Path) -> None:
         assert "/a" in path.read_text()
 
 
+def test_a_table_says_of_which_time_it_is_and_days_have_no_midnight(data: Path, tmp_path: Path) -> None:
+    def lines(*arguments: str) -> list[str]:
+        return command("unique-users", *SINCE, *arguments, data=data).stdout.splitlines()
+
+    by_day = lines()
+    assert by_day[0] == "Unique users, 1 Mar to 11 Mar 2026, UTC"  # whole, though the table is narrower
+    assert [line.split() for line in by_day[4:6]] == [
+        ["│", "2026-03-10", "│", "3", "│"],
+        ["│", "2026-03-11", "│", "1", "│"],
+    ]
+    assert lines("--by", "month")[4].split()[1] == "2026-03"
+    assert lines("--by", "week")[4].split()[1] == "2026-03-09"
+    assert "2026-03-10 08:00:00" in command("requests-by-hour", *SINCE, "--by", "hour", data=data).stdout
+    command("unique-users", *SINCE, "--output", str(tmp_path / "out"), data=data)
+    assert (tmp_path / "out").read_text().splitlines() == by_day
+
+
 def test_the_data_folder_comes_from_the_environment(data: Path) -> None:
     assert "/a" in command("request-times", *SINCE, METLOG_DATA=str(data)).stdout
 
@@ -152,6 +169,18 @@ def test_a_condition_gives_an_exit_status_for_cron(data: Path, condition: str, s
     assert said in done.stderr
     assert bool(done.stderr) == bool(status)
     assert "/a" in done.stdout  # the rows are there all the same
+
+
+def test_a_loss_is_a_condition_for_cron_beside_rows_of_the_listener_that_have_none(tmp_path: Path) -> None:
+    drops = event(
+        hours(8), "metlog.drops", {"socket": "udp://h:1", "kernel_drops": 9}, stream="", logger="metlog.listener"
+    )
+    numbers = [event(hours(8), "x", {}, stream="s", seq=seq) for seq in (1, 2, 5)]
+    write(tmp_path, [*numbers, drops])
+    done = command("delivery", *SINCE, "--fail-if", "lost > 0", "-f", "csv", data=tmp_path)
+    assert (done.returncode, done.stderr) == (3, "metlog report: delivery: lost > 0: 2 at svc h 1\n")
+    assert command("delivery", *SINCE, "--fail-if", "lost > 2", data=tmp_path).returncode == 0
+    assert command("delivery", *SINCE, "--fail-if", "kernel_drops > 8", data=tmp_path).returncode == 3
 
 
 def test_one_condition_of_several_is_enough_and_silence_is_a_condition_too(data: Path) -> None:

@@ -104,6 +104,20 @@ def test_a_login_that_says_nothing_of_success_is_one(tmp_path: Path) -> None:
     assert run(tmp_path, "logins") == [(D0, 7, 2)]
 
 
+def test_the_values_of_nested_and_oddly_named_fields(tmp_path: Path) -> None:
+    write(tmp_path, [
+        event(hours(8), "a", {"cart": {"size": 2, "by": "u1"}, "a.b": "dotted", "it's": "quoted"}, weight=3.0),
+        event(hours(9), "a", {"cart": {"size": 2}, "a": {"b": "nested"}}), event(hours(9), "b", {"cart": {"size": 7}}),
+        event(hours(9), "b", {"cart": None}),
+    ])  # fmt: skip
+    assert run(tmp_path, "top-values", field="$.cart.size") == [("2", 4), ("7", 1)]
+    assert run(tmp_path, "top-values", field="$.cart.size", type="b") == [("7", 1)]
+    assert run(tmp_path, "top-values", field="a.b") == [("dotted", 3)]
+    assert run(tmp_path, "top-values", field="$.a.b") == [("nested", 1)]
+    assert run(tmp_path, "top-values", field="it's") == [("quoted", 3)]
+    assert run(tmp_path, "top-values", field="x' OR 1=1 --") == []
+
+
 def test_a_failed_request_without_an_exception_is_told_by_its_status(tmp_path: Path) -> None:
     write(tmp_path, [request(hours(8), "/a", 503, 1.0, weight=4.0), request(hours(8), "/a", 500, 1.0)])
     assert [row[:2] for row in run(tmp_path, "errors-by-type")] == [

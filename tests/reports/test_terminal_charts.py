@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reportdata import EVENTS, NOW, event, hours, numbered, write
+from reportdata import EVENTS, NOW, event, hours, numbered, request, write
 
 from metlog.lake.query import Lake
 from metlog.reports import Library
@@ -60,6 +60,15 @@ def test_a_spread_has_each_number_at_its_place(data: Path) -> None:
         "/a      ●▶                                30   24   30   30",
         "/b                   │────────●───────▶  100  150  200  200",
     ]
+
+
+def test_a_spread_of_far_apart_numbers_is_drawn_to_a_logarithmic_scale(tmp_path: Path) -> None:
+    data = write(
+        tmp_path, [request(hours(8), route, 200, ms) for route, ms in (("/a", 1.0), ("/b", 10.0), ("/c", 100.0))]
+    )
+    found = drawn(data, "request-times", width=60)
+    assert found[1].startswith("ms, log scale  │ p50")
+    assert [line.index("▶") for line in found[2:]] == [4, 4 + 17, 4 + 34]  # each power of ten as far from the last
 
 
 def test_curves_have_their_range_and_gaps(tmp_path: Path) -> None:

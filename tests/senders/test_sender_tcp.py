@@ -243,6 +243,28 @@ def test_tls_with_a_trusted_certificate(certificates):
             sender.close()
 
 
+def test_tls_connects_again_after_a_restart_with_pauses_and_a_whole_handshake(certificates, monkeypatch):
+    pauses, real = [], _connection.Backoff.pause
+    monkeypatch.setattr(_connection.Backoff, "pause", lambda self: pauses.append(real(self)) or pauses[-1])
+    sender = None
+    with StreamPeer(tls=server_context(certificates)) as peer:
+        port = peer.port
+        sender = TcpSender(port=port, tls=True, ca_file=str(certificates / "server.pem"), timeout=10.0)
+        sender.send(b"before\n")
+        wait_for(lambda: peer.data == b"before\n")
+        peer.hang_up()
+    wait_for(lambda: sender._gone(sender._socket))
+    sending = in_thread(lambda: sender.send(b"after\n"))
+    wait_for(lambda: len(pauses) >= 3)
+    assert pauses[0] < pauses[2]
+    with StreamPeer(("127.0.0.1", port), tls=server_context(certificates)) as again:
+        wait_for(lambda: again.data == b"after\n", 10)
+        sending.join(5)
+        assert sending.reason is None
+        assert sender._socket.version().startswith("TLS")
+        sender.close()
+
+
 @pytest.mark.parametrize(("ca", "name"), [("stranger.pem", None), (None, None), ("server.pem", "other.example")])
 def test_tls_sends_nothing_to_a_peer_that_is_not_trusted(certificates, ca, name):
     with StreamPeer(tls=server_context(certificates)) as peer:

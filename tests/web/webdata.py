@@ -14,7 +14,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from metlog.lake.schema import SCHEMA, micros
+from metlog.lake.rows import micros
+from metlog.lake.schema import SCHEMA
 from metlog.lake.segment import Clock, encode_record, header
 
 HTML = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'</pre></textarea>"

@@ -108,12 +108,15 @@ class UdpInput:
         return opened
 
     def _enlarge(self, sock: socket.socket) -> None:
-        for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):  # the first passes over net.core.rmem_max, for root
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, option, self._buffer)
-            except OSError:
-                continue
-            break
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, self._buffer)  # passes over net.core.rmem_max, for root
+        except OSError:
+            # Asked for more than that limit, the kernel gives the limit, though the socket had more from whoever bound it.
+            with socket.socket(sock.family, socket.SOCK_DGRAM) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
+                given, has = (each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in (trial, sock))
+            if given > has:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
         got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel counts its bookkeeping, twofold
         if got < self._buffer:
             text = (

@@ -9,7 +9,6 @@ from metlog.lake import faults
 from metlog.lake.cursor import Position
 from metlog.lake.files import Folder
 from metlog.lake.segment import SegmentName, listing
-from metlog.lake.writer import write_segment
 from metlog.listener.context import Context
 from metlog.listener.recovery import quarantine
 
@@ -69,6 +68,10 @@ class LakeOutput:
         raise AssertionError("backoff has no end")
 
     def _write(self, context: Context, segment: SegmentName, events: Folder) -> int:
+        from metlog.lake.writer import (
+            write_segment,
+        )  # here, so that the listener, which only checks options, loads no Arrow
+
         for delay in context.backoff():
             bad: list[tuple[bytes, str, str]] = []
             try:

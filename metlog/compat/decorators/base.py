@@ -1,4 +1,4 @@
-"""The original's decorators: bound to their client at the first call, when the configuration is there."""
+"""The base of the original's decorators: bound to their client at the first call, when the configuration is there."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from metlog.compat.client import CompatClient
+from metlog.compat.decorators.util import return_fq_name
 from metlog.compat.holder import CLIENT_HOLDER
 from metlog.errors import MetlogError
-from metlog.timer import Timer
 
-__all__ = ["MetlogDecorator", "incr_count", "timeit"]
+__all__ = ["MetlogDecorator"]
 
 
 class MetlogDecorator:
@@ -63,8 +63,7 @@ class MetlogDecorator:
     def set_fn(self, fn: Callable[..., Any]) -> None:
         """Takes the function to decorate; its name is `module.function`, without the class, as in the original."""
         self._fn = fn
-        inner = getattr(fn, "_fn_fq_name", None)
-        self._fn_fq_name = str(inner or f"{getattr(fn, '__module__', '')}.{getattr(fn, '__name__', repr(fn))}")
+        self._fn_fq_name = str(getattr(fn, "_fn_fq_name", None) or return_fq_name(fn))
         self._coroutine = inspect.iscoroutinefunction(fn) or getattr(fn, "_coroutine", False) is True
         functools.update_wrapper(self, fn, updated=())
         if self._coroutine and hasattr(inspect, "markcoroutinefunction"):  # Python 3.12: frameworks ask
@@ -100,40 +99,3 @@ class MetlogDecorator:
         if self.args:
             return self.args, self.kwargs or {}
         return (), {"name": self._fn_fq_name, **default, **(self.kwargs or {})}
-
-
-class timeit(MetlogDecorator):  # noqa: N801 - the original's name
-    """Times every call, of coroutine functions too: `@timeit`, or `@timeit("name", rate=0.1)`."""
-
-    def predicate(self) -> bool:
-        """Not when the timer is disabled, by its name or the bare name of the function."""
-        args, kwargs = self._arguments()
-        names = {str(args[0] if args else kwargs["name"])}
-        if not self.args:
-            names.add(str(getattr(self._fn, "__name__", "")))
-        return not any(map(self.client.timer_disabled, names)) and super().predicate()
-
-    def metlog_call(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the function inside a timer."""
-        timer_args, timer_kwargs = self._arguments()
-        timer = self.client.timer(*timer_args, **timer_kwargs)
-        if self._coroutine:
-            return self._awaited(timer, args, kwargs)
-        with timer:
-            return self._invoke(*args, **kwargs)
-
-    async def _awaited(self, timer: Timer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with timer:
-            return await self._invoke(*args, **kwargs)
-
-
-class incr_count(MetlogDecorator):  # noqa: N801 - the original's name
-    """Counts every call, also one that raises: `@incr_count`, or `@incr_count("name", count=2)`."""
-
-    def metlog_call(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the function, then counts."""
-        count_args, count_kwargs = self._arguments(count=1)
-        try:
-            return self._invoke(*args, **kwargs)
-        finally:
-            self.client.incr(*count_args, **count_kwargs)

@@ -1,0 +1,75 @@
+"""Sealed segments that the lake's output has not written yet, as Parquet files of a query engine's own.
+
+An output that stands still for an hour must not be the end of queries: what it is behind by would neither fit into memory nor be
+decoded for each of them. So it is written once, as the output would have done, into a folder that ends with the engine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from metlog.lake.files import Folder
+from metlog.lake.routing import Route
+from metlog.lake.segment import SegmentName
+from metlog.lake.writer import file_name, write_segment
+
+__all__ = ["Backlog", "day_of"]
+
+_LINGER: Final = 300.0
+"""Seconds that a file stays when the lake has its own: a query that runs may yet read it."""
+
+
+class Backlog:
+    """Writes into `folder`, which need not be there yet. Not safe to use from several threads at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder
+        self._written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
+        self._unwanted: deque[tuple[float, Path]] = deque()
+
+    def files(
+        self, journal: Folder, name: SegmentName, route: Route, check: Callable[[], None]
+    ) -> list[tuple[date, Path]]:
+        """A segment's files with their days. Raises FileNotFoundError when the segment is gone, OSError when there is no room, and
+        what `check` raises."""
+        found = self._written.get((name, route))
+        if found is None:
+            with Folder.root(self._path, create=True) as root:
+                write_segment(journal, name, root, route, check=check)
+                found = self._written[name, route] = _days_of(root, file_name(name))
+        return found
+
+    def keep(self, wanted: Collection[tuple[SegmentName, Route]]) -> None:
+        """Lets go of everything else."""
+        now = time.monotonic()
+        for key in self._written.keys() - wanted:
+            self._unwanted += [(now, path) for _, path in self._written.pop(key)]
+        while self._unwanted and now - self._unwanted[0][0] > _LINGER:
+            _, path = self._unwanted.popleft()
+            # Of a segment whose route changed, the same name is in use.
+            if not any(path == used for found in self._written.values() for _, used in found):
+                path.unlink(missing_ok=True)
+
+
+def day_of(folder: str) -> date | None:
+    """The day of a folder's name; None for a folder of another kind."""
+    try:
+        return date.fromisoformat(folder.removeprefix("date=")) if folder.startswith("date=") else None
+    except ValueError:
+        return None
+
+
+def _days_of(root: Folder, name: str) -> list[tuple[date, Path]]:
+    found = []
+    for folder in root.names():
+        day = day_of(folder)
+        if day is not None:
+            with root.sub(folder) as days:
+                if days.exists(name):
+                    found.append((day, days.path / name))
+    return found

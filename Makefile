@@ -12,8 +12,8 @@ help:           ## show this
 demo: $(VENV)/.demo             ## the whole way: listener, sample application, SQL answers
 	@$(BIN)/metlog demo $(ARGS)
 
-test: $(VENV)/.test             ## all tests, with branch coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+test: $(VENV)/.test             ## all tests, a process a core, with branch coverage
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --cov --cov-report=term $(ARGS)
 
 check: $(VENV)/.check           ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

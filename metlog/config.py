@@ -15,7 +15,8 @@ from msgspec import Struct, field
 
 from metlog.convert import convert, shown
 from metlog.errors import ConfigError, Problems
-from metlog.pipeline import Fan, OnDrop, Pipeline
+from metlog.fan import Fan
+from metlog.pipeline import OnDrop, Pipeline
 from metlog.plugins import Component, check, components, suggest
 from metlog.settings import KEYS, as_list, from_prefixed, gather
 

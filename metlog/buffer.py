@@ -308,15 +308,18 @@ class Buffer:
                 raise
             return
         self.outlet.send(frame, count)
-        if self._counts.untold and self.outlet.reaches:
-            self._tell_drops()
+        self._tell_drops()
 
     def _tell_drops(self) -> None:
-        """A frame with the report of what was dropped; at most one an interval, since it may be dropped as well."""
+        """A frame with the report of what was dropped, where it can be sent; at most one an interval, since it may be dropped as well."""
+        if not self._counts.untold or not self.outlet.reaches:
+            return
         now = monotonic()
         if now >= self._next_report:
             self._next_report = now + self._interval
             self._send_own(self._report())
+            if not self.outlet.reaches:
+                self._counts.untold = True
 
     def _encoded(self, batch: list[Item]) -> list[bytes]:
         """The items of a batch, each encoded by itself; one that cannot be is counted and left out."""
@@ -389,6 +392,8 @@ class Buffer:
                 self._take(self._chunk)
             if self._parts:
                 self._ship()
+            if not last:
+                self._tell_drops()
         finally:
             if last:
                 self._closed, self._awake, self.due = True, False, 0
@@ -402,7 +407,10 @@ class Buffer:
         while self._straight and self.pending and not self._closed:  # nobody else would send what came meanwhile
             if not self.drain(deadline=0.0) or monotonic() >= deadline:
                 break
-        return done and self.outlet.flush(deadline)
+        done = done and self.outlet.flush(deadline)
+        if done and self._counts.untold:  # what was sent just now tells that a report can be sent
+            done = self.drain(deadline=deadline) and self.outlet.flush(deadline)
+        return done
 
     @property
     def held(self) -> int:

@@ -203,8 +203,10 @@ class Queued(_Outlet):
             try:
                 self._sender.send(frame)
             except BaseException as error:  # noqa: BLE001 - SystemExit from a sender must not end its thread either
+                self.reaches = False
                 self._tally.failed(error, self._out_of_hand())
             else:
+                self.reaches = True
                 self.sent += self._out_of_hand()
                 self.frames += 1
                 self.sent_bytes += len(frame)

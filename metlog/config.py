@@ -97,6 +97,9 @@ class Plan(Struct):
         branches: list[Plan] | None = getattr(sender, "branches", None)
         if branches is None:
             return Pipeline(**common)
+        for branch in branches:  # what a branch cannot say for itself
+            branch.logger, branch.hostname = self.logger, self.hostname
+            branch.exit_timeout, branch.on_drop = self.exit_timeout, self.on_drop
         return Fan(branches=[branch.pipeline() for branch in branches], **common)
 
 

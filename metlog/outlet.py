@@ -57,7 +57,7 @@ class Outlet(Protocol):
 class _Outlet:
     """What both have: the counts of what was sent, written only by the one thread at a time that sends."""
 
-    __slots__ = ("_sender", "_tally", "frames", "sent", "sent_bytes", "reaches")
+    __slots__ = ("_sender", "_tally", "frames", "reaches", "sent", "sent_bytes")
 
     def __init__(self, sender: Sender, tally: Tally) -> None:
         self._sender = sender

@@ -66,8 +66,11 @@ def test_each_branch_has_its_encoder_its_filters_and_its_frames(tmp_path: Path) 
 @pytest.mark.parametrize("scheme", ["tcp", "http"])
 def test_a_branch_that_cannot_send_costs_the_others_nothing(scheme: str, tmp_path: Path) -> None:
     dead = f"{scheme}://127.0.0.1:{closed_port()}?timeout=30"
+    told: list[int] = []
     client = MetlogClient.from_config(
-        sender={"name": "tee", "senders": [dead, f"file:{tmp_path}/log"]}, exit_timeout=0.2
+        sender={"name": "tee", "senders": [dead, f"file:{tmp_path}/log"]},
+        exit_timeout=0.2,
+        on_drop=lambda reason, count: told.append(count),
     )
     for number in range(100):
         client.log("a", fields={"n": number})
@@ -76,4 +79,16 @@ def test_a_branch_that_cannot_send_costs_the_others_nothing(scheme: str, tmp_pat
     stats = client.stats()
     assert stats.accepted == 200
     assert stats.sent == 100
-    assert sum(stats.dropped.values()) == 100
+    assert sum(stats.dropped.values()) == sum(told) == 100
+
+
+def test_events_of_metlogs_own_in_a_branch_say_which_service_they_are_of() -> None:
+    tee = {"name": "tee", "senders": ["memory:", {"sender": {"name": "tee", "senders": ["memory:"]}}]}
+    client = MetlogClient.from_config(sender=tee, logger="shop", hostname="h7")
+    client.log("a")
+    first, second = client.branches[0], client.branches[1].branches[0]  # type: ignore[attr-defined]
+    client.close()
+    for branch in (first, second):
+        assert [(event.type, event.logger, event.hostname) for event in branch.sender.events] == [  # type: ignore[attr-defined]
+            ("a", "shop", "h7"), ("metlog.end", "shop", "h7"),
+        ]  # fmt: skip

@@ -17,8 +17,8 @@ from metlog.cli.output import print_table
 from metlog.lake.cursor import Cursor, Position
 from metlog.lake.files import Folder
 from metlog.lake.follow import events_of
-from metlog.lake.query import Column
 from metlog.lake.segment import Clock, Record, Scan, read_header
+from metlog.lake.values import Column
 from metlog.listener import inspection
 from metlog.listener import repair as mending
 from metlog.listener.inspection import Behind, Checked, Journal

@@ -9,23 +9,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
 from metlog.lake.sql import QueryError
+from metlog.lake.values import Column
 from metlog.lake.watch import Cancel
 
 __all__ = ["Column", "Params", "Queryable", "Result", "Stream"]
 
 Params = Mapping[str, Any] | Sequence[Any] | None
-
-
-class Column(NamedTuple):
-    """A column of a result: its name and DuckDB's name of its type."""
-
-    name: str
-    type: str
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Values of a result as JSON can say them, and as text."""
+"""Columns of a result, and its values as JSON can say them, and as text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import math
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["as_json", "as_text"]
+__all__ = ["Column", "as_json", "as_text"]
+
+
+class Column(NamedTuple):
+    """A column of a result: its name and DuckDB's name of its type."""
+
+    name: str
+    type: str
 
 
 def as_json(value: Any, sql_type: str = "") -> Any:

@@ -125,8 +125,7 @@ def test_the_cap_refuses_and_what_is_retired_makes_room(folder: Folder, caplog: 
             assert made.refuses
             time.sleep(0.01)
         assert len(caplog.records) == 1
-        made.retire(made.end.number)
-        assert wait_for(lambda: not made.refuses)
+        assert wait_for(lambda: made.retire(made.end.number) >= 0 and not made.refuses)  # each as soon as it is sealed
         made.append(record(0))
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 

@@ -217,7 +217,7 @@ def stop_and_catch_up(listener: Listener, watch: Watch, given: argparse.Namespac
         "backlog_events": first["journaled"] - first["lake"],
         "seconds": took,
         "events_per_second": done / took,
-        "factor": done / (last["journaled"] - first["journaled"]),
+        "factor": done / max(last["journaled"] - first["journaled"], 1),  # 0: the journal is full
         "caught_up": float(watch.behind() <= usual),
     }
 

@@ -4,8 +4,9 @@
 
 The data is made once and kept when --data names a folder. "first" is the first request of its kind after the start of
 `metlog serve`, "later" the best of --later more, each with parameters of its own so that the page has none of them in its
-cache. "CPU" is what the page and its engine together spent on that best one, all threads: on a machine with two idle cores the
-time is between a half and the whole of it, and unlike the time it says little about who else is using the machine.
+cache. "CPU" is what the page and its engine together spent on the first, all
+threads: on a machine with two idle cores the time is between a half and the whole of it, and unlike the time it says little about
+who else is using the machine. The overview is kept for five seconds, so that its later requests cost nothing.
 With --limit the exit status is 1 when a report's first request takes longer.
 """
 
@@ -100,9 +101,10 @@ def main() -> int:
                 for number in range(1 + arguments.later):
                     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - number))
                     times.append(timed(address + path + moment, process))
-                best, spent = min(times[1:] or times)
-                print(f"{name:32}{times[0][0]:8.2f}s{best:8.2f}s{spent:8.2f}s", flush=True)
-                if name.startswith("report") and arguments.limit and times[0][0] > arguments.limit:
+                first, spent = times[0]
+                best = min(times[1:] or times)[0]
+                print(f"{name:32}{first:8.2f}s{best:8.2f}s{spent:8.2f}s", flush=True)
+                if name.startswith("report") and arguments.limit and first > arguments.limit:
                     slow.append(name)
     for name in slow:
         print(f"{name} took longer than {arguments.limit} s", file=sys.stderr)

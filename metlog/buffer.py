@@ -302,14 +302,14 @@ class Buffer:
                     self._counts.dropped("too_large", count)
                     return
                 frame = cut
-            if self._counts.untold:
-                self._tell_drops()
         except BaseException as error:  # an encoder may raise anything, and so may a signal handler
             self._counts.failed(error, count, "frame_error")
             if not isinstance(error, Exception):
                 raise
             return
         self.outlet.send(frame, count)
+        if self._counts.untold and self.outlet.reaches:
+            self._tell_drops()
 
     def _tell_drops(self) -> None:
         """A frame with the report of what was dropped; at most one an interval, since it may be dropped as well."""

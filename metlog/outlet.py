@@ -34,6 +34,8 @@ class Outlet(Protocol):
     frames: int
     sent_bytes: int
     """Events of the application, frames and bytes that were handed to the transport."""
+    reaches: bool
+    """False when the last frame is known to be lost: a report of what was dropped would be lost as well, and be a gap of its own."""
 
     def send(self, frame: bytes, count: int) -> None:
         """Takes a frame that holds `count` events of the application; never waits, never raises an Exception."""
@@ -55,11 +57,12 @@ class Outlet(Protocol):
 class _Outlet:
     """What both have: the counts of what was sent, written only by the one thread at a time that sends."""
 
-    __slots__ = ("_sender", "_tally", "frames", "sent", "sent_bytes")
+    __slots__ = ("_sender", "_tally", "frames", "sent", "sent_bytes", "reaches")
 
     def __init__(self, sender: Sender, tally: Tally) -> None:
         self._sender = sender
         self._tally = tally
+        self.reaches = True
         self.sent = self.frames = self.sent_bytes = 0
 
 
@@ -74,10 +77,12 @@ class Direct(_Outlet):
         try:
             self._sender.send(frame)
         except BaseException as error:
+            self.reaches = False
             self._tally.failed(error, count)
             if not isinstance(error, Exception):
                 raise
         else:
+            self.reaches = True
             self.sent += count
             self.frames += 1
             self.sent_bytes += len(frame)

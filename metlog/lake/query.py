@@ -157,7 +157,7 @@ class Lake(Queryable):
         )
         arrivals = "arrivals" in parsed.tables
         tables = {}
-        readable = sorted([*files, *behind])
+        readable = sorted([*files, *behind]) if behind else files
         if fresh.num_rows or not readable:
             tables["metlog_fresh"] = numbered(fresh) if arrivals else fresh
         if loggers is not None:

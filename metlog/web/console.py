@@ -45,8 +45,11 @@ _DELIVERY: Final = (
     ("last_seq", "BIGINT"), ("lost", "BIGINT"), ("ended", "BOOLEAN"), ("dropped", "JSON"),
 )  # fmt: skip
 _ARRIVALS: Final = (*COLUMNS.items(), ("arrival_file", "VARCHAR"), ("arrival_row", "BIGINT"))
-SCHEMA: Final = {"events": tuple(COLUMNS.items()), "arrivals": _ARRIVALS, "delivery": _DELIVERY}
+_FILES: Final = (("date", "DATE"), ("kind", "VARCHAR"), ("name", "VARCHAR"), ("bytes", "BIGINT"), ("events", "BIGINT"))
+SCHEMA: Final = {"events": tuple(COLUMNS.items()), "arrivals": _ARRIVALS, "delivery": _DELIVERY, "files": _FILES}
 """The views with their columns and types."""
+_HIDDEN: Final = frozenset({"files"})
+"""Views that are not for those who see some services only."""
 
 
 def caret(sql: str, place: tuple[int, int] | None) -> str:
@@ -66,7 +69,7 @@ async def show(request: Request) -> Response:
     values: dict[str, Any] = {
         "here": "sql", "sql": sql, "result": None, "problem": None, "caret": "", "unasked": False, "exports": list(EXPORTS),
         "download": urlencode({"sql": sql}), "examples": [(title, text, urlencode({"sql": text})) for title, text in EXAMPLES],
-        "schema": SCHEMA, "settings": page.settings, "saved": given.get("saved", ""), "form": {},
+        "schema": {name: columns for name, columns in SCHEMA.items() if access.everything or name not in _HIDDEN}, "settings": page.settings, "saved": given.get("saved", ""), "form": {},
     }  # fmt: skip
     status = 200
     if sql.strip():

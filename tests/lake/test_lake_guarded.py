@@ -133,7 +133,7 @@ def test_a_long_result_streams_in_small_parts_and_a_limit_stops_it(lake: Guarded
 def test_a_query_that_would_fill_memory_or_disk_is_ended_with_a_word_about_it(lake: GuardedLake, sql: str) -> None:
     engine = engine_of(lake)
     with pytest.raises(QueryError) as caught:
-        lake.query(sql, timeout=30)
+        lake.query(sql, timeout=100)
     assert caught.value.kind == "memory"
     assert "memory" in str(caught.value)
     assert lake.query("SELECT count(*) > 0 FROM events").rows == [(True,)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -59,26 +61,44 @@ def dead_port() -> int:
         return int(taken.getsockname()[1])
 
 
-@pytest.fixture
-def killed(listener: Make, dead_port: int) -> tuple[Listener, Client]:
+Made = tuple[Path, Client]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A journal of several segments, its listener killed; the output `dead` has handed on nothing of it."""
-    made = listener(more=DEAD.format(port=dead_port))
-    made.config.write_text(made.config.read_text().replace("stall_after = 5", "drain_timeout = 0.5"))
+    folder = tmp_path_factory.mktemp("kept")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
+    made = Listener(folder, more=DEAD.format(port=port))
     client = Client(count=5)
-    assert made.start()
-    for _ in range(30):
-        assert client.submit(made.port("http"))
-    datagram(made.port("udp"), b'{"type":"other"}')
-    assert wait_for(lambda: len(in_file(made.lines)) == 150)
-    with Folder.root(made.data / "journal/main") as folder:
+    try:
+        assert made.start(), made.told.read_text()
+        for _ in range(30):
+            assert client.submit(made.port("http"))
+        datagram(made.port("udp"), b'{"type":"other"}')
+        assert wait_for(lambda: len(in_file(made.lines)) == 150)
+        with Folder.root(made.data / "journal/main") as journal:
 
-        def settled() -> bool:
-            behind = {item.output: item.bytes for item in inspection.look(folder, "main", folder).outputs}
-            return set(behind) == {"dead", "file", "lake"} and behind["file"] == 0 and len(made.journaled()) > 3
+            def settled() -> bool:
+                behind = {item.output: item.bytes for item in inspection.look(journal, "main", journal).outputs}
+                return set(behind) == {"dead", "file", "lake"} and behind["file"] == 0 and len(made.journaled()) > 3
 
-        assert wait_for(settled)
-    made.kill()
-    return made, client
+            assert wait_for(settled)
+    finally:
+        made.kill()
+        client.close()
+    return folder, client
+
+
+@pytest.fixture
+def killed(kept: Made, listener: Make, tmp_path: Path, dead_port: int) -> tuple[Listener, Client]:
+    """The same, a copy for each test."""
+    folder, client = kept
+    shutil.copytree(folder, tmp_path / "killed")
+    made = listener("killed", more=DEAD.format(port=dead_port))
+    made.config.write_text(made.config.read_text().replace("stall_after = 5", "drain_timeout = 0.5"))
+    return made, copy.deepcopy(client)
 
 
 def test_status_says_who_writes_what_is_held_and_who_is_behind(listener: Make, dead_port: int) -> None:

@@ -18,7 +18,8 @@ def test_segments_without_a_cursor_are_recovered(gone: str, listener: Make) -> N
     client = Client(count=10)
     for _ in range(10):
         assert client.submit(made.port("http"))
-    assert wait_for(lambda: len(in_file(made.lines)) == 100)
+    cursors = made.data / "journal/main/cursors"
+    assert wait_for(lambda: len(in_file(made.lines)) == 100 and len(list(cursors.glob("*.cursor"))) == 2)
     made.kill()
     left = made.journaled()
     assert left

@@ -176,6 +176,11 @@ def test_a_limited_token_sees_its_services_only(start: Starter) -> None:
     assert page.get("/api/events?logger=bank", headers=SHOP_BEARER).json()["events"] == []
     assert page.get("/events/bank1/1", headers=SHOP_BEARER).status_code == 404
     assert page.get("/events/bank1/1", headers=BEARER).status_code == 200
+    for headers, listed in ((BEARER, True), (SHOP_BEARER, False)):
+        assert (
+            "<summary>files</summary>" in page.get("/sql", headers={**headers, "accept": "text/html"}).text
+        ) == listed
+    assert page.post("/api/query", json={"sql": "FROM files"}, headers=SHOP_BEARER).status_code == 400
     overview = page.get("/", headers={**SHOP_BEARER, "accept": "text/html"}).text
     assert "bank" not in overview
     assert "Listener" not in overview

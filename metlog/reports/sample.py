@@ -128,7 +128,7 @@ SELECT moment AS timestamp, type, tokens, CASE WHEN worker IS NULL THEN '' WHEN 
        CASE WHEN worker IS NULL THEN 'statsd://10.0.0.11' WHEN worker < 0 THEN 'listener://' ELSE 'udp://10.0.0.' || (11 + worker % 2) END
            AS source, NULL::TIMESTAMPTZ AS claimed_timestamp
 FROM ended
-ORDER BY timestamp
+ORDER BY timestamp, stream, seq, type, fields
 """
 
 

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,7 @@ def main() -> int:
     parser.add_argument("--later", type=int, default=3, help="requests after the first")
     parser.add_argument("--only", default="", help="pages whose name has this word")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without the page that it started
     with contextlib.ExitStack() as stack:
         data = arguments.data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metlog-bench-")))
         data.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -23,9 +25,17 @@ def _closed_default_client() -> Iterator[None]:
     metlog.close(timeout=1.0)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Tests that fork, or start many threads at once, do so without coverage's tracer: its lock stays held in a forked child, and
     before Python 3.12 two threads cannot begin to be traced at the same time."""
-    for item in items:
-        if "fork" in item.name or item.path.name == "test_reconfigure.py":
-            item.add_marker("no_cover")
+    traced = sys.gettrace()
+    if traced is None or not ("fork" in item.name or item.path.name == "test_reconfigure.py"):
+        yield
+        return
+    in_threads = threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]
+    yield
+    sys.settrace(traced)
+    threading.settrace(in_threads)  # type: ignore[arg-type]

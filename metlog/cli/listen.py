@@ -71,7 +71,8 @@ def listen(
         print(f"listening on {address}")
     print(f"ready: events go to {checked.general.data}", flush=True)
     notify("READY=1")
-    while not stop.wait(3600):
+    # A signal that comes in the very moment in which the waiting begins is noticed when it ends: so by turns.
+    while not stop.wait(0.5):
         pass
     notify("STOPPING=1")
     drained = service.stop()

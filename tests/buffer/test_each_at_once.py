@@ -51,6 +51,7 @@ def eager_switching():
     sys.setswitchinterval(before)
 
 
+@pytest.mark.untraced
 @pytest.mark.usefixtures("eager_switching")
 def test_the_events_of_many_threads_are_each_sent_before_their_call_returns(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("metlog.buffer._PATIENCE", 20.0)  # a busy machine takes a thread off for longer than 10 ms

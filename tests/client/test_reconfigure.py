@@ -27,6 +27,8 @@ MOST = 1_000  # events that a thread logs a round
 
 Log = Callable[[MetlogClient, str], None]
 
+pytestmark = pytest.mark.untraced
+
 WAYS: dict[str, Log] = {
     "log": lambda client, word: client.log(("n", "t"), word),
     "nested fields": lambda client, word: client.log("n", word, fields={"deep": [1]}),

@@ -192,6 +192,15 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_flush_on_signal_saves_the_events_of_workers_that_a_pool_terminates(method: str, tmp_path: Path) -> None:
+    """A worker that is told to end in the very moment in which it begins to wait hears of it when its waiting ends: so it is with every
+    handler that is written in Python. That happens once in some hundred runs, and then the pool waits for ever."""
     with receiver("file", tmp_path) as arrived:
-        run(HEAD + AT_IMPORT + TERMINATED, tmp_path, settings(arrived.sender), method)
+        for attempt in range(3):
+            (tmp_path / "events.ndjson").unlink(missing_ok=True)
+            try:
+                run(HEAD + AT_IMPORT + TERMINATED, tmp_path, settings(arrived.sender), method, timeout=20)
+                break
+            except AssertionError as error:
+                if attempt == 2 or "synchronize.py" not in str(error):
+                    raise
         assert_exactly_once(arrived.application(20), [f"{number}" for number in range(20)])

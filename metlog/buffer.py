@@ -32,7 +32,7 @@ __all__ = ["Buffer"]
 _FILL: Final = 0.95  # of a frame, since events vary in size
 _CHUNK: Final = 32  # events that are encoded together, at most
 _BACKLOG: Final = 4 << 20  # bytes, about, that may be pending before events are shed
-_PATIENCE: Final = 0.01  # seconds that a logging thread gives the one that sends, at a quarter of the backlog
+_PATIENCE: Final = 0.01  # seconds that a logging thread gives the one that sends: without a flush interval, or at a quarter of the backlog
 _TICK: Final = 0.1  # seconds: how often filters are told the time where there is no flush interval
 _IDLE: Final = 5  # empty intervals after which the flusher sleeps until it is called
 

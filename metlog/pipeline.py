@@ -245,7 +245,7 @@ class Pipeline:
         return event
 
     def _report(self) -> Event:
-        """What the next frame after a drop carries. Its counts are totals: one that is lost is no loss."""
+        """What goes behind the first frame that is sent after a drop. Its counts are totals: one that is lost is no loss."""
         with self.counts.locked():
             self.counts.untold = False
             dropped = dict(self.counts.by_reason)
@@ -292,7 +292,7 @@ class Pipeline:
                     finish()
                 except Exception as error:  # noqa: BLE001 - a filter may raise anything
                     self.counts.error("filter_error", error)
-        self.hot = (-1, None, None, None, None, None, {})  # calls from now on are refused
+        self.hot = Unconfigured.hot  # calls from now on are refused
         self.drain(deadline)
         if successor is not None:
             self._await_stragglers(min(deadline, monotonic() + _GRACE), successor)

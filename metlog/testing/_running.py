@@ -12,7 +12,7 @@ from typing import Final, NoReturn, TypeVar
 
 import pytest
 
-__all__ = ["GRACE", "child_status", "join_all", "needs_fork", "within"]
+__all__ = ["GRACE", "child_status", "join_all", "needs_fork", "survives_forks", "within"]
 
 T = TypeVar("T")
 
@@ -71,6 +71,27 @@ def child_status(run: Callable[[], int], seconds: float) -> str:
         _child(run, seconds)
     status = _wait_for_child(pid, seconds + GRACE)
     return _MEANING.get(status, f"ended with {status}") if status else ""
+
+
+def survives_forks(busy: Callable[[], object], child: Callable[[], int], seconds: float, what: str) -> None:
+    """Forks while two threads do `busy` over and over: `child` must not wait for a lock that one of them held."""
+    needs_fork()
+    stop = threading.Event()
+
+    def again() -> None:
+        while not stop.is_set():
+            busy()
+
+    threads = [threading.Thread(target=again, daemon=True) for _ in range(2)]
+    for one in threads:
+        one.start()
+    try:
+        for _ in range(8):
+            trouble = child_status(child, seconds)
+            assert not trouble, f"{what} {trouble}"
+    finally:
+        stop.set()
+        join_all(threads, seconds)
 
 
 def _child(run: Callable[[], int], seconds: float) -> NoReturn:

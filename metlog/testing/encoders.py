@@ -20,7 +20,7 @@ from metlog.encoders import Encoder
 from metlog.errors import DecodeError
 from metlog.event import Event
 from metlog.senders.memory import MemorySender
-from metlog.testing._running import GRACE, child_status, join_all, needs_fork, within
+from metlog.testing._running import GRACE, join_all, survives_forks, within
 from metlog.testing._sending import client_with
 
 __all__ = ["EncoderConformance"]
@@ -222,12 +222,9 @@ class EncoderConformance:
 
     def test_survives_fork_while_threads_encode(self, encoder: Encoder) -> None:
         """A lock that another thread held stays with the parent: the child must not wait for it."""
-        needs_fork()
-        stop = threading.Event()
 
         def busy() -> None:
-            while not stop.is_set():
-                encoder.encode(Event(timestamp=_WHEN, type="busy", fields={"v": {1}}))
+            encoder.encode(Event(timestamp=_WHEN, type="busy", fields={"v": {1}}))
 
         def child() -> int:
             for event in (*_plain_events()[:2], Event(timestamp=_WHEN, type="odd", fields={"v": math.nan})):
@@ -236,16 +233,7 @@ class EncoderConformance:
                     encoder.decode(frame)
             return 0
 
-        threads = [threading.Thread(target=busy, daemon=True) for _ in range(2)]
-        for one in threads:
-            one.start()
-        try:
-            for _ in range(8):
-                trouble = child_status(child, self.wait)
-                assert not trouble, f"a forked child that encodes {trouble}"
-        finally:
-            stop.set()
-            join_all(threads, self.wait)
+        survives_forks(busy, child, self.wait, "a forked child that encodes")
 
     # What comes from elsewhere.
 

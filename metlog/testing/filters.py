@@ -18,7 +18,7 @@ from metlog.encoders.json import JsonEncoder
 from metlog.event import Event
 from metlog.filters import Filter
 from metlog.senders.memory import MemorySender
-from metlog.testing._running import GRACE, child_status, join_all, needs_fork, within
+from metlog.testing._running import GRACE, join_all, survives_forks, within
 from metlog.testing._sending import client_with
 
 __all__ = ["FilterConformance"]
@@ -171,12 +171,9 @@ class FilterConformance:
 
     def test_survives_fork_while_threads_use_it(self, filter: Filter) -> None:
         """A lock that another thread held stays with the parent: the child must not wait for it."""
-        needs_fork()
-        stop = threading.Event()
 
         def busy() -> None:
-            while not stop.is_set():
-                filter(Event(timestamp=_WHEN, type="busy", fields={"user": "u1"}))
+            filter(Event(timestamp=_WHEN, type="busy", fields={"user": "u1"}))
 
         def child() -> int:
             getattr(filter, "after_fork", int)()
@@ -186,16 +183,7 @@ class FilterConformance:
             getattr(filter, "close", int)()
             return 0
 
-        threads = [threading.Thread(target=busy, daemon=True) for _ in range(2)]
-        for one in threads:
-            one.start()
-        try:
-            for _ in range(8):
-                trouble = child_status(child, self.wait)
-                assert not trouble, f"a forked child that uses it {trouble}"
-        finally:
-            stop.set()
-            join_all(threads, self.wait)
+        survives_forks(busy, child, self.wait, "a forked child that uses it")
 
     def test_works_through_a_client(self, filter: Filter) -> None:
         """Every call is accepted or filtered, nothing is an error, and what is kept is sent."""

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from metlog.context import current, merged
+from metlog.core.context import current, merged
+from metlog.core.pipeline import Pipeline, Stats, Unconfigured
+from metlog.core.state import Home
+from metlog.core.timer import DisabledTimer, Timer, sampled_out
 from metlog.errors import MetlogError
 from metlog.event import ONE
-from metlog.home import Home
-from metlog.pipeline import Pipeline, Stats, Unconfigured
-from metlog.timer import DisabledTimer, Timer, sampled_out
 
 if TYPE_CHECKING:
     from metlog.config import Plan
@@ -312,7 +312,7 @@ class MetlogClient:
         """The `statsd` package's client, or one with the same methods that does nothing (`statsd` false)."""
         home = self._home
         if home.statsd is None:
-            from metlog.integrations.statsd import make
+            from metlog.statsd.client import make
 
             home.statsd = make(False)
         return home.statsd

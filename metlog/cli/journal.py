@@ -14,14 +14,14 @@ import typer
 
 from metlog.cli.common import DataOption, UsageError, existing_data_folder, open_output
 from metlog.cli.output import print_table
-from metlog.lake.cursor import Cursor, Position
-from metlog.lake.files import Folder
-from metlog.lake.follow import events_of
-from metlog.lake.segment import Clock, Record, Scan, read_header
+from metlog.journal import inspect as inspection
+from metlog.journal import repair as mending
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.folder import Folder
+from metlog.journal.follow import events_of
+from metlog.journal.inspect import Behind, Checked, Journal
+from metlog.journal.segment import Clock, Record, Scan, read_header
 from metlog.lake.values import Column
-from metlog.listener import inspection
-from metlog.listener import repair as mending
-from metlog.listener.inspection import Behind, Checked, Journal
 
 __all__ = ["journal"]
 

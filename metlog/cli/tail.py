@@ -32,7 +32,7 @@ def tail(
     ] = TailFormat.text,
 ) -> None:
     """Follow events as they arrive, until Ctrl-C; each exactly once."""
-    from metlog.lake.follow import Follower
+    from metlog.journal.follow import Follower
 
     folder = data_folder(data)
     if not folder.is_dir():

@@ -14,11 +14,11 @@ import msgspec
 
 from metlog.client import MetlogClient as CoreClient
 from metlog.compat.senders import NoSendSender
+from metlog.core.pipeline import Pipeline
+from metlog.core.timer import Timer, sampled_out
 from metlog.errors import MetlogError, Problems
 from metlog.event import ENV_VERSION, ONE, Event
-from metlog.pipeline import Pipeline
 from metlog.senders.null import NullSender
-from metlog.timer import Timer, sampled_out
 
 if TYPE_CHECKING:
     from metlog.config import Plan

@@ -18,9 +18,9 @@ from metlog.compat.ini import dict_from_stream_config, nest_prefixes
 from metlog.compat.messages import MessageFilter, MessageSender
 from metlog.compat.senders import Mapped, NoSendSender, is_mapped, resolve
 from metlog.config import Plan
-from metlog.convert import convert, shown
 from metlog.errors import ConfigError, Problems
 from metlog.plugins import Component, build, check, suggest
+from metlog.plugins.conversion import convert, shown
 
 __all__ = [
     "client_from_dict_config", "client_from_stream_config", "client_from_text_config", "dict_from_stream_config",

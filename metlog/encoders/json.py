@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from metlog.counts import Tick
-from metlog.encoders import frames
+from metlog.core.stats import Tick
+from metlog.encoders import wire as frames
 from metlog.event import Event
 from metlog.values import sanitize
 

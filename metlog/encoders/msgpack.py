@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from metlog.encoders import frames
+from metlog.encoders import wire as frames
 from metlog.encoders.json import JsonEncoder
 from metlog.event import Event
 from metlog.values import plain

@@ -14,8 +14,8 @@ from metlog.errors import ConfigError
 from metlog.event import Event
 from metlog.filters._addresses import cut_ip
 from metlog.filters._masks import MASKS, Mask, of_pattern
-from metlog.filters._pass import CUT, DROP, KEEP, PSEUDONYMIZE, Pass
 from metlog.filters._paths import Paths
+from metlog.filters._walk import CUT, DROP, KEEP, PSEUDONYMIZE, Pass
 from metlog.values import MARK
 
 __all__ = ["MASKS", "Redact", "cut_ip"]

@@ -9,11 +9,11 @@ from typing import Any, Final, TypedDict
 from urllib.parse import parse_qsl
 
 from metlog.client import MetlogClient
-from metlog.context import _request, current
+from metlog.core.context import _request, current
 from metlog.errors import ConfigError
 from metlog.integrations._common import client_of
 from metlog.integrations._paths import safe_path
-from metlog.integrations._statsd_off import DisabledStatsd
+from metlog.statsd.disabled import DisabledStatsd
 
 __all__ = ["CLOSED_BY_CLIENT", "Options", "Recorder", "Scope", "safe_path", "type_name"]
 

@@ -1,7 +1,7 @@
 """SQL over the lake: the views `events`, `delivery` and `files`, in an engine that can read the lake's files and nothing else.
 
-Command line and reports ask through `Lake.query`, the page through a process of its own (`metlog.lake.guarded`); what a query
-may say is decided in `metlog.lake.sql`.
+Command line and reports ask through `Lake.query`, the page through a process of its own (`metlog.lake.engine.client`); what a query
+may say is decided in `metlog.lake.sql.guard`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from metlog.lake.cursors import Cursors
-from metlog.lake.errors import EXPLAIN, explain
-from metlog.lake.pruning import parameters
+from metlog.lake.cancel import Cancel, Watch
+from metlog.lake.connections import Cursors
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.schema import COLUMNS
 from metlog.lake.snapshot import Memory, snapshot
-from metlog.lake.sql import VIEWS, Parsed, QueryError, expression, parse
-from metlog.lake.views import DELIVERY, events_view, files_table, numbered
-from metlog.lake.watch import Cancel, Watch
+from metlog.lake.sql.errors import EXPLAIN, explain
+from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expression, parse
+from metlog.lake.sql.pruning import parameters
+from metlog.lake.sql.views import DELIVERY, events_view, files_table, numbered
 
 __all__ = ["Cancel", "Column", "Lake", "QueryError", "Queryable", "Result", "Stream", "open_lake"]
 

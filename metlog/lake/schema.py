@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import UNSET
 
-from metlog.lake.routing import Route
-from metlog.lake.rows import FIRST, LAST, WRONG, Row, micros, rows_of
-from metlog.lake.segment import Clock, Record
+from metlog.journal.routing import Route
+from metlog.journal.rows import FIRST, LAST, WRONG, Row, micros, rows_of
+from metlog.journal.segment import Clock, Record
 
 __all__ = ["COLUMNS", "FRESH_SCHEMA", "SCHEMA", "tables"]
 

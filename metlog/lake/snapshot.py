@@ -21,12 +21,12 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from metlog.journal.cursor import Cursor
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.journal.segment import LIVE, SEALED, SegmentName, listing
 from metlog.lake.backlog import Backlog, day_of
-from metlog.lake.cursor import Cursor
-from metlog.lake.files import Folder
-from metlog.lake.fresh import Fresh, Part
-from metlog.lake.routing import Route
-from metlog.lake.segment import LIVE, SEALED, SegmentName, listing
+from metlog.lake.uncommitted import Fresh, Part
 from metlog.lake.writer import PARQUET, segment_of
 
 __all__ = ["Memory", "Snapshot", "snapshot"]

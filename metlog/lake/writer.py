@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from metlog.lake import faults
-from metlog.lake.files import Folder, write_all
-from metlog.lake.routing import Route
+from metlog.journal import failpoints as faults
+from metlog.journal.folder import Folder, write_all
+from metlog.journal.routing import Route
+from metlog.journal.segment import Scan, SegmentName, scan
 from metlog.lake.schema import FRESH_SCHEMA, SCHEMA, tables
-from metlog.lake.segment import Scan, SegmentName, scan
 
 __all__ = ["PARQUET", "file_name", "segment_of", "write_segment"]
 

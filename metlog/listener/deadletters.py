@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from metlog.lake.files import Folder, write_all
+from metlog.journal.folder import Folder, write_all
 
 __all__ = ["DeadLetters"]
 

@@ -12,18 +12,18 @@ from typing import Any, Final
 import msgspec
 
 from metlog.errors import ConfigError, Problems
-from metlog.lake.cursor import Cursor, Position
-from metlog.lake.files import Folder
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.folder import Folder
+from metlog.journal.idempotency import KeyMemory
+from metlog.journal.writer import Journal
 from metlog.listener.accounting import Accounting
 from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
+from metlog.listener.delivery.process import Worker
+from metlog.listener.delivery.worker import Assignment
 from metlog.listener.drops import Drops
+from metlog.listener.ingest import Intake
 from metlog.listener.inputs import Full, Input
-from metlog.listener.intake import Intake
-from metlog.listener.journal import Journal
-from metlog.listener.keys import KeyMemory
-from metlog.listener.supervisor import Worker
-from metlog.listener.worker import Assignment
 
 __all__ = ["Service"]
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Queryable, Result
-from metlog.lake.sql import QueryError, parse
+from metlog.lake.sql.guard import QueryError, parse
 from metlog.reports.times import moment, zone
 
 __all__ = ["COMMON", "Chart", "Empty", "Parameter", "Report", "ReportResult"]
@@ -247,7 +247,7 @@ class Report:
     ) -> dict[str, Any]:
         """The Vega-Lite specification of a result, data included; width and height in pixels. A report without a chart,
         or without rows, gives one that says so."""
-        from metlog.reports.chart import specification
+        from metlog.reports.charts.vega import specification
 
         return specification(self, result, dark=dark, width=width, height=height)
 

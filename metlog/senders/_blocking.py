@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from metlog.senders._options import NotPicklable, closed
-from metlog.senders._patience import Patience
+from metlog.senders._timing import Patience
+from metlog.senders.options import NotPicklable, closed
 
 __all__ = ["BlockingSender"]
 

@@ -10,8 +10,8 @@ from time import monotonic
 
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
-from metlog.senders._options import at_least, positive
-from metlog.senders._patience import Backoff
+from metlog.senders._timing import Backoff
+from metlog.senders.options import at_least, positive
 
 __all__ = ["ConnectionSender"]
 

@@ -9,6 +9,6 @@ __all__ = ["events_of"]
 
 def events_of(frame: bytes) -> list[Event]:
     """The events of a JSON or MessagePack frame, told apart by its first byte; raises `metlog.errors.DecodeError`."""
-    from metlog.encoders.frames import decode
+    from metlog.encoders.wire import decode
 
     return decode(frame)

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from metlog.senders._options import Address, numeric
-from metlog.senders._patience import Patience
+from metlog.senders._timing import Patience
+from metlog.senders.options import Address, numeric
 
 __all__ = ["Resolver", "lookup"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from metlog.errors import ConfigError, Problems, SenderError
 from metlog.plugins import Component, check
 from metlog.senders import Sender
-from metlog.senders._options import NotPicklable, closed, positive
+from metlog.senders.options import NotPicklable, closed, positive
 
 __all__ = ["FallbackSender"]
 

@@ -13,7 +13,7 @@ from time import monotonic
 
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
-from metlog.senders._options import at_least, positive
+from metlog.senders.options import at_least, positive
 
 __all__ = ["FileSender"]
 

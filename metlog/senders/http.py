@@ -17,8 +17,8 @@ import httpx
 
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
-from metlog.senders._options import at_least, host_list, one_of, port_number, positive
-from metlog.senders._patience import Backoff
+from metlog.senders._timing import Backoff
+from metlog.senders.options import at_least, host_list, one_of, port_number, positive
 from metlog.senders.tcp import tls_context
 
 __all__ = ["HttpSender", "HttpsSender"]

@@ -8,7 +8,7 @@ from typing import Final
 from metlog.errors import DecodeError, SenderError
 from metlog.event import Event
 from metlog.senders._decode import events_of
-from metlog.senders._options import Unopened, at_least, closed
+from metlog.senders.options import Unopened, at_least, closed
 
 __all__ = ["LoggingSender"]
 

@@ -6,7 +6,7 @@ from collections import deque
 
 from metlog.event import Event
 from metlog.senders._decode import events_of
-from metlog.senders._options import Unopened, at_least, closed
+from metlog.senders.options import Unopened, at_least, closed
 
 __all__ = ["MemorySender"]
 

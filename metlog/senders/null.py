@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metlog.senders._options import Unopened, at_least, closed
+from metlog.senders.options import Unopened, at_least, closed
 
 __all__ = ["NullSender"]
 

@@ -9,7 +9,7 @@ import sys
 from typing import ClassVar, TextIO
 
 from metlog.errors import SenderError
-from metlog.senders._options import Unopened, at_least, closed
+from metlog.senders.options import Unopened, at_least, closed
 
 __all__ = ["StderrSender", "StdoutSender"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from metlog.errors import SenderError
 from metlog.senders._connection import ConnectionSender
-from metlog.senders._options import Address, host_list, numeric, port_number
 from metlog.senders._resolver import lookup
+from metlog.senders.options import Address, host_list, numeric, port_number
 
 if TYPE_CHECKING:
     import ssl

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from metlog.convert import shown
 from metlog.errors import ConfigError, Problems
+from metlog.plugins.conversion import shown
 
 __all__ = ["TeeSender"]
 

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable
 
 from metlog.errors import SenderError
-from metlog.senders._options import Address, NotPicklable, at_least, closed, host_list, numeric, port_number, positive
 from metlog.senders._resolver import Resolver
+from metlog.senders.options import Address, NotPicklable, at_least, closed, host_list, numeric, port_number, positive
 
 __all__ = ["UdpSender"]
 

@@ -15,7 +15,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
 from metlog.errors import SenderError
-from metlog.senders._options import NotPicklable, at_least, closed, one_of
+from metlog.senders.options import NotPicklable, at_least, closed, one_of
 
 __all__ = ["ZmqSender"]
 

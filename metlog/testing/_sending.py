@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 import pytest
 
 from metlog.client import MetlogClient
+from metlog.core.pipeline import Pipeline
 from metlog.encoders import Encoder
 from metlog.encoders.json import JsonEncoder
 from metlog.event import Event
 from metlog.filters import Filter
-from metlog.pipeline import Pipeline
 from metlog.senders import Sender
 from metlog.testing._running import GRACE, within
 from metlog.testing.peers import DatagramPeer, StreamPeer, closed_port, silent_peer

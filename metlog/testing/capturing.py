@@ -10,17 +10,17 @@ from time import monotonic
 from types import MethodType
 from typing import Any, Final, NamedTuple
 
-from metlog import home as hub
 from metlog.config import Plan
-from metlog.context import current
+from metlog.core import state as hub
+from metlog.core.context import current
+from metlog.core.pipeline import Pipeline, Stats, Unconfigured
 from metlog.encoders.json import JsonEncoder
 from metlog.event import Event
-from metlog.pipeline import Pipeline, Stats, Unconfigured
 from metlog.testing.logged import LoggedEvents
 
 __all__ = ["capture"]
 
-_timer: Final[Any] = import_module("metlog.timer")  # the module: as an attribute of metlog it is the call
+_timer: Final[Any] = import_module("metlog.core.timer")  # the module: as an attribute of metlog it is the call
 _CLOSING: Final = 5.0  # seconds, at most, that filters get to say their last
 
 

@@ -12,10 +12,10 @@ from metlog.lake.query import Cancel, Result
 from metlog.web.errors import Refused
 from metlog.web.events import find
 from metlog.web.forms import json_body, query_of
-from metlog.web.page import access_of, page_of
 from metlog.web.reports import listing, run
 from metlog.web.results import answer, json_response
 from metlog.web.search import Page
+from metlog.web.state import access_of, page_of
 
 __all__ = ["healthz", "metrics", "query", "report", "report_list", "search"]
 

@@ -17,18 +17,18 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metlog.lake.guarded import GuardedLake
+from metlog.lake.engine.client import GuardedLake
 from metlog.web import api, console, events, login, overview, reports, tail
 from metlog.web.assets import Assets
+from metlog.web.broadcast import Hub
 from metlog.web.errors import Refused
-from metlog.web.hub import Hub
-from metlog.web.measures import Measures
-from metlog.web.page import Page
+from metlog.web.metrics import Measures
 from metlog.web.pool import QueryPool
 from metlog.web.results import json_response
 from metlog.web.security import Gate, SecurityHeaders, Sessions
 from metlog.web.settings import WebSettings
-from metlog.web.views import Views
+from metlog.web.state import Page
+from metlog.web.templating import Views
 
 __all__ = ["Application", "create_app"]
 

@@ -12,13 +12,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from metlog.lake.files import Folder
+from metlog.journal.folder import Folder
 from metlog.lake.query import Cancel, Queryable
 from metlog.web.cache import Cache
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
-from metlog.web.page import access_of, page_of
 from metlog.web.reports import featured
+from metlog.web.state import access_of, page_of
 
 __all__ = ["Bar", "Overview", "bars", "listeners", "look", "show"]
 

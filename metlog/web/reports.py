@@ -20,8 +20,8 @@ from metlog.reports.report import Report, ReportResult
 from metlog.web.cache import Cache
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
-from metlog.web.page import access_of, page_of
 from metlog.web.results import EXPORTS, Exported, export_result
+from metlog.web.state import access_of, page_of
 
 __all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
 

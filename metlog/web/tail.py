@@ -10,12 +10,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from metlog.lake.follow import Event
+from metlog.journal.follow import Event
+from metlog.web.broadcast import Subscription
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
-from metlog.web.hub import Subscription
-from metlog.web.page import access_of, page_of
 from metlog.web.search import Search
+from metlog.web.state import access_of, page_of
 
 __all__ = ["show", "stream"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from collecting import assert_exactly_once, receiver, run
 
-from metlog.counts import Counts
+from metlog.core.stats import Counts
 
 SIGNALS = os.environ.get("METLOG_TEST_SIGNALS", "5000")
 

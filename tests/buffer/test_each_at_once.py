@@ -54,7 +54,7 @@ def eager_switching():
 @pytest.mark.untraced
 @pytest.mark.usefixtures("eager_switching")
 def test_the_events_of_many_threads_are_each_sent_before_their_call_returns(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("metlog.buffer._PATIENCE", 20.0)  # a busy machine takes a thread off for longer than 10 ms
+    monkeypatch.setattr("metlog.core.buffer._PATIENCE", 20.0)  # a busy machine takes a thread off for longer than 10 ms
     sender = Recording()
     client = client_with(sender, flush_interval=0.0)
     late: list[tuple[int, int, int]] = []

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metlog import Event, MetlogClient
+from metlog.core.truncate import MARK, truncated
 from metlog.encoders.json import JsonEncoder
 from metlog.encoders.msgpack import MsgpackEncoder
 from metlog.encoders.signed import SignedEncoder
@@ -21,7 +22,6 @@ from metlog.encoders.text import TextEncoder
 from metlog.plugins import build
 from metlog.senders.memory import MemorySender
 from metlog.testing.peers import DatagramPeer, StreamPeer
-from metlog.truncate import MARK, truncated
 
 DATAGRAM = 65507
 UNIX = 131072

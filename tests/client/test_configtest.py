@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metlog.configtest import run
+from metlog.diagnose.selftest import run
 from metlog.errors import ConfigError
 
 TEE = {"name": "tee", "senders": ["null", {"sender": "memory", "filters": [{"name": "severity_max", "severity": 3}]}]}

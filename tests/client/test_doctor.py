@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import zmq
 
-from metlog.doctor import Finding, Verdict, check_settings
+from metlog.diagnose.doctor import Finding, Verdict, check_settings
 from metlog.testing.peers import DatagramPeer, StreamPeer, closed_port, silent_peer
 
 FAIL = Verdict.FAIL

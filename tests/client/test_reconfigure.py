@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from metlog import ConfigError, Event, MetlogClient
-from metlog.counts import Tick
-from metlog.encoders import frames
+from metlog.core.pipeline import Pipeline
+from metlog.core.stats import Tick
+from metlog.encoders import wire as frames
 from metlog.encoders.json import JsonEncoder
-from metlog.pipeline import Pipeline
 from metlog.senders._decode import events_of
 from metlog.senders.memory import MemorySender
 from metlog.testing.peers import StreamPeer
@@ -318,7 +318,7 @@ def test_what_was_opened_for_a_configuration_that_fails_is_closed(monkeypatch: A
         def close(self) -> None:
             closed.append("statsd")
 
-    monkeypatch.setattr("metlog.integrations.statsd.make", lambda settings: Statsd())
+    monkeypatch.setattr("metlog.statsd.client.make", lambda settings: Statsd())
     client = MetlogClient.from_config("memory:")
     with socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -16,10 +16,10 @@ from msgspec import NODEFAULT, structs
 
 from metlog import ConfigError
 from metlog.config import _BUFFER, DEFAULT_SENDER, Plan, plan
-from metlog.integrations.statsd import Settings, check_settings
-from metlog.pipeline import Pipeline
+from metlog.config.sources import KEYS
+from metlog.core.pipeline import Pipeline
 from metlog.plugins import build
-from metlog.settings import KEYS
+from metlog.statsd.client import Settings, check_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
 WORDS: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "component"}

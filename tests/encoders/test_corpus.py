@@ -33,9 +33,9 @@ from metlog.encoders.msgpack import MsgpackEncoder
 from metlog.encoders.signed import SignedEncoder
 from metlog.errors import DecodeError
 from metlog.lake.query import open_lake
-from metlog.listener.decode import check, check_events
 from metlog.listener.inputs import _http_body as http_body
 from metlog.listener.inputs._http_server import Refusal
+from metlog.listener.validate import check, check_events
 
 REASONS = {
     "neither": "neither JSON lines nor MessagePack",

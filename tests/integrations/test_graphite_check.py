@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metlog.integrations.graphite_check import check
+from metlog.diagnose.graphite import check
 
 GOOD = "[stats]\npattern = ^stats\\.\nretentions = 10s:6h,1m:30d\n"
 SUM = """

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from metlog import ConfigError, MetlogClient
-from metlog.integrations.statsd import Settings, TcpStatsd, UdpStatsd, UnixStatsd, check_settings, make
-from metlog.lifecycle import live
+from metlog.core.lifecycle import live
+from metlog.statsd.client import Settings, TcpStatsd, UdpStatsd, UnixStatsd, check_settings, make
 
 DEADLINE = 5.0
 

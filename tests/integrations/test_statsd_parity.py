@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import statsd
 
-from metlog.integrations.statsd import DisabledStatsd, TcpStatsd, UdpStatsd, UnixStatsd, make
+from metlog.statsd.client import DisabledStatsd, TcpStatsd, UdpStatsd, UnixStatsd, make
 
 PACKAGE = {"udp": statsd.StatsClient, "tcp": statsd.TCPStatsClient, "unix": statsd.UnixSocketStatsClient}
 OURS = {"udp": UdpStatsd, "tcp": TcpStatsd, "unix": UnixStatsd}

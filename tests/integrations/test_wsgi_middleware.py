@@ -19,8 +19,8 @@ import metlog
 from metlog import ConfigError, Event, MetlogClient
 from metlog.integrations._paths import safe_path
 from metlog.integrations._request import Options, Recorder
-from metlog.integrations.statsd import Settings
 from metlog.integrations.wsgi import MetlogMiddleware
+from metlog.statsd.client import Settings
 
 App = Callable[[dict[str, Any], Any], Any]
 

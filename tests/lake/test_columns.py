@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metlog.lake.routing import Route
-from metlog.lake.rows import correct, decode, micros
+from metlog.journal.routing import Route
+from metlog.journal.rows import correct, decode, micros
+from metlog.journal.segment import Clock, Record
 from metlog.lake.schema import tables
-from metlog.lake.segment import Clock, Record
 
 NOW = micros(datetime(2026, 11, 25, 12, tzinfo=UTC))
 CLOCK = Clock(past=3600, future=60)

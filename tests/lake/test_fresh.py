@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.journal.segment import END, LIVE, SEALED, Clock, Record, SegmentName, encode_record, end_mark, header
 from metlog.lake import backlog
-from metlog.lake import fresh as module
-from metlog.lake.cursor import Cursor, Position
-from metlog.lake.files import Folder
+from metlog.lake import uncommitted as module
 from metlog.lake.query import Cancel, Lake, QueryError
-from metlog.lake.routing import Route
-from metlog.lake.segment import END, LIVE, SEALED, Clock, Record, SegmentName, encode_record, end_mark, header
 from metlog.lake.snapshot import Memory, Snapshot, snapshot
 from metlog.lake.writer import write_segment
 

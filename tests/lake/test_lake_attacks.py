@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from metlog.lake.guarded import GuardedLake
+from metlog.journal.segment import Clock, encode_record, header
+from metlog.lake.engine.client import GuardedLake
 from metlog.lake.query import Lake, QueryError
 from metlog.lake.schema import SCHEMA
-from metlog.lake.segment import Clock, encode_record, header
 
 SECRET = "TOPSECRET"
 

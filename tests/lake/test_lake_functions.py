@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 import duckdb
 import pytest
 
-from metlog.lake.functions import ALLOWED, REFUSED, REVIEWED, TABLES, installed, main, unreviewed
-from metlog.lake.sql import QueryError, parse
+from metlog.lake.sql.functions import ALLOWED, REFUSED, REVIEWED, TABLES, installed, main, unreviewed
+from metlog.lake.sql.guard import QueryError, parse
 
 BY_THE_PARSER = {"!", "->", "<>", "coalesce", "grouping", "grouping_id", "ifnull", "try"}
 """Functions in the parsed tree that are none in the engine's own list."""

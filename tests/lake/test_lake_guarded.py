@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from metlog.lake.guarded import GuardedLake
+from metlog.lake.engine.client import GuardedLake
 from metlog.lake.query import Cancel, Lake, QueryError
 from metlog.reports.sample import fill
 
@@ -223,7 +223,7 @@ def test_the_engine_knows_no_tokens_comes_last_and_leaves_nothing_behind(
 @pytest.mark.parametrize("sql", [ENDLESS, UNINTERRUPTED.format("z")], ids=["endless", "uninterrupted"])
 def test_an_engine_whose_page_was_killed_ends_and_cleans_up(data: Path, sql: str) -> None:
     code = (
-        "import sys; from metlog.lake.guarded import GuardedLake; lake = GuardedLake(sys.argv[1]); lake.start();"
+        "import sys; from metlog.lake.engine.client import GuardedLake; lake = GuardedLake(sys.argv[1]); lake.start();"
         "print(lake._engine.process.pid, lake._engine.folder, flush=True); lake.query(sys.argv[2])"
     )
     page = subprocess.Popen([sys.executable, "-c", code, str(data), sql], stdout=subprocess.PIPE, text=True)

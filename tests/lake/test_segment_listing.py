@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from metlog.lake.files import Folder
-from metlog.lake.segment import LIVE, SEALED, SegmentName, listing
+from metlog.journal.folder import Folder
+from metlog.journal.segment import LIVE, SEALED, SegmentName, listing
 
 
 class Sealing(Folder):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metlog.event import END_TYPE, REPORT_TYPE
-from metlog.lake.rows import Row
+from metlog.journal.rows import Row
 from metlog.listener import metrics
 from metlog.listener.accounting import Accounting
 

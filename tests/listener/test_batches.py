@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from metlog.lake.cursor import Cursor, Position
-from metlog.lake.files import Folder
-from metlog.lake.routing import Route
-from metlog.lake.segment import HEADER_SIZE, Clock, SegmentName, encode_record, header
-from metlog.listener.batches import Limits, run_batches
-from metlog.listener.context import Context, Stopped
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.journal.segment import HEADER_SIZE, Clock, SegmentName, encode_record, header
 from metlog.listener.deadletters import DeadLetters
+from metlog.listener.delivery.batches import Limits, run_batches
+from metlog.listener.delivery.context import Context, Stopped
 from metlog.listener.outputs import Batch
 
 NOW = 1_700_000_000_000_000

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metlog.event import Event
-from metlog.lake.routing import Route
+from metlog.journal.routing import Route
+from metlog.journal.segment import Clock, Scan, encode_record, header
 from metlog.lake.schema import tables
-from metlog.lake.segment import Clock, Scan, encode_record, header
-from metlog.listener.decode import NESTING, check, check_events
+from metlog.listener.validate import NESTING, check, check_events
 
 
 def nested(depth: int) -> bytes:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from metlog.lake.cursor import Position
-from metlog.lake.files import Folder
-from metlog.lake.routing import Route
-from metlog.lake.segment import Clock, encode_record, listing
+from metlog.journal.cursor import Position
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.journal.segment import Clock, encode_record, listing
+from metlog.journal.writer import Journal, JournalOptions
 from metlog.lake.writer import write_segment
 from metlog.listener.inputs import Full
-from metlog.listener.journal import Journal, JournalOptions
 
 LONG = 3600.0
 

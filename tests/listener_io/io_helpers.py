@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from metlog.event import Event
-from metlog.listener.decode import check, check_events
 from metlog.listener.inputs import Full
 from metlog.listener.outputs import Batch, Delivery
+from metlog.listener.validate import check, check_events
 
 
 class FakeSink:

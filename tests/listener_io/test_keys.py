@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from io_helpers import numbered, wait_for
 
-from metlog.lake.files import Folder
-from metlog.lake.segment import Clock, listing
+from metlog.journal.folder import Folder
+from metlog.journal.idempotency import KeyMemory
+from metlog.journal.segment import Clock, listing
+from metlog.journal.writer import Journal, JournalOptions
 from metlog.listener.accounting import Accounting
 from metlog.listener.deadletters import DeadLetters
+from metlog.listener.ingest import Intake
 from metlog.listener.inputs import Full
-from metlog.listener.intake import Intake
-from metlog.listener.journal import Journal, JournalOptions
-from metlog.listener.keys import KeyMemory
 
 
 class Run:

@@ -90,7 +90,7 @@ def test_a_line_that_is_none_says_why(line: bytes, reason: str) -> None:
 )
 @example(b"a:1|c|#" + b"," * 1000)
 def test_any_line_is_an_event_that_json_can_say_or_a_bad_line(line: bytes) -> None:
-    from metlog.listener.decode import check_events
+    from metlog.listener.validate import check_events
 
     try:
         events = parse(line, "")

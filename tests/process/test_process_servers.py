@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from collecting import Program, Seen, assert_exactly_once, assert_streams_end, environment, own, receiver, streams
 
-from metlog.doctor import Verdict, check_threads
+from metlog.diagnose.doctor import Verdict, check_threads
 
 APP = """
 import json, os

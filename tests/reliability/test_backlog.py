@@ -12,9 +12,9 @@ from typing import NamedTuple
 import pytest
 from reliable import Client, Listener, wait_for
 
-from metlog.lake.files import Folder
-from metlog.lake.segment import Clock, encode_record
-from metlog.listener.journal import Journal, JournalOptions
+from metlog.journal.folder import Folder
+from metlog.journal.segment import Clock, encode_record
+from metlog.journal.writer import Journal, JournalOptions
 
 Make = Callable[..., Listener]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from reliable import Client, Listener, faults_in, in_file, in_lake, wait_for
 
-from metlog.lake.cursor import Position
-from metlog.lake.files import Folder
-from metlog.lake.segment import Clock, encode_record, listing, scan
+from metlog.journal.cursor import Position
+from metlog.journal.folder import Folder
+from metlog.journal.reader import read
+from metlog.journal.segment import Clock, encode_record, listing, scan
+from metlog.journal.writer import Journal, JournalOptions
 from metlog.listener.inputs import Full
-from metlog.listener.journal import Journal, JournalOptions
-from metlog.listener.reader import read
 
 Make = Callable[..., Listener]
 

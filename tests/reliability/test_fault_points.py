@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, lines, wait_for
 
-from metlog.lake import faults
+from metlog.journal import failpoints as faults
 
 Case = tuple[str, int]
 Outcome = Future[None]

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from reliable import Client, Listener, faults_in, in_file, in_lake
 
-from metlog.lake.cursor import Cursor, Position
-from metlog.lake.files import Folder
-from metlog.lake.routing import Route
-from metlog.lake.segment import (
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.folder import Folder
+from metlog.journal.idempotency import KeyMemory
+from metlog.journal.reader import Damage, read
+from metlog.journal.recovery import quarantine
+from metlog.journal.routing import Route
+from metlog.journal.segment import (
     HEADER_SIZE,
     LIVE,
     SEALED,
@@ -27,11 +30,8 @@ from metlog.lake.segment import (
     listing,
     scan,
 )
+from metlog.journal.writer import Journal, JournalOptions
 from metlog.lake.writer import write_segment
-from metlog.listener.journal import Journal, JournalOptions
-from metlog.listener.keys import KeyMemory
-from metlog.listener.reader import Damage, read
-from metlog.listener.recovery import quarantine
 
 Make = Callable[..., Listener]
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, lines, wait_for
 
-from metlog.lake.cursor import Cursor, Position
-from metlog.lake.files import Folder
-from metlog.listener import inspection
+from metlog.journal import inspect as inspection
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.folder import Folder
 
 Make = Callable[..., Listener]
 

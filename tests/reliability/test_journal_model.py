@@ -23,12 +23,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from metlog.lake.cursor import Position
-from metlog.lake.files import Folder
-from metlog.lake.segment import LIVE, Clock, encode_record, listing, scan
+from metlog.journal.cursor import Position
+from metlog.journal.folder import Folder
+from metlog.journal.reader import read
+from metlog.journal.segment import LIVE, Clock, encode_record, listing, scan
+from metlog.journal.writer import Journal, JournalOptions
 from metlog.listener.inputs import Full
-from metlog.listener.journal import Journal, JournalOptions
-from metlog.listener.reader import read
 
 OPTIONS = JournalOptions(segment_bytes=400, segment_age=1e9, sync_bytes=1 << 40, min_free=0, max_bytes=1 << 30)
 EVERYTHING = Position(1 << 40)

@@ -15,9 +15,9 @@ from reportdata import EVENTS, NOW, event, hours, numbered, write
 
 from metlog.lake.query import Column, Lake
 from metlog.reports import Chart, Library, Report, ReportResult
-from metlog.reports.chart import decades, in_digits, period
-from metlog.reports.terminal import lines
-from metlog.reports.timechart import between
+from metlog.reports.charts.terminal import lines
+from metlog.reports.charts.timeline import between
+from metlog.reports.charts.vega import decades, in_digits, period
 from metlog.reports.times import zone
 
 vl_convert = pytest.importorskip("vl_convert")

@@ -16,9 +16,9 @@ from reportdata import DAY, EVENTS, NOW, event, hours, numbered, request, write
 
 import metlog
 from metlog.errors import ConfigError
+from metlog.journal.segment import Clock, header
 from metlog.lake.query import Lake
 from metlog.lake.schema import SCHEMA
-from metlog.lake.segment import Clock, header
 from metlog.reports import Library, Report
 
 BUILT_IN = [

@@ -10,7 +10,7 @@ from reportdata import EVENTS, NOW, event, hours, numbered, request, write
 
 from metlog.lake.query import Lake
 from metlog.reports import Library
-from metlog.reports.terminal import lines
+from metlog.reports.charts.terminal import lines
 
 
 @pytest.fixture(scope="module")

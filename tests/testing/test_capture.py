@@ -296,7 +296,7 @@ def test_nothing_is_left_to_chance():
     assert events[0].weight == 1000
     with capture():
         pass
-    from metlog.timer import sampled_out
+    from metlog.core.timer import sampled_out
 
     assert any(sampled_out(0.001) for _ in range(1000))
 

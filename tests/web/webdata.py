@@ -14,9 +14,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from metlog.lake.rows import micros
+from metlog.journal.rows import micros
+from metlog.journal.segment import Clock, encode_record, header
 from metlog.lake.schema import SCHEMA
-from metlog.lake.segment import Clock, encode_record, header
 
 HTML = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'</pre></textarea>"
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from metlog.encoders.frames import is_utf8, tidy, unsigned
+from metlog.encoders.wire import is_utf8, tidy, unsigned
 from metlog.event import Event
 from metlog.listener.inputs._http_server import Refusal
 

@@ -14,9 +14,9 @@ from typing import Final
 from metlog.listener.inputs import Sink
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
-from metlog.listener.systemd import check as check_passed
-from metlog.listener.systemd import of_descriptor
-from metlog.listener.systemd import sockets as passed_sockets
+from metlog.listener.inputs._systemd import check as check_passed
+from metlog.listener.inputs._systemd import of_descriptor
+from metlog.listener.inputs._systemd import sockets as passed_sockets
 
 __all__ = ["HttpInput"]
 

@@ -11,8 +11,8 @@ import time
 from typing import Any, Final
 
 from metlog.errors import ConfigError
-from metlog.listener import systemd as passed
 from metlog.listener.inputs import Sink
+from metlog.listener.inputs import _systemd as passed
 
 __all__ = ["UdpInput"]
 

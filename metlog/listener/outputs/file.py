@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from metlog import plugins
-from metlog.lake.files import Folder, write_all
+from metlog.journal.folder import Folder, write_all
 from metlog.listener.outputs import Batch
-from metlog.senders._options import at_least
+from metlog.senders.options import at_least
 
 __all__ = ["FileOutput"]
 

@@ -17,7 +17,7 @@ import msgspec
 
 from metlog.errors import MetlogError
 from metlog.listener.outputs import Batch, Delivery, Rejected
-from metlog.senders._options import one_of, port_number, positive
+from metlog.senders.options import one_of, port_number, positive
 from metlog.senders.tcp import tls_context
 
 __all__ = ["Held", "HttpOutput", "HttpsOutput"]

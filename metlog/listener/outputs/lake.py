@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 from metlog.errors import ConfigError
-from metlog.lake import faults
-from metlog.lake.cursor import Position
-from metlog.lake.files import Folder
-from metlog.lake.segment import SegmentName, listing
-from metlog.listener.context import Context
-from metlog.listener.recovery import quarantine
+from metlog.journal import failpoints as faults
+from metlog.journal.cursor import Position
+from metlog.journal.folder import Folder
+from metlog.journal.recovery import quarantine
+from metlog.journal.segment import SegmentName, listing
+from metlog.listener.delivery.context import Context
 
 __all__ = ["LakeOutput"]
 

@@ -13,7 +13,7 @@ from statsd.client.udp import Pipeline, StatsClient
 from metlog.event import Event
 from metlog.listener.metrics import Bounded
 from metlog.listener.outputs import Batch, Rejected
-from metlog.senders._options import at_least, port_number
+from metlog.senders.options import at_least, port_number
 
 __all__ = ["StatsdOutput"]
 

@@ -1,0 +1,219 @@
+"""Settings checked as a whole: a plan out, pipelines from that.
+
+Everything is checked before anything is opened, and every fault is told at once: key, value, remedy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from typing import Any, Final
+
+from msgspec import Struct, field
+
+from metlog.config.sources import KEYS, as_list, from_prefixed, gather
+from metlog.core.fanout import Fan
+from metlog.core.pipeline import OnDrop, Pipeline
+from metlog.errors import ConfigError, Problems
+from metlog.plugins import Component, check, components, suggest
+from metlog.plugins.conversion import convert, shown
+
+__all__ = ["DEFAULT_SENDER", "Plan", "expand", "from_prefixed", "gather", "plan"]
+
+DEFAULT_SENDER: Final = "udp://127.0.0.1:5565"
+
+_BUFFER: Final[Mapping[str, tuple[Any, float, float, str]]] = {
+    "max_frame": (int, 64, 1 << 26, "bytes"),
+    "flush_interval": (float, 0.0, 3600.0, "seconds"),
+    "max_bytes": (int, 1024, 1 << 34, "bytes"),
+}
+_VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class Plan(Struct):
+    """Settings that were checked, with their components prepared. `pipeline()` opens what they name."""
+
+    logger: str = ""
+    hostname: str = ""
+    sender: Component | None = None
+    encoder: Component | None = None
+    filters: list[Component] = field(default_factory=list)
+    plugins: list[Component] = field(default_factory=list)
+    buffer: dict[str, Any] = field(default_factory=dict)
+    statsd: Any = False
+    fields: dict[str, Any] = field(default_factory=dict)
+    disabled_timers: frozenset[str] = frozenset()
+    exit_timeout: float = 2.0
+    on_drop: OnDrop | None = None
+    tests: list[Any] = field(default_factory=list)
+
+    def prepare(self, problems: Problems) -> None:
+        """Makes every component, which checks its options; a constructor that has an `open()` beside it opens nothing.
+
+        A sender of another kind may open in its constructor, and is left for when all else is right.
+        """
+        for item in (self.encoder, *self.filters, *self.plugins, self.sender):
+            if item is None or (item is self.sender and problems.lines and not hasattr(item.factory, "open")):
+                continue
+            with problems.catch(item.where):
+                item.prepare()
+
+    def open(self) -> None:
+        """Opens what the sender has to open; raises ConfigError."""
+        assert self.sender is not None
+        self.sender.open()
+
+    def discard(self) -> None:
+        """Closes what was prepared: this plan is not carried out."""
+        if self.sender is not None:
+            self.sender.discard()
+
+    def pipeline(self) -> Pipeline:
+        """Opens and puts together what was planned; raises ConfigError, and then leaves nothing open."""
+        assert self.sender is not None
+        assert self.encoder is not None
+        problems = Problems()
+        self.prepare(problems)
+        try:
+            problems.check()
+            self.open()
+        except ConfigError:
+            self.discard()
+            raise
+        sender = self.sender.build()
+        common = {
+            "logger": self.logger,
+            "hostname": self.hostname or socket.gethostname(),
+            "filters": [item.build() for item in self.filters],
+            "fields": self.fields,
+            "exit_timeout": self.exit_timeout,
+            "on_drop": self.on_drop,
+            "encoder": self.encoder.build(),
+            "sender": sender,
+            **self.buffer,
+        }
+        branches: list[Plan] | None = getattr(sender, "branches", None)
+        if branches is None:
+            return Pipeline(**common)
+        for branch in branches:  # what a branch cannot say for itself
+            branch.logger, branch.hostname = self.logger, self.hostname
+            branch.exit_timeout, branch.on_drop = self.exit_timeout, self.on_drop
+        return Fan(branches=[branch.pipeline() for branch in branches], **common)
+
+
+def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False) -> Plan:
+    """Checks settings as a whole; opens nothing. Raises ConfigError with all faults.
+
+    `where` is the key that the settings stand under, for errors; `expanded`: variables have their values already.
+    """
+    problems = Problems()
+    prefix = f"{where}." if where else ""
+    if not expanded:
+        settings = expand(settings, where, problems)
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in KEYS:
+            problems.add(f"{prefix}{key} = {shown(str(key), value)}: no such setting; {suggest(str(key), KEYS)}")
+            continue
+        if isinstance(value, str) and key in {"filters", "plugins", "disabled_timers"}:
+            value = as_list(value)  # noqa: PLW2901 - as an INI file or the environment has them
+        try:
+            values[key] = convert(value, KEYS[key])
+        except ValueError as error:
+            problems.add(f"{prefix}{key} = {shown(key, value)}: {error}")
+    made = Plan(
+        logger=values.get("logger", ""),
+        hostname=values.get("hostname", ""),
+        fields=values.get("fields", {}),
+        disabled_timers=frozenset(values.get("disabled_timers", ())),
+        tests=values.get("tests", []),
+    )
+    with problems.catch(f"{prefix}sender"):
+        made.sender = check("sender", values.get("sender", DEFAULT_SENDER), f"{prefix}sender")
+    with problems.catch(f"{prefix}encoder"):
+        made.encoder = check("encoder", values.get("encoder", "json"), f"{prefix}encoder")
+    made.filters = components("filter", values.get("filters"), f"{prefix}filters", problems)
+    made.plugins = components("plugin", values.get("plugins"), f"{prefix}plugins", problems)
+    made.buffer = _buffer(values.get("buffer", {}), f"{prefix}buffer", problems)
+    made.exit_timeout = values.get("exit_timeout", 2.0)
+    if not 0 <= made.exit_timeout <= 3600:
+        problems.add(f"{prefix}exit_timeout = {made.exit_timeout}: wants 0 to 3600 seconds")
+    made.on_drop = values.get("on_drop")
+    if made.on_drop is not None and not callable(made.on_drop):
+        problems.add(
+            f"{prefix}on_drop = {made.on_drop!r}: wants a callable (reason: str, count: int); set it in Python"
+        )
+    made.statsd = values.get("statsd", False)
+    if made.statsd:
+        with problems.catch(f"{prefix}statsd"):
+            from metlog.statsd.client import check_settings
+
+            made.statsd = check_settings(made.statsd, f"{prefix}statsd")
+    made.prepare(problems)
+    _check_frame(made, prefix, problems)
+    if problems.lines:
+        made.discard()
+    problems.check()
+    return made
+
+
+def _check_frame(made: Plan, prefix: str, problems: Problems) -> None:
+    """A frame must not be larger than the transport can carry: what is cut to fit is one event, not a frame of many."""
+    wanted = made.buffer.get("max_frame")
+    if wanted is None or made.sender is None or (problems.lines and not hasattr(made.sender.factory, "open")):
+        return
+    try:
+        limit = getattr(made.sender.prepare(), "max_event", None)
+    except ConfigError:
+        return  # told already
+    if limit is not None and wanted > limit:
+        problems.add(
+            f"{prefix}buffer.max_frame = {wanted}: the sender {made.sender.name!r} carries at most {limit} bytes; "
+            "leave it out, and frames have the size that suits the transport"
+        )
+
+
+def _buffer(settings: Mapping[str, Any], where: str, problems: Problems) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in _BUFFER:
+            problems.add(f"{where}.{key} = {shown(str(key), value)}: no such setting; {suggest(str(key), _BUFFER)}")
+            continue
+        kind, low, high, unit = _BUFFER[key]
+        try:
+            number = convert(value, kind)
+        except ValueError as error:
+            problems.add(f"{where}.{key} = {value!r}: {error}")
+            continue
+        if low <= number <= high:
+            made[key] = number
+        else:
+            problems.add(f"{where}.{key} = {value!r}: wants {low:g} to {high:g} {unit}")
+    return made
+
+
+def expand(value: Any, where: str, problems: Problems) -> Any:
+    """Puts environment variables in place of `${NAME}` and `${NAME:-default}`, at any depth; `$$` is a dollar sign."""
+    if isinstance(value, str):
+
+        def variable(match: re.Match[str]) -> str:
+            name, default = match[1], match[2]
+            if name is None:
+                return "$"
+            found = os.environ.get(name, default)
+            if found is None:
+                problems.add(
+                    f"{where or 'settings'} = {shown(where, value)}: the environment variable {name} is not set; set it, or write "
+                    f"${{{name}:-default}}"
+                )
+                return ""
+            return found
+
+        return _VARIABLE.sub(variable, value) if "$" in value else value
+    if isinstance(value, Mapping):
+        return {key: expand(item, f"{where}.{key}" if where else str(key), problems) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [expand(item, f"{where}[{index}]", problems) for index, item in enumerate(value)]
+    return value

@@ -1,0 +1,274 @@
+"""Between the buffer and a sender: called in place, or behind a queue bounded in bytes with a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, NamedTuple, Protocol
+
+from metlog.core.wakeup import Waker
+from metlog.senders import Sender
+
+__all__ = ["Direct", "Outlet", "Queued", "Tally"]
+
+_CLOSE_GRACE: Final = 0.05  # seconds that a sender's close() gets when the deadline has come already
+
+
+class Tally(Protocol):
+    """Who counts what was lost."""
+
+    def failed(self, error: BaseException, count: int) -> None:
+        """A sender raised: `count` events are lost."""
+
+    def dropped(self, reason: str, count: int) -> None:
+        """`count` events are lost for another reason."""
+
+
+class Outlet(Protocol):
+    """Where frames go: a sender called in place (`Direct`), or one behind a queue (`Queued`)."""
+
+    sent: int
+    frames: int
+    sent_bytes: int
+    """Events of the application, frames and bytes that were handed to the transport."""
+    reaches: bool
+    """False when the last frame is known to be lost: a report of what was dropped would be lost as well, and be a gap of its own."""
+
+    def send(self, frame: bytes, count: int) -> None:
+        """Takes a frame that holds `count` events of the application; never waits, never raises an Exception."""
+
+    @property
+    def held(self) -> int:
+        """Events taken and neither sent nor dropped."""
+
+    def flush(self, deadline: float) -> bool:
+        """Waits until all taken before is out, at most until `deadline` (monotonic seconds); False when that came first."""
+
+    def close(self, deadline: float) -> None:
+        """Sends what it can until the deadline, counts the rest, closes the sender."""
+
+    def after_fork(self) -> None:
+        """Forgets what belongs to the parent."""
+
+
+class _Outlet:
+    """What both have: the counts of what was sent, written only by the one thread at a time that sends."""
+
+    __slots__ = ("_sender", "_tally", "frames", "reaches", "sent", "sent_bytes")
+
+    def __init__(self, sender: Sender, tally: Tally) -> None:
+        self._sender = sender
+        self._tally = tally
+        self.reaches = True
+        self.sent = self.frames = self.sent_bytes = 0
+
+
+class Direct(_Outlet):
+    """A sender that never waits is called by the thread that fills a frame."""
+
+    __slots__ = ()
+    held = 0
+
+    def send(self, frame: bytes, count: int) -> None:
+        """Sends; what the sender raises is counted. KeyboardInterrupt and SystemExit are the application's own."""
+        try:
+            self._sender.send(frame)
+        except BaseException as error:
+            self.reaches = False
+            self._tally.failed(error, count)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self.reaches = True
+            self.sent += count
+            self.frames += 1
+            self.sent_bytes += len(frame)
+
+    def flush(self, deadline: float) -> bool:
+        """Flushes the sender."""
+        try:
+            self._sender.flush()
+        except Exception as error:  # noqa: BLE001 - a sender may raise anything
+            self._tally.failed(error, 0)
+        return monotonic() <= deadline
+
+    def close(self, deadline: float) -> None:
+        """Flushes and closes the sender."""
+        _announce(self._sender, deadline)
+        self.flush(deadline)
+        _close(self._sender, self._tally)
+
+    def after_fork(self) -> None:
+        """Counts from zero, and tells the sender."""
+        self.sent = self.frames = self.sent_bytes = 0
+        _after_fork(self._sender)
+
+
+class _Flush(NamedTuple):
+    """In the queue: everything before this is out, and the sender was flushed."""
+
+    done: Waker
+
+
+class Queued(_Outlet):
+    """A sender that may wait has a queue, bounded in bytes, and one thread; the oldest frames make room.
+
+    One thread puts (the buffer's lock sees to it) and one takes, each with a count of its own, so that no lock is needed.
+    """
+
+    def __init__(self, sender: Sender, tally: Tally, *, max_bytes: int) -> None:
+        super().__init__(sender, tally)
+        self._max_bytes = max_bytes
+        self._reset()
+
+    def _reset(self) -> None:
+        self._queue: deque[tuple[bytes, int] | _Flush] = deque()
+        self._waker = Waker()
+        self._thread: threading.Thread | None = None
+        self._working = threading.Lock()  # held by whoever takes from the queue
+        self._put = self._taken = 0  # bytes, ever
+        self._in_hand: list[int] = []  # events of the frame that is being sent; who pops it counts them
+        self._stop = False
+        self.sent = self.frames = self.sent_bytes = 0
+
+    @property
+    def held(self) -> int:
+        """Events in the queue and in the frame that is being sent."""
+        return sum(self._in_hand) + sum(item[1] for item in list(self._queue) if not isinstance(item, _Flush))
+
+    def send(self, frame: bytes, count: int) -> None:
+        """Queues the frame; the oldest ones are dropped, and counted as `queue_full`, when it does not fit."""
+        if self._stop:
+            self._tally.dropped("closed", count)
+            return
+        kept: list[_Flush] = []
+        lost = 0
+        with contextlib.suppress(IndexError):  # the other thread took it first: there is room now
+            while self._put - self._taken + len(frame) > self._max_bytes:
+                oldest = self._queue.popleft()
+                if isinstance(oldest, _Flush):
+                    kept.append(oldest)
+                else:
+                    self._put -= len(oldest[0])
+                    lost += oldest[1]
+        for flush in reversed(kept):
+            self._queue.appendleft(flush)
+        if lost:
+            self._tally.dropped("queue_full", lost)
+        self._put += len(frame)
+        self._queue.append((frame, count))
+        self._call_thread()
+
+    def _call_thread(self) -> bool:
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            self._thread = thread = threading.Thread(target=self._run, name="metlog-sender", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending: flush and close work in their caller's thread
+                self._thread = None
+                return False
+        self._waker.wake()
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._working:
+                self._work(None)
+            if self._stop:
+                return
+            self._waker.wait(None)
+
+    def _work(self, deadline: float | None) -> None:
+        """Sends what is queued until the deadline; a sender may raise anything, this goes on."""
+        while deadline is None or monotonic() < deadline:
+            try:
+                item = self._queue.popleft()
+            except IndexError:
+                return
+            if isinstance(item, _Flush):
+                try:
+                    self._sender.flush()
+                except BaseException as error:  # noqa: BLE001 - as below
+                    self._tally.failed(error, 0)
+                finally:
+                    item.done.wake()
+                continue
+            frame, count = item
+            self._in_hand.append(count)
+            self._taken += len(frame)
+            try:
+                self._sender.send(frame)
+            except BaseException as error:  # noqa: BLE001 - SystemExit from a sender must not end its thread either
+                self.reaches = False
+                self._tally.failed(error, self._out_of_hand())
+            else:
+                self.reaches = True
+                self.sent += self._out_of_hand()
+                self.frames += 1
+                self.sent_bytes += len(frame)
+
+    def _out_of_hand(self) -> int:
+        """The events of the frame in hand; none when `close` has given it up and counted them."""
+        try:
+            return self._in_hand.pop()
+        except IndexError:
+            return 0
+
+    def flush(self, deadline: float) -> bool:
+        """Waits until what was queued before is sent and the sender was flushed."""
+        done = Waker()
+        self._queue.append(_Flush(done))
+        if self._call_thread():
+            return done.wait(deadline - monotonic())
+        if self._working.acquire(timeout=max(0.0, deadline - monotonic())):
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._working.release)
+                self._work(deadline)
+        return done.wait(0)
+
+    def close(self, deadline: float) -> None:
+        """Sends until the deadline, then closes the sender under whatever it is waiting for; the rest is dropped as `exit`."""
+        _announce(self._sender, deadline)
+        self.flush(deadline)
+        self._stop = True
+        _close(self._sender, self._tally)
+        self._waker.wake()
+        if self._thread is not None:
+            self._thread.join(max(_CLOSE_GRACE, deadline - monotonic()))
+        left = self._out_of_hand()
+        with contextlib.suppress(IndexError):
+            while True:
+                item = self._queue.popleft()
+                left += 0 if isinstance(item, _Flush) else item[1]
+        if left:
+            self._tally.dropped("exit", left)
+
+    def after_fork(self) -> None:
+        """The queue is the parent's; the child starts empty, its thread at the first frame."""
+        self._reset()
+        _after_fork(self._sender)
+
+
+def _announce(sender: Sender, deadline: float) -> None:
+    """Tells a sender that knows how to hurry (`deadline(seconds)`) how long it has."""
+    hurry: Callable[[float], None] | None = getattr(sender, "deadline", None)
+    if hurry is not None:
+        with contextlib.suppress(Exception):  # advice only: the sender is closed when the time has come
+            hurry(max(0.0, deadline - monotonic()))
+
+
+def _close(sender: Sender, tally: Tally) -> None:
+    try:
+        sender.close()
+    except BaseException as error:  # noqa: BLE001 - a sender may raise anything
+        tally.failed(error, 0)
+
+
+def _after_fork(sender: Sender) -> None:
+    hook: Callable[[], None] | None = getattr(sender, "after_fork", None)
+    if hook is not None:
+        hook()

@@ -1,0 +1,82 @@
+"""Several ways out for one event: what the sender `tee` is in a client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic, sleep
+from typing import Any
+
+from metlog.core.pipeline import GLANCE, Pipeline
+from metlog.core.stats import Stats, Tick
+from metlog.event import Event
+
+__all__ = ["Fan"]
+
+
+class Fan(Pipeline):
+    """Several ways out for one event (`tee`): each branch has filters, a stream, an encoder and a buffer of its own."""
+
+    def __init__(self, *, branches: Sequence[Pipeline], **rest: Any) -> None:
+        super().__init__(**rest)
+        self.branches = tuple(branches)
+        for number, branch in enumerate(self.branches):
+            branch.place = (number, len(self.branches))
+        self._successor: Pipeline | None = None
+        if self._ticks:
+            self.buffer.start()  # its flusher keeps the filters' time
+
+    def _start_stream(self) -> None:
+        super()._start_stream()
+        self._entered, self._left = Tick(), Tick()  # events that threads are giving the branches
+
+    def accept(self, event: Event) -> None:
+        """Gives each branch a copy: all of them, or none and the successor instead."""
+        next(self._entered)
+        try:
+            if self._successor is None:
+                for branch in self.branches:
+                    branch.offer(event)
+            else:
+                self._successor.offer(event)
+        finally:
+            next(self._left)
+
+    def inherit(self, event: Event, place: int, places: int) -> bool:
+        """As a pipeline does; but where there are as many branches, each takes what its forerunner did not send."""
+        if places != len(self.branches):
+            return super().inherit(event, place, places)
+        kept = self._filter(event, self._asked) if self._asked else event
+        if kept is not None:
+            self.branches[place].offer(kept)
+        return True
+
+    def stats(self) -> Stats:
+        """The sum over the branches; `accepted` counts an event once a branch that took it."""
+        total = Stats(filtered=self.filtered.value, errors=self.counts.errors)
+        for branch in self.branches:
+            total.add(branch.stats())
+        return total
+
+    def flush(self, deadline: float) -> bool:
+        """Flushes every branch, all against the one deadline."""
+        self.drain(deadline)
+        return all([branch.flush(deadline) for branch in self.branches])
+
+    def drain(self, deadline: float) -> None:
+        """Drains every branch."""
+        for branch in self.branches:
+            branch.drain(deadline)
+
+    def close(self, deadline: float, successor: Pipeline | None = None) -> None:
+        """Closes every branch, all against the one deadline."""
+        super().close(deadline, successor)
+        for branch in self.branches:
+            branch.close(deadline, successor)
+
+    def _await_stragglers(self, end: float, successor: Pipeline) -> None:
+        self._successor = successor
+        while True:
+            left = self._left.value  # first: what enters meanwhile goes to the successor
+            if left >= self._entered.value or monotonic() >= end:
+                return
+            sleep(GLANCE)

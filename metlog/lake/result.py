@@ -54,9 +54,12 @@ class Result:
 
 
 class Queryable(ABC):
-    """Answers SELECTs over one data folder."""
+    """An engine (`metlog.lake.interface.Engine`) that makes results batch by batch: `query` and `columns` come with it."""
 
-    data: Path
+    data: Path | None
+    """The data folder; None for an engine that has its events elsewhere."""
+    name: str = "duckdb"
+    slow: bool = False
 
     @abstractmethod
     def stream(

@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from http.client import HTTPConnection
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -21,8 +20,9 @@ import pytest
 
 import metlog
 from metlog import Event
+from tests.helpers.paths import ROOT
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import base64
 import json
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from metlog.event import Event
+from tests.helpers.paths import ROOT
 
-FOLDER = Path(__file__).parents[1] / "corpus"
+FOLDER = ROOT / "tests" / "corpus"
 MANIFEST: dict[str, Any] = json.loads((FOLDER / "manifest.json").read_text("utf-8"))
 FRAMES: list[dict[str, Any]] = MANIFEST["frames"]
 

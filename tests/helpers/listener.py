@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 
 def environment() -> dict[str, str]:
@@ -56,18 +51,6 @@ class Listener:
         return self.process.returncode
 
 
-@pytest.fixture
-def listen(tmp_path: Path) -> Iterator[Callable[..., Listener]]:
-    with contextlib.ExitStack() as stack:
-
-        def start(*arguments: str, data: Path | None = None) -> Listener:
-            listener = Listener(data or tmp_path / "data", *(arguments or ("--udp", "127.0.0.1:0")))
-            stack.callback(listener.stop)
-            return listener
-
-        yield start
-
-
 def metlog_command(
     *arguments: str, cwd: Path | None = None, input: str | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -80,12 +63,3 @@ def metlog_command(
         input=input,
         timeout=100,
     )
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.05)

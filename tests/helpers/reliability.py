@@ -14,13 +14,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from tests.helpers.waiting import wait_for
 
 CONFIG = """
 [listener]
@@ -245,7 +246,7 @@ class Client:
 
     def settle(self, port: int, seconds: float = 20.0) -> None:
         """Repeats until nothing is without its acknowledgement."""
-        assert wait_for(lambda: not self._pending or self.submit(port), seconds)
+        wait_for(lambda: not self._pending or self.submit(port), seconds)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -256,15 +257,6 @@ class Client:
 def datagram(port: int, content: bytes) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(content, ("127.0.0.1", port))
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.02)
 
 
 def in_lake(data: Path) -> list[tuple[int, str]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -61,16 +60,6 @@ class FakeSink:
     def reject(self, data: bytes, source: str, reason: str) -> None:
         with self.lock:
             self.dead.append((data, source, reason))
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """What the condition gives as soon as it is true, or at the deadline."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.01)
 
 
 def batch(*events: Event, ident: str = "b1") -> Batch:

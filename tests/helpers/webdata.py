@@ -43,6 +43,21 @@ def write(data: Path, rows: list[dict[str, Any]], name: str = "part") -> None:
         pq.write_table(pa.Table.from_pylist(some, SCHEMA), folder / f"{name}.parquet")
 
 
+def small_lake(folder: Path, now: datetime) -> Path:
+    """120 requests of `shop` a second apart (seq 50 to 54 lost), the last ones a minute ago; and what `bank` must keep to itself."""
+    folder.mkdir()
+    begin = now - timedelta(seconds=180)
+    rows = [event(n, begin + timedelta(seconds=n)) for n in range(1, 121) if not 50 <= n <= 54]
+    rows += [
+        event(1, begin, logger="bank", stream="bank1", type="transfer", tokens=["transfer", "money"], severity=3,
+              payload="secret transfer", fields={"amount": 5, "a.b": "dotted", "deep": {"er": "nested"}}),
+        event(2, begin, logger="bank", stream="bank1", type="html", payload=HTML, tokens=[HTML], hostname=HTML, fields={HTML: HTML}),
+        event(121, begin, stream="shop1", type=HTML, payload="typed", fields={}),
+    ]  # fmt: skip
+    write(folder, rows)
+    return folder
+
+
 class Journal:
     """A journal as a listener writes it."""
 

@@ -1,4 +1,4 @@
-"""Senders that break one promise each; run by test_conformance_catches.py, which expects each to be caught.
+"""Senders that break one promise each; run by tests/unit/testing/test_conformance_catches.py, which expects each to be caught.
 
 Not collected by itself: its name does not begin with test_.
 """

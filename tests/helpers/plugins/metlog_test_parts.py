@@ -1,6 +1,6 @@
 """Senders, an encoder and a filter that misbehave on purpose, found by name as anyone's would be.
 
-The folder is put on `sys.path` by `collecting.py`, for the tests and for the processes that they start.
+The folder is on the path of the tests (`pythonpath` in pyproject.toml) and of the programs that they start (tests/helpers/programs.py).
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collecting import assert_exactly_once, assert_streams_end, receiver, run, streams
+
+from tests.helpers.programs import run
+from tests.helpers.receivers import assert_exactly_once, assert_streams_end, receiver, streams
 
 METHODS = ["fork", "spawn", "forkserver"]
 

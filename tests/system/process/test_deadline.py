@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collecting import Ended, Program
 
 from metlog.testing.peers import closed_port, silent_peer
+from tests.helpers.programs import Ended, Program
 
 DEADLINE = 1.0
 MARGIN = 4.0

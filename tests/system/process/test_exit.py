@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collecting import assert_exactly_once, assert_streams_end, own, receiver, run
+
+from tests.helpers.programs import run
+from tests.helpers.receivers import assert_exactly_once, assert_streams_end, own, receiver
 
 HEAD = """
 import atexit, concurrent.futures, gc, json, os, sys, threading, time, weakref

@@ -9,7 +9,9 @@ import os
 from pathlib import Path
 
 import pytest
-from collecting import Program, assert_exactly_once, assert_streams_end, own, receiver, run, streams
+
+from tests.helpers.programs import Program, run
+from tests.helpers.receivers import assert_exactly_once, assert_streams_end, own, receiver, streams
 
 KINDS = ["udp", "file", "tcp", "unix", "zmq", "http"]
 FORKS = {"udp": 1000, "file": 200, "tcp": 200, "unix": 200, "zmq": 100, "http": 40}

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from collecting import Program, Receiver, assert_exactly_once, assert_streams_end, receiver, run
+
+from tests.helpers.programs import Program, run
+from tests.helpers.receivers import Receiver, assert_exactly_once, assert_streams_end, receiver
 
 INTERVAL = 0.2
 MARGIN = 1.0

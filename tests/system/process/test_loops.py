@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collecting import assert_exactly_once, assert_streams_end, own, receiver, run
 
 from metlog.testing.peers import closed_port, silent_peer
+from tests.helpers.programs import run
+from tests.helpers.receivers import assert_exactly_once, assert_streams_end, own, receiver
 
 LARGEST_GAP = 0.25
 """Seconds: a call that waited for the peer would take as long as the sender's timeout, 10 s."""

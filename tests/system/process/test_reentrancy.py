@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from collecting import assert_exactly_once, receiver, run
 
 from metlog.core.stats import Counts
+from tests.helpers.programs import run
+from tests.helpers.receivers import assert_exactly_once, receiver
 
 SIGNALS = os.environ.get("METLOG_TEST_SIGNALS", "5000")
 

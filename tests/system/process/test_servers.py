@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collecting import Program, Seen, assert_exactly_once, assert_streams_end, environment, own, receiver, streams
 
 from metlog.diagnose.doctor import Verdict, check_threads
+from tests.helpers.programs import Program, environment
+from tests.helpers.receivers import Seen, assert_exactly_once, assert_streams_end, own, receiver, streams
 
 APP = """
 import json, os

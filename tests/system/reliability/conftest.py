@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reliable import Listener
+
+from tests.helpers.reliability import Listener
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Hostile datagrams at a real listener, each with a known verdict; at the same time slow clients and bombs over HTTP.
 
-    python tests/reliability/hostile.py --datagrams 1000000
+    python -m tests.system.reliability.hostile --datagrams 1000000
 
 Every datagram is of a kind whose verdict is known by how it is made: so many events taken, and one dead letter for each bad
 part, with its reason. In the end the listener's counts, its dead letters and the bare Parquet files must say the same; it must
@@ -30,7 +30,9 @@ from typing import Any, NamedTuple
 import duckdb
 import msgpack
 import zstandard
-from reliable import Listener, datagram, wait_for
+
+from tests.helpers.reliability import Listener, datagram
+from tests.helpers.waiting import eventually, wait_for
 
 WINDOW = 1000
 """Datagrams that are under way at one time: what is to be judged is the verdict, not the receive buffer."""
@@ -219,7 +221,7 @@ class Attack:
     def settle(self, left: int = 0) -> None:
         """Waits until no more than so many datagrams are under way."""
         name = 'metlog_input_frames_total{input="udp"}'
-        assert wait_for(lambda: self._made.metric(name) >= self.sent - left, 30), (self._made.metric(name), self.sent)
+        wait_for(lambda: self._made.metric(name) >= self.sent - left, 30), (self._made.metric(name), self.sent)
 
 
 class Bystanders:
@@ -287,12 +289,12 @@ def run(made: Listener, datagrams: int, seed: int, *, slow: int = 20) -> dict[st
         early = memory(made.pid)
         attack.send(datagrams - datagrams // 10)
         attack.settle()
-        wait_for(lambda: bystanders.put_out >= slow and sum(bystanders.bombs.values()) >= 3)
+        eventually(lambda: bystanders.put_out >= slow and sum(bystanders.bombs.values()) >= 3)
         grown = memory(made.pid) - early
     finally:
         bystanders.stop()
     datagram(made.port("udp"), b'{"type":"the next one"}')
-    if not wait_for(lambda: made.metric("metlog_events_journaled_total") == attack.taken + 1):
+    if not eventually(lambda: made.metric("metlog_events_journaled_total") == attack.taken + 1):
         wrong.append(
             f"{made.metric('metlog_events_journaled_total')} events were taken, not {attack.taken} and the next one"
         )

@@ -1,6 +1,6 @@
 """The soak: two chained listeners under load, killed with SIGKILL at random moments, and judged from outside.
 
-    python tests/reliability/soak.py --kills 200
+    python -m tests.system.reliability.soak --kills 200
 
 The first listener takes HTTP and UDP and has three outputs: the lake, a file, and HTTP to the second listener, which has the
 lake and a file. Killed is, at random moments that include their starts: the first listener alone, it and the processes of its
@@ -33,9 +33,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from reliable import Client, Listener, datagram, ends_with, faults_in, in_file, in_lake, lines, wait_for
 
 from metlog.lake.query import open_lake
+from tests.helpers.reliability import Client, Listener, datagram, ends_with, faults_in, in_file, in_lake, lines
+from tests.helpers.waiting import eventually, wait_for
 
 HTTP_CLIENTS = 2
 SPAN = 100_000_000
@@ -144,7 +145,7 @@ class Soak:
                 if turn % 10 == 9:
                     wrong += self._look(load)
             # The phase without faults.
-            assert wait_for(lambda: self.first.alive and self.first.addresses)
+            wait_for(lambda: self.first.alive and self.first.addresses)
             time.sleep(0.5)
         finally:
             load.stop()
@@ -174,7 +175,7 @@ class Soak:
     def _caught_up(self) -> bool:
         """Waits for the fresh event, the last of all, in both files; for as long as they grow."""
         size = -1
-        while not wait_for(lambda: all(ends_with(made.lines, FRESH) for made in self._both), 60):
+        while not eventually(lambda: all(ends_with(made.lines, FRESH) for made in self._both), 60):
             if (now := sum(made.lines.stat().st_size for made in self._both)) == size:
                 return False
             size = now

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from reliable import Client, Listener, wait_for
 
 from metlog.journal.folder import Folder
 from metlog.journal.segment import Clock, encode_record
 from metlog.journal.writer import Journal, JournalOptions
+from tests.helpers.reliability import Client, Listener
+from tests.helpers.waiting import wait_for
 
 Make = Callable[..., Listener]
 
@@ -76,9 +77,9 @@ def start(made: Listener) -> Cost:
     assert made.start(), made.told.read_text()
     client = Client(count=1)
     assert client.submit(made.port("http"))
-    assert wait_for(lambda: made.outputs())
+    wait_for(lambda: made.outputs())
     (output,) = made.outputs()
-    assert wait_for(lambda: "refused" in str(made.status()["outputs"]["http"].get("error", "")).lower(), 30)
+    wait_for(lambda: "refused" in str(made.status()["outputs"]["http"].get("error", "")).lower(), 30)
     io = Path(f"/proc/{made.pid}/io").read_text()
     read = re.search(r"rchar: (\d+)", io)
     assert read is not None
@@ -103,7 +104,7 @@ def test_a_start_costs_the_same_with_a_large_backlog(listener: Make, dead_port: 
         made.config.write_text(DEAD.format(data=made.data, port=dead_port))
         backlog(made.data, segments)
         assert made.start(), made.told.read_text()  # the first one notes which submissions are known, and is killed
-        assert wait_for(lambda made=made: (made.data / "journal/main/keys").exists())
+        wait_for(lambda made=made: (made.data / "journal/main/keys").exists())
         made.kill()
         costs.append(start(made))
         assert made.metric("metlog_journal_segments") >= segments

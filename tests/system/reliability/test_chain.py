@@ -17,9 +17,10 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from io_helpers import numbered, wait_for
 
 from metlog.lake.query import open_lake
+from tests.helpers.sink import numbered
+from tests.helpers.waiting import eventually, wait_for
 
 Start = Callable[[str, str], "Listener"]
 
@@ -133,11 +134,11 @@ def test_either_of_two_chained_listeners_is_killed_again_and_again(begin: Start)
         time.sleep(rng.uniform(0.05, 0.5))  # the moment of death is the point here
         victim.end(signal.SIGKILL)
         victim.start()
-        assert wait_for(lambda reached=reached: client.acknowledged > reached, 30)
+        wait_for(lambda reached=reached: client.acknowledged > reached, 30)
     sent = client.stop()
     assert sent > 200
     expected = list(range(sent))
-    assert wait_for(lambda: last.numbers() == expected, 40), compare(last.numbers(), sent)
+    assert eventually(lambda: last.numbers() == expected, 40), compare(last.numbers(), sent)
     first.end(signal.SIGTERM)
     last.end(signal.SIGTERM)
     assert last.numbers() == expected, compare(last.numbers(), sent)
@@ -159,7 +160,7 @@ def test_what_the_last_refuses_is_dead_lettered_by_the_first_and_nothing_else(be
     answer = httpx.post(f"http://127.0.0.1:{first_port}/submit/chain", content=b"\n".join(lines), trust_env=False)
     assert answer.status_code == 201
     dead = first.data / "dead" / "main.output-http.ndjson"
-    assert wait_for(lambda: dead.exists() and dead.read_bytes().count(b"\n") == 1)
+    wait_for(lambda: dead.exists() and dead.read_bytes().count(b"\n") == 1)
     letter = msgspec.json.decode(dead.read_bytes())
     assert letter["reason"].startswith("413")
     assert msgspec.json.decode(letter["text"])["fields"]["n"] == 7
@@ -175,12 +176,12 @@ def test_health_and_metrics_of_a_listener_whose_output_is_dead(begin: Start) -> 
     def health() -> httpx.Response:
         return httpx.get(f"{base}/healthz", trust_env=False)
 
-    assert wait_for(lambda: health().status_code == 200)  # once the processes of its outputs run
+    wait_for(lambda: health().status_code == 200)  # once the processes of its outputs run
     assert httpx.put(f"{base}/submit/web/1", content=b'{"type":"a"}', trust_env=False).status_code == 201
-    assert wait_for(lambda: health().status_code == 503 and len(health().json()["problems"]) == 1)
+    wait_for(lambda: health().status_code == 503 and len(health().json()["problems"]) == 1)
     (problem,) = health().json()["problems"]
     assert problem.startswith("output http: has not moved")
-    assert wait_for(  # a dead output delays no other
+    wait_for(  # a dead output delays no other
         lambda: open_lake(listener.data).query("SELECT count(*) FROM events WHERE type = 'a'").rows[0][0] == 1
     )
     assert httpx.put(f"{base}/submit/web/1", content=b'{"type":"a"}', trust_env=False).status_code == 201
@@ -188,7 +189,7 @@ def test_health_and_metrics_of_a_listener_whose_output_is_dead(begin: Start) -> 
     def metrics() -> list[str]:
         return httpx.get(f"{base}/metrics", trust_env=False).text.splitlines()
 
-    assert wait_for(lambda: 'metlog_output_failing{output="http"} 1' in metrics())  # once its process has tried
+    wait_for(lambda: 'metlog_output_failing{output="http"} 1' in metrics())  # once its process has tried
     lines = metrics()
     assert "metlog_healthy 0" in lines
     assert "metlog_events_journaled_total 1" in lines

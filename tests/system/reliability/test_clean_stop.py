@@ -6,7 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from reliable import Client, Listener, datagram, lines, wait_for
+from tests.helpers.reliability import Client, Listener, datagram, lines
+from tests.helpers.waiting import wait_for
 
 Make = Callable[..., Listener]
 
@@ -27,7 +28,7 @@ def test_after_a_clean_stop_the_status_says_that_it_ended_and_nothing_is_wrong(l
     client = Client(count=10)
     assert client.submit(made.port("http"))
     datagram(made.port("udp"), lines([10]))
-    assert wait_for(lambda: made.metric("metlog_events_journaled_total") == 11)
+    wait_for(lambda: made.metric("metlog_events_journaled_total") == 11)
     assert made.stop() == 0
     status = made.status()
     assert status["running"] is False

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, lines, wait_for
+
+from tests.helpers.reliability import Client, Listener, datagram, faults_in, in_file, in_lake, lines
+from tests.helpers.waiting import eventually, wait_for
 
 Make = Callable[..., Listener]
 
@@ -46,13 +48,13 @@ def test_the_clock_jumps_by_years_while_events_come(listener: Make, tmp_path: Pa
             datagram(made.port("udp"), lines([udp]))
             udp += 1
         # A segment comes of age by a clock that does not jump.
-        assert wait_for(lambda: client.acknowledged <= {n for n, _ in in_lake(made.data)}), f"{jump:+} years"
+        assert eventually(lambda: client.acknowledged <= {n for n, _ in in_lake(made.data)}), f"{jump:+} years"
         assert made.ask("/healthz")[0] == 200
         if turn in {1, 2}:  # killed in one time, started in another
             made.kill()
             clock.write_text(f"{365 * -jump:+}d")
             assert made.start(**given)
-    assert wait_for(lambda: len(in_file(made.lines)) == len(client.acknowledged) + udp - UDP_FIRST)
+    wait_for(lambda: len(in_file(made.lines)) == len(client.acknowledged) + udp - UDP_FIRST)
     assert made.stop() == 0
     sent = {*client.sent, *range(UDP_FIRST, udp)}
     assert faults_in(in_lake(made.data), sent, sent) == []
@@ -85,7 +87,7 @@ def test_hostile_timestamps_make_no_folders_and_keep_their_claim(listener: Make)
             ),
         )
         time.sleep(0.001)
-    assert wait_for(lambda: made.metric("metlog_events_journaled_total") == len(claims)), made.metric(
+    assert eventually(lambda: made.metric("metlog_events_journaled_total") == len(claims)), made.metric(
         "metlog_dead_letters_total"
     )
     assert made.stop() == 0

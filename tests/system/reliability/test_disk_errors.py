@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from reliable import Client, Listener, faults_in, in_file, in_lake, wait_for
 
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
@@ -20,6 +19,8 @@ from metlog.journal.reader import read
 from metlog.journal.segment import Clock, encode_record, listing, scan
 from metlog.journal.writer import Journal, JournalOptions
 from metlog.listener.inputs import Full
+from tests.helpers.reliability import Client, Listener, faults_in, in_file, in_lake
+from tests.helpers.waiting import eventually, wait_for
 
 Make = Callable[..., Listener]
 
@@ -72,7 +73,7 @@ def one_failure(fault: str, folder: Path) -> None:
             client.settle(made.port("http"))
             client.submit(made.port("http"))
         client.settle(made.port("http"))
-        assert wait_for(lambda: made.ask("/healthz")[0] == 200), made.ask("/healthz")
+        assert eventually(lambda: made.ask("/healthz")[0] == 200), made.ask("/healthz")
         assert made.pid == pid
         assert made.stop() == 0
     finally:
@@ -86,7 +87,7 @@ def test_while_every_fsync_fails_nothing_is_acknowledged_and_the_next_start_has_
     made = listener()
     client = Client()
     assert made.start("fsync:6+=eio,rescue.write:1+=eio")
-    assert wait_for(lambda: not client.submit(made.port("http")))
+    wait_for(lambda: not client.submit(made.port("http")))
     before = set(client.acknowledged)
     assert made.ask("/healthz")[0] == 503
     assert made.metric("metlog_journal_accepting") == 0

@@ -7,9 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, lines, wait_for
 
 from metlog.journal import failpoints as faults
+from tests.helpers.reliability import Client, Listener, datagram, faults_in, in_file, in_lake, lines
+from tests.helpers.waiting import wait_for
 
 Case = tuple[str, int]
 Outcome = Future[None]
@@ -116,7 +117,7 @@ def use_until_dead(made: Listener, client: Client) -> None:
         datagram(made.port("udp"), b'{"type":"other"}')
         return not made.alive
 
-    assert wait_for(used, 30)
+    wait_for(used, 30)
 
 
 def judge(made: Listener, client: Client) -> None:
@@ -124,7 +125,7 @@ def judge(made: Listener, client: Client) -> None:
     assert made.start(), made.told.read_text()
     client.settle(made.port("http"))
     datagram(made.port("udp"), lines([FRESH]))
-    assert wait_for(lambda: any(n == FRESH for n, _ in in_file(made.lines)))
+    wait_for(lambda: any(n == FRESH for n, _ in in_file(made.lines)))
     assert made.stop() == 0
     sent = {*client.sent, FRESH}
     assert faults_in(in_lake(made.data), {*client.acknowledged, FRESH}, sent) == []

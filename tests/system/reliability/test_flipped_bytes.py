@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from reliable import Client, Listener, faults_in, in_file, in_lake
 
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
@@ -32,6 +31,7 @@ from metlog.journal.segment import (
 )
 from metlog.journal.writer import Journal, JournalOptions
 from metlog.lake.writer import write_segment
+from tests.helpers.reliability import Client, Listener, faults_in, in_file, in_lake
 
 Make = Callable[..., Listener]
 

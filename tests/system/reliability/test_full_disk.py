@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, lines, wait_for
+
+from tests.helpers.reliability import Client, Listener, datagram, faults_in, in_file, in_lake, lines
+from tests.helpers.waiting import eventually, wait_for
 
 Make = Callable[..., Listener]
 
@@ -66,11 +68,11 @@ def test_a_disk_filled_to_the_brim_under_load(small_disk: Path, min_free: str) -
             assert client.submit(made.port("http"))
         filler = fill(small_disk)
         # Over HTTP it is refused, over UDP dropped, and both are told.
-        assert wait_for(lambda: not client.submit(made.port("http")))
+        wait_for(lambda: not client.submit(made.port("http")))
         assert client.statuses[503] > 0
         dropped = made.metric(FULL)
         datagrams(made.port("udp"), UDP_FIRST, 300)
-        assert wait_for(lambda: made.metric(FULL) == dropped + 300), made.metric(FULL)
+        assert eventually(lambda: made.metric(FULL) == dropped + 300), made.metric(FULL)
         status, text = made.ask("/healthz")
         assert (status, "journal" in text) == (503, True)
         assert made.metric("metlog_journal_accepting") == 0
@@ -78,13 +80,13 @@ def test_a_disk_filled_to_the_brim_under_load(small_disk: Path, min_free: str) -
         # Killed on the full disk: it starts on it, serves what it has, and refuses as before.
         made.kill()
         assert made.start(), made.told.read_text()
-        assert wait_for(lambda: not client.submit(made.port("http")))
+        wait_for(lambda: not client.submit(made.port("http")))
         # Room: nobody has to try for it to be well again.
         filler.unlink()
-        assert wait_for(lambda: made.ask("/healthz")[0] == 200), made.ask("/healthz")
+        assert eventually(lambda: made.ask("/healthz")[0] == 200), made.ask("/healthz")
         client.settle(made.port("http"))
         datagrams(made.port("udp"), UDP_FIRST + 1000, 300)
-        assert wait_for(lambda: len([n for n, _ in in_file(made.lines) if n >= UDP_FIRST + 1000]) == 300)
+        wait_for(lambda: len([n for n, _ in in_file(made.lines) if n >= UDP_FIRST + 1000]) == 300)
         assert made.stop() == 0
         sent = {*client.sent, *range(UDP_FIRST + 1000, UDP_FIRST + 1300)}
         assert faults_in(in_lake(made.data), sent, sent) == []
@@ -122,25 +124,25 @@ def test_the_journals_own_cap_while_an_output_is_dead(listener: Make) -> None:
     made = listener("first", journal="max_bytes = 20000", more=FORWARD.format(port=port))
     client = Client(count=10)
     assert made.start()
-    assert wait_for(lambda: not client.submit(made.port("http")))
+    wait_for(lambda: not client.submit(made.port("http")))
     assert client.statuses[503] > 0
     status, text = made.ask("/healthz")
     assert status == 503
     assert "journal.max_bytes" in text
     before = made.metric(FULL)
     datagrams(made.port("udp"), UDP_FIRST, 100)
-    assert wait_for(lambda: made.metric(FULL) == before + 100)
+    wait_for(lambda: made.metric(FULL) == before + 100)
     # What was taken goes on to the outputs that live.
-    assert wait_for(lambda: client.acknowledged <= {n for n, _ in in_lake(made.data)})
+    wait_for(lambda: client.acknowledged <= {n for n, _ in in_lake(made.data)})
     assert made.metric("metlog_journal_bytes") <= 20_000
     # The dead one comes back: its events go out, segments go, and there is room.
     second = listener("second", http_port=port)
     assert second.start()
-    assert wait_for(lambda: made.metric("metlog_journal_accepting") == 1, 60)
+    wait_for(lambda: made.metric("metlog_journal_accepting") == 1, 60)
     client.settle(made.port("http"))
     datagram(made.port("udp"), lines([UDP_FIRST + 500]))
     wanted = {*client.sent, UDP_FIRST + 500}
-    assert wait_for(lambda: wanted <= {n for n, _ in in_file(second.lines)}, 30)
+    wait_for(lambda: wanted <= {n for n, _ in in_file(second.lines)}, 30)
     assert made.stop() == 0
     assert second.stop() == 0
     for each in (made, second):

@@ -1,11 +1,11 @@
-"""Hostile datagrams, slow clients and bombs at a real listener, in short; `tests/reliability/hostile.py` sends a million."""
+"""Hostile datagrams, slow clients and bombs at a real listener, in short; `python -m tests.system.reliability.hostile` sends a million."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import hostile
-from reliable import Listener
+from tests.helpers.reliability import Listener
+from tests.system.reliability import hostile
 
 
 def test_each_of_twelve_thousand_hostile_datagrams_gets_its_verdict(tmp_path: Path) -> None:

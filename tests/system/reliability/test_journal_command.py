@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, lines, wait_for
 
 from metlog.journal import inspect as inspection
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
+from tests.helpers.reliability import Client, Listener, datagram, faults_in, in_file, in_lake, lines
+from tests.helpers.waiting import wait_for
 
 Make = Callable[..., Listener]
 
@@ -77,14 +78,14 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Made:
         for _ in range(30):
             assert client.submit(made.port("http"))
         datagram(made.port("udp"), b'{"type":"other"}')
-        assert wait_for(lambda: len(in_file(made.lines)) == 150)
+        wait_for(lambda: len(in_file(made.lines)) == 150)
         with Folder.root(made.data / "journal/main") as journal:
 
             def settled() -> bool:
                 behind = {item.output: item.bytes for item in inspection.look(journal, "main", journal).outputs}
                 return set(behind) == {"dead", "file", "lake"} and behind["file"] == 0 and len(made.journaled()) > 3
 
-            assert wait_for(settled)
+            wait_for(settled)
     finally:
         made.kill()
         client.close()
@@ -107,13 +108,13 @@ def test_status_says_who_writes_what_is_held_and_who_is_behind(listener: Make, d
     assert made.start()
     for _ in range(20):
         assert client.submit(made.port("http"))
-    assert wait_for(lambda: client.acknowledged <= {n for n, _ in in_lake(made.data)})
+    wait_for(lambda: client.acknowledged <= {n for n, _ in in_lake(made.data)})
 
     def look() -> dict[str, Any]:
         (found,) = json.loads(journal(made, "status", "--format", "json"))
         return dict(found)
 
-    assert wait_for(lambda: all(item["segments"] == 0 for item in look()["outputs"] if item["output"] != "dead"))
+    wait_for(lambda: all(item["segments"] == 0 for item in look()["outputs"] if item["output"] != "dead"))
     found = look()
     assert (found["name"], found["listener"]) == ("main", made.pid)
     held = sum(path.stat().st_size for path in made.journaled())
@@ -246,8 +247,8 @@ def test_repair_shows_its_plan_and_does_nothing_until_it_is_told_to(killed: tupl
     # And it is started from: the output whose cursor was damaged has everything again, all others have it once.
     made.lines.unlink()
     assert made.start()
-    assert wait_for(lambda: {n for n, _ in in_file(made.lines)} == client.acknowledged)
-    assert wait_for(lambda: client.acknowledged == {n for n, _ in in_lake(made.data)})
+    wait_for(lambda: {n for n, _ in in_file(made.lines)} == client.acknowledged)
+    wait_for(lambda: client.acknowledged == {n for n, _ in in_lake(made.data)})
     made.stop()
     assert faults_in(in_lake(made.data), client.acknowledged, client.sent) == []
 
@@ -267,7 +268,7 @@ def test_a_segment_is_set_aside_and_its_events_can_be_read_there(killed: tuple[L
     assert set(numbers(exported(made, "--file", str(kept)))) == inside
     assert made.start()
     datagram(made.port("udp"), lines([1_000_000]))
-    assert wait_for(lambda: 1_000_000 in {n for n, _ in in_lake(made.data)})
+    wait_for(lambda: 1_000_000 in {n for n, _ in in_lake(made.data)})
     made.stop()
     found = {n for n, _ in in_lake(made.data)}
     assert found >= client.acknowledged - inside

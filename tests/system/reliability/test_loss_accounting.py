@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reliable import Listener, datagram, wait_for
 
 import metlog
 from metlog.lake.query import open_lake
+from tests.helpers.reliability import Listener, datagram
+from tests.helpers.waiting import wait_for
 
 Make = Callable[..., Listener]
 
@@ -74,7 +75,7 @@ def test_a_lossy_path_is_counted_exactly_by_stream_and_minute(listener: Make) ->
     total = sum(expected.values(), Counter())
     assert min(total["lost"], total["repeated"], total["reordered"]) > 100  # it did its work
     arrived = total["events"] - total["lost"] + total["repeated"]
-    assert wait_for(lambda: made.metric("metlog_delivery_received_total") == arrived)
+    wait_for(lambda: made.metric("metlog_delivery_received_total") == arrived)
     # The tail of a stream whose end record was dropped is not known to be lost.
     ends = {stream: not counts["end lost"] for stream, counts in expected.items()}
 
@@ -143,7 +144,7 @@ def test_the_tail_is_lost_where_the_end_record_says_so_and_unknown_without_one(l
     send("open", 5, type="metlog.report", dropped={"queue_full": 1})
     send("open", 6, type="metlog.report", dropped={"queue_full": 3, "send_error": 2})
     send("late", 4, 5)  # its first three were lost
-    assert wait_for(lambda: made.metric("metlog_delivery_received_total") == 4 + 3 + 5 + 2)
+    wait_for(lambda: made.metric("metlog_delivery_received_total") == 4 + 3 + 5 + 2)
     assert made.metric('metlog_delivery_dropped_by_client_total{reason="queue_full"}') == 4 + 3
     assert made.metric('metlog_delivery_dropped_by_client_total{reason="send_error"}') == 2
     assert made.stop() == 0
@@ -178,14 +179,14 @@ def test_what_the_kernel_drops_is_counted_told_and_kept(listener: Make) -> None:
     os.kill(made.pid, signal.SIGCONT)
     drops = 'metlog_socket_kernel_drops_total{input="udp",socket="0"}'
     taken = 'metlog_input_frames_total{input="udp"}'
-    assert wait_for(lambda: made.metric(drops) > 0 and made.metric(drops) + made.metric(taken) == sent)
+    wait_for(lambda: made.metric(drops) > 0 and made.metric(drops) + made.metric(taken) == sent)
     dropped = int(made.metric(drops))
-    assert wait_for(lambda: made.status()["sockets"]["udp"][0]["kernel_drops"] == dropped)
+    wait_for(lambda: made.status()["sockets"]["udp"][0]["kernel_drops"] == dropped)
     told = command("doctor", "--data", str(made.data))
     assert f"the kernel dropped {dropped:,} datagrams at udp://127.0.0.1:{port}" in told
     assert re.search(r"raise receive_buffer of the input udp \(it has [\d,]+ bytes", told)
     datagram(port, b'{"type":"flood","stream":"s","seq":%d}\n' % (sent + 1))
-    assert wait_for(lambda: made.metric("metlog_delivery_lost") == dropped)  # the gap, and where it comes from
+    wait_for(lambda: made.metric("metlog_delivery_lost") == dropped)  # the gap, and where it comes from
     assert made.stop() == 0
     with open_lake(made.data) as lake:
         ((fields,),) = lake.query("SELECT fields FROM events WHERE type = 'metlog.drops'").rows

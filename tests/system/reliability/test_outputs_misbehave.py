@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from reliable import Client, Listener, in_lake, wait_for
+
+from tests.helpers.reliability import Client, Listener, in_lake
+from tests.helpers.waiting import eventually, wait_for
 
 Make = Callable[..., Listener]
 
@@ -105,21 +107,21 @@ def test_no_bad_collector_delays_another_output_and_none_misses_anything(
     for _ in range(30):
         assert client.submit(made.port("http"))
     began = time.monotonic()
-    assert wait_for(lambda: client.acknowledged <= {n for n, _ in in_lake(made.data)}, 20)
-    assert wait_for(lambda: all(item.tried >= 2 for item in collectors.values()))  # they have all misbehaved
-    assert wait_for(lambda: all(f"output {mode}:" in made.ask("/healthz")[1] for mode in collectors))
+    wait_for(lambda: client.acknowledged <= {n for n, _ in in_lake(made.data)}, 20)
+    wait_for(lambda: all(item.tried >= 2 for item in collectors.values()))  # they have all misbehaved
+    wait_for(lambda: all(f"output {mode}:" in made.ask("/healthz")[1] for mode in collectors))
     assert "output lake" not in made.ask("/healthz")[1]
     assert not any(item.batches for item in collectors.values())
     assert time.monotonic() - began < 60
     # One gets well while the others are still ill, then these.
     first, *others = collectors.values()
     first.well.set()
-    assert wait_for(lambda: first.numbers == Counter(client.acknowledged), 40)
+    wait_for(lambda: first.numbers == Counter(client.acknowledged), 40)
     for collector in others:
         collector.well.set()
     for collector in others:
-        assert wait_for(lambda c=collector: c.numbers == Counter(client.acknowledged), 40), collector.mode
-    assert wait_for(lambda: made.ask("/healthz")[0] == 200)
+        assert eventually(lambda c=collector: c.numbers == Counter(client.acknowledged), 40), collector.mode
+    wait_for(lambda: made.ask("/healthz")[0] == 200)
     assert made.stop() == 0
     for collector in collectors.values():
         assert collector.numbers == Counter(client.acknowledged), collector.mode
@@ -136,7 +138,7 @@ def test_a_listener_with_a_hanging_output_ends_in_time_and_goes_on_where_it_stop
     assert made.start()
     for _ in range(10):
         assert client.submit(made.port("http"))
-    assert wait_for(lambda: hanging.tried)
+    wait_for(lambda: hanging.tried)
     began = time.monotonic()
     assert made.stop() == 0
     assert time.monotonic() - began < 30  # the timeout of the collector is ten minutes
@@ -147,6 +149,6 @@ def test_a_listener_with_a_hanging_output_ends_in_time_and_goes_on_where_it_stop
     assert status["health"] == []
     hanging.well.set()
     assert made.start()
-    assert wait_for(lambda: hanging.numbers == Counter(client.acknowledged))
+    wait_for(lambda: hanging.numbers == Counter(client.acknowledged))
     assert made.stop() == 0
     assert made.journaled() == []

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, wait_for
 
 from metlog.listener.config import from_mapping
 from metlog.listener.service import Service
+from tests.helpers.reliability import Client, Listener, datagram, faults_in, in_file, in_lake
+from tests.helpers.waiting import wait_for
 
 Make = Callable[..., Listener]
 
@@ -61,7 +62,7 @@ def test_other_links_are_passed_by_or_replaced_and_never_written_through(listene
     for _ in range(10):
         assert client.submit(made.port("http"))
     datagram(made.port("udp"), b"rubbish")
-    assert wait_for(lambda: made.metric("metlog_dead_letters_total") == 1)
+    wait_for(lambda: made.metric("metlog_dead_letters_total") == 1)
     assert made.stop() == 0
     assert faults_in(in_lake(made.data), client.acknowledged, client.sent) == []
     assert faults_in(in_file(made.lines), client.acknowledged, client.sent) == []
@@ -83,11 +84,11 @@ def test_the_lake_waits_for_a_link_in_its_way_to_be_taken_away(listener: Make, p
     assert made.start()
     for _ in range(10):
         assert client.submit(made.port("http"))
-    assert wait_for(lambda: "output lake: has not moved" in made.ask("/healthz")[1])
-    assert wait_for(lambda: {n for n, _ in in_file(made.lines)} == client.acknowledged)  # it delays no other
+    wait_for(lambda: "output lake: has not moved" in made.ask("/healthz")[1])
+    wait_for(lambda: {n for n, _ in in_file(made.lines)} == client.acknowledged)  # it delays no other
     assert list(outside.iterdir()) == []
     planted.unlink()
-    assert wait_for(lambda: made.ask("/healthz")[0] == 200)
+    wait_for(lambda: made.ask("/healthz")[0] == 200)
     assert made.stop() == 0
     assert faults_in(in_lake(made.data), client.acknowledged, client.sent) == []
     assert list(outside.iterdir()) == []

@@ -1,11 +1,12 @@
-"""The soak in short; `tests/reliability/soak.py --kills 200` is the long one."""
+"""The soak in short; `python -m tests.system.reliability.soak --kills 200` is the long one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from soak import Soak
+
+from tests.system.reliability.soak import Soak
 
 
 @pytest.mark.timeout(300)

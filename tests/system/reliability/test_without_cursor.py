@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from reliable import Client, Listener, faults_in, in_file, in_lake, wait_for
+
+from tests.helpers.reliability import Client, Listener, faults_in, in_file, in_lake
+from tests.helpers.waiting import wait_for
 
 Make = Callable[..., Listener]
 
@@ -19,7 +21,7 @@ def test_segments_without_a_cursor_are_recovered(gone: str, listener: Make) -> N
     for _ in range(10):
         assert client.submit(made.port("http"))
     cursors = made.data / "journal/main/cursors"
-    assert wait_for(lambda: len(in_file(made.lines)) == 100 and len(list(cursors.glob("*.cursor"))) == 2)
+    wait_for(lambda: len(in_file(made.lines)) == 100 and len(list(cursors.glob("*.cursor"))) == 2)
     made.kill()
     left = made.journaled()
     assert left
@@ -30,7 +32,7 @@ def test_segments_without_a_cursor_are_recovered(gone: str, listener: Make) -> N
         path.unlink()
     assert made.start(), made.told.read_text()
     assert client.submit(made.port("http"))
-    assert wait_for(lambda: len(in_file(made.lines)) >= 110)
+    wait_for(lambda: len(in_file(made.lines)) >= 110)
     assert made.stop() == 0
     assert faults_in(in_lake(made.data), client.acknowledged, client.sent) == []
     assert {

@@ -28,8 +28,8 @@ from metlog import MetlogClient
 from metlog.integrations.asgi import MetlogMiddleware as AsgiMiddleware
 from metlog.integrations.login import login_failure, login_success
 from metlog.integrations.wsgi import MetlogMiddleware
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 RUN = ROOT / "deploy" / "graphite" / "run.py"
 DEADLINE = 60.0
 """Seconds: a start of three servers, or statsd's flush interval (10 s) several times over."""

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest_whole import Listener, metlog_command
 
 import metlog
 from metlog.encoders.json import JsonEncoder
+from tests.helpers.listener import Listener, metlog_command
+from tests.helpers.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "rsyslog.md"
+PAGE = ROOT / "docs" / "rsyslog.md"
 RAW, PARSED, ONWARD = re.findall(r"^```text\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 TO_RAW, TO_PARSED = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from webdata import HTML, Journal, Served
 
 from metlog.reports import Library
 from metlog.reports.sample import fill
+from tests.helpers.paths import ROOT
+from tests.helpers.webdata import HTML, Journal, Served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="install it with: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PICTURES = Path(__file__).parents[2] / ".ci-artifacts"
+PICTURES = ROOT / ".ci-artifacts"
 
 pytestmark = [
     pytest.mark.browser,

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from webdata import Journal, Served
+
+from tests.helpers.webdata import Journal, Served
 
 ENDLESS = "SELECT count(*) FROM events, range(100000000000) r WHERE r.range % 7 = severity"
 

@@ -14,8 +14,9 @@ import duckdb
 import pytest
 
 from metlog.encoders.json import JsonEncoder
+from tests.helpers.paths import ROOT
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def load(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:

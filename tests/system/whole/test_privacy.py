@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest_whole import Listener, wait_for
 
 from metlog import MetlogClient
 from metlog.testing.peers import closed_port
+from tests.helpers.listener import Listener
+from tests.helpers.waiting import wait_for
 
 SECRET = "hunter2-tiger"
 CARD = "4111 1111 1111 1111"
@@ -123,9 +124,7 @@ def test_a_secret_is_nowhere_and_another_word_is_everywhere(encoder: object, wir
     def parquet() -> list[Path]:
         return sorted(listener.data.rglob("*.parquet"))
 
-    assert wait_for(
-        lambda: any("metlog.end" in str(pq.read_table(path).column("type").to_pylist()) for path in parquet())
-    )
+    wait_for(lambda: any("metlog.end" in str(pq.read_table(path).column("type").to_pylist()) for path in parquet()))
     places["the wire"] = b"".join(relay.datagrams)
     places["the journal"] = b"".join(
         path.read_bytes() for path in (listener.data / "journal").rglob("*") if path.is_file()
@@ -147,9 +146,7 @@ def test_without_the_filter_the_secret_is_in_every_place(wire: tuple[Wire, Liste
     relay, listener = wire
     with MetlogClient.from_config(f"udp://127.0.0.1:{relay.port}") as client:
         log_secrets(client)
-    assert wait_for(
-        lambda: SECRET in "".join(str(pq.read_table(p).to_pylist()) for p in listener.data.rglob("*.parquet"))
-    )
+    wait_for(lambda: SECRET in "".join(str(pq.read_table(p).to_pylist()) for p in listener.data.rglob("*.parquet")))
     for data in (
         b"".join(relay.datagrams),
         b"".join(p.read_bytes() for p in listener.data.rglob("journal/**/*") if p.is_file()),

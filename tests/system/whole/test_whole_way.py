@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest_whole import Listener, environment, metlog_command, wait_for
 
 from metlog.lake.query import open_lake
+from tests.helpers.listener import Listener, environment, metlog_command
+from tests.helpers.waiting import eventually, wait_for
 
 SENDER = """
     import sys, time, metlog
@@ -46,7 +47,7 @@ def test_twenty_thousand_events_over_udp_are_found_exactly_once(listen: Callable
     listener = listen()
     sender = send(listener.address("udp"), 20_000)
     assert sender.wait(60) == 0
-    assert wait_for(lambda: counts(listener.data) == (20_000, 20_000)), counts(listener.data)
+    assert eventually(lambda: counts(listener.data) == (20_000, 20_000)), counts(listener.data)
     assert listener.stop() == 0
     assert counts(listener.data) == (20_000, 20_000)
     assert sorted(listener.data.glob("events/date=*/*.parquet"))
@@ -55,7 +56,7 @@ def test_twenty_thousand_events_over_udp_are_found_exactly_once(listen: Callable
 def test_sigterm_in_the_middle_keeps_all_that_was_journaled(listen: Callable[..., Listener]) -> None:
     listener = listen()
     sender = send(listener.address("udp"), 60_000, 0.02)
-    assert wait_for(lambda: counts(listener.data)[0] > 2_000)
+    wait_for(lambda: counts(listener.data)[0] > 2_000)
     assert listener.stop() == 0
     journaled = listener.status()["intake"]["journaled"]
     rows = open_lake(listener.data).query("SELECT count(*), count(DISTINCT (stream, seq)) FROM events").rows
@@ -70,7 +71,7 @@ def test_an_event_is_visible_within_two_seconds(listen: Callable[..., Listener])
     sender = send(listener.address("udp"), 1)
     assert sender.wait(30) == 0
     logged = time.monotonic()
-    assert wait_for(lambda: counts(listener.data) == (1, 1), 10)
+    wait_for(lambda: counts(listener.data) == (1, 1), 10)
     assert time.monotonic() - logged < 5  # generous: the machine may be busy; the listener writes every 50 ms
 
 
@@ -82,7 +83,7 @@ def test_garbage_is_dead_lettered_with_its_reason_and_the_next_datagram_served(l
             sock.sendto(datagram, (host, int(port)))
         name = sock.getsockname()
     lake = open_lake(listener.data)
-    assert wait_for(lambda: lake.query("SELECT payload FROM events").rows == [("x",)])
+    wait_for(lambda: lake.query("SELECT payload FROM events").rows == [("x",)])
     letters = "".join(path.read_text() for path in listener.data.glob("dead/**/*") if path.is_file())
     assert letters.count(f":{name[1]}") == 4  # the empty datagram too
     assert "type" in letters
@@ -94,7 +95,7 @@ def test_several_senders_at_once_are_told_apart_by_stream(listen: Callable[..., 
     assert [sender.wait(60) for sender in senders] == [0, 0, 0]
     lake = open_lake(listener.data)
     sql = "SELECT stream, count(*), max(seq) FROM events WHERE type = 'numbered' GROUP BY stream"
-    assert wait_for(lambda: [row[1:] for row in lake.query(sql).rows] == [(1_500, 1_500)] * 3)
+    wait_for(lambda: [row[1:] for row in lake.query(sql).rows] == [(1_500, 1_500)] * 3)
 
 
 def test_send_reads_real_lines_and_query_gives_them_back(listen: Callable[..., Listener], tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_send_reads_real_lines_and_query_gives_them_back(listen: Callable[..., L
     done = metlog_command("send", "--to", listener.address("udp"), "--token", "dpkg", input=text)
     assert done.returncode == 0, done.stderr
     lake = open_lake(listener.data)
-    assert wait_for(lambda: lake.query("SELECT count(*) FROM events WHERE type = 'dpkg'").rows == [(len(lines),)])
+    wait_for(lambda: lake.query("SELECT count(*) FROM events WHERE type = 'dpkg'").rows == [(len(lines),)])
     out = metlog_command(
         "query",
         "SELECT payload FROM events WHERE type = 'dpkg' ORDER BY seq",

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from reportdata import EVENTS, event, hours, numbered, write
 
 from metlog.cli import main
 from metlog.reports.sample import fill
+from tests.helpers.reportdata import EVENTS, event, hours, numbered, write
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from compat_helpers import messages, wait_for
 
 from metlog import ConfigError
 from metlog.compat import CLIENT_HOLDER, SEVERITY, MetlogClient, MetlogHandler, get_client, hook_logger
@@ -23,6 +22,8 @@ from metlog.compat.filters import severity_max_provider, type_whitelist_provider
 from metlog.compat.senders import DebugCaptureSender, NoSendSender, StdLibLoggingSender, UdpSender
 from metlog.encoders.json import JsonEncoder
 from metlog.testing.peers import DatagramPeer
+from tests.helpers.compat import messages
+from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture

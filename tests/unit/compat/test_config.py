@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from compat_helpers import messages
 
 from metlog.compat import (
     CLIENT_HOLDER,
@@ -25,6 +24,7 @@ from metlog.compat.senders import DebugCaptureSender
 from metlog.errors import ConfigError
 from metlog.filters.severity import SeverityMax
 from metlog.filters.types import TypeAllow, TypeDeny, TypeSeverityMax
+from tests.helpers.compat import messages
 
 CAPTURE = {"class": "metlog.senders.DebugCaptureSender"}
 

@@ -8,11 +8,11 @@ import sys
 from typing import Any
 
 import pytest
-from compat_helpers import messages
 
 from metlog import MetlogError
 from metlog.compat import CLIENT_HOLDER, MetlogClient, MetlogDecorator, get_client, incr_count, timeit
 from metlog.compat.senders import DebugCaptureSender
+from tests.helpers.compat import messages
 
 HERE = __name__
 CAPTURE = {"sender": {"class": "metlog.senders.DebugCaptureSender"}}

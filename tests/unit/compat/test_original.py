@@ -13,7 +13,6 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from compat_helpers import messages, wait_for
 
 from metlog.compat import CLIENT_HOLDER, MetlogClient, client_from_dict_config, client_from_stream_config, hook_logger
 from metlog.compat.client import SEVERITY
@@ -29,6 +28,8 @@ from metlog.compat.holder import get_client
 from metlog.compat.senders import DebugCaptureSender, FileSender, StdOutSender, UdpSender, ZmqPubSender
 from metlog.errors import ConfigError, MetlogError
 from metlog.testing.peers import DatagramPeer
+from tests.helpers.compat import messages
+from tests.helpers.waiting import wait_for
 
 INI = """
 [metlog]

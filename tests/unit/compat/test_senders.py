@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import zmq
-from compat_helpers import messages, wait_for
 
 from metlog.compat import MetlogClient, client_from_dict_config, client_from_text_config
 from metlog.compat.senders import (
@@ -29,6 +28,8 @@ from metlog.compat.senders import (
 from metlog.encoders.json import JsonEncoder
 from metlog.errors import ConfigError
 from metlog.testing.peers import DatagramPeer
+from tests.helpers.compat import messages
+from tests.helpers.waiting import wait_for
 
 
 def types_in(frames: list[bytes]) -> list[str]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from collecting import Seen, own
 from metlog_test_parts import control
 
 import metlog
+from tests.helpers.receivers import Seen, own
 
 
 @pytest.fixture(autouse=True)

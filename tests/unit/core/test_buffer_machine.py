@@ -15,13 +15,13 @@ from collections import Counter
 from typing import Any
 
 import msgspec
-from collecting import Seen, own
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from metlog_test_parts import control
 
 import metlog
+from tests.helpers.receivers import Seen, own
 
 decode_lines = msgspec.json.Decoder(Seen).decode_lines
 KINDS = st.sampled_from(["commanded", "commanded_queued"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from metlog.diagnose.graphite import check
+from tests.helpers.paths import ROOT
 
 GOOD = "[stats]\npattern = ^stats\\.\nretentions = 10s:6h,1m:30d\n"
 SUM = """
@@ -22,7 +23,7 @@ def test_matching_intervals_have_no_finding() -> None:
 
 
 def test_the_configuration_under_deploy_has_no_finding() -> None:
-    folder = Path(__file__).parents[2] / "deploy" / "graphite"
+    folder = ROOT / "deploy" / "graphite"
     texts = [(folder / name).read_text("utf-8") for name in ("storage-schemas.conf", "storage-aggregation.conf")]
     assert check(10, *texts) == []
 

@@ -14,7 +14,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from corpus_frames import (
+
+from metlog.encoders.json import JsonEncoder
+from metlog.encoders.msgpack import MsgpackEncoder
+from metlog.encoders.signed import SignedEncoder
+from metlog.errors import DecodeError
+from metlog.lake.query import open_lake
+from metlog.listener.inputs import _http_body as http_body
+from metlog.listener.inputs._http_server import Refusal
+from metlog.listener.validate import check, check_events
+from tests.helpers.corpus import (
     DEFAULTS,
     FOLDER,
     FRAMES,
@@ -27,15 +36,6 @@ from corpus_frames import (
     rfc3339,
     whole,
 )
-
-from metlog.encoders.json import JsonEncoder
-from metlog.encoders.msgpack import MsgpackEncoder
-from metlog.encoders.signed import SignedEncoder
-from metlog.errors import DecodeError
-from metlog.lake.query import open_lake
-from metlog.listener.inputs import _http_body as http_body
-from metlog.listener.inputs._http_server import Refusal
-from metlog.listener.validate import check, check_events
 
 REASONS = {
     "neither": "neither JSON lines nor MessagePack",

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgpack
 import pytest
-from corpus_frames import DEFAULTS, assert_same, builtins, frame_of, moment_of, of, said, whole
 
 from metlog.encoders.json import JsonEncoder
 from metlog.encoders.msgpack import MsgpackEncoder
+from tests.helpers.corpus import DEFAULTS, assert_same, builtins, frame_of, moment_of, of, said, whole
 
 
 @pytest.mark.parametrize("entry", of("json"))

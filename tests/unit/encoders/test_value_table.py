@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import Enum, IntEnum
 from fractions import Fraction
 from ipaddress import ip_address
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,8 +27,9 @@ from metlog.event import Event
 from metlog.senders.memory import MemorySender
 from metlog.testing import client_with
 from metlog.values import MARK
+from tests.helpers.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "encoders.md"
+PAGE = ROOT / "docs" / "encoders.md"
 ENCODERS = {
     "json": JsonEncoder,
     "msgpack": MsgpackEncoder,

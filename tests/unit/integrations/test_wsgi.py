@@ -7,7 +7,6 @@ import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.util import FileWrapper, setup_testing_defaults
@@ -21,6 +20,7 @@ from metlog.integrations._paths import safe_path
 from metlog.integrations._request import Options, Recorder
 from metlog.integrations.wsgi import MetlogMiddleware
 from metlog.statsd.client import Settings
+from tests.helpers.paths import ROOT
 
 App = Callable[[dict[str, Any], Any], Any]
 
@@ -576,7 +576,7 @@ def test_the_typed_options_are_those_of_the_recorder() -> None:
 
 
 def test_the_documentation_names_every_option() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text("utf-8")
+    page = (ROOT / "docs" / "integrations.md").read_text("utf-8")
     for name in Options.__annotations__:
         assert f"`{name}`" in page, name
     for name in Settings.__struct_fields__:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from io_helpers import numbered, wait_for
 
 from metlog.journal.folder import Folder
 from metlog.journal.idempotency import KeyMemory
@@ -18,6 +17,8 @@ from metlog.listener.accounting import Accounting
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.ingest import Intake
 from metlog.listener.inputs import Full
+from tests.helpers.sink import numbered
+from tests.helpers.waiting import wait_for
 
 
 class Run:
@@ -77,7 +78,7 @@ def test_a_repeat_is_known_though_its_segment_is_gone(begin: Begin) -> None:
     run = begin(segment_bytes=4096)
     for number in range(60):
         assert run.submit(f"web/{number}", 5)
-    assert wait_for(lambda: run.journal.end.number > 5)
+    wait_for(lambda: run.journal.end.number > 5)
     gone = run.retire()
     assert gone >= 5
     run = begin(segment_bytes=4096)
@@ -94,7 +95,7 @@ def test_nothing_is_unlinked_whose_keys_are_in_a_claim(begin: Begin, monkeypatch
     claimed = run.keys.claim("web/open")
     assert claimed is None
     run.submit("other/1", 30)
-    assert wait_for(lambda: run.journal.end.number > 1)
+    wait_for(lambda: run.journal.end.number > 1)
     assert run.retire() == 0  # after a second: the claim may stand for a record that is sealed
     run.keys.settle("web/open", None)
     assert run.retire() >= 1
@@ -165,7 +166,7 @@ def test_a_damaged_file_is_told_and_the_journal_read(
     run = begin(segment_bytes=4096)
     run.submit("web/1", 30)
     run.submit("web/2", 30)
-    assert wait_for(lambda: run.journal.end.number > 1)
+    wait_for(lambda: run.journal.end.number > 1)
     run.keys.save(run.journal.end.number)
     path = run.folder.path / "keys"
     path.write_bytes(harm(path.read_bytes()))
@@ -179,7 +180,7 @@ def test_a_full_disk_does_not_keep_what_makes_room(begin: Begin, monkeypatch: py
     run = begin(segment_bytes=4096)
     run.submit("web/1", 30)
     run.submit("web/2", 30)
-    assert wait_for(lambda: run.journal.end.number > 1)
+    wait_for(lambda: run.journal.end.number > 1)
     with monkeypatch.context() as patch:
 
         def full(*args: object, **options: object) -> None:

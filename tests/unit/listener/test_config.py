@@ -11,8 +11,9 @@ import pytest
 
 from metlog.errors import ConfigError
 from metlog.listener.config import ListenerConfig, from_file, from_mapping
+from tests.helpers.paths import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs/listener.md"
+DOCS = ROOT / "docs/listener.md"
 
 WRONG = """
 [listener]

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reportdata import DAY, EVENTS, NOW, event, hours, numbered, request, write
 
 import metlog
 from metlog.errors import ConfigError
@@ -20,6 +19,7 @@ from metlog.journal.segment import Clock, header
 from metlog.lake.query import Lake
 from metlog.lake.schema import SCHEMA
 from metlog.reports import Library, Report
+from tests.helpers.reportdata import DAY, EVENTS, NOW, event, hours, numbered, request, write
 
 BUILT_IN = [
     "counters", "delivery", "delivery-by-minute", "errors-by-type", "events-by-type", "logins", "request-times", "requests-by-hour",

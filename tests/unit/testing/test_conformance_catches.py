@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import subprocess
 import sys
@@ -11,10 +11,11 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from metlog.testing import EncoderConformance, FilterConformance, SenderConformance
+from tests.helpers.paths import HELPERS
 
 pytestmark = pytest.mark.timeout(400)
 
-HERE = os.path.dirname(__file__)
+BROKEN_ONES = HELPERS / "broken"
 SUITES = {"senders": SenderConformance, "encoders": EncoderConformance, "filters": FilterConformance}
 TROUBLE = "a_peer_in_trouble_neither_raises_nor_blocks"
 PARAMETER = {  # one of several is enough, unless a case says which
@@ -24,9 +25,7 @@ PARAMETER = {  # one of several is enough, unless a case says which
 
 
 def load(kind):
-    spec = importlib.util.spec_from_file_location(f"broken_{kind}", os.path.join(HERE, f"broken_{kind}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module(f"tests.helpers.broken.{kind}")
     return {name: case for name, case in vars(module).items() if name.startswith("Test")}
 
 
@@ -38,7 +37,7 @@ BROKEN = [(kind, name) for kind, cases in CASES.items() for name in cases if not
 def chosen(kind):
     """Only what is expected to fail, and the good ones whole: each broken promise may break others, which is no news."""
     for name, case in CASES[kind].items():
-        place = f"{os.path.join(HERE, f'broken_{kind}.py')}::{name}"
+        place = f"{BROKEN_ONES / kind}.py::{name}"
         if name.startswith("TestGood") and not getattr(case, "only", ()):
             yield place
         for test in sorted({*case.caught, *getattr(case, "only", ())}):

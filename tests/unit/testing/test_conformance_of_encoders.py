@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from documented import documented
-
 from metlog.encoders import Encoder
 from metlog.encoders.json import JsonEncoder
 from metlog.encoders.msgpack import MsgpackEncoder
@@ -11,6 +9,7 @@ from metlog.encoders.signed import SignedEncoder
 from metlog.encoders.text import TextEncoder
 from metlog.plugins import installed
 from metlog.testing import EncoderConformance
+from tests.helpers.documented import documented
 
 
 def test_none_is_left_out():

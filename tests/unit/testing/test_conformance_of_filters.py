@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from documented import documented
-
 from metlog.event import Event
 from metlog.filters import Filter
 from metlog.filters.rate_limit import RateLimit
@@ -13,6 +11,7 @@ from metlog.filters.severity import SeverityMax
 from metlog.filters.types import TypeAllow, TypeDeny, TypeSeverityMax
 from metlog.plugins import installed
 from metlog.testing import FilterConformance
+from tests.helpers.documented import documented
 
 
 def test_none_is_left_out():

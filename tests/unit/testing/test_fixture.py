@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.helpers.paths import ROOT
 
 SHOP = """
 import metlog
@@ -156,7 +157,7 @@ def test_unittest_style_has_capture(shop):
 
 
 def test_the_tests_that_the_page_shows_pass(pytester):
-    page = Path(__file__).parents[2] / "docs" / "testing.md"
+    page = ROOT / "docs" / "testing.md"
     pytester.makepyfile(
         "\n".join(re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE))
     )

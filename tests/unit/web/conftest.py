@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from webdata import HTML, event, write
 
 from metlog.web.app import create_app
 from metlog.web.settings import WebSettings
+from tests.helpers.webdata import small_lake
 
 
 @pytest.fixture
@@ -23,19 +23,7 @@ def now() -> datetime:
 
 @pytest.fixture
 def data(tmp_path: Path, now: datetime) -> Path:
-    """120 requests of `shop` a second apart (seq 50 to 54 lost), the last ones a minute ago; and what `bank` must keep to itself."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    begin = now - timedelta(seconds=180)
-    rows = [event(n, begin + timedelta(seconds=n)) for n in range(1, 121) if not 50 <= n <= 54]
-    rows += [
-        event(1, begin, logger="bank", stream="bank1", type="transfer", tokens=["transfer", "money"], severity=3,
-              payload="secret transfer", fields={"amount": 5, "a.b": "dotted", "deep": {"er": "nested"}}),
-        event(2, begin, logger="bank", stream="bank1", type="html", payload=HTML, tokens=[HTML], hostname=HTML, fields={HTML: HTML}),
-        event(121, begin, stream="shop1", type=HTML, payload="typed", fields={}),
-    ]  # fmt: skip
-    write(folder, rows)
-    return folder
+    return small_lake(tmp_path / "data", now)
 
 
 @dataclass

@@ -15,9 +15,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
-from webdata import event, write
 
 from metlog.web.console import EXAMPLES, SCHEMA
+from tests.helpers.webdata import event, write
 
 ENDLESS = "SELECT count(*) FROM events, range(100000000000) r WHERE r.range % 7 = severity"
 NOT_ALLOWED = [

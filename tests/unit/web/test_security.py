@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from webdata import HTML
 
 from metlog.errors import ConfigError
 from metlog.web.settings import Access, WebSettings, load, token_digest
+from tests.helpers.paths import ROOT
+from tests.helpers.webdata import HTML
 
 Starter = Callable[..., TestClient]
 
@@ -300,7 +301,7 @@ def test_the_file_of_settings_is_checked_whole(tmp_path: Path) -> None:
 
 def test_the_file_of_settings_in_the_documentation_is_one(tmp_path: Path) -> None:
     """And the values that it calls the defaults are those."""
-    text = (Path(__file__).parents[2] / "docs" / "page.md").read_text("utf-8")
+    text = (ROOT / "docs" / "page.md").read_text("utf-8")
     (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     file = tmp_path / "page.toml"
     file.write_text(block)

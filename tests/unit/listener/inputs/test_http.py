@@ -11,11 +11,12 @@ import httpx
 import msgspec
 import pytest
 import zstandard
-from io_helpers import FakeSink, wait_for
 
 from metlog import plugins
 from metlog.errors import ConfigError
 from metlog.listener.inputs.http import HttpInput
+from tests.helpers.sink import FakeSink
+from tests.helpers.waiting import wait_for
 
 Start = Callable[..., httpx.Client]
 
@@ -328,7 +329,7 @@ def test_stop_lets_requests_under_way_end(sink: FakeSink) -> None:
         target=lambda: answers.append(httpx.post(f"{item.addresses[0]}/submit/web", content=ONE).status_code)
     )
     sender.start()
-    assert wait_for(lambda: item.stats().get("pending_bytes"))
+    wait_for(lambda: item.stats().get("pending_bytes"))
     stopper = threading.Thread(target=item.stop)
     stopper.start()
     sink.gate.set()

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import zstandard
-from io_helpers import FakeSink, wait_for
 
 from metlog.listener.inputs.http import HttpInput
+from tests.helpers.sink import FakeSink
+from tests.helpers.waiting import wait_for
 
 Raw = Callable[[bytes], socket.socket]
 ONE = b'{"type":"a"}'
@@ -98,7 +99,7 @@ def test_a_slow_head_is_put_out_while_others_are_served(serve: Callable[..., Ser
     assert time.monotonic() - began < 3
     for client in [*slow, *silent]:
         assert answer_of(client) in {b"", b"<reset>"}
-    assert wait_for(lambda: server.input.stats()["timeouts"] == 41)
+    wait_for(lambda: server.input.stats()["timeouts"] == 41)
     assert server.sink.events == server.sink.events[:1]
 
 
@@ -116,7 +117,7 @@ def test_half_a_body_is_not_journaled(serve: Callable[..., Server]) -> None:
         client = server.raw(HEAD + head + ONE)
         client.shutdown(socket.SHUT_WR)
         assert answer_of(client) == b""
-    assert wait_for(lambda: server.input.stats()["aborted"] == 2)
+    wait_for(lambda: server.input.stats()["aborted"] == 2)
     assert server.sink.events == []
     assert server.input.stats()["pending_bytes"] == 0
 
@@ -129,7 +130,7 @@ def test_a_reset_in_the_body_or_before_the_answer_harms_nobody(serve: Callable[.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, *linger)
         client.close()
     assert server.serves()
-    assert wait_for(lambda: server.input.stats()["open"] == 0)
+    wait_for(lambda: server.input.stats()["open"] == 0)
     assert server.input.health() == ""
 
 
@@ -137,7 +138,7 @@ def test_idle_connections_are_closed(serve: Callable[..., Server]) -> None:
     server = serve(idle_timeout=0.3)
     client = server.raw(HEAD + b"content-length: 12\r\n\r\n" + ONE)
     assert status_of(client) == 201
-    assert wait_for(lambda: server.input.stats()["open"] == 0, 3)
+    wait_for(lambda: server.input.stats()["open"] == 0, 3)
 
 
 def test_pipelined_requests_are_answered_in_order(serve: Callable[..., Server]) -> None:
@@ -275,7 +276,7 @@ def test_a_length_beside_chunks_does_not_smuggle_a_request(serve: Callable[..., 
 def test_connections_over_the_cap_are_turned_away_and_room_comes_back(serve: Callable[..., Server]) -> None:
     server = serve(max_connections=3)
     held = [server.raw(b"POST") for _ in range(3)]
-    assert wait_for(lambda: server.input.stats()["open"] == 3)
+    wait_for(lambda: server.input.stats()["open"] == 3)
     over = server.raw()
     answer = answer_of(over)
     assert answer.startswith(b"HTTP/1.1 503 ")
@@ -283,7 +284,7 @@ def test_connections_over_the_cap_are_turned_away_and_room_comes_back(serve: Cal
     assert server.input.stats()["refused"] == 1
     for client in held:
         client.close()
-    assert wait_for(lambda: server.input.stats()["open"] == 0)
+    wait_for(lambda: server.input.stats()["open"] == 0)
     assert server.serves()
 
 
@@ -291,12 +292,12 @@ def test_bodies_under_way_share_one_budget(serve: Callable[..., Server]) -> None
     server = serve(max_body=50_000, max_pending=100_000)
     part = b'{"type":"' + b"a" * 45_000
     held = [server.raw(HEAD + b"content-length: 50000\r\n\r\n" + part) for _ in range(2)]
-    assert wait_for(lambda: server.input.stats()["pending_bytes"] > 90_000)
+    wait_for(lambda: server.input.stats()["pending_bytes"] > 90_000)
     answer = httpx.post(f"{server.url}/submit/web", content=part + b'"}', trust_env=False)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
     for client in held:
         client.close()
-    assert wait_for(lambda: server.input.stats()["pending_bytes"] == 0)
+    wait_for(lambda: server.input.stats()["pending_bytes"] == 0)
     assert server.serves()
 
 
@@ -304,7 +305,7 @@ def test_health_is_answered_while_every_worker_waits_for_the_disk(serve: Callabl
     server = serve(workers=2)
     server.sink.gate.clear()
     waiting = [server.raw(HEAD + b"content-length: 12\r\n\r\n" + ONE) for _ in range(6)]
-    assert wait_for(lambda: server.input.stats()["pending_bytes"] == 72)
+    wait_for(lambda: server.input.stats()["pending_bytes"] == 72)
     assert httpx.get(f"{server.url}/healthz", trust_env=False, timeout=5).status_code == 200
     server.sink.gate.set()
     assert [status_of(client) for client in waiting] == [201] * 6
@@ -321,5 +322,5 @@ def test_a_client_that_reads_no_answer_is_put_out(serve: Callable[..., Server]) 
             client.sendall(request)
     except OSError:
         pass
-    assert wait_for(lambda: server.input.stats()["open"] == 0, 60)
+    wait_for(lambda: server.input.stats()["open"] == 0, 60)
     assert server.serves()

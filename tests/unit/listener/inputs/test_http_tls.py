@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import certificates
 import httpx
 import pytest
-from io_helpers import FakeSink, batch, numbered, wait_for
 
 from metlog.listener.inputs.http import HttpInput
 from metlog.listener.outputs.http import Held, HttpsOutput
+from tests.helpers import certificates
+from tests.helpers.sink import FakeSink, batch, numbered
+from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_a_client_without_its_certificate_is_held(
         out.write(batch(*numbered(3)))
     out.close()
     assert sink.events == []
-    assert wait_for(lambda: item.stats()["handshakes_failed"] == 1)
+    wait_for(lambda: item.stats()["handshakes_failed"] == 1)
 
 
 def test_a_server_of_another_authority_gets_nothing(pems: Path, server: tuple[HttpInput, FakeSink, int]) -> None:
@@ -78,8 +79,8 @@ def test_a_server_of_another_authority_gets_nothing(pems: Path, server: tuple[Ht
 def test_a_handshake_that_never_ends_is_ended(pems: Path, server: tuple[HttpInput, FakeSink, int]) -> None:
     item, _, port = server
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]
-    assert wait_for(lambda: item.stats()["open"] == 5)
-    assert wait_for(lambda: item.stats()["open"] == 0, 5)
+    wait_for(lambda: item.stats()["open"] == 5)
+    wait_for(lambda: item.stats()["open"] == 0, 5)
     for client in silent:
         client.close()
 

@@ -23,9 +23,10 @@ from metlog.errors import ConfigError
 from metlog.listener.inputs.http import HttpInput
 from metlog.listener.inputs.statsd import StatsdInput
 from metlog.listener.inputs.udp import UdpInput, _kernel_drops
+from tests.helpers.paths import HELPERS, ROOT
 
-PASSING = Path(__file__).with_name("passing.py")
-UNITS = Path(__file__).parents[2] / "deploy/systemd"
+PASSING = HELPERS / "passing.py"
+UNITS = ROOT / "deploy/systemd"
 SO_RCVBUFFORCE = 33  # Linux; the socket module does not name it
 LISTEN = [sys.executable, "-m", "metlog", "listen"]
 

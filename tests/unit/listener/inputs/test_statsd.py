@@ -11,10 +11,11 @@ import pytest
 import statsd
 from hypothesis import example, given
 from hypothesis import strategies as st
-from io_helpers import FakeSink, wait_for
 
 from metlog.listener.inputs._statsd_lines import BadLine, parse
 from metlog.listener.inputs.statsd import StatsdInput
+from tests.helpers.sink import FakeSink
+from tests.helpers.waiting import wait_for
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_the_statsd_package_is_understood(item: StatsdInput, sink: FakeSink) -> 
         pipe.gauge("queue", -2, delta=True)
         pipe.set("users", "u1")
         pipe.decr("hits")
-    assert wait_for(lambda: len(sink.events) == 6)
+    wait_for(lambda: len(sink.events) == 6)
     seen = [(event["type"], event["fields"]) for event in sink.events]
     assert seen == [
         ("counter", {"name": "app.hits", "count": 3}),
@@ -145,7 +146,7 @@ def test_the_statsd_package_is_understood(item: StatsdInput, sink: FakeSink) -> 
 def test_good_lines_beside_bad_ones_are_taken(item: StatsdInput, sink: FakeSink) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
         raw.sendto(b"a:1|c\r\nnonsense\n\nb:2|c\n\xff\xff\n", ("127.0.0.1", port_of(item)))
-    assert wait_for(lambda: len(sink.events) == 2 and len(sink.dead) == 2)
+    wait_for(lambda: len(sink.events) == 2 and len(sink.dead) == 2)
     assert [(data, reason.partition(":")[0]) for data, _, reason in sink.dead] == [
         (b"nonsense", "not statsd"),
         (b"\xff\xff", "not UTF-8"),

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from io_helpers import FakeSink, wait_for
 
 from metlog.errors import ConfigError
 from metlog.listener.inputs.udp import UdpInput
+from tests.helpers.sink import FakeSink
+from tests.helpers.waiting import wait_for
 
 Start = Callable[..., UdpInput]
 
@@ -70,7 +71,7 @@ def test_the_largest_datagram_is_taken_whole_and_nothing_is_cut(start: Start, si
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         assert sock.sendto(frame, to) == LARGEST
         name = f"udp://127.0.0.1:{sock.getsockname()[1]}"
-        assert wait_for(lambda: sink.events)
+        wait_for(lambda: sink.events)
     assert sink.events[0]["payload"] == "x" * (LARGEST - 32)
     assert sink.sources == [name]
     assert sink.dead == []
@@ -83,7 +84,7 @@ def test_what_waits_in_the_buffer_is_taken_many_at_a_time(start: Start, sink: Co
         for n in range(600):
             sock.sendto(b'{"type":"one","seq":%d}' % n, place(item))
         sink.gate.set()
-        assert wait_for(lambda: len(sink.events) == 600)
+        wait_for(lambda: len(sink.events) == 600)
     assert max(sink.batches) == 256
     assert [event["seq"] for event in sink.events] == list(range(600))
     assert item.stats()["frames"] == 600
@@ -96,7 +97,7 @@ def test_several_sockets_share_a_port_and_none_misses_or_doubles_anything(start:
     try:
         for n in range(640):
             senders[n % 64].sendto(b'{"type":"one","seq":%d}' % (n + 1), place(item))
-        assert wait_for(lambda: len(sink.events) >= 640)
+        wait_for(lambda: len(sink.events) >= 640)
     finally:
         for sender in senders:
             sender.close()
@@ -125,7 +126,7 @@ def test_an_ipv6_address_is_written_with_brackets(start: Start, sink: Counting) 
     assert item.addresses[0].startswith("udp://[::1]:")
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         sock.sendto(b'{"type":"six"}', place(item))
-        assert wait_for(lambda: sink.events)
+        wait_for(lambda: sink.events)
     assert sink.sources[0].startswith("udp://[::1]:")
 
 
@@ -152,10 +153,10 @@ def test_a_thread_that_died_or_hangs_is_told(start: Start, sink: Counting, monke
     sink.gate.clear()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(b'{"type":"one"}', place(item))
-    assert wait_for(lambda: "has not moved" in item.health())
+    wait_for(lambda: "has not moved" in item.health())
     sink.gate.set()
     monkeypatch.setattr("metlog.listener.inputs.udp._STUCK", 20)
-    assert wait_for(lambda: item.health() == "")
+    wait_for(lambda: item.health() == "")
 
 
 @pytest.mark.parametrize(

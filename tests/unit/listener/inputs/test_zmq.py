@@ -10,12 +10,12 @@ import pytest
 
 zmq = pytest.importorskip("zmq", reason="needs pyzmq: pip install metlog[zmq]")
 
-from io_helpers import FakeSink, wait_for  # noqa: E402 - after the check for pyzmq
-
 from metlog import plugins  # noqa: E402
 from metlog.errors import ConfigError  # noqa: E402
 from metlog.listener.inputs.zmq import ZmqInput  # noqa: E402
 from metlog.senders.zmq import ZmqSender  # noqa: E402
+from tests.helpers.sink import FakeSink  # noqa: E402 - after the check for pyzmq
+from tests.helpers.waiting import wait_for  # noqa: E402 - after the check for pyzmq
 
 ONE = b'{"type":"a"}\n'
 SERVER, CLIENT, STRANGER = (tuple(key.decode() for key in zmq.curve_keypair()) for _ in range(3))
@@ -60,7 +60,7 @@ def test_pushed_frames_arrive(start: Any, send: Any, sink: FakeSink) -> None:
     sender = send(item.addresses[0])
     for _ in range(100):
         sender.send(ONE)
-    assert wait_for(lambda: len(sink.events) == 100)
+    wait_for(lambda: len(sink.events) == 100)
     assert set(sink.sources) == {"zmq://127.0.0.1"}
     assert item.stats()["frames"] == 100
     assert item.stats()["bytes"] == 100 * len(ONE)
@@ -72,7 +72,7 @@ def test_several_senders_and_a_bad_frame(start: Any, send: Any, sink: FakeSink) 
     for sender in senders:
         sender.send(ONE)
     senders[0].send(b"nonsense")
-    assert wait_for(lambda: len(sink.events) == 5 and len(sink.dead) == 1)
+    wait_for(lambda: len(sink.events) == 5 and len(sink.dead) == 1)
 
 
 def unread(port: int) -> int:
@@ -96,7 +96,7 @@ def test_stop_takes_what_has_come() -> None:
     for _ in range(500):
         sender.send(ONE)
     sender.close()  # all is out
-    assert wait_for(lambda: unread(int(item.addresses[0].rpartition(":")[2])) == 0)  # and in ZeroMQ's hands
+    wait_for(lambda: unread(int(item.addresses[0].rpartition(":")[2])) == 0)  # and in ZeroMQ's hands
     stopper = threading.Thread(target=item.stop)
     stopper.start()
     sink.gate.set()
@@ -119,7 +119,7 @@ def test_a_subscriber_takes_its_topics_with_and_without_a_part_of_their_own(
         publisher.send(b'{"type":"b"}')
         return {event["type"] for event in sink.events} == {"parts", "a"}
 
-    assert wait_for(publish)  # a subscriber needs a moment to be known
+    wait_for(publish)  # a subscriber needs a moment to be known
     assert sink.dead == []
 
 
@@ -130,7 +130,7 @@ def test_messages_of_too_many_parts_are_dead_lettered(start: Any, sink: FakeSink
         raw.connect(item.addresses[0])
         raw.send_multipart([b"x", ONE])
         raw.send(ONE)
-        assert wait_for(lambda: len(sink.events) == 1 and len(sink.dead) == 1)
+        wait_for(lambda: len(sink.events) == 1 and len(sink.dead) == 1)
     assert sink.dead[0][2] == "zmq message of too many parts: 2"
     assert item.stats()["rejected"] == 1
 
@@ -140,7 +140,7 @@ def test_a_message_over_the_limit_does_not_arrive_and_others_do(start: Any, send
     send(item.addresses[0]).send(b'{"type":"' + b"x" * 2000 + b'"}')
     fine = send(item.addresses[0])
     fine.send(ONE)
-    assert wait_for(lambda: len(sink.events) == 1)
+    wait_for(lambda: len(sink.events) == 1)
     assert item.stats()["frames"] == 1
 
 
@@ -149,17 +149,17 @@ def test_curve_takes_listed_keys_only(start: Any, send: Any, sink: FakeSink, cap
     endpoint = item.addresses[0]
     stranger = send(endpoint, server_key=SERVER[0], public_key=STRANGER[0], secret_key=STRANGER[1])
     stranger.send(b'{"type":"stranger"}')
-    assert wait_for(lambda: item.stats()["refused_keys"] == 1)
+    wait_for(lambda: item.stats()["refused_keys"] == 1)
     plain = send(endpoint)
     plain.send(b'{"type":"plain"}')
-    assert wait_for(lambda: item.stats()["handshakes_failed"] >= 1)
+    wait_for(lambda: item.stats()["handshakes_failed"] >= 1)
     before = item.stats()["handshakes_failed"]
     mistaken = send(endpoint, server_key=STRANGER[0], public_key=CLIENT[0], secret_key=CLIENT[1])
     mistaken.send(b'{"type":"mistaken"}')
-    assert wait_for(lambda: item.stats()["handshakes_failed"] > before)
+    wait_for(lambda: item.stats()["handshakes_failed"] > before)
     friend = send(endpoint, server_key=SERVER[0], public_key=CLIENT[0], secret_key=CLIENT[1])
     friend.send(b'{"type":"friend"}')
-    assert wait_for(lambda: len(sink.events) == 1)
+    wait_for(lambda: len(sink.events) == 1)
     assert [event["type"] for event in sink.events] == ["friend"]
     assert STRANGER[0] in caplog.text
     assert SERVER[1] not in caplog.text
@@ -169,7 +169,7 @@ def test_curve_with_a_star_takes_every_key_but_nothing_plain(start: Any, send: A
     item = start(secret_key=SERVER[1], allow_keys=["*"])
     send(item.addresses[0], server_key=SERVER[0]).send(ONE)
     send(item.addresses[0]).send(ONE)
-    assert wait_for(lambda: len(sink.events) == 1 and item.stats()["handshakes_failed"])
+    wait_for(lambda: len(sink.events) == 1 and item.stats()["handshakes_failed"])
     assert len(sink.events) == 1
 
 
@@ -177,13 +177,13 @@ def test_a_subscriber_is_curves_client(start: Any, send: Any, sink: FakeSink) ->
     publisher = send("tcp://127.0.0.1:*", pattern="pub", bind=True, secret_key=SERVER[1])
     endpoint = publisher._socket.getsockopt(zmq.LAST_ENDPOINT).decode().rstrip("\0")
     start(endpoint, pattern="sub", bind=False, server_key=SERVER[0])
-    assert wait_for(lambda: (publisher.send(ONE), len(sink.events))[1])
+    wait_for(lambda: (publisher.send(ONE), len(sink.events))[1])
 
 
 def test_ipc_and_a_full_endpoint(start: Any, send: Any, sink: FakeSink, tmp_path: Any) -> None:
     item = start(f"ipc://{tmp_path}/socket")
     send(item.addresses[0]).send(ONE)
-    assert wait_for(lambda: len(sink.events) == 1)
+    wait_for(lambda: len(sink.events) == 1)
     assert sink.sources == ["zmq://local"]
     taken = start().addresses[0]
     with pytest.raises(OSError, match="--zmq ENDPOINT"):

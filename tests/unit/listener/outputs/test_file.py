@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from io_helpers import batch, numbered
 
 from metlog import plugins
 from metlog.errors import ConfigError
 from metlog.listener.outputs import file as module
 from metlog.listener.outputs.file import FileOutput
+from tests.helpers.sink import batch, numbered
 
 Build = Callable[..., FileOutput]
 

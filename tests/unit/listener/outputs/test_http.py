@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import zstandard
-from io_helpers import batch, numbered
 
 from metlog import plugins
 from metlog.errors import ConfigError
 from metlog.event import Event
 from metlog.listener.outputs import Rejected
 from metlog.listener.outputs.http import Held, HttpOutput
+from tests.helpers.sink import batch, numbered
 
 Answer = Callable[["Collector", str, list[dict[str, Any]]], bytes | None]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from io_helpers import batch
 
 from metlog.event import Event
 from metlog.listener.outputs import Rejected
 from metlog.listener.outputs.statsd import StatsdOutput
+from tests.helpers.sink import batch
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from reportdata import EVENTS, NOW, event, hours, numbered, write
 
 from metlog.lake.query import Column, Lake
 from metlog.reports import Chart, Library, Report, ReportResult
@@ -19,6 +18,7 @@ from metlog.reports.charts.terminal import lines
 from metlog.reports.charts.timeline import between
 from metlog.reports.charts.vega import decades, in_digits, period
 from metlog.reports.times import zone
+from tests.helpers.reportdata import EVENTS, NOW, event, hours, numbered, write
 
 vl_convert = pytest.importorskip("vl_convert")
 

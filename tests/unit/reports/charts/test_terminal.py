@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reportdata import EVENTS, NOW, event, hours, numbered, request, write
 
 from metlog.lake.query import Lake
 from metlog.reports import Library
 from metlog.reports.charts.terminal import lines
+from tests.helpers.reportdata import EVENTS, NOW, event, hours, numbered, request, write
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from metlog.journal.cursor import Position
+from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.reader import read
 from metlog.journal.segment import Clock, encode_record, listing, scan
 from metlog.journal.writer import Journal, JournalOptions
-from metlog.listener.inputs import Full
 from tests.helpers.reliability import Client, Listener, faults_in, in_file, in_lake
 from tests.helpers.waiting import eventually, wait_for
 

@@ -185,7 +185,7 @@ def test_a_sender_that_opens_in_its_constructor_is_made_when_all_else_is_right(
     made: list[str] = []
     real = metlog.plugins.load
     monkeypatch.setattr(
-        metlog.plugins,
+        metlog.plugins.registry,
         "load",
         lambda kind, name, where: (lambda: Opens(made)) if name == "opens" else real(kind, name, where),
     )
@@ -215,7 +215,9 @@ def test_an_error_of_any_kind_in_a_constructor_names_the_key(monkeypatch: pytest
 
     real = metlog.plugins.load
     monkeypatch.setattr(
-        metlog.plugins, "load", lambda kind, name, where: broken if name == "broken" else real(kind, name, where)
+        metlog.plugins.registry,
+        "load",
+        lambda kind, name, where: broken if name == "broken" else real(kind, name, where),
     )
     with pytest.raises(ConfigError, match=r"^sender: 'broken' cannot be made: PermissionError: .*Permission denied"):
         MetlogClient.from_config({"sender": "broken"})

@@ -282,7 +282,7 @@ def test_a_sender_of_another_package_is_tried_by_its_options(monkeypatch: pytest
 
     real = metlog.plugins.load
     monkeypatch.setattr(
-        metlog.plugins, "load", lambda kind, name, where: Other if name == "other" else real(kind, name, where)
+        metlog.plugins.registry, "load", lambda kind, name, where: Other if name == "other" else real(kind, name, where)
     )
     with StreamPeer() as peer:
         assert one({"name": "other", "port": peer.port}).verdict is Verdict.OK

@@ -140,7 +140,7 @@ CASES: dict[str, list[tuple[Any, Any]]] = {
     ],
     "any other object": [(Plain(), ("plain" * 400)[:1000]), (len, "<built-in function len>")],
     "an object whose `repr` raises": [
-        (Broken(), lambda v: re.fullmatch(r"<\w+\.Broken>", v)), ([Broken()], lambda v: re.fullmatch(r"<\w+\.Broken>", v[0])),
+        (Broken(), lambda v: re.fullmatch(r"<[\w.]+\.Broken>", v)), ([Broken()], lambda v: re.fullmatch(r"<[\w.]+\.Broken>", v[0])),
     ],
 }  # fmt: skip
 

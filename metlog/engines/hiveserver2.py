@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import ssl
@@ -92,12 +93,17 @@ class HiveServer2Engine(TranslatedEngine):
     def run(self, sql: str, run: Run) -> Iterator[Rows]:
         with self._connection(run) as connection:
             cursor = connection.cursor(arraysize=_ROWS)
+            handle: Any = None
             try:
                 with self._told(run):
                     cursor.execute(sql, async_=True)
-                    self._wait(connection, cursor, run)
+                    handle = cursor._operationHandle
+                    self._wait(cursor, handle, run)
                     columns = [(str(name), _KINDS.get(kind, pa.string())) for name, kind, *_ in cursor.description or ()]
                 yield Rows(columns, self._rows(cursor, run) if columns else ())
+            except BaseException:  # Ctrl-C too: nothing is to go on in the server that nobody waits for
+                self._cancel(handle)
+                raise
             finally:
                 with contextlib.suppress(Exception):  # the connection is ended in any case, and the operation with it
                     cursor.close()
@@ -111,14 +117,13 @@ class HiveServer2Engine(TranslatedEngine):
                 return
             yield some
 
-    def _wait(self, connection: Any, cursor: Any, run: Run) -> None:
+    def _wait(self, cursor: Any, handle: Any, run: Run) -> None:
         """Until the statement has come to its end. The server answers a poll after some seconds only, so cancelling has a connection of
         its own: an operation is known to the server, not to a connection."""
         from TCLIService.ttypes import TOperationState
 
         names = TOperationState._VALUES_TO_NAMES
         ended = threading.Event()
-        handle = cursor._operationHandle
         watch = threading.Thread(target=self._watch, args=(handle, run, ended), name="metlog-engine-watch", daemon=True)
         watch.start()
         try:
@@ -141,16 +146,19 @@ class HiveServer2Engine(TranslatedEngine):
 
     def _watch(self, handle: Any, run: Run, ended: threading.Event) -> None:
         while not ended.wait(0.1):
-            if run.reason() is None:
-                continue
-            try:
-                from TCLIService.ttypes import TCancelOperationReq
+            if run.reason() is not None:
+                self._cancel(handle)
+                return
 
-                with self._connection(Run(self.name, self._connect_timeout, None)) as other:
-                    other.client.CancelOperation(TCancelOperationReq(operationHandle=handle))
-            except Exception:  # noqa: BLE001 - whoever waits is told the reason at the next poll; the operation ends with its connection
-                pass
+    def _cancel(self, handle: Any) -> None:
+        """Ends an operation, over a connection of its own."""
+        from TCLIService.ttypes import TCancelOperationReq
+
+        if handle is None:
             return
+        # Where this fails, the operation ends with the session that began it.
+        with contextlib.suppress(Exception), self._connection(Run(self.name, self._connect_timeout, None)) as other:
+            other.client.CancelOperation(TCancelOperationReq(operationHandle=handle))
 
     @contextmanager
     def _connection(self, run: Run) -> Iterator[Any]:
@@ -293,6 +301,8 @@ def _process_user() -> str:
 
 def _driver() -> None:
     """Raises ConfigError with what to install."""
+    for name in ("thrift", "pyhive"):  # they log each failed connection, which is told in any case
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         import thrift_sasl  # noqa: F401
         from pyhive import hive  # noqa: F401

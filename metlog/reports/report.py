@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog.errors import ConfigError
-from metlog.lake.query import Cancel, Queryable, Result
+from metlog.lake.interface import Cancel, Engine, Result
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.reports.spec import COMMON, Chart, Empty, Parameter
 from metlog.reports.times import moment, zone
@@ -135,7 +135,7 @@ class Report:
 
     def run(
         self,
-        lake: Queryable,
+        lake: Engine,
         params: Mapping[str, Any] | None = None,
         *,
         limit: int | None = _LIMIT,

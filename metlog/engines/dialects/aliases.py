@@ -10,7 +10,7 @@ from sqlglot import exp
 from metlog.engines.dialects.dialect import Rule
 from metlog.lake.schema import COLUMNS
 
-__all__ = ["expand_aliases", "filters", "group_all", "named_subqueries"]
+__all__ = ["expand_aliases", "filters", "flat_joins", "group_all", "named_subqueries", "plain_operands"]
 
 _COLUMNS: Final[Mapping[str, frozenset[str]]] = {
     "events": frozenset(COLUMNS),
@@ -139,3 +139,45 @@ def _subqueries(tree: exp.Expression) -> exp.Expression:
 
 
 named_subqueries: Final = Rule("subquery-name", "A subquery in FROM must have a name in Hive.", _subqueries)
+
+
+def _operands(tree: exp.Expression) -> exp.Expression:
+    for node in list(tree.find_all(exp.SetOperation)):
+        for side in ("this", "expression"):
+            operand = node.args[side]
+            while isinstance(operand, (exp.Subquery, exp.Paren)) and not operand.alias and isinstance(operand.this, (exp.Select, exp.Subquery)):
+                operand = operand.this
+            if isinstance(operand, exp.Select) and not operand.args.get("order") and not operand.args.get("limit"):
+                node.set(side, operand)
+    return tree
+
+
+plain_operands: Final = Rule(
+    "union-operand", "DuckDB's normal form has the sides of a UNION in parentheses, which not every engine takes.", _operands
+)
+
+
+def _joins(tree: exp.Expression) -> exp.Expression:
+    for select in list(tree.find_all(exp.Select)):
+        source = select.args.get("from_")
+        while source is not None and _wrapped(source.this):
+            wrapper = source.this
+            inner = wrapper.this
+            joins = [*(inner.args.get("joins") or ()), *(wrapper.args.get("joins") or ())]
+            inner.set("joins", None)
+            wrapper.set("joins", None)
+            source.set("this", inner)
+            select.set("joins", [*joins, *(select.args.get("joins") or ())])
+    return tree
+
+
+def _wrapped(node: exp.Expression) -> bool:
+    """Whether a FROM has parentheses around a join, or around nothing, and not around a query of its own."""
+    return isinstance(node, (exp.Subquery, exp.Paren)) and not node.alias and isinstance(node.this, (exp.Table, exp.Subquery))
+
+
+flat_joins: Final = Rule(
+    "join-parens",
+    "DuckDB's normal form has each join in parentheses; names inside of them are not seen outside by every engine.",
+    _joins,
+)

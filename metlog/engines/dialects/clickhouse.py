@@ -7,6 +7,7 @@ from typing import Final
 from sqlglot import exp
 
 from metlog.engines.dialects import shared
+from metlog.engines.dialects.aliases import flat_joins, plain_operands
 from metlog.engines.dialects.dialect import Dialect, Rule, Unsupported, called, fill
 from metlog.engines.dialects.paths import Path
 
@@ -296,6 +297,7 @@ CLICKHOUSE: Final = Dialect(
         _casts,
         _current,
     ),
+    finish=(plain_operands, flat_joins),
     structure=frozenset({exp.Interval, exp.Offset}),
     missing=frozenset({exp.TryCast}),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Final
 from sqlglot import exp
 
 from metlog.engines.dialects import shared
-from metlog.engines.dialects.aliases import expand_aliases, filters, group_all, named_subqueries
+from metlog.engines.dialects.aliases import expand_aliases, filters, flat_joins, group_all, named_subqueries, plain_operands
 from metlog.engines.dialects.dialect import Dialect, Rule, Unsupported, called, fill
 from metlog.engines.dialects.paths import Path
 from metlog.engines.dialects.spark import java_format
@@ -255,7 +255,7 @@ HIVE: Final = Dialect(
         _likes,
         _minus_days,
     ),
-    finish=(group_all, expand_aliases, named_subqueries),
+    finish=(plain_operands, flat_joins, group_all, expand_aliases, named_subqueries),
     structure=frozenset({exp.Interval}),
     missing=frozenset(
         {exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.TryCast, exp.Filter, exp.NullSafeEQ, exp.NullSafeNEQ, exp.ILike}

@@ -16,7 +16,8 @@ __all__ = ["Engine", "open_engine", "shown_engine"]
 def open_engine(spec: object = "duckdb", *, where: str = "engine", data: Path | None = None, **context: Any) -> Engine:
     """The engine of a URL, a bare name or a table `{"name": …}`.
 
-    data, and what else is known (timeout, queries, isolated, memory), go to engines that have such an option and were not told it by `spec`.
+    data, and what else is known (timeout, queries, isolated, memory), go to engines that have such an option and were
+    not told it by `spec`.
     Raises ConfigError that names the option at fault and what to install.
     """
     component = check("engine", spec, where)
@@ -33,7 +34,7 @@ def open_engine(spec: object = "duckdb", *, where: str = "engine", data: Path | 
         raise ConfigError([f"{where}: {problem}" for problem in error.problems]) from error
     if not isinstance(made, Engine):
         raise ConfigError(f"{where} = {component.name!r}: its factory gave {type(made).__name__}, which is no engine")
-    return cast("Engine", made)
+    return made
 
 
 def shown_engine(spec: object) -> str:

@@ -15,7 +15,9 @@ from metlog.lake.sql.guard import QueryError
 
 __all__ = ["batches", "moment"]
 
-_MOMENT: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?(?:Z|\+00:00|\+00)?")
+_MOMENT: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?(?:Z|\+00:00|\+00)?"
+)
 _TRUE: Final = frozenset({"true", "1", "t"})
 
 
@@ -32,9 +34,10 @@ def batches(rows: Iterable[Sequence[Sequence[Any]]], schema: pa.Schema, engine: 
             try:
                 arrays.append(pa.array([None if v is None else convert(v) for v in values], field.type))
             except (ValueError, TypeError, ArithmeticError, pa.ArrowException) as error:
-                raise QueryError(f"{engine} gave a value in column {field.name!r} that is no {field.type}: {error}", "failed") from error
+                raise QueryError(
+                    f"{engine} gave a value in column {field.name!r} that is no {field.type}: {error}", "failed"
+                ) from error
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
 
 
 def _converter(kind: pa.DataType) -> Callable[[Any], Any]:
@@ -76,7 +79,7 @@ def moment(value: Any) -> datetime:
     if found is None:
         raise ValueError(f"{value!r} is no time")
     *parts, fraction = found.groups()
-    return datetime(*(int(part or 0) for part in parts), int((fraction or "0").ljust(6, "0")[:6]))  # type: ignore[misc, arg-type]  # noqa: DTZ001
+    return datetime(*(int(part or 0) for part in parts), int((fraction or "0").ljust(6, "0")[:6]))  # type: ignore[call-arg, arg-type]  # noqa: DTZ001
 
 
 def _whole(value: Any) -> int:

@@ -65,7 +65,8 @@ class Run:
             return QueryError("the query was cancelled", "cancelled")
         if self._until is not None and time.monotonic() > self._until:
             return QueryError(
-                f"the query took longer than the limit of {self.timeout:g} s in {self.engine}; ask for fewer days or columns", "timeout"
+                f"the query took longer than the limit of {self.timeout:g} s in {self.engine}; ask for fewer days or columns",
+                "timeout",
             )
         return None
 

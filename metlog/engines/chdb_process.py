@@ -19,7 +19,8 @@ def main() -> int:
 
     asked = msgspec.json.decode(sys.stdin.buffer.read())
     settings = ", ".join(
-        f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}" for name, value in asked["settings"].items()
+        f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}"
+        for name, value in asked["settings"].items()
     )
     try:
         found = chdb.query(f"{asked['sql'].rstrip().rstrip(';')}\nSETTINGS {settings}", "ArrowStream")

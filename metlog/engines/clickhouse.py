@@ -47,7 +47,9 @@ class ClickHouseEngine(TranslatedEngine):
             raise ConfigError('the package chdb is missing: pip install "metlog[clickhouse]"')
         files = f"{folder.resolve()}/events/*/*.parquet"
         if not _GLOB.isdisjoint(str(folder.resolve())):
-            raise ConfigError(f"path = {str(folder)!r}: ClickHouse reads *, ?, {{}}, [], a quote or \\ in a path as a pattern; rename the folder")
+            raise ConfigError(
+                f"path = {str(folder)!r}: ClickHouse reads *, ?, {{}}, [], a quote or \\ in a path as a pattern; rename the folder"
+            )
         source = f"file('{files}', 'Parquet')"
         super().__init__(
             Sources(
@@ -76,7 +78,10 @@ class ClickHouseEngine(TranslatedEngine):
         asked = msgspec.json.encode({"sql": sql, "settings": settings})
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(
-                [sys.executable, "-m", "metlog.engines.chdb_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said
+                [sys.executable, "-m", "metlog.engines.chdb_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
             )
             ended = threading.Event()
             watch = threading.Thread(target=_watch, args=(process, run, ended), name="metlog-engine-watch", daemon=True)

@@ -36,9 +36,13 @@ def location_of(data: Path | None, location: str | None) -> str:
     else:
         uri = location.rstrip("/")
         if not urlsplit(uri).scheme:
-            raise ConfigError(f"location = {location!r}: wants a URI, such as file:///var/lib/metlog, hdfs://name/metlog or s3a://bucket/metlog")
+            raise ConfigError(
+                f"location = {location!r}: wants a URI, such as file:///var/lib/metlog, hdfs://name/metlog or s3a://bucket/metlog"
+            )
     if _UNSAFE.search(uri):
-        raise ConfigError(f"location = {uri!r}: has a quote, a backslash, a semicolon or a control character; percent-encode it, or rename the folder")
+        raise ConfigError(
+            f"location = {uri!r}: has a quote, a backslash, a semicolon or a control character; percent-encode it, or rename the folder"
+        )
     return f"{uri}/events"
 
 
@@ -46,7 +50,9 @@ def ddl(engine: str, location: str, database: str = "metlog") -> str:
     """The statements for `engine`, each ended by `;`. location: as `location_of` gives it. Raises ConfigError."""
     make = DDL.get(engine)
     if make is None:
-        raise ConfigError(f"engine = {engine!r}: there are statements for {', '.join(DDL)}; duckdb and clickhouse read the files as they are")
+        raise ConfigError(
+            f"engine = {engine!r}: there are statements for {', '.join(DDL)}; duckdb and clickhouse read the files as they are"
+        )
     if not _NAME.fullmatch(database):
         raise ConfigError(f"database = {database!r}: wants a plain name of letters, digits and _")
     return make(location, database)
@@ -73,7 +79,8 @@ FROM {files} GROUP BY `date`, _metadata.file_name;
 def _hive(location: str, database: str) -> str:
     columns = ",\n    ".join(f"`{name}` {_HIVE[kind]}" for name, kind in COLUMNS.items() if name != "date")
     shown = ",\n    ".join(
-        f"CAST(`{name}` / 1000000.0 AS TIMESTAMP) AS `{name}`" if kind == "TIMESTAMPTZ" else f"`{name}`" for name, kind in COLUMNS.items()
+        f"CAST(`{name}` / 1000000.0 AS TIMESTAMP) AS `{name}`" if kind == "TIMESTAMPTZ" else f"`{name}`"
+        for name, kind in COLUMNS.items()
     )
     return f"""\
 -- Hive 2.3 or later; its JVM in UTC (-Duser.timezone=UTC). Before Hive 4 a TIMESTAMP cannot be read from 64-bit Parquet times,
@@ -96,7 +103,8 @@ MSCK REPAIR TABLE `{database}`.`events_raw`;
 def _trino(location: str, database: str) -> str:
     columns = ",\n    ".join(f'"{name}" {_TRINO[kind]}' for name, kind in COLUMNS.items())
     shown = ",\n    ".join(
-        f"with_timezone(\"{name}\", 'UTC') AS \"{name}\"" if kind == "TIMESTAMPTZ" else f'"{name}"' for name, kind in COLUMNS.items()
+        f'with_timezone("{name}", \'UTC\') AS "{name}"' if kind == "TIMESTAMPTZ" else f'"{name}"'
+        for name, kind in COLUMNS.items()
     )
     return f"""\
 -- Trino, in a catalog `hive` of the Hive connector with hive.timestamp-precision=MICROSECONDS. Not run by metlog's tests.

@@ -99,7 +99,9 @@ class HiveServer2Engine(TranslatedEngine):
                     cursor.execute(sql, async_=True)
                     handle = cursor._operationHandle
                     self._wait(cursor, handle, run)
-                    columns = [(str(name), _KINDS.get(kind, pa.string())) for name, kind, *_ in cursor.description or ()]
+                    columns = [
+                        (str(name), _KINDS.get(kind, pa.string())) for name, kind, *_ in cursor.description or ()
+                    ]
                 yield Rows(columns, self._rows(cursor, run) if columns else ())
             except BaseException:  # Ctrl-C too: nothing is to go on in the server that nobody waits for
                 self._cancel(handle)
@@ -138,8 +140,14 @@ class HiveServer2Engine(TranslatedEngine):
                 if state == "error":
                     raise self._failed(str(found.errorMessage or "no reason was given"), run)
                 update = found.progressUpdateResponse
-                share = float(update.progressedPercentage) if update is not None and update.progressedPercentage else None
-                run.tell(f"{self.name}: {state}" + (f", {update.footerSummary}" if update is not None and update.footerSummary else ""), share)
+                share = (
+                    float(update.progressedPercentage) if update is not None and update.progressedPercentage else None
+                )
+                run.tell(
+                    f"{self.name}: {state}"
+                    + (f", {update.footerSummary}" if update is not None and update.footerSummary else ""),
+                    share,
+                )
         finally:
             ended.set()
             watch.join()
@@ -178,7 +186,7 @@ class HiveServer2Engine(TranslatedEngine):
             connection = hive.Connection(
                 thrift_transport=transport, username=self._user, database=self.database, configuration=None
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of several libraries; told in one sentence
             with contextlib.suppress(Exception):
                 transport.close()
             raise QueryError(f"{self.address}: no connection: {self._plain(error)}", "failed") from None
@@ -191,7 +199,7 @@ class HiveServer2Engine(TranslatedEngine):
         except QueryError:
             connection.close()
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             connection.close()
             raise QueryError(f"{self.address}: the session cannot be set up: {self._plain(error)}", "failed") from None
         return connection
@@ -231,13 +239,15 @@ class HiveServer2Engine(TranslatedEngine):
             yield
         except QueryError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             raise run.reason() or self._failed(self._plain(error), run) from None
 
     def _failed(self, text: str, run: Run) -> QueryError:
         if run.limited:
             # An engine's words may hold values of events, and those of other services.
-            return QueryError(f"the query failed in {self.name}; its own words are for those who see all services", "failed")
+            return QueryError(
+                f"the query failed in {self.name}; its own words are for those who see all services", "failed"
+            )
         return QueryError(f"{self.name}: {self._cleaned(_first_lines(text))}", "failed")
 
     def _plain(self, error: BaseException) -> str:
@@ -259,7 +269,9 @@ _STACK: Final = re.compile(r"\n\s+at [\w.$]+\(.*", re.DOTALL)
 def _first_lines(text: str) -> str:
     """An error of a Java server: up to its first stack trace, and no more than a reader reads."""
     text = _STACK.split(text, maxsplit=1)[0].strip()
-    text = re.sub(r"^(?:Error (?:running|operating) \w+(?: statement|_STATEMENT)?: |[\w.]+(?:Exception|Error): )+", "", text)
+    text = re.sub(
+        r"^(?:Error (?:running|operating) \w+(?: statement|_STATEMENT)?: |[\w.]+(?:Exception|Error): )+", "", text
+    )
     return text if len(text) <= 1500 else f"{text[:1500]}…"
 
 
@@ -271,7 +283,9 @@ def _password(auth: str, file: Path | None) -> str | None:
     if file is None:
         found = os.environ.get(_PASSWORD)
         if not found:
-            raise ConfigError(f"auth = {auth!r}: wants a password, in a file (password_file) or in the variable {_PASSWORD}")
+            raise ConfigError(
+                f"auth = {auth!r}: wants a password, in a file (password_file) or in the variable {_PASSWORD}"
+            )
         return found
     try:
         return file.read_text("utf-8").strip("\n")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -80,8 +79,6 @@ def collected(
 class Queryable(ABC):
     """An engine (`metlog.lake.interface.Engine`) that makes results batch by batch: `query` and `columns` come with it."""
 
-    data: Path | None
-    """The data folder; None for an engine that has its events elsewhere."""
     name: str = "duckdb"
     slow: bool = False
 

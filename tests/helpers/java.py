@@ -104,7 +104,13 @@ def spark_server(folder: Path) -> Iterator[int]:
     ]  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=folder, env=_environment(home), stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            cwd=folder,
+            env=_environment(home),
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
     try:
         _until_open(port, process, log, 180)
@@ -118,7 +124,9 @@ def _stub_classes(folder: Path, home: Path) -> Path:
     if shutil.which("javac") is None:
         pytest.skip("needs javac (Debian: apt install openjdk-17-jdk-headless)")
     sources = [str(path) for path in sorted(_STUBS.rglob("*.java"))]
-    done = subprocess.run(["javac", "-cp", f"{home}/jars/*", "-d", str(folder), *sources], capture_output=True, text=True, timeout=110)
+    done = subprocess.run(
+        ["javac", "-cp", f"{home}/jars/*", "-d", str(folder), *sources], capture_output=True, text=True, timeout=110
+    )
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -30,7 +30,9 @@ def is_aggregate(node: exp.Expression) -> bool:
     for found in node.walk(prune=lambda n: isinstance(n, (exp.Window, exp.Query))):
         if isinstance(found, (exp.Window, exp.Query)):
             continue
-        if isinstance(found, exp.AggFunc) or (isinstance(found, exp.Anonymous) and str(found.this).lower() in _AGGREGATES):
+        if isinstance(found, exp.AggFunc) or (
+            isinstance(found, exp.Anonymous) and str(found.this).lower() in _AGGREGATES
+        ):
             return True
     return False
 
@@ -55,9 +57,8 @@ def _visible(select: exp.Expression, tree: exp.Expression) -> frozenset[str]:
     found: set[str] = set()
     sources = [select.args["from_"].this] if select.args.get("from_") else []
     sources += [join.this for join in select.args.get("joins") or ()]
-    for source in sources:
-        if isinstance(source, exp.Paren):  # a join in parentheses
-            source = source.this
+    for given in sources:
+        source = given.this if isinstance(given, exp.Paren) else given  # a join in parentheses
         if isinstance(source, exp.Subquery):
             found |= _names(source.this, tree)
         elif isinstance(source, exp.Table):
@@ -115,10 +116,7 @@ def _filter(node: exp.Expression) -> exp.Expression:
         call.set("this", exp.Case().when(condition.copy(), exp.Literal.number(1)))
         return call
     inner = call.expressions[0] if isinstance(call, exp.Anonymous) else call.this
-    if isinstance(inner, exp.Distinct):
-        target = inner.expressions[0]
-    else:
-        target = inner
+    target = inner.expressions[0] if isinstance(inner, exp.Distinct) else inner
     target.replace(exp.Case().when(condition.copy(), target.copy()))
     return call
 
@@ -145,7 +143,11 @@ def _operands(tree: exp.Expression) -> exp.Expression:
     for node in list(tree.find_all(exp.SetOperation)):
         for side in ("this", "expression"):
             operand = node.args[side]
-            while isinstance(operand, (exp.Subquery, exp.Paren)) and not operand.alias and isinstance(operand.this, (exp.Select, exp.Subquery)):
+            while (
+                isinstance(operand, (exp.Subquery, exp.Paren))
+                and not operand.alias
+                and isinstance(operand.this, (exp.Select, exp.Subquery))
+            ):
                 operand = operand.this
             if isinstance(operand, exp.Select) and not operand.args.get("order") and not operand.args.get("limit"):
                 node.set(side, operand)
@@ -153,7 +155,9 @@ def _operands(tree: exp.Expression) -> exp.Expression:
 
 
 plain_operands: Final = Rule(
-    "union-operand", "DuckDB's normal form has the sides of a UNION in parentheses, which not every engine takes.", _operands
+    "union-operand",
+    "DuckDB's normal form has the sides of a UNION in parentheses, which not every engine takes.",
+    _operands,
 )
 
 
@@ -173,7 +177,11 @@ def _joins(tree: exp.Expression) -> exp.Expression:
 
 def _wrapped(node: exp.Expression) -> bool:
     """Whether a FROM has parentheses around a join, or around nothing, and not around a query of its own."""
-    return isinstance(node, (exp.Subquery, exp.Paren)) and not node.alias and isinstance(node.this, (exp.Table, exp.Subquery))
+    return (
+        isinstance(node, (exp.Subquery, exp.Paren))
+        and not node.alias
+        and isinstance(node.this, (exp.Table, exp.Subquery))
+    )
 
 
 flat_joins: Final = Rule(

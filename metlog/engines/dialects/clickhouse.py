@@ -68,7 +68,11 @@ def _date_trunc(call: exp.Expression) -> exp.Expression:
     return exp.Anonymous(this="date_trunc", expressions=[exp.Literal.string(name), call.expressions[1].copy()])
 
 
-_trunc = Rule("clickhouse-date-trunc", "date_trunc takes its unit as a text in lower case; weeks begin on Monday in both.", _date_trunc)
+_trunc = Rule(
+    "clickhouse-date-trunc",
+    "date_trunc takes its unit as a text in lower case; weeks begin on Monday in both.",
+    _date_trunc,
+)
 
 
 def _timezone(call: exp.Expression) -> exp.Expression:
@@ -82,11 +86,6 @@ def _timezone(call: exp.Expression) -> exp.Expression:
 
 
 _local = shared.local_time(_NAME, "arg0", "clickhouse")
-_zone = Rule(
-    "clickhouse-timezone",
-    "A time zone is how ClickHouse shows a moment; the local time as a value is the moment moved by the zone's offset.",
-    lambda call: _marked(call),
-)
 
 
 def _marked(call: exp.Expression) -> exp.Expression:
@@ -94,6 +93,13 @@ def _marked(call: exp.Expression) -> exp.Expression:
     found = _timezone(call)
     found.set("metlog_local", True)
     return found
+
+
+_zone = Rule(
+    "clickhouse-timezone",
+    "A time zone is how ClickHouse shows a moment; the local time as a value is the moment moved by the zone's offset.",
+    _marked,
+)
 
 
 _PARTS: Final = {
@@ -117,9 +123,15 @@ def _seconds(moment: exp.Expression) -> exp.Expression:
     return exp.Paren(this=exp.Div(this=micros, expression=exp.Literal.number("1000000.0")))
 
 
-_part = Rule("clickhouse-date-part", "extract(hour FROM …) is date_part('HOUR', …) in DuckDB's normal form; ClickHouse has toHour(…).", _date_part)
+_part = Rule(
+    "clickhouse-date-part",
+    "extract(hour FROM …) is date_part('HOUR', …) in DuckDB's normal form; ClickHouse has toHour(…).",
+    _date_part,
+)
 _epoch = Rule(
-    "clickhouse-epoch", "epoch(moment) has the fraction of the second; toUnixTimestamp cuts it off.", lambda call: _seconds(call.expressions[0])
+    "clickhouse-epoch",
+    "epoch(moment) has the fraction of the second; toUnixTimestamp cuts it off.",
+    lambda call: _seconds(call.expressions[0]),
 )
 _now = Rule(
     "clickhouse-current-time",
@@ -141,7 +153,13 @@ _current = Rule(
     (exp.CurrentTimestamp, exp.CurrentDate),
 )
 
-_INTEGERS: Final = {_TYPE.TINYINT: "Int8", _TYPE.SMALLINT: "Int16", _TYPE.INT: "Int32", _TYPE.BIGINT: "Int64", _TYPE.UBIGINT: "UInt64"}
+_INTEGERS: Final = {
+    _TYPE.TINYINT: "Int8",
+    _TYPE.SMALLINT: "Int16",
+    _TYPE.INT: "Int32",
+    _TYPE.BIGINT: "Int64",
+    _TYPE.UBIGINT: "UInt64",
+}
 
 
 def _call(name: str, *given: exp.Expression) -> exp.Expression:
@@ -160,7 +178,9 @@ def _cast(node: exp.Expression) -> exp.Expression:
         if tried and to.this in _INTEGERS:
             kind = exp.Literal.string(_INTEGERS[to.this])
             whole = _call(f"to{_INTEGERS[to.this]}OrNull", _call("trimBoth", value))
-            return exp.Coalesce(this=whole, expressions=[_call("accurateCastOrNull", _call("roundBankers", number), kind)])
+            return exp.Coalesce(
+                this=whole, expressions=[_call("accurateCastOrNull", _call("roundBankers", number), kind)]
+            )
     elif to.this in _INTEGERS:
         rounded = _call("roundBankers", value) if to.this != _TYPE.UBIGINT else value.copy()
         if tried:
@@ -182,10 +202,14 @@ _casts = Rule(
 
 
 def _shift(node: exp.Expression) -> exp.Expression:
-    return _call("bitShiftLeft" if isinstance(node, exp.BitwiseLeftShift) else "bitShiftRight", node.this, node.expression)
+    return _call(
+        "bitShiftLeft" if isinstance(node, exp.BitwiseLeftShift) else "bitShiftRight", node.this, node.expression
+    )
 
 
-_shifts = Rule("clickhouse-shift", "ClickHouse has functions for << and >>.", _shift, (exp.BitwiseLeftShift, exp.BitwiseRightShift))
+_shifts = Rule(
+    "clickhouse-shift", "ClickHouse has functions for << and >>.", _shift, (exp.BitwiseLeftShift, exp.BitwiseRightShift)
+)
 _bits = Rule(
     "clickhouse-bit-and",
     "ClickHouse has functions for & and |.",
@@ -203,7 +227,14 @@ def _types(node: exp.Expression) -> exp.Expression:
 
 
 _plain = shared.plain_types(
-    _NAME, {_TYPE.JSON: "text", _TYPE.UTINYINT: "smallint", _TYPE.USMALLINT: "int", _TYPE.UINT: "bigint", _TYPE.INT128: "int128"}
+    _NAME,
+    {
+        _TYPE.JSON: "text",
+        _TYPE.UTINYINT: "smallint",
+        _TYPE.USMALLINT: "int",
+        _TYPE.UINT: "bigint",
+        _TYPE.INT128: "int128",
+    },
 )
 _type = Rule(
     "clickhouse-types",
@@ -237,22 +268,25 @@ _quantile = Rule(
         this="quantileExactInclusive", expressions=[call.expressions[1].copy()], params=[call.expressions[0].copy()]
     ),
 )
-_distinct = Rule(
-    "clickhouse-distinct-from",
-    "IS DISTINCT FROM beside a join condition is spelled out: equal, or both NULL.",
-    lambda node: _same(node),
-    (exp.NullSafeEQ, exp.NullSafeNEQ),
-)
 
 
 def _same(node: exp.Expression) -> exp.Expression:
     both = exp.Paren(
         this=exp.And(
-            this=exp.Is(this=node.this.copy(), expression=exp.null()), expression=exp.Is(this=node.expression.copy(), expression=exp.null())
+            this=exp.Is(this=node.this.copy(), expression=exp.null()),
+            expression=exp.Is(this=node.expression.copy(), expression=exp.null()),
         )
     )
     same = exp.Coalesce(this=exp.EQ(this=node.this.copy(), expression=node.expression.copy()), expressions=[both])
     return exp.Paren(this=exp.Not(this=same)) if isinstance(node, exp.NullSafeNEQ) else same
+
+
+_distinct = Rule(
+    "clickhouse-distinct-from",
+    "IS DISTINCT FROM beside a join condition is spelled out: equal, or both NULL.",
+    _same,
+    (exp.NullSafeEQ, exp.NullSafeNEQ),
+)
 
 
 CLICKHOUSE: Final = Dialect(

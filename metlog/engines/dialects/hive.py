@@ -8,7 +8,14 @@ from typing import Final
 from sqlglot import exp
 
 from metlog.engines.dialects import shared
-from metlog.engines.dialects.aliases import expand_aliases, filters, flat_joins, group_all, named_subqueries, plain_operands
+from metlog.engines.dialects.aliases import (
+    expand_aliases,
+    filters,
+    flat_joins,
+    group_all,
+    named_subqueries,
+    plain_operands,
+)
 from metlog.engines.dialects.dialect import Dialect, Rule, Unsupported, called, fill
 from metlog.engines.dialects.paths import Path
 from metlog.engines.dialects.spark import java_format
@@ -30,7 +37,10 @@ def _path(value: exp.Expression, steps: Path) -> exp.Expression:
 
 
 _json = shared.json_path(
-    _NAME, _path, "hive-json", "fields->>'key' is get_json_object(fields, '$.key'); another key than a plain one gives no rows and no error."
+    _NAME,
+    _path,
+    "hive-json",
+    "fields->>'key' is get_json_object(fields, '$.key'); another key than a plain one gives no rows and no error.",
 )
 
 _STEPS: Final = {
@@ -48,11 +58,15 @@ def _date_trunc(call: exp.Expression) -> exp.Expression:
     unit = shared.bare(call.expressions[0])
     name = unit.name.lower().removesuffix("s") if isinstance(unit, exp.Literal) else ""
     if name not in _STEPS:
-        raise Unsupported(f"date_trunc to {name or 'a unit that is not a constant'!r}", _NAME, f"there is {', '.join(_STEPS)}")
+        raise Unsupported(
+            f"date_trunc to {name or 'a unit that is not a constant'!r}", _NAME, f"there is {', '.join(_STEPS)}"
+        )
     return fill(_STEPS[name], "hive", call.expressions[1])
 
 
-_trunc = Rule("hive-date-trunc", "Hive's trunc knows months and years only; each step is made of its own functions.", _date_trunc)
+_trunc = Rule(
+    "hive-date-trunc", "Hive's trunc knows months and years only; each step is made of its own functions.", _date_trunc
+)
 
 _PARTS: Final = {
     "year": "year(arg0)", "month": "month(arg0)", "week": "weekofyear(arg0)", "day": "day(arg0)", "hour": "hour(arg0)",
@@ -68,7 +82,11 @@ def _date_part(call: exp.Expression) -> exp.Expression:
     return fill(_PARTS[name], "hive", call.expressions[1])
 
 
-_part = Rule("hive-date-part", "extract(hour FROM …) is date_part('HOUR', …) in DuckDB's normal form; Hive has a function for each part.", _date_part)
+_part = Rule(
+    "hive-date-part",
+    "extract(hour FROM …) is date_part('HOUR', …) in DuckDB's normal form; Hive has a function for each part.",
+    _date_part,
+)
 
 _epoch = Rule(
     "hive-epoch",
@@ -113,9 +131,17 @@ def _cast(node: exp.Expression) -> exp.Expression:
         if to.this in _INTEGERS:
             bits, kind = _INTEGERS[to.this], to.sql(dialect="hive")
             if to.this == _TYPE.BIGINT:
-                return fill(f"CASE WHEN arg0 RLIKE '^[+-]?[0-9]+$' THEN CAST(arg0 AS BIGINT) ELSE CAST(bround({number}) AS BIGINT) END", "hive", value)
+                return fill(
+                    f"CASE WHEN arg0 RLIKE '^[+-]?[0-9]+$' THEN CAST(arg0 AS BIGINT) ELSE CAST(bround({number}) AS BIGINT) END",
+                    "hive",
+                    value,
+                )
             limit = 2**bits
-            return fill(f"CASE WHEN bround({number}) BETWEEN {-limit} AND {limit - 1} THEN CAST(bround({number}) AS {kind}) END", "hive", value)
+            return fill(
+                f"CASE WHEN bround({number}) BETWEEN {-limit} AND {limit - 1} THEN CAST(bround({number}) AS {kind}) END",
+                "hive",
+                value,
+            )
         if not tried:
             return node
     elif to.this in _INTEGERS:
@@ -140,7 +166,9 @@ def _interval(node: exp.Expression) -> exp.Expression:
     return exp.Interval(this=exp.Literal.string(str(number)), unit=exp.var(unit))
 
 
-_intervals = Rule("hive-interval", "Hive has intervals from seconds to years, and no weeks.", _interval, (exp.Interval,))
+_intervals = Rule(
+    "hive-interval", "Hive has intervals from seconds to years, and no weeks.", _interval, (exp.Interval,)
+)
 
 
 def _like(node: exp.Expression) -> exp.Expression:
@@ -151,13 +179,17 @@ def _like(node: exp.Expression) -> exp.Expression:
     elif not isinstance(pattern, exp.Literal):
         raise Unsupported("a LIKE whose pattern is not a constant", _NAME)
     if isinstance(node, exp.ILike):
-        found: exp.Expression = exp.Like(this=fill("lower(arg0)", "hive", node.this), expression=exp.Literal.string(text.this.lower()))
+        found: exp.Expression = exp.Like(
+            this=fill("lower(arg0)", "hive", node.this), expression=exp.Literal.string(text.this.lower())
+        )
     else:
         found = exp.Like(this=node.this.copy(), expression=text)
     return exp.Paren(this=exp.Not(this=found)) if node.args.get("negate") else found
 
 
-_likes = Rule("hive-like", "Hive has no ILIKE, and a backslash in a pattern escapes there.", _like, (exp.Like, exp.ILike))
+_likes = Rule(
+    "hive-like", "Hive has no ILIKE, and a backslash in a pattern escapes there.", _like, (exp.Like, exp.ILike)
+)
 
 _minus_days = Rule(
     "hive-date-minus",
@@ -175,7 +207,9 @@ def _strftime(call: exp.Expression) -> exp.Expression:
     moment, form = call.expressions
     if not isinstance(form, exp.Literal):
         raise Unsupported("a format of strftime that is not a constant", _NAME)
-    return exp.Anonymous(this="date_format", expressions=[moment.copy(), exp.Literal.string(java_format(form.this, _NAME))])
+    return exp.Anonymous(
+        this="date_format", expressions=[moment.copy(), exp.Literal.string(java_format(form.this, _NAME))]
+    )
 
 
 _format = Rule("hive-strftime", "Formats are in Java's letters.", _strftime)
@@ -183,14 +217,18 @@ _format = Rule("hive-strftime", "Formats are in Java's letters.", _strftime)
 _len = Rule(
     "hive-length",
     "length() of DuckDB takes texts and lists; Hive's of lists is size().",
-    lambda call: fill("size(arg0)" if call.expressions[0].name == "tokens" else "length(arg0)", "hive", call.expressions[0]),
+    lambda call: fill(
+        "size(arg0)" if call.expressions[0].name == "tokens" else "length(arg0)", "hive", call.expressions[0]
+    ),
 )
 
 _has = Rule(
     "hive-contains",
     "Hive has no contains(): instr() finds a text, array_contains() a member of a list.",
     lambda call: fill(
-        "array_contains(arg0, arg1)" if call.expressions[0].name == "tokens" else "(instr(arg0, arg1) > 0)", "hive", *call.expressions
+        "array_contains(arg0, arg1)" if call.expressions[0].name == "tokens" else "(instr(arg0, arg1) > 0)",
+        "hive",
+        *call.expressions,
     ),
 )
 
@@ -208,7 +246,12 @@ def _extreme(name: str) -> Rule:
         found = call.expressions[0]
         sign = ">=" if name == "greatest" else "<="
         for other in call.expressions[1:]:
-            found = fill(f"CASE WHEN arg1 IS NULL OR arg0 {sign} arg1 THEN arg0 WHEN arg0 IS NULL THEN arg1 ELSE arg1 END", "hive", found, other)
+            found = fill(
+                f"CASE WHEN arg1 IS NULL OR arg0 {sign} arg1 THEN arg0 WHEN arg0 IS NULL THEN arg1 ELSE arg1 END",
+                "hive",
+                found,
+                other,
+            )
         return found
 
     return Rule(f"hive-{name}", f"{name}() leaves out NULL in DuckDB, and is NULL in Hive when one value is.", apply)

@@ -66,7 +66,11 @@ def fold(tree: exp.Expression, engine: str) -> exp.Expression:
 def _is_moment(node: exp.Expression) -> bool:
     while isinstance(node, (exp.Paren, exp.Cast)):
         if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal):
-            return node.this.is_string and node.to.this == exp.DataType.Type.TIMESTAMPTZ and _BOUND.fullmatch(node.this.this) is not None
+            return (
+                node.this.is_string
+                and node.to.this == exp.DataType.Type.TIMESTAMPTZ
+                and _BOUND.fullmatch(node.this.this) is not None
+            )
         node = node.this
     return False
 
@@ -164,15 +168,13 @@ def _local(node: exp.Expression, call: exp.Expression, seen: set[str]) -> bool:
             name = found.name.lower()
             mine = call.find_ancestor(exp.Alias)
             for alias in call.root().find_all(exp.Alias):
-                if alias.alias.lower() == name and alias is not mine and not _in(alias, mine):
-                    if _local(alias.this, call, seen | {name}):
-                        return True
+                other = alias.alias.lower() == name and alias is not mine and not _in(alias, mine)
+                if other and _local(alias.this, call, seen | {name}):
+                    return True
     return False
 
 
-_LOCAL_TYPES: Final = frozenset(
-    {exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPNTZ, exp.DataType.Type.DATE}
-)
+_LOCAL_TYPES: Final = frozenset({exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPNTZ, exp.DataType.Type.DATE})
 
 
 def _in(alias: exp.Expression, mine: exp.Expression | None) -> bool:
@@ -215,13 +217,6 @@ unnest: Final = Rule(
     lambda call: exp.Anonymous(this=_UNNEST, expressions=[item.copy() for item in call.expressions]),
 )
 
-moment_text: Final = Rule(
-    "moment-text",
-    "A text beside a column of times is compared as text by some engines; DuckDB reads it as a time (UTC), so it is cast.",
-    lambda node: _moment_text(node),
-    (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE),
-)
-
 
 def _moment_text(node: exp.Expression) -> exp.Expression:
     sides = [node.this, node.expression]
@@ -235,6 +230,14 @@ def _moment_text(node: exp.Expression) -> exp.Expression:
             new.set("expression" if text is node.expression else "this", exp.cast(text.copy(), kind))
             return new
     return node
+
+
+moment_text: Final = Rule(
+    "moment-text",
+    "A text beside a column of times is compared as text by some engines; DuckDB reads it as a time (UTC), so it is cast.",
+    _moment_text,
+    (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE),
+)
 
 
 def plain_types(engine: str, types: dict[exp.DataType.Type, str]) -> Rule:

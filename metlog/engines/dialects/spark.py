@@ -20,7 +20,9 @@ def _path(value: exp.Expression, steps: Path) -> exp.Expression:
     text = "$"
     for step in steps:
         if isinstance(step, str) and (not step or step == "*" or any(c in step for c in "'?")):
-            raise Unsupported(f"a field named {step!r}", _NAME, "its JSON paths take no ' or ?, no * alone, no empty name")
+            raise Unsupported(
+                f"a field named {step!r}", _NAME, "its JSON paths take no ' or ?, no * alone, no empty name"
+            )
         text += f"[{step}]" if isinstance(step, int) else f"['{step}']"
     return exp.Anonymous(this="get_json_object", expressions=[value.copy(), exp.Literal.string(text)])
 
@@ -66,9 +68,15 @@ def _date_part(call: exp.Expression) -> exp.Expression:
     return fill(_PARTS[name], "spark", call.expressions[1])
 
 
-_part = Rule("date-part", "extract(hour FROM …) is date_part('HOUR', …) in DuckDB's normal form; Spark's gives other types.", _date_part)
+_part = Rule(
+    "date-part",
+    "extract(hour FROM …) is date_part('HOUR', …) in DuckDB's normal form; Spark's gives other types.",
+    _date_part,
+)
 
-_UNITS: Final = frozenset({"microsecond", "millisecond", "second", "minute", "hour", "day", "week", "month", "quarter", "year"})
+_UNITS: Final = frozenset(
+    {"microsecond", "millisecond", "second", "minute", "hour", "day", "week", "month", "quarter", "year"}
+)
 
 
 def _date_trunc(call: exp.Expression) -> exp.Expression:
@@ -79,7 +87,11 @@ def _date_trunc(call: exp.Expression) -> exp.Expression:
     return exp.Anonymous(this="date_trunc", expressions=[exp.Literal.string(name.upper()), call.expressions[1].copy()])
 
 
-_trunc = Rule("date-trunc", "Spark gives NULL, not an error, for a unit that it does not know: only known ones go there.", _date_trunc)
+_trunc = Rule(
+    "date-trunc",
+    "Spark gives NULL, not an error, for a unit that it does not know: only known ones go there.",
+    _date_trunc,
+)
 
 _epoch = Rule(
     "epoch",
@@ -101,7 +113,9 @@ def _percentile(call: exp.Expression) -> exp.Expression:
     return fill("percentile(arg0, arg1)", "spark", value, share)
 
 
-_quantile = Rule("quantile", "quantile_cont(x, p) interpolates as percentile(x, p) does; percentile_approx does not.", _percentile)
+_quantile = Rule(
+    "quantile", "quantile_cont(x, p) interpolates as percentile(x, p) does; percentile_approx does not.", _percentile
+)
 
 
 def _shift(node: exp.Expression) -> exp.Expression:
@@ -137,7 +151,9 @@ def _like(node: exp.Expression) -> exp.Expression:
     return new
 
 
-_likes = Rule("like", "A backslash in a pattern escapes in Spark, and is itself in DuckDB.", _like, (exp.Like, exp.ILike))
+_likes = Rule(
+    "like", "A backslash in a pattern escapes in Spark, and is itself in DuckDB.", _like, (exp.Like, exp.ILike)
+)
 
 _SUFFIX: Final = "CASE WHEN right(arg0, 1) IN ('d', 'D', 'f', 'F') AND lower(arg0) NOT LIKE '%inf' THEN NULL ELSE {0}(arg0 AS DOUBLE) END"
 
@@ -147,16 +163,17 @@ def _cast(node: exp.Expression) -> exp.Expression:
     how = "try_cast" if isinstance(node, exp.TryCast) else "cast"
     if isinstance(shared.bare(node.this), exp.Null) or (isinstance(node.this, exp.Literal) and not node.this.is_string):
         return node
-    if made := shared.made_text(node.this):
-        if to.this in {_TYPE.DOUBLE, _TYPE.FLOAT} and how == "try_cast":
-            return fill(_SUFFIX.format(how), "spark", node.this)
+    if (made := shared.made_text(node.this)) and to.this in {_TYPE.DOUBLE, _TYPE.FLOAT} and how == "try_cast":
+        return fill(_SUFFIX.format(how), "spark", node.this)
     if shared.whole_number(to):
         if made:
             if how == "cast":
                 return node
             kind = to.sql(dialect="spark")
             return fill(
-                f"coalesce(try_cast(arg0 AS {kind}), try_cast(rint({_SUFFIX.format('try_cast')}) AS {kind}))", "spark", node.this
+                f"coalesce(try_cast(arg0 AS {kind}), try_cast(rint({_SUFFIX.format('try_cast')}) AS {kind}))",
+                "spark",
+                node.this,
             )
         new = node.copy()
         new.set("this", fill("bround(arg0)", "spark", node.this))
@@ -221,7 +238,9 @@ _has = Rule(
     "contains",
     "contains() of DuckDB takes texts and lists; Spark's of lists is array_contains().",
     lambda call: fill(
-        "array_contains(arg0, arg1)" if call.expressions[0].name == "tokens" else "contains(arg0, arg1)", "spark", *call.expressions
+        "array_contains(arg0, arg1)" if call.expressions[0].name == "tokens" else "contains(arg0, arg1)",
+        "spark",
+        *call.expressions,
     ),
 )
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlglot import exp, parse_one
-from sqlglot.errors import ParseError, UnsupportedError
+from sqlglot.errors import ErrorLevel, ParseError, UnsupportedError
 
 from metlog.engines.dialects import shared
 from metlog.engines.dialects.dialect import PREFIX, Dialect, Rule, Unsupported, called
@@ -67,7 +67,7 @@ def translate(
         tree = rule.apply(tree)
     _name_sources(tree, dialect, sources, loggers)
     try:
-        return tree.sql(dialect=dialect.sqlglot, identify=True, unsupported_level=None)
+        return str(tree.sql(dialect=dialect.sqlglot, identify=True, unsupported_level=ErrorLevel.RAISE))
     except UnsupportedError as error:
         raise Unsupported(str(error), dialect.name) from error
 
@@ -132,7 +132,9 @@ def _with_delivery(tree: exp.Expression, engine: str) -> exp.Expression:
     for table in list(tree.find_all(exp.Table)):
         if table.name.lower() == "delivery" and not table.db:
             alias = table.alias or "delivery"
-            table.replace(exp.Subquery(this=normal(DELIVERY, engine), alias=exp.TableAlias(this=exp.to_identifier(alias))))
+            table.replace(
+                exp.Subquery(this=normal(DELIVERY, engine), alias=exp.TableAlias(this=exp.to_identifier(alias)))
+            )
     return tree
 
 
@@ -182,7 +184,7 @@ def _name_sources(tree: exp.Expression, dialect: Dialect, sources: Sources, logg
             continue
         source = sources.tables[name]
         alias = table.alias or name
-        found = parse_one(f"SELECT * FROM {source}", read=dialect.sqlglot).find(exp.From)  # noqa: S608 - the engine's own text
+        found = parse_one(f"SELECT * FROM {source}", read=dialect.sqlglot).find(exp.From)
         if found is None:
             raise QueryError(f"the source of {name!r} cannot be read", "failed")
         inner: exp.Expression = found.this

@@ -41,7 +41,9 @@ def literal(value: Any, name: str) -> exp.Expression:
         case date():
             return exp.cast(exp.Literal.string(value.isoformat()), "date")
         case _:
-            raise QueryError(f"parameter {name!r}: a value of type {type(value).__name__} cannot be sent to an engine", "refused")
+            raise QueryError(
+                f"parameter {name!r}: a value of type {type(value).__name__} cannot be sent to an engine", "refused"
+            )
 
 
 def bind(tree: exp.Expression, params: Mapping[str, Any] | Sequence[Any] | None) -> exp.Expression:

@@ -25,8 +25,8 @@ def duckdb_engine(
 ) -> Queryable:
     """Asks DuckDB over the data folder: Parquet files, and the events of the journal that are in none yet.
 
-    path: the data folder (`duckdb:///var/lib/metlog`), that of `--data` where it is not given. memory, spill: of the engine, for all queries
-    together. isolated: in a process of its own, as the page does, so that no query takes this one's memory.
+    path: the data folder (`duckdb:///var/lib/metlog`), that of `--data` where it is not given. memory, spill: of the engine, for all
+    queries together. isolated: in a process of its own, as the page does, so that no query takes this one's memory.
 
     Raises FileNotFoundError when there is no such folder.
     """

@@ -226,7 +226,7 @@ class HiveServer2Engine(TranslatedEngine):
 
         mechanism = "GSSAPI" if self._auth == "KERBEROS" else "PLAIN"
         given: dict[str, Any] = {"service": self._service} if self._auth == "KERBEROS" else {
-            "username": self._user or _process_user(), "password": self._password or "x",  # some password is wanted, and not looked at, for NONE
+            "username": self._user or _process_user(), "password": self._password or "x",  # some password is wanted for NONE, too
         }  # fmt: skip
         return thrift_sasl.TSaslClientTransport(
             lambda: get_installed_sasl(host=self.host, sasl_auth=mechanism, **given), mechanism, socket

@@ -59,6 +59,8 @@ class Job:
     ended: float | None = None
     waiters: int = 0
     """Requests that wait to its end."""
+    abandoned: bool = False
+    """Nobody asked for it any more: who comes later gets a new one."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set to end it."""
 
@@ -175,7 +177,7 @@ class Jobs:
 
     def _current(self, key: Hashable, since: float) -> Job | None:
         job = self._by_key.get(key)
-        if job is None or job.task is None:
+        if job is None or job.task is None or job.abandoned:
             return None
         if not job.done:
             return job
@@ -209,6 +211,7 @@ class Jobs:
     async def _reap(self, job: Job) -> None:
         while job.waiters or time.monotonic() - job.seen < self._abandoned:  # noqa: ASYNC110 - a clock is looked at
             await asyncio.sleep(min(1.0, self._abandoned))
+        job.abandoned = True
         job.gone.set()
 
     def find(self, identity: str, asker: str) -> Job:

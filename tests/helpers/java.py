@@ -166,7 +166,8 @@ class Hive:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 self.command("org.apache.hadoop.hive.metastore.HiveMetaStore", "-p", str(port)),
-                cwd=self.folder, env=_environment(self.home), stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True,
+                cwd=self.folder, env=_environment(self.home), stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )  # fmt: skip
         try:
             _until_open(port, process, log, 120)

@@ -12,7 +12,8 @@ from metlog.engines.dialects.dialect import PREFIX, Rule, Unsupported, called, f
 from metlog.engines.dialects.paths import Path, read_path
 
 __all__ = [
-    "INTERVALS", "ZONED", "bare", "count_star", "fold", "in_subquery", "json_path", "local_time", "made_text", "moment_text", "number_of", "path_of",
+    "INTERVALS", "ZONED", "bare", "count_star", "fold", "in_subquery", "json_path", "local_time", "made_text", "moment_text",
+    "number_of", "path_of",
     "plain_types", "star_only", "unnest", "whole_number",
 ]  # fmt: skip
 

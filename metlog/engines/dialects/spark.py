@@ -185,7 +185,7 @@ def _cast(node: exp.Expression) -> exp.Expression:
 
 _casts = Rule(
     "cast",
-    "To a whole number DuckDB rounds, half to even, and Spark cuts; a text is a number in Java with d or f behind it, and is none in DuckDB.",
+    "To a whole number DuckDB rounds, half to even, and Spark cuts; a text with d or f behind it is a number in Java, and none in DuckDB.",
     _cast,
     (exp.Cast, exp.TryCast),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metlog.plugins.conversion import convert
+from metlog.plugins.conversion import convert, suggest
 from metlog.plugins.registry import (
     GROUPS,
     Component,
@@ -13,7 +13,6 @@ from metlog.plugins.registry import (
     installed,
     load,
     parse_spec,
-    suggest,
 )
 
 __all__ = [

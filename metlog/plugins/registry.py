@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, get_type_hints
 
 from metlog.errors import ConfigError, Problems
-from metlog.plugins.conversion import convert, shown
+from metlog.plugins.conversion import convert, shown, suggest
 
 __all__ = [
     "GROUPS",
@@ -19,7 +18,6 @@ __all__ = [
     "build",
     "check",
     "components",
-    "convert",
     "installed",
     "load",
     "parse_spec",
@@ -128,15 +126,6 @@ class Plugin(NamedTuple):
     name: str
     target: str
     origin: str
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"`, or the list of what there is."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"there is {', '.join(names)}" if names else "there is none"
 
 
 def installed(kind: str) -> list[Plugin]:

@@ -76,7 +76,7 @@ def run(data: Folder, output: Any, end: Position, limits: Limits, route: Route |
     ):
         letters = DeadLetters(dead, "test")
         context = Context("out", route or Route(), data, journal, cursors, letters, lambda facts: None)
-        context.moved(end)
+        context.advance(end)
         context.drain()
         if hasattr(output, "context"):
             output.context = context

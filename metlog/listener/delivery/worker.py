@@ -145,7 +145,7 @@ def _listen(context: Context, lines: Iterator[bytes]) -> None:
     decode = msgspec.json.Decoder(Message).decode
     for line in lines:
         message = decode(line)
-        context.moved(message.end)
+        context.advance(message.end)
         if message.drain:
             context.drain()
     context.stop()

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, field
 
 from metlog.config.schema import Seconds, Size, checked, unknown
 from metlog.config.sources import KEYS, as_list, from_prefixed, gather
+from metlog.core.chance import Chance, chance
 from metlog.core.fanout import FanOut
 from metlog.core.pipeline import OnDrop, Pipeline
 from metlog.errors import ConfigError, Problems
@@ -63,7 +64,7 @@ class Plan(Struct):
         A sender of another kind may open in its constructor, and is left for when all else is right.
         """
         for item in (self.encoder, *self.filters, *self.plugins, self.sender):
-            if item is None or (item is self.sender and problems.lines and not hasattr(item.factory, "open")):
+            if item is None or (item is self.sender and problems.lines and not item.opens_late):
                 continue
             with problems.catch(item.where):
                 item.prepare()
@@ -72,10 +73,10 @@ class Plan(Struct):
 
     def _plan_branches(self, sender: Component, problems: Problems) -> None:
         """Plans each branch of a sender that fans out, each under its own key."""
-        settings: list[dict[str, Any]] | None = getattr(sender.prepare(), "branch_settings", None)
-        if settings is not None:
+        made = sender.prepare()
+        if made.fans_out:
             self.branches = []
-            for index, branch in enumerate(settings):
+            for index, branch in enumerate(made.branch_settings):
                 where = f"{sender.where}.senders[{index}]"
                 for key in sorted(set(branch) - _BRANCH_KEYS):
                     value = shown(key, branch[key])
@@ -112,7 +113,7 @@ class Plan(Struct):
 
         return make(self.statsd)
 
-    def pipeline(self) -> Pipeline:
+    def pipeline(self, chance: Chance = chance) -> Pipeline:
         """Opens and puts together what was planned; raises ConfigError, and then leaves nothing open."""
         assert self.sender is not None
         assert self.encoder is not None
@@ -131,6 +132,7 @@ class Plan(Struct):
             "fields": self.fields,
             "exit_timeout": self.exit_timeout,
             "on_drop": self.on_drop,
+            "chance": chance,
             "encoder": self.encoder.build(),
             "sender": self.sender.build(),
             **self.buffer,
@@ -140,7 +142,7 @@ class Plan(Struct):
         for branch in self.branches:  # these settings exist once, for all branches
             branch.logger, branch.hostname = self.logger, self.hostname
             branch.exit_timeout, branch.on_drop = self.exit_timeout, self.on_drop
-        return FanOut(branches=[branch.pipeline() for branch in self.branches], **common)
+        return FanOut(branches=[branch.pipeline(chance) for branch in self.branches], **common)
 
 
 def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False) -> Plan:
@@ -202,10 +204,10 @@ def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False
 def _check_frame(made: Plan, prefix: str, problems: Problems) -> None:
     """A frame must not be larger than the transport can carry: what is cut to fit is one event, not a frame of many."""
     wanted = made.buffer.get("max_frame")
-    if wanted is None or made.sender is None or (problems.lines and not hasattr(made.sender.factory, "open")):
+    if wanted is None or made.sender is None or (problems.lines and not made.sender.opens_late):
         return
     try:
-        limit = getattr(made.sender.prepare(), "max_event", None)
+        limit = made.sender.prepare().max_event
     except ConfigError:
         return  # told already
     if limit is not None and wanted > limit:

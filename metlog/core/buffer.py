@@ -21,7 +21,7 @@ from typing import Any, Final
 from msgspec import Raw
 
 from metlog.core.dispatch import Dispatcher
-from metlog.core.interfaces import Encoder, Records
+from metlog.core.interfaces import BaseEncoder, Records
 from metlog.core.stats import Counts
 from metlog.core.truncate import truncated
 from metlog.core.wakeup import Wakeup, threads_run
@@ -85,7 +85,7 @@ class Buffer:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: BaseEncoder,
         dispatcher: Dispatcher,
         *,
         max_frame: int,
@@ -97,12 +97,12 @@ class Buffer:
     ) -> None:
         self.pending: list[Item] = []
         self.dispatcher = dispatcher
-        self.records: Records | None = getattr(encoder, "records", None)
+        self.records: Records | None = encoder.records
         self._encode_frame = None if self.records is None else self.records.frame
         self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else b"".join
         self._separator = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
         self._encoder = encoder
-        self._max_frame = max_frame - int(getattr(encoder, "overhead", 0))
+        self._max_frame = max_frame - encoder.overhead
         self._max_event = max_event or sys.maxsize
         self._unbuffered = flush_interval == 0
         self._low = 0 if self._unbuffered else int(self._max_frame * 0.8)  # bytes from which a frame is full

@@ -14,8 +14,9 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from metlog.core.buffer import Buffer
+from metlog.core.chance import Chance, chance
 from metlog.core.dispatch import BackgroundDispatcher, InlineDispatcher
-from metlog.core.interfaces import Encoder, Filter, Sender
+from metlog.core.interfaces import BaseEncoder, BaseFilter, BaseSender
 from metlog.core.lifecycle import live
 from metlog.core.stats import AtomicCounter, Counts, OnDrop, Stats, inside
 from metlog.event import END_TYPE, ENV_VERSION, ONE, REPORT_TYPE, Event
@@ -32,6 +33,8 @@ GLANCE: Final = 0.0005
 class Pipeline:
     """One way out: filters, then a `seq`, then the encoder, then the buffer of one sender."""
 
+    branches: tuple[Pipeline, ...] = ()
+    """Of a `FanOut`: what takes the events."""
     branch_index: tuple[int, int] = (0, 1)
     """Which branch this is, of how many (`FanOut`)."""
 
@@ -40,15 +43,16 @@ class Pipeline:
         *,
         logger: str,
         hostname: str,
-        filters: Sequence[Filter],
-        encoder: Encoder,
-        sender: Sender,
+        filters: Sequence[BaseFilter],
+        encoder: BaseEncoder,
+        sender: BaseSender,
         fields: dict[str, Any] | None = None,
         max_frame: int | None = None,
         flush_interval: float = 0.1,
         max_bytes: int = 8 << 20,
         exit_timeout: float = 2.0,
         on_drop: OnDrop | None = None,
+        chance: Chance = chance,
     ) -> None:
         self.logger = logger
         self.hostname = hostname
@@ -56,22 +60,20 @@ class Pipeline:
         self.sender = sender
         self.fields = fields or {}
         self.exit_timeout = exit_timeout
+        self.chance = chance
         self.closed = False
-        own = {**vars(type(encoder)), **getattr(encoder, "__dict__", {})}  # not inherited: a subclass may do more
-        if hasattr(encoder, "sent_by"):
-            encoder.sent_by(sender)
-        self._silent = bool(own.get("silent", False))
+        encoder.sent_by(sender)
+        self._silent = encoder.silent
         self.counts = Counts(on_drop)
         self.failed, self.warn_once = self.counts.failed, self.counts.warn_once
         self._install_filters(filters)
-        nonblocking = getattr(sender, "nonblocking", False)
         self.buffer = Buffer(
             encoder,
             InlineDispatcher(sender, self.counts)
-            if nonblocking
+            if sender.nonblocking
             else BackgroundDispatcher(sender, self.counts, max_bytes=max_bytes),
             max_frame=max_frame or sender.max_frame,
-            max_event=getattr(sender, "max_event", None),
+            max_event=sender.max_event,
             flush_interval=flush_interval,
             counts=self.counts,
             report=self._report,
@@ -80,16 +82,16 @@ class Pipeline:
         self._start_stream()
         live.add(self)
 
-    def _install_filters(self, filters: Sequence[Filter]) -> None:
+    def _install_filters(self, filters: Sequence[BaseFilter]) -> None:
         self.filters = tuple(filters)
-        self.severity_max = min((getattr(item, "severity_max", 7) for item in filters), default=7)
-        self._active_filters = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
+        self.severity_max = min((item.severity_max for item in filters), default=7)
+        self._active_filters = tuple(item for item in self.filters if not item.by_severity_only)
         for place, item in enumerate(self._active_filters):
-            if hasattr(item, "emit"):
-                item.emit = partial(self._emit, self._active_filters[place + 1 :])
-        self._ticks = [item.tick for item in self.filters if hasattr(item, "tick")]
+            item.emit = partial(self._emit, self._active_filters[place + 1 :])
+            item.chance = self.chance
+        self._ticks = [item.tick for item in self.filters if item.ticking]
 
-    def set_filters(self, filters: Sequence[Filter]) -> None:
+    def set_filters(self, filters: Sequence[BaseFilter]) -> None:
         """Asks these filters from now on, instead of those before. None of them may keep time (`tick`)."""
         self._install_filters(filters)
         if not self.closed:
@@ -110,7 +112,7 @@ class Pipeline:
         """What `MetlogClient.log` needs at hand, all of one stream: the highest severity that goes out; how to make a record and
         what all records share; the next `seq`; where to leave the record; the fields to start from."""
         make = origin = None
-        records = getattr(self.encoder, "records", None)
+        records = self.encoder.records
         if records is not None and not self._active_filters and type(self) is Pipeline:
             make, origin = records.make, records.origin(self._event("", {}))
         return self.severity_max, make, origin, self.seq.__next__, self.buffer.append, self.buffer, self.fields
@@ -183,7 +185,7 @@ class Pipeline:
 
     # ---- beside it ---------------------------------------------------------------------------------------------------
 
-    def _filter(self, event: Event, filters: Sequence[Filter], *, added: bool = False) -> Event | None:
+    def _filter(self, event: Event, filters: Sequence[BaseFilter], *, added: bool = False) -> Event | None:
         within = getattr(inside, "active", False)
         if within and not added:
             self.warn_once("recursion", "a filter or drop hook logs an event itself: that event is left out")
@@ -223,7 +225,7 @@ class Pipeline:
         for tick in self._ticks:
             tick(monotonic())
 
-    def _emit(self, behind: Sequence[Filter], event: Event) -> None:
+    def _emit(self, behind: Sequence[BaseFilter], event: Event) -> None:
         """An event that a filter adds: it gets what the client gives every event, and passes the filters behind that one."""
         event.logger = event.logger or self.logger
         event.pid, event.hostname, event.stream = self.pid, self.hostname, self.stream
@@ -267,7 +269,7 @@ class Pipeline:
             frames=dispatcher.frames,
             bytes=dispatcher.sent_bytes,
             errors=counts.errors,
-            repaired=getattr(self.encoder, "repaired", 0),
+            repaired=self.encoder.repaired,
         )
 
     # ---- flush, close, fork ------------------------------------------------------------------------------------------
@@ -286,12 +288,10 @@ class Pipeline:
             return
         self.closed = True
         for item in self.filters:
-            finish = getattr(item, "close", None)
-            if finish is not None:
-                try:
-                    finish()
-                except Exception as error:  # noqa: BLE001 - a filter may raise anything
-                    self.counts.error("filter_error", error)
+            try:
+                item.close()
+            except Exception as error:  # noqa: BLE001 - a filter may raise anything
+                self.counts.error("filter_error", error)
         self.fast_path = Unconfigured.fast_path  # calls from now on are refused
         self.drain(deadline)
         if successor is not None:
@@ -331,52 +331,6 @@ class Pipeline:
     def after_fork(self) -> None:
         """In a forked child: an empty buffer, a stream of its own, new locks."""
         for item in self.filters:
-            renew = getattr(item, "after_fork", None)
-            if renew is not None:
-                renew()
+            item.after_fork()
         self.buffer.after_fork()
         self._start_stream()
-
-
-class Unconfigured:
-    """Before `configure`, and after `close`: every call is refused at once, and counted."""
-
-    severity_max = -1
-    fast_path: tuple[Any, ...] = (-1, None, None, None, None, None, {})
-    fields: dict[str, Any] = {}  # noqa: RUF012 - never written to
-    closed = True
-    sender = encoder = None
-    filters: tuple[Filter, ...] = ()
-    exit_timeout = 0.0
-
-    def __init__(self, message: str) -> None:
-        self._message = message
-        self._told = False
-        self._calls = AtomicCounter()
-
-    def admit_severity(self, severity: Any) -> int:
-        """Counts the call, tells once."""
-        next(self._calls)
-        if not self._told:
-            self._told = True
-            _log.info("%s", self._message)
-        return -1
-
-    def put(self, *event: Any) -> None:
-        """A call that found the client open, and comes in when it is closed: refused like the others."""
-        self.admit_severity(0)
-
-    def failed(self, error: BaseException, count: int = 0, reason: str | None = None) -> None:
-        """A call with arguments of the wrong kind: refused like the others."""
-        next(self._calls)
-
-    def stats(self) -> Stats:
-        """How many calls were refused, as `filtered`."""
-        return Stats(filtered=self._calls.value)
-
-    def flush(self, deadline: float) -> bool:
-        """Nothing is held."""
-        return True
-
-    def close(self, deadline: float, successor: Pipeline | None = None) -> None:
-        """Nothing is open."""

@@ -31,6 +31,7 @@ import msgspec
 
 from metlog.config import Plan, gather, plan
 from metlog.config.schema import checked
+from metlog.core.chance import Certain
 from metlog.core.pipeline import Pipeline
 from metlog.errors import DecodeError, Problems
 from metlog.event import ONE, Event
@@ -163,17 +164,12 @@ def _dry(made: Plan) -> tuple[Pipeline, list[tuple[str, MemorySender]]]:
             return msgspec.structs.replace(part, sender=capture(part.sender))
         return msgspec.structs.replace(part, branches=[dry(branch) for branch in part.branches])
 
-    pipeline = dry(made).pipeline()
-    for part in _parts(pipeline):
-        for item in part.filters:
-            if hasattr(item, "chance"):
-                item.chance = lambda: 0.0
-    return pipeline, kept
+    return dry(made).pipeline(Certain()), kept
 
 
 def _parts(pipeline: Pipeline) -> Iterator[Pipeline]:
     yield pipeline
-    for branch in getattr(pipeline, "branches", ()):
+    for branch in pipeline.branches:
         yield from _parts(branch)
 
 
@@ -191,7 +187,7 @@ def _through(made: Plan, event: Event) -> list[_Captured]:
                 event.logger or None,
             )
         pipeline.flush(monotonic() + 10)
-        leaves = [part for part in _parts(pipeline) if not getattr(part, "branches", ())]
+        leaves = [part for part in _parts(pipeline) if not part.branches]
         found = []
         for (name, sender), part in zip(senders, leaves, strict=True):
             for frame in sender.frames:

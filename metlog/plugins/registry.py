@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, get_type_hints
 
+from metlog.core.adapt import adapt_encoder, adapt_filter, adapt_sender
 from metlog.errors import ConfigError, Problems
 from metlog.plugins.conversion import convert, shown, suggest
 
@@ -46,6 +47,12 @@ _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """What an object must have to be taken as it is, without a name."""
 
+_ADAPTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "sender": adapt_sender,
+    "encoder": adapt_encoder,
+    "filter": adapt_filter,
+}
+
 
 class Component:
     """A component whose options were checked. `build` makes it; `prepare` and `open` are the two steps of that."""
@@ -59,11 +66,16 @@ class Component:
         self._made: Any = None
         self._opened = False
 
+    @property
+    def opens_late(self) -> bool:
+        """Whether the factory opens nothing, since what it makes has an `open()` for that."""
+        return hasattr(self.factory, "open")
+
     def prepare(self) -> Any:
         """Calls the factory, once; raises ConfigError that names the key at fault."""
         if self._made is None:
             try:
-                self._made = self.factory(**self.options)
+                self._made = _adapted(self.kind, self.factory(**self.options))
             except Exception as error:
                 raise ConfigError(self._located(error)) from error
             if self._made is None:
@@ -71,12 +83,12 @@ class Component:
         return self._made
 
     def open(self) -> None:
-        """Calls the component's own `open()`, where it has one; once, after everything has proved right."""
+        """Calls the sender's `open()`; once, after everything has proved right."""
         made = self.prepare()
         if self._opened:
             return
         try:
-            getattr(made, "open", _nothing)()
+            made.open()
         except Exception as error:
             raise ConfigError(self._located(error)) from error
         self._opened = True
@@ -90,10 +102,9 @@ class Component:
     def discard(self) -> None:
         """Closes what was prepared and is not wanted."""
         made, self._made = self._made, None
-        close = getattr(made, "close", None)
-        if callable(close) and self.kind == "sender":
+        if made is not None and self.kind == "sender":
             with contextlib.suppress(Exception):  # somebody is being told a fault already, and nothing was sent
-                close()
+                made.close()
 
     def _located(self, error: Exception) -> list[str]:
         """Faults under this component's key; those that name one of its options become `sender.port = 0: …`."""
@@ -115,8 +126,10 @@ class Component:
         return located
 
 
-def _nothing() -> None:
-    """What a component without `open` does."""
+def _adapted(kind: str, made: Any) -> Any:
+    """A sender, encoder or filter with every hook, whatever its own class has."""
+    adapt = _ADAPTERS.get(kind)
+    return made if made is None or adapt is None else adapt(made)
 
 
 class Plugin(NamedTuple):

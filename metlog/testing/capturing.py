@@ -16,6 +16,7 @@ from metlog.core.context import current
 from metlog.core.pipeline import Pipeline, Stats, Unconfigured
 from metlog.encoders.json import JsonEncoder
 from metlog.event import Event
+from metlog.senders import BaseSender
 from metlog.testing.logged import LoggedEvents
 
 __all__ = ["capture"]
@@ -24,7 +25,7 @@ _timer: Final[Any] = import_module("metlog.core.timer")  # the module: as an att
 _CLOSING: Final = 5.0  # seconds, at most, that filters get to say their last
 
 
-class CaptureSender:
+class CaptureSender(BaseSender):
     """What `client.sender` is while events are captured: they do not come as far as this."""
 
     nonblocking = True

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metlog.core.adapt import original
 from metlog.core.context import current, merged
-from metlog.core.pipeline import Pipeline, Stats, Unconfigured
+from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
 from metlog.core.timer import DisabledTimer, Timer
+from metlog.core.unconfigured import Unconfigured
 from metlog.errors import MetlogError
 from metlog.event import ONE
 

@@ -242,7 +242,7 @@ class CompatClient(CoreClient):
                     pid=msg.get("metlog_pid") or self.pid,
                     hostname=msg.get("metlog_hostname") or self.hostname,
                 )
-                pipeline.accept_copy(event)  # type: ignore[union-attr]
+                pipeline.accept_copy(event)
         except Exception as error:  # noqa: BLE001 - a call that logs raises nothing
             self._state.pipeline.failed(error, 0, "call_error")
 

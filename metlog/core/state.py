@@ -151,6 +151,11 @@ class ClientState:
                 state.pipeline, state.plan = state._not_configured(), None
 
     @classmethod
+    def pipelines(cls) -> list[Pipeline | Unconfigured]:
+        """The pipeline of each client in the process."""
+        return [state.pipeline for state in cls._every()]
+
+    @classmethod
     def _every(cls) -> list[ClientState]:
         while True:
             try:

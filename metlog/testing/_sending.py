@@ -45,7 +45,7 @@ def client_with(
     ['login', 'metlog.end']
     """
     client = MetlogClient()
-    client._state.swap(
+    client._state.use(
         Pipeline(
             logger="conformance",
             hostname="localhost",

@@ -195,7 +195,7 @@ class EncoderConformance:
     def test_works_through_a_client(self, encoder: Encoder) -> None:
         """Frames keep to their limit, events come back in order; one that is larger than the transport is cut and marked."""
         sender = MemorySender(max_frame=2000)
-        sender.max_event = 3000  # type: ignore[attr-defined]
+        sender.max_event = 3000
         client = client_with(sender, encoder=encoder)
         for number in range(200):
             client.log(

@@ -68,7 +68,7 @@ class _AdaptedEncoder(BaseEncoder):
 class _AdaptedFilter(BaseFilter):
     def __init__(self, inner: Filter) -> None:
         self.inner = inner
-        _take_over(self, inner, _FILTER)
+        _take_over(self, inner, (*_FILTER, "emit"))
         self.ticking = "tick" in vars(self)
 
     def __call__(self, event: Event, /) -> Event | None:

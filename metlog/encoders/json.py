@@ -11,7 +11,6 @@ from msgspec import Raw, Struct
 
 from metlog.core.stats import AtomicCounter
 from metlog.encoders import BaseEncoder
-from metlog.encoders import wire as frames
 from metlog.event import Event
 from metlog.values import sanitize
 
@@ -81,7 +80,9 @@ class JsonEncoder(BaseEncoder):
 
     def decode(self, frame: bytes) -> list[Event]:
         """The events of a frame; raises DecodeError that names line and reason."""
-        return frames.decode_json(frame)
+        from metlog.encoders.wire import decode_json
+
+        return decode_json(frame)
 
 
 class JsonRecord(Struct, gc=False):

@@ -1,4 +1,4 @@
-"""Names to components: entry points loaded through stevedore, options checked by the factory's own signature."""
+"""Names to components: factories of entry points, options checked by the factory's own signature."""
 
 from __future__ import annotations
 
@@ -6,34 +6,14 @@ import contextlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from metlog.core.adapt import adapt_encoder, adapt_filter, adapt_sender
 from metlog.errors import ConfigError, Problems
 from metlog.plugins.conversion import convert, shown, suggest
+from metlog.plugins.loading import load
 
-__all__ = [
-    "GROUPS",
-    "Component",
-    "Plugin",
-    "build",
-    "check",
-    "components",
-    "installed",
-    "load",
-    "parse_spec",
-]
-
-GROUPS: Final[Mapping[str, str]] = {
-    "encoder": "metlog.encoders",
-    "sender": "metlog.senders",
-    "filter": "metlog.filters",
-    "plugin": "metlog.plugins",
-    "input": "metlog.inputs",
-    "output": "metlog.outputs",
-    "report": "metlog.reports",
-}
-"""Entry-point group of each kind of component."""
+__all__ = ["Component", "build", "check", "components", "parse_spec"]
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.+-]*):(.*)", re.DOTALL)
 _OPTION: Final = re.compile(r"([A-Za-z_]\w*)(?:\[\d+\])*(?:\.[\w.\[\]]+)?(?: = |: )")
@@ -130,63 +110,6 @@ def _adapted(kind: str, made: Any) -> Any:
     """A sender, encoder or filter with every hook, whatever its own class has."""
     adapt = _ADAPTERS.get(kind)
     return made if made is None or adapt is None else adapt(made)
-
-
-class Plugin(NamedTuple):
-    """One installed entry point."""
-
-    kind: str
-    name: str
-    target: str
-    origin: str
-
-
-def installed(kind: str) -> list[Plugin]:
-    """Every installed component of a kind, by name, nothing imported."""
-    from importlib.metadata import entry_points
-
-    found = [
-        Plugin(kind, point.name, point.value, f"{point.dist.name} {point.dist.version}" if point.dist else "?")
-        for point in entry_points(group=GROUPS[kind])
-    ]
-    return sorted(found, key=lambda plugin: (plugin.name, plugin.origin))
-
-
-def load(kind: str, name: str, where: str) -> Callable[..., Any]:
-    """The factory behind a name; raises ConfigError that names the nearest one, or what its import lacks."""
-    from stevedore import DriverManager
-    from stevedore.exception import MultipleMatches, NoMatches
-
-    failed: list[str] = []
-
-    def on_failure(manager: object, point: object, error: BaseException) -> None:
-        failed.append(f"{type(error).__name__}: {error}")
-
-    try:
-        manager: Any = DriverManager(
-            GROUPS[kind], name, on_load_failure_callback=on_failure, on_missing_entrypoints_callback=lambda _: None
-        )
-    except MultipleMatches as error:
-        raise ConfigError(f"{where} = {name!r}: more than one package registers this name ({error})") from error
-    except NoMatches:
-        if failed:
-            raise ConfigError(
-                f"{where} = {name!r}: the {kind} is installed and cannot be loaded: {failed[0]}{_extra(failed[0])}"
-            ) from None
-        names = {plugin.name for plugin in installed(kind)}
-        raise ConfigError(f"{where} = {name!r}: no such {kind}; {suggest(name, names)}") from None
-    factory: Callable[..., Any] = manager.driver
-    return factory
-
-
-_EXTRAS: Final[Mapping[str, str]] = {"zmq": "zmq", "httpx": "http", "confluent_kafka": "kafka", "duckdb": "listener"}
-
-
-def _extra(failure: str) -> str:
-    """What to install when one of metlog's own extras is what an import lacks."""
-    found = re.fullmatch(r"ModuleNotFoundError: No module named '(\w+).*'", failure)
-    extra = _EXTRAS.get(found[1]) if found else None
-    return f'; pip install "metlog[{extra}]"' if extra else ""
 
 
 def parse_spec(spec: object, where: str) -> tuple[str, dict[str, Any]]:

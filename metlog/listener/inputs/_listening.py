@@ -20,12 +20,14 @@ def bind_stream(scheme: str, host: str, port: int, systemd: bool | str, fd: int)
     elif systemd:
         sock, *more = passed.sockets(socket.SOCK_STREAM, systemd if isinstance(systemd, str) else "")
         if more:
-            raise OSError(f"{scheme}: systemd passed several ListenStream= sockets; name one by its FileDescriptorName=")
+            raise OSError(
+                f"{scheme}: systemd passed several ListenStream= sockets; name one by its FileDescriptorName="
+            )
     else:
         try:
-            family, _, _, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+                0
+            ]
             sock = socket.socket(family, socket.SOCK_STREAM)
             try:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

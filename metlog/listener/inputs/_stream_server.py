@@ -81,7 +81,9 @@ class StreamServer:
         self._stopping = False
         self._turned = time.monotonic()
         self.counts: Counter[str] = Counter(
-            dict.fromkeys(("frames", "bytes", "connections", "refused", "timeouts", "handshakes_failed", "cut", "oversized"), 0)
+            dict.fromkeys(
+                ("frames", "bytes", "connections", "refused", "timeouts", "handshakes_failed", "cut", "oversized"), 0
+            )
         )
         """`frames`, `bytes`, `connections`; `refused` (beyond the limit), `timeouts`, `handshakes_failed`, `cut`
         (connections that ended within a frame, or whose bytes could not be framed), `oversized` frames."""
@@ -180,7 +182,9 @@ class StreamServer:
             transport.abort()
         if rest := frames.rest():
             self.counts["cut"] += 1
-            await loop.run_in_executor(self._workers, self._reject, rest, source, "cut: the connection ended within a frame")
+            await loop.run_in_executor(
+                self._workers, self._reject, rest, source, "cut: the connection ended within a frame"
+            )
 
     async def _receive(self, reader: asyncio.StreamReader, frames: Framing, source: str) -> None:
         loop = asyncio.get_running_loop()
@@ -213,7 +217,9 @@ class StreamServer:
                     await loop.run_in_executor(self._workers, self._reject, data[:200], source, reason)
             if fault:
                 self.counts["cut"] += 1
-                await loop.run_in_executor(self._workers, self._reject, data[:200], source, f"cannot be framed: {fault}")
+                await loop.run_in_executor(
+                    self._workers, self._reject, data[:200], source, f"cannot be framed: {fault}"
+                )
                 return
 
 

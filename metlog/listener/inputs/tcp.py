@@ -23,7 +23,7 @@ class TcpInput:
         Loopback by default; port 0 takes a free one.
     framing
         `lines`: a frame a line, JSON. `length`: each frame after its length as four bytes, the highest first.
-        `msgpack`: MessagePack objects one after another.
+        `msgpack`: MessagePack objects one after another. `octets`: RFC 6587's octet counting, else lines.
     cert_file, key_file, client_ca_file
         PEM files. With the first, TLS (the key may be in the same file); with the last, only clients with a certificate of
         that authority.
@@ -55,9 +55,8 @@ class TcpInput:
     ) -> None:
         if not 0 <= port <= 65_535:
             raise ValueError(f"port = {port}: wants 0 to 65535")
-        known = sorted(set(FRAMINGS) - {"octets"})
-        if framing not in known:
-            raise ValueError(f"framing = {framing!r}: wants one of {', '.join(known)}")
+        if framing not in FRAMINGS:
+            raise ValueError(f"framing = {framing!r}: wants one of {', '.join(sorted(FRAMINGS))}")
         if framing == "msgpack":
             import msgpack  # noqa: F401 - a missing package is told now, with its extra
         if max_frame < 64:
@@ -71,9 +70,7 @@ class TcpInput:
         self._host, self._port, self._framing, self._max_frame = host, port, framing, max_frame
         self._systemd, self._fd = systemd, fd
         self._tls = server_tls(cert_file, key_file, client_ca_file)
-        self._limits = StreamLimits(
-            connections=max_connections, idle_timeout=idle_timeout, frame_timeout=frame_timeout
-        )
+        self._limits = StreamLimits(connections=max_connections, idle_timeout=idle_timeout, frame_timeout=frame_timeout)
         self._server: StreamServer | None = None
         self._address = ""
         self.warnings: list[str] = []
@@ -82,6 +79,10 @@ class TcpInput:
     @property
     def addresses(self) -> list[str]:
         return [self._address] if self._address else []
+
+    def take_port(self, port: int) -> None:
+        """Asks for this port instead of the one in the options; before `start`."""
+        self._port = port
 
     def start(self, sink: Sink) -> None:
         scheme = "tls" if self._tls else "tcp"

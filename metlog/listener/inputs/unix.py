@@ -30,7 +30,7 @@ class UnixInput:
     mode
         Who may connect: the socket's permissions as octal digits.
     framing
-        Of a stream: `lines`, `length` or `msgpack`, as for the input `tcp`.
+        Of a stream: `lines`, `length`, `msgpack` or `octets`, as for the input `tcp`.
     max_frame
         Bytes.
     receive_buffer
@@ -56,9 +56,8 @@ class UnixInput:
             raise ValueError(f"path = {path!r}: wants the path of a socket, at most {_LONGEST} bytes, or @name")
         if kind not in {"dgram", "stream"}:
             raise ValueError(f"kind = {kind!r}: wants dgram or stream")
-        known = sorted(set(FRAMINGS) - {"octets"})
-        if framing not in known:
-            raise ValueError(f"framing = {framing!r}: wants one of {', '.join(known)}")
+        if framing not in FRAMINGS:
+            raise ValueError(f"framing = {framing!r}: wants one of {', '.join(sorted(FRAMINGS))}")
         try:
             self._mode = int(mode, 8)
         except ValueError:

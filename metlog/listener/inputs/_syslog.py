@@ -68,8 +68,8 @@ def _rfc5424(event: Event, header: re.Match[str], rest: str, received: datetime)
     _process(event, process)
     if message_id:
         event.fields["msgid"] = message_id
-    rest = _structured(event, rest)
-    _message(event, rest.removeprefix(" ").removeprefix(_BOM))
+    rest = _structured(event, rest).removeprefix(" ").removeprefix(_BOM)
+    _message(event, rest.removeprefix(" "))  # rsyslog hands on the space that RFC 3164 has after the tag
 
 
 def _structured(event: Event, text: str) -> str:

@@ -61,6 +61,8 @@ class HttpInput:
     """
 
     default_port: ClassVar[int] = 5580
+    url_prefix: ClassVar[str] = ""
+    """Before `http://` in the address, for another interface: `otlp+`."""
 
     def __init__(
         self,
@@ -140,7 +142,9 @@ class HttpInput:
     def start(self, sink: Sink) -> None:
         sock = self._bind()
         host, port = sock.getsockname()[:2]
-        self._address = f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        self._address = (
+            f"{self.url_prefix}{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        )
         if not (host == "::1" or host.startswith("127.") or self._rules.tokens or self._limits_clients):
             text = f"{self._address} takes events from everybody who reaches it; set token_file or client_ca_file"
             self.warnings.append(text)

@@ -37,6 +37,7 @@ class LokiInput(HttpInput):
     """
 
     default_port = 3100
+    url_prefix = "loki+"
 
     def _make_app(self, sink: Sink) -> PushApp:
         return _LokiApp(self._rules, sink, self._watched, self._workers)

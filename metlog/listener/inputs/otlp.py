@@ -38,6 +38,7 @@ class OtlpInput(HttpInput):
     """
 
     default_port = 4318
+    url_prefix = "otlp+"
 
     def _make_app(self, sink: Sink) -> PushApp:
         return _OtlpApp(self._rules, sink, self._watched, self._workers)

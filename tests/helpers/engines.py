@@ -100,7 +100,7 @@ def differences(ours: Sequence[Sequence[Any]], theirs: Sequence[Sequence[Any]]) 
 
 
 EXPRESSIONS: Sequence[str] = (
-    "fields->>'user'", "fields->>'$.user'", "fields->>'user.id'", "fields->'user'->>'id'", "fields->>'$.route.a.b[1]'", "fields->>'/route/a/b/0'",
+    "fields->>'user'", "fields->>'$.user'", "fields->>'user.id'", "fields->'user'->>'id'", "fields->>'$.route.a.b[1]'", "fields->>'/route/a'",
     "json_extract_string(fields, '$.\"a b\"')", "TRY_CAST(fields->>'ms' AS DOUBLE)", "TRY_CAST(fields->>'status' AS INTEGER)",
     "TRY_CAST(fields->>'count' AS BIGINT)", "TRY_CAST(fields->>'user' AS BIGINT)", "CAST(weight AS INTEGER)", "CAST(2.5 + weight - weight AS BIGINT)",
     "CAST(weight * 1.5 AS BIGINT)", "date_trunc('minute', timestamp)", "date_trunc('hour', timezone('Europe/Berlin', timestamp))",
@@ -121,7 +121,7 @@ EXPRESSIONS: Sequence[str] = (
 AGGREGATES: Sequence[str] = (
     "count(*)", "count(fields->>'user')", "count(DISTINCT fields->>'user')", "sum(weight)", "sum(weight) FILTER (severity <= 3)", "count(*) FILTER (type = 'login')",
     "count(DISTINCT type) FILTER (WHERE severity > 2)", "min(timestamp)", "max(received_at)", "avg(severity)", "max(seq) - min(seq)", "min(payload)",
-    "bool_or(severity = 0)", "arg_max(type, seq)", "arg_max(fields->>'user', seq)", "max(TRY_CAST(fields->>'ms' AS DOUBLE))", "sum(weight) / count(*)",
+    "bool_or(severity = 0)", "arg_max(seq, timestamp)", "arg_max(fields->>'user', timestamp)", "max(TRY_CAST(fields->>'ms' AS DOUBLE))", "sum(weight) / count(*)",
     "quantile_cont(weight, 0.9)", "any_value(env_version)", "sum(weight) FILTER (severity > 90)", "bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT)))",
 )  # fmt: skip
 """Expressions over many."""

@@ -144,7 +144,7 @@ _now = Rule(
 )
 _current = Rule(
     "clickhouse-current-timestamp",
-    "As now().",
+    "now64(6) has the fraction of the second, which now() has not.",
     lambda node: (
         exp.Anonymous(this="today", expressions=[])
         if isinstance(node, exp.CurrentDate)
@@ -297,7 +297,7 @@ CLICKHOUSE: Final = Dialect(
             name: name
             for name in (
                 "sum", "avg", "min", "max", "count", "abs", "ceil", "floor", "exp", "sqrt", "greatest", "least", "replace",
-                "row_number", "rank", "dense_rank", "lag", "lead", "first_value", "last_value", "ntile", "round", "sign", "substring",
+                "row_number", "rank", "dense_rank", "lag", "lead", "first_value", "last_value", "ntile", "sign", "substring",
                 "substr", "repeat", "if", "pi", "nullif", "log2", "log10", "pow", "power", "percent_rank", "cume_dist",
             )
         },

@@ -22,7 +22,14 @@ def read_path(text: str | int) -> Path:
             raise QueryError(f"the JSON path {text} counts from the end, which other engines cannot", "unsupported")
         return [text]
     if text.startswith("/"):
-        return [step.replace("~1", "/").replace("~0", "~") for step in text[1:].split("/")]
+        parts = [step.replace("~1", "/").replace("~0", "~") for step in text[1:].split("/")]
+        if any(part.isdecimal() or part == "-" for part in parts):
+            raise QueryError(
+                f"the JSON path {text!r}: whether a number in it is a key or a place in an array depends on the value; write $[0]"
+                ' or $."0"',
+                "unsupported",
+            )
+        return list(parts)
     if not text.startswith("$"):
         return [text]
     steps: Path = []

@@ -32,6 +32,27 @@ _OPERATORS: Final = {"->": "json", "->>": "text", "json_extract": "json", "json_
                      "json_extract_string": "text", "json_extract_path_text": "text", "~": "regexp_full_match"}  # fmt: skip
 
 
+_MOST: Final = {
+    **dict.fromkeys(
+        (
+            "sum", "avg", "mean", "min", "max", "any_value", "bit_or", "bit_and", "bit_xor", "bool_or", "bool_and", "median", "stddev",
+            "stddev_samp", "stddev_pop", "variance", "var_samp", "var_pop", "trim", "ltrim", "rtrim", "ceil", "ceiling", "floor", "abs",
+            "exp", "ln", "sqrt", "length", "len", "epoch", "md5", "sha1", "lower", "upper", "lcase", "ucase", "first_value", "last_value",
+            "now", "today", "year", "month", "day", "hour", "minute", "second", "week", "quarter", "approx_count_distinct", "bit_count",
+        ),
+        1,
+    ),
+    **dict.fromkeys(
+        (
+            "arg_max", "arg_min", "max_by", "min_by", "regexp_matches", "quantile_cont", "date_trunc", "datetrunc", "date_part", "datepart",
+            "timezone", "text", "json", "contains", "list_contains", "starts_with", "ends_with", "position", "strpos", "strftime", "corr",
+        ),
+        2,
+    ),
+}  # fmt: skip
+"""The most arguments with which a function means what its namesake elsewhere means: max(x, 3) of DuckDB is a list."""
+
+
 @dataclass(frozen=True)
 class Sources:
     """What stands for the views in an engine: an expression each, parsed in the engine's own dialect.
@@ -152,6 +173,8 @@ def _rewrite(tree: exp.Expression, dialect: Dialect) -> exp.Expression:
 
 def _replacement(node: exp.Expression, dialect: Dialect) -> exp.Expression:
     name = called(node)
+    if name and len(node.expressions) > _MOST.get(name, len(node.expressions)):
+        raise Unsupported(f"{name}() of {len(node.expressions)} arguments", dialect.name)
     if name:
         target = dialect.functions.get(name)
         if target is None:

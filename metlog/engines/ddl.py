@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from metlog.errors import ConfigError
 from metlog.lake.schema import COLUMNS
@@ -21,7 +21,7 @@ _TRINO: Final = {
     "TIMESTAMPTZ": "timestamp(6)", "VARCHAR": "varchar", "VARCHAR[]": "array(varchar)", "TINYINT": "tinyint", "JSON": "varchar",
     "DOUBLE": "double", "BIGINT": "bigint", "DATE": "date",
 }  # fmt: skip
-_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f`'\"\\;]")
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f`'\"\\;*?\[\]{}%]")
 
 
 def location_of(data: Path | None, location: str | None) -> str:
@@ -32,7 +32,7 @@ def location_of(data: Path | None, location: str | None) -> str:
     if location is None:
         if data is None:
             raise ConfigError("ddl wants --data DIR, or --location URI of the data set as the engine sees it")
-        uri = f"file://{quote(str(data.resolve()))}"
+        uri = f"file://{data.resolve()}"  # as it is: Hadoop decodes nothing in a path
     else:
         uri = location.rstrip("/")
         if not urlsplit(uri).scheme:
@@ -41,7 +41,7 @@ def location_of(data: Path | None, location: str | None) -> str:
             )
     if _UNSAFE.search(uri):
         raise ConfigError(
-            f"location = {uri!r}: has a quote, a backslash, a semicolon or a control character; percent-encode it, or rename the folder"
+            f"location = {uri!r}: has a quote, a backslash, a semicolon, a control character, or one that Hadoop reads as a pattern or a code (*?[]{}%); rename the folder"
         )
     return f"{uri}/events"
 

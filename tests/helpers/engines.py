@@ -18,7 +18,35 @@ from metlog.reports.sample import fill
 
 UNTIL = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 """The end of the data; two days before it the clocks of Berlin went forward."""
-NASTY = ["", "'", '"', "\\", "\\'", "''", "a'b\\", "`", "$1", "${x}", "--", "/*", ";", "\n", "\t", "\r", "%", "_", "ü", "日本", "🦊", "\u2028", "\x7f", "{{", "?", ":x", "@a"]
+NASTY = [
+    "",
+    "'",
+    '"',
+    "\\",
+    "\\'",
+    "''",
+    "a'b\\",
+    "`",
+    "$1",
+    "${x}",
+    "--",
+    "/*",
+    ";",
+    "\n",
+    "\t",
+    "\r",
+    "%",
+    "_",
+    "ü",
+    "日本",
+    "🦊",
+    "\u2028",
+    "\x7f",
+    "{{",
+    "?",
+    ":x",
+    "@a",
+]
 """Texts that end, escape or open something in one SQL or another."""
 
 
@@ -38,19 +66,37 @@ def odd_events() -> list[dict[str, Any]]:
     types = ["request", "counter", "timer", "login", "oldstyle"]
     for number, content in enumerate(fields):
         for step, kind in enumerate(types):
-            at = UNTIL - timedelta(days=number % 29, hours=(number * 7 + step) % 24, microseconds=number * 1000 + step + 1)
+            at = UNTIL - timedelta(
+                days=number % 29, hours=(number * 7 + step) % 24, microseconds=number * 1000 + step + 1
+            )
             late = timedelta(days=20) if number % 5 == 0 else timedelta(0)
-            found.append(_event(at, kind, content, weight=[1.0, 0.5, 1000.0][number % 3], seq=number + 1, received=at + late, severity=number % 8))
+            found.append(
+                _event(
+                    at,
+                    kind,
+                    content,
+                    weight=[1.0, 0.5, 1000.0][number % 3],
+                    seq=number + 1,
+                    received=at + late,
+                    severity=number % 8,
+                )
+            )
     # On both sides of midnight, of the month, of the hour that Berlin has not, and in the future.
     for at in (
         datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC) - timedelta(microseconds=1), datetime(2026, 3, 29, 0, 59, 59, 999999, UTC),
         datetime(2026, 3, 29, 1, 0, tzinfo=UTC), UNTIL + timedelta(hours=3), UNTIL + timedelta(days=1),
     ):  # fmt: skip
-        found.append(_event(at, "request", {"user": "edge", "status": 200, "ms": 1.5, "route": "/edge"}, seq=9000 + len(found)))
+        found.append(
+            _event(at, "request", {"user": "edge", "status": 200, "ms": 1.5, "route": "/edge"}, seq=9000 + len(found))
+        )
     found.append(_event(UNTIL - timedelta(hours=1), "login", {"user": "last"}, seq=2**63 - 2, stream="end of numbers"))
-    found.append(_event(UNTIL - timedelta(minutes=59), "login", {"user": "last"}, seq=2**63 - 1, stream="end of numbers"))
+    found.append(
+        _event(UNTIL - timedelta(minutes=59), "login", {"user": "last"}, seq=2**63 - 1, stream="end of numbers")
+    )
     for text in NASTY:
-        found.append(_event(UNTIL - timedelta(days=2), "text", {"user": text, "name": text}, payload=text, logger=text, seq=0))
+        found.append(
+            _event(UNTIL - timedelta(days=2), "text", {"user": text, "name": text}, payload=text, logger=text, seq=0)
+        )
     return found
 
 

@@ -181,6 +181,10 @@ def _cast(node: exp.Expression) -> exp.Expression:
             return exp.Coalesce(
                 this=whole, expressions=[_call("accurateCastOrNull", _call("roundBankers", number), kind)]
             )
+        if to.this in {_TYPE.DOUBLE, _TYPE.FLOAT}:
+            return _call("toFloat64", value)
+        if to.this in _INTEGERS:
+            return _call(f"to{_INTEGERS[to.this]}", value)
     elif to.this in _INTEGERS:
         rounded = _call("roundBankers", value) if to.this != _TYPE.UBIGINT else value.copy()
         if tried:
@@ -195,7 +199,7 @@ def _cast(node: exp.Expression) -> exp.Expression:
 
 _casts = Rule(
     "clickhouse-cast",
-    "TRY_CAST is a function for each type; to a whole number DuckDB rounds, half to even, and ClickHouse cuts.",
+    "TRY_CAST is a function for each type, and a CAST to a type that may be NULL gives NULL for a text that is no number; to a whole number DuckDB rounds, half to even, and ClickHouse cuts.",
     _cast,
     (exp.Cast, exp.TryCast),
 )

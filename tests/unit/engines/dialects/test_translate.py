@@ -35,7 +35,9 @@ def turned(sql: str, dialect: Dialect, params: Any = None, **more: Any) -> str:
 @example(text="\\")
 @example(text="\\' OR 1=1 --")
 def test_a_text_stays_one_literal_whatever_it_holds(dialect: Dialect, text: str) -> None:
-    found = sqlglot.parse_one(turned("SELECT payload FROM events WHERE payload = $x", dialect, {"x": text}), read=dialect.sqlglot)
+    found = sqlglot.parse_one(
+        turned("SELECT payload FROM events WHERE payload = $x", dialect, {"x": text}), read=dialect.sqlglot
+    )
     literals = [node.this for node in found.find_all(exp.Literal)]
     assert literals == [text]
     assert not found.args.get("joins")
@@ -89,7 +91,13 @@ def test_what_an_engine_lacks_is_told_and_never_sent(dialect: Dialect, sql: str)
 
 @EACH
 def test_what_duckdb_refuses_is_refused_for_every_engine(dialect: Dialect) -> None:
-    for sql in ("DROP TABLE events", "SELECT 1; SELECT 2", "SELECT * FROM read_parquet('/x')", "SELECT getenv('HOME')", "SELECT * FROM m.events"):
+    for sql in (
+        "DROP TABLE events",
+        "SELECT 1; SELECT 2",
+        "SELECT * FROM read_parquet('/x')",
+        "SELECT getenv('HOME')",
+        "SELECT * FROM m.events",
+    ):
         with pytest.raises(QueryError) as caught:
             turned(sql, dialect)
         assert caught.value.kind in {"refused", "syntax"}, sql
@@ -128,7 +136,9 @@ def test_a_condition_on_the_time_names_the_days_as_constants(dialect: Dialect) -
     assert "CAST('2026-03-02' AS" in found
 
 
-@pytest.mark.parametrize(("dialect", "lacks"), [(SPARK, set()), (CLICKHOUSE, set()), (HIVE, {"delivery", "delivery-by-minute", "volume"})])
+@pytest.mark.parametrize(
+    ("dialect", "lacks"), [(SPARK, set()), (CLICKHOUSE, set()), (HIVE, {"delivery", "delivery-by-minute", "volume"})]
+)
 def test_every_built_in_report_is_translated(dialect: Dialect, lacks: set[str]) -> None:
     failed = set()
     for report in Library():

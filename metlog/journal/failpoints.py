@@ -38,6 +38,11 @@ POINTS: Final = (
     "batch.pending", "batch.delivered",
     # A segment's Parquet files.
     "lake.write", "lake.fsync", "lake.rename", "lake.sync", "lake.cursor",
+    # Files of a day replaced by others (metlog.lake.replacing).
+    "replace.write", "compact.merged", "replace.written", "replace.hidden", "replace.target", "replace.unlink", "replace.renamed",
+    "replace.named", "replace.unhidden", "replace.done",
+    # A journal's segment of which some events are forgotten.
+    "forget.segment",
 )  # fmt: skip
 
 _SPEC: Final = re.compile(r"([a-z_.]+)(?::(\d+)(\+)?)?(?:=(kill|die|eio|enospc))?")

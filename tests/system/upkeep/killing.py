@@ -20,13 +20,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from metlog.journal import failpoints
 from metlog.lake.query import Lake
 from tests.helpers.lakes import FIRST_DAY, make_lake, table
 
-POINTS = (
-    "replace.write", "compact.merged", "replace.written", "replace.hidden", "replace.target", "replace.unlink", "replace.renamed",
-    "replace.named", "replace.unhidden", "replace.done",
-)  # fmt: skip
+POINTS = [point for point in failpoints.UPKEEP_POINTS if point != "forget.segment"]
 ASK = "SELECT count(*)::INT, count(DISTINCT fields->>'n')::INT, coalesce(sum((fields->>'n')::BIGINT), 0)::BIGINT FROM events"
 
 

@@ -41,7 +41,8 @@ def location_of(data: Path | None, location: str | None) -> str:
             )
     if _UNSAFE.search(uri):
         raise ConfigError(
-            f"location = {uri!r}: has a quote, a backslash, a semicolon, a control character, or one that Hadoop reads as a pattern or a code (*?[]{{}}%); rename the folder"
+            f"location = {uri!r}: has a quote, a backslash, a semicolon, a control character, or one that"
+            " Hadoop reads as a pattern or a code (*?[]{}%); rename the folder"
         )
     return f"{uri}/events"
 

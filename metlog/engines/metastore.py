@@ -1,7 +1,8 @@
 """Days of the data set as partitions in a Hive metastore, over its Thrift interface.
 
-Hive lists the files of a partition at each query, and learns of a new day only when it is told. Source of the messages: hive_metastore.thrift
-of Hive 2.3; what a table holds that is not named here (statistics, parameters, bucketing) is read and written back as it came.
+Hive lists the files of a partition at each query, and learns of a new day only when it is told. Source of the messages:
+hive_metastore.thrift of Hive 2.3; what a table holds that is not named here (statistics, parameters, bucketing) is read and written
+back as it came.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ def write_segment(
     check: Callable[[], None] = lambda: None,
 ) -> tuple[int, Scan]:
     """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
-    damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise."""
+    damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for
+    `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise."""
     clock, records = scan(journal, segment)
     parts = []
     for part in tables(records, clock, route, bad=bad):

@@ -83,7 +83,8 @@ def odd_events() -> list[dict[str, Any]]:
             )
     # On both sides of midnight, of the month, of the hour that Berlin has not, and in the future.
     for at in (
-        datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC) - timedelta(microseconds=1), datetime(2026, 3, 29, 0, 59, 59, 999999, UTC),
+        datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC) - timedelta(microseconds=1), datetime(2026, 3, 29, 0, 59, 59,
+        999999, UTC),
         datetime(2026, 3, 29, 1, 0, tzinfo=UTC), UNTIL + timedelta(hours=3), UNTIL + timedelta(days=1),
     ):  # fmt: skip
         found.append(
@@ -93,21 +94,23 @@ def odd_events() -> list[dict[str, Any]]:
     found.append(
         _event(UNTIL - timedelta(minutes=59), "login", {"user": "last"}, seq=2**63 - 1, stream="end of numbers")
     )
-    for text in NASTY:
-        found.append(
-            _event(UNTIL - timedelta(days=2), "text", {"user": text, "name": text}, payload=text, logger=text, seq=0)
-        )
+    two_days = UNTIL - timedelta(days=2)
+    found += [
+        _event(two_days, "text", {"user": text, "name": text}, payload=text, logger=text, seq=0) for text in NASTY
+    ]
     return found
 
 
 def _event(
-    at: datetime, kind: str, fields: dict[str, Any], *, weight: float = 1.0, seq: int = 1, received: datetime | None = None, severity: int = 6,
+    at: datetime, kind: str, fields: dict[str, Any], *, weight: float = 1.0, seq: int = 1, received: datetime | None = None,
+    severity: int = 6,
     stream: str = "odd", payload: str = "", logger: str = "odd",
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "timestamp": at, "type": kind, "tokens": [kind, "odd"], "logger": logger, "severity": severity, "payload": payload,
         "fields": json.dumps(fields, ensure_ascii=False, separators=(",", ":")), "weight": weight, "env_version": "1", "pid": 1,
-        "hostname": "h", "stream": stream if seq else "", "seq": seq, "received_at": received or at, "source": "test", "claimed_timestamp": None,
+        "hostname": "h", "stream": stream if seq else "", "seq": seq, "received_at": received or at, "source": "test",
+        "claimed_timestamp": None,
     }  # fmt: skip
 
 
@@ -146,29 +149,40 @@ def differences(ours: Sequence[Sequence[Any]], theirs: Sequence[Sequence[Any]]) 
 
 
 EXPRESSIONS: Sequence[str] = (
-    "fields->>'user'", "fields->>'$.user'", "fields->>'user.id'", "fields->'user'->>'id'", "fields->>'$.route.a.b[1]'", "fields->>'/route/a'",
+    "fields->>'user'", "fields->>'$.user'", "fields->>'user.id'", "fields->'user'->>'id'", "fields->>'$.route.a.b[1]'",
+    "fields->>'/route/a'",
     "json_extract_string(fields, '$.\"a b\"')", "TRY_CAST(fields->>'ms' AS DOUBLE)", "TRY_CAST(fields->>'status' AS INTEGER)",
-    "TRY_CAST(fields->>'count' AS BIGINT)", "TRY_CAST(fields->>'user' AS BIGINT)", "CAST(weight AS INTEGER)", "CAST(2.5 + weight - weight AS BIGINT)",
+    "TRY_CAST(fields->>'count' AS BIGINT)", "TRY_CAST(fields->>'user' AS BIGINT)", "CAST(weight AS INTEGER)",
+    "CAST(2.5 + weight - weight AS BIGINT)",
     "CAST(weight * 1.5 AS BIGINT)", "date_trunc('minute', timestamp)", "date_trunc('hour', timezone('Europe/Berlin', timestamp))",
     "date_trunc('day', timezone('America/New_York', timestamp))", "date_trunc('week', timezone('Asia/Kathmandu', timestamp))",
     "date_trunc('month', timestamp)", "timezone('Europe/Berlin', timestamp)", "timezone('UTC', received_at)", "epoch(timestamp)",
-    "extract(hour FROM timestamp)", "extract(year FROM timestamp)", "date_part('week', timestamp)", "severity / 2", "severity % 3", "-severity",
+    "extract(hour FROM timestamp)", "extract(year FROM timestamp)", "date_part('week', timestamp)", "severity / 2", "severity % 3",
+    "-severity",
     "payload || '-' || type", "length(payload)", "upper(type)", "substr(type, 2, 3)", "coalesce(fields->>'user', '?')",
-    "fields->>'user' IS DISTINCT FROM 'edge'", "fields->>'user' IS NOT DISTINCT FROM fields->>'name'", "payload LIKE '%\\%'", "payload LIKE 'a%'",
+    "fields->>'user' IS DISTINCT FROM 'edge'", "fields->>'user' IS NOT DISTINCT FROM fields->>'name'", "payload LIKE '%\\%'",
+    "payload LIKE 'a%'",
     "payload ILIKE 'A%'", "payload NOT LIKE '_'", "list_contains(tokens, 'odd')", "'odd' = ANY(tokens)", "contains(payload, 'b')",
     "starts_with(type, 're')", "timestamp >= '2026-03-15'", "date >= '2026-03-15'", "date", "timestamp", "received_at - INTERVAL 1 DAY",
-    "timestamp + INTERVAL 90 SECOND", "greatest(seq, NULL, 5)", "least(seq, 5)", "CASE WHEN severity < 3 THEN 'bad' WHEN severity IS NULL THEN '?' ELSE 'ok' END",
-    "severity BETWEEN 2 AND 4", "type IN ('login', 'timer')", "seq", "weight", "tokens", "pid", "claimed_timestamp", "round(weight * 1.05, 1)",
-    "abs(severity - 5)", "floor(weight / 3)", "nullif(type, 'login')", "md5(payload)", "strftime(timestamp, '%Y-%m-%d %H:%M')", "current_date - 1 < current_date",
+    "timestamp + INTERVAL 90 SECOND", "greatest(seq, NULL, 5)", "least(seq, 5)",
+    "CASE WHEN severity < 3 THEN 'bad' WHEN severity IS NULL THEN '?' ELSE 'ok' END",
+    "severity BETWEEN 2 AND 4", "type IN ('login', 'timer')", "seq", "weight", "tokens", "pid", "claimed_timestamp",
+    "round(weight * 1.05, 1)",
+    "abs(severity - 5)", "floor(weight / 3)", "nullif(type, 'login')", "md5(payload)", "strftime(timestamp, '%Y-%m-%d %H:%M')",
+    "current_date - 1 < current_date",
     "now() > timestamp", "NOT (severity = 3)", "severity = 3 OR severity IS NULL", "seq - 1",
 )  # fmt: skip
 """Expressions over one event that mean the same in every engine that takes them."""
 
 AGGREGATES: Sequence[str] = (
-    "count(*)", "count(fields->>'user')", "count(DISTINCT fields->>'user')", "sum(weight)", "sum(weight) FILTER (severity <= 3)", "count(*) FILTER (type = 'login')",
-    "count(DISTINCT type) FILTER (WHERE severity > 2)", "min(timestamp)", "max(received_at)", "avg(severity)", "max(seq) - min(seq)", "min(payload)",
-    "bool_or(severity = 0)", "arg_max(seq, timestamp)", "arg_max(fields->>'user', timestamp)", "max(TRY_CAST(fields->>'ms' AS DOUBLE))", "sum(weight) / count(*)",
-    "quantile_cont(weight, 0.9)", "any_value(env_version)", "sum(weight) FILTER (severity > 90)", "bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT)))",
+    "count(*)", "count(fields->>'user')", "count(DISTINCT fields->>'user')", "sum(weight)", "sum(weight) FILTER (severity <= 3)",
+    "count(*) FILTER (type = 'login')",
+    "count(DISTINCT type) FILTER (WHERE severity > 2)", "min(timestamp)", "max(received_at)", "avg(severity)", "max(seq) - min(seq)",
+    "min(payload)",
+    "bool_or(severity = 0)", "arg_max(seq, timestamp)", "arg_max(fields->>'user', timestamp)", "max(TRY_CAST(fields->>'ms' AS DOUBLE))",
+    "sum(weight) / count(*)",
+    "quantile_cont(weight, 0.9)", "any_value(env_version)", "sum(weight) FILTER (severity > 90)",
+    "bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT)))",
 )  # fmt: skip
 """Expressions over many."""
 

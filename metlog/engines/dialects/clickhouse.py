@@ -199,7 +199,8 @@ def _cast(node: exp.Expression) -> exp.Expression:
 
 _casts = Rule(
     "clickhouse-cast",
-    "TRY_CAST is a function for each type, and a CAST to a type that may be NULL gives NULL for a text that is no number; to a whole number DuckDB rounds, half to even, and ClickHouse cuts.",
+    "TRY_CAST is a function for each type, and a CAST to a type that may be NULL gives NULL for a text that is no number;"
+    " to a whole number DuckDB rounds, half to even, and ClickHouse cuts.",
     _cast,
     (exp.Cast, exp.TryCast),
 )

@@ -26,9 +26,9 @@ class LakeOutput:
     """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the journal's
     `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
-    Options: `compression`, `zstd` (with its `compression_level`, 1 to 19), or `snappy`, `gzip`, `none` for readers that have no zstd (a Hive
-    before 4). `metastore`, `thrift://HOST:PORT`: each new day is added there to the table `metastore_table`; while the metastore does not
-    answer, the status says so, and files are written all the same.
+    Options: `compression`, `zstd` (with its `compression_level`, 1 to 19), or `snappy`, `gzip`, `none` for readers that have no
+    zstd (a Hive before 4). `metastore`, `thrift://HOST:PORT`: each new day is added there to the table `metastore_table`; while the
+    metastore does not answer, the status says so, and files are written all the same.
     """
 
     def __init__(

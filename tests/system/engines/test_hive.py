@@ -81,7 +81,7 @@ def test_the_others_are_refused_with_the_construct(driver: Driver) -> None:
     for name in LACKS:
         report = Library()[name]
         values = {key: value for key, value in report.values(GIVEN).items() if key in report._used}
-        with pytest.raises(QueryError, match="Hive: .* has no equivalent") as caught:
+        with pytest.raises(QueryError, match=r"Hive: .* has no equivalent") as caught:
             driver.engine.translated(report.sql, values)
         assert caught.value.kind == "unsupported"
 

@@ -1,4 +1,4 @@
-"""Spark's Thrift server beside DuckDB: every report in three time zones over a million events, expressions one by one, sign-in, TLS, the end of a query."""
+"""Spark's Thrift server beside DuckDB: every report in three time zones over a million events, expressions, TLS, the end of a query."""
 
 from __future__ import annotations
 
@@ -259,5 +259,6 @@ def test_the_engine_hive_speaks_the_same_protocol_and_wants_utc(server: Server) 
     with pytest.raises(QueryError, match=r"time zone is not UTC \(0 seconds are 1970-01-01 05:30:00 there\)"):
         open_engine(url).query("SELECT 1 AS x")
     hive = open_engine(f"{url}?set=spark.sql.session.timeZone%3DUTC")
-    sql = "SELECT date_trunc('day', timezone('Europe/Berlin', timestamp)) AS day, sum(weight) FILTER (severity <= 3) AS bad FROM events GROUP BY day ORDER BY day"
+    sql = "SELECT date_trunc('day', timezone('Europe/Berlin', timestamp)) AS day, sum(weight) FILTER (severity <= 3) AS bad"
+    sql += " FROM events GROUP BY day ORDER BY day"
     assert differences(server.lake.query(sql).rows, hive.query(sql).rows) == []

@@ -34,7 +34,8 @@ class Slow(Queryable):
 
     @contextmanager
     def stream(
-        self, sql: str, params: Any = None, *, timeout: float | None = None, loggers: Sequence[str] | None = None, cancel: Cancel | None = None
+        self, sql: str, params: Any = None, *, timeout: float | None = None, loggers: Sequence[str] | None = None,
+        cancel: Cancel | None = None
     ) -> Iterator[Stream]:  # fmt: skip
         self.asked.append(sql)
         assert cancel is not None

@@ -72,9 +72,11 @@ def test_nobody_sees_nothing(dialect: Dialect) -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT list_transform(tokens, x -> upper(x)) FROM events", "SELECT strptime(payload, '%Y') FROM events", "SELECT * EXCLUDE (pid) FROM events",
+        "SELECT list_transform(tokens, x -> upper(x)) FROM events", "SELECT strptime(payload, '%Y') FROM events",
+        "SELECT * EXCLUDE (pid) FROM events",
         "SELECT hash(payload) FROM events", "SELECT list(type) FROM events", "SELECT {'a': 1}", "SELECT max(seq, 3) FROM events",
-        "SELECT fields->>('$.' || type) FROM events", "SELECT fields->>'$.a[*]' FROM events", "SELECT date_trunc(type, timestamp) FROM events",
+        "SELECT fields->>('$.' || type) FROM events", "SELECT fields->>'$.a[*]' FROM events",
+        "SELECT date_trunc(type, timestamp) FROM events",
         "SELECT count(*) FROM events, range(5) r", "SELECT type FROM events QUALIFY row_number() OVER (ORDER BY seq) = 1",
         "SELECT CAST(timestamp AS VARCHAR) FROM events", "SELECT timezone('UTC', timezone('Europe/Berlin', timestamp)) FROM events",
         "WITH a AS (SELECT timezone('Europe/Berlin', timestamp) AS t FROM events) SELECT timezone('UTC', t) FROM a",
@@ -146,7 +148,8 @@ def test_every_built_in_report_is_translated(dialect: Dialect, lacks: set[str]) 
         try:
             turned(report.sql, dialect, values)
         except QueryError as error:
-            assert error.kind == "unsupported"
+            if error.kind != "unsupported":
+                raise
             failed.add(report.name)
     assert failed == lacks
 
@@ -154,7 +157,8 @@ def test_every_built_in_report_is_translated(dialect: Dialect, lacks: set[str]) 
 @pytest.mark.parametrize(
     ("text", "steps"),
     [
-        ("user", ["user"]), ("a.b", ["a.b"]), ("$.a.b", ["a", "b"]), ('$."a b"[2]', ["a b", 2]), ('$."a\\"b"', ['a"b']), ("/a/b~1c", ["a", "b/c"]),
+        ("user", ["user"]), ("a.b", ["a.b"]), ("$.a.b", ["a", "b"]), ('$."a b"[2]', ["a b", 2]), ('$."a\\"b"', ['a"b']), ("/a/b~1c", ["a",
+        "b/c"]),
         ("$", []), (3, [3]), ("", [""]),
     ],
 )  # fmt: skip

@@ -20,10 +20,20 @@ from metlog.engines.base import Rows, Run, TranslatedEngine
 from metlog.engines.dialects.clickhouse import CLICKHOUSE, SETTINGS
 from metlog.engines.dialects.translate import Sources
 from metlog.errors import ConfigError
+from metlog.lake.schema import COLUMNS
 from metlog.lake.sql.guard import QueryError
 
 __all__ = ["ClickHouseEngine"]
 
+_TYPES: Final = {
+    "TIMESTAMPTZ": r"DateTime64(6, \'UTC\')", "VARCHAR": "String", "VARCHAR[]": "Array(Nullable(String))", "TINYINT": "Int8",
+    "JSON": "String", "DOUBLE": "Float64", "BIGINT": "Int64", "DATE": "Date",
+}  # fmt: skip
+_STRUCTURE: Final = ", ".join(
+    f"{name} Nullable({_TYPES[kind]})" if name == "claimed_timestamp" else f"{name} {_TYPES[kind]}"
+    for name, kind in COLUMNS.items()
+)
+"""Columns with their types: ClickHouse would look for them in the first file that its pattern takes, whole or not."""
 _GLOB: Final = frozenset("*?{}[]\\'")
 
 
@@ -50,14 +60,16 @@ class ClickHouseEngine(TranslatedEngine):
             raise ConfigError(
                 f"path = {str(folder)!r}: ClickHouse reads *, ?, {{}}, [], a quote or \\ in a path as a pattern; rename the folder"
             )
-        source = f"file('{files}', 'Parquet')"
+        source = f"file('{files}', 'Parquet', '{_STRUCTURE}')"
+        seen = "WHERE NOT startsWith(_file, '.')"  # its patterns take hidden files: those that `compact` is writing
         super().__init__(
             Sources(
                 {
-                    "events": source,
-                    "arrivals": f"(SELECT *, _file AS arrival_file, CAST(_row_number AS Int64) AS arrival_row FROM {source})",
-                    "files": f"(SELECT date, 'parquet' AS kind, _file AS name, CAST(max(_size) AS Int64) AS bytes,"
-                    f" CAST(count() AS Int64) AS events FROM {source} GROUP BY date, _file)",
+                    "events": f"(SELECT * FROM {source} {seen})",
+                    "arrivals": "(SELECT *, _file AS arrival_file, CAST(_row_number AS Int64) AS arrival_row"
+                    f" FROM {source} {seen})",
+                    "files": "(SELECT date, 'parquet' AS kind, _file AS name, CAST(max(_size) AS Int64) AS bytes,"
+                    f" CAST(count() AS Int64) AS events FROM {source} {seen} GROUP BY date, _file)",
                 }
             ),
             timeout=timeout,

@@ -23,7 +23,6 @@ SETTINGS: Final = {
     "join_use_nulls": 1,  # a LEFT JOIN without a match gives NULL, not ''
     "prefer_column_name_to_alias": 1,
     "union_default_mode": "DISTINCT",
-    "data_type_default_nullable": 1,
     "cast_keep_nullable": 1,
     "output_format_arrow_string_as_string": 1,
     "output_format_arrow_low_cardinality_as_dictionary": 0,

@@ -12,7 +12,7 @@ import msgspec
 from metlog.event import Event
 from metlog.listener.inputs import Full
 from metlog.listener.outputs import Batch, Delivery
-from metlog.listener.validate import validate, validate_events
+from metlog.listener.validate import Validated, validate, validate_events
 
 
 class FakeSink:
@@ -32,15 +32,17 @@ class FakeSink:
     def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
         self.frames([(data, source)], received_at)
 
-    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
+    def frames(self, batch: Sequence[tuple[bytes | Validated, str]], received_at: int | None = None) -> None:
         for data, source in batch:
-            validated = validate([data])
+            validated = data if isinstance(data, Validated) else validate(data)
             with self.lock:
                 self._keep(validated.lines, source)
                 self.dead += [(bad.data, source, bad.reason) for bad in validated.invalid]
 
-    def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
-        validated = validate_events(events)
+    def submit(
+        self, events: Sequence[Event] | Validated, source: str, *, key: str = "", received_at: int | None = None
+    ) -> bool:
+        validated = events if isinstance(events, Validated) else validate_events(events)
         assert self.gate.wait(20)
         if self.error is not None:
             raise self.error

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from metlog.event import Event
 from metlog.journal.errors import Full
+from metlog.listener.validate import Validated
 
 __all__ = ["Full", "Input", "Sink"]
 
@@ -23,12 +24,16 @@ class Sink(Protocol):
         """
         ...
 
-    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
-        """Several frames with their sources, as `frame`; cheaper by the frame."""
+    def frames(self, batch: Sequence[tuple[bytes | Validated, str]], received_at: int | None = None) -> None:
+        """Several frames with their sources, as `frame`; costs less a frame. What an input has validated itself (an input that
+        makes events of another protocol) is not decoded again."""
         ...
 
-    def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
-        """Journals checked events and returns when they are on disk, as the journal's `sync` setting has it.
+    def submit(
+        self, events: Sequence[Event] | Validated, source: str, *, key: str = "", received_at: int | None = None
+    ) -> bool:
+        """Journals events and returns when they are on disk, as the journal's `sync` setting has it. `Validated` input (see
+        `metlog.listener.validate.validate`) is journaled as it is; its rejects are the caller's.
 
         With a `key`, a repeat of the same key within the journal's memory of keys is not journaled again and gives
         False; else True. Raises `Full`; raises ValueError naming the event that JSON or the lake cannot hold.

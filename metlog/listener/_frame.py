@@ -23,11 +23,12 @@ stack: one event that cannot be decoded would hold up all others."""
 
 _BYTES_A_REJECT: Final = 256
 """A frame may have another rejected piece looked at for so many bytes."""
-_TOO_DEEP: Final = b"{" * (NESTING + 1)
 _OPENERS: Final = bytes.maketrans(b"[", b"{")
-_NEITHER: Final = bytes(set(range(256)) - set(b"{[\n"))
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_BRACKETS: Final = re.compile(rb"[\[\]{}]")
+_BRACES: Final = bytes.maketrans(b"[]", b"{}")
+_NO_OPENER: Final = bytes(set(range(256)) - set(b"{[\n"))
+_NO_BRACKET: Final = bytes(set(range(256)) - set(b"{}[]"))
+_TOO_DEEP: Final = b"{" * (NESTING + 1)
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 Amend = Callable[[bytes, Sequence[Row]], bytes]
 """Returns the lines to journal in place of checked ones; called with some lines and their events."""
@@ -146,25 +147,27 @@ class Frame:
         return Validated(lines, self._count, runs, self.rejects.report(separator))
 
 
-def too_deep(marks: bytes) -> bool:
-    """Whether JSON may be nested too deeply. `marks`: its opening brackets and line ends, as `opening_marks` gives them."""
-    return _TOO_DEEP in marks
-
-
 def opening_marks(data: bytes) -> bytes:
-    """What opens in some JSON, all as `{`, and the ends of its lines."""
-    return data.translate(_OPENERS, _NEITHER)
+    """What opens in some lines of JSON, all as `{`, and the ends of the lines."""
+    return data.translate(_OPENERS, _NO_OPENER)
 
 
-def check_depth(line: bytes) -> None:
+def too_deep(data: bytes, marks: bytes) -> bool:
+    """Whether a line of JSON is nested too deeply. `marks`: its `opening_marks`, which tell it of nearly all."""
+    if _TOO_DEEP not in marks:
+        return False
+    brackets = _STRING.sub(b"", data).translate(_BRACES, _NO_BRACKET)
+    for _ in range(NESTING):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"{}", b"")
+    return bool(brackets)
+
+
+def check_depth(data: bytes) -> None:
     """Raises RecursionError, as the decoder does at the end of its stack, for JSON that is nested too deeply."""
-    if _TOO_DEEP not in line.translate(_OPENERS, _NEITHER):
-        return
-    depth = 0
-    for bracket in _BRACKETS.finditer(_STRING.sub(b"", line)):
-        depth += 1 if bracket[0] in b"{[" else -1
-        if depth > NESTING:
-            raise RecursionError
+    if too_deep(data, opening_marks(data)):
+        raise RecursionError
 
 
 def reason_of(error: BaseException, malformed: str = "not JSON") -> str:

@@ -97,7 +97,7 @@ def _check_block(pieces: Sequence[bytes], frame: Frame) -> bool:
             lines = _encode_lines(rows)
     except WRONG:
         return False
-    if too_deep(opening_marks(lines)):
+    if too_deep(lines, opening_marks(lines)):
         return False
     frame.accept(lines, rows)
     return True

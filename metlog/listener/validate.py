@@ -84,9 +84,9 @@ def validate_events(events: Sequence[Event]) -> Validated:
     for index, event in enumerate(events):
         try:
             line = _encode(event) + b"\n"
-            check_depth(line)
             check_values(line, LIMITS.values)
             rows = decode(line)
+            check_depth(line)
         except WRONG as error:
             raise ValueError(f"event {index}: {reason_of(error)}") from error
         found.accept(line, rows)

@@ -25,21 +25,24 @@ from metlog.listener._frame import (
     TooManyEvents,
     Validated,
     check_depth,
+    opening_marks,
     reason_of,
+    too_deep,
 )
 from metlog.listener._json_lines import BLOCK, check_block, check_json, check_values
 from metlog.listener._msgpack import check_msgpack
-from metlog.listener.accounting import SeqRuns
+from metlog.listener.accounting import SeqRuns, summarize
 
 __all__ = [
     "LIMITS", "NESTING", "Amend", "Invalid", "Limits", "Rejects", "TooManyEvents", "Validated", "reason_of", "validate",
-    "validate_events", "validate_frames",
+    "validate_events", "validate_frames", "validate_parsed",
 ]  # fmt: skip
 
 Kind = Literal["json", "msgpack", "auto"]
 
 _OPENS_JSON: Final = frozenset(b"{ \t\r\n")
 _encode: Final = msgspec.json.Encoder().encode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 def validate(data: bytes, kind: Kind = "auto", limits: Limits = LIMITS, amend: Amend | None = None) -> Validated:
@@ -76,6 +79,15 @@ def validate_frames(frames: Sequence[bytes], limits: Limits = LIMITS) -> Validat
     invalid = [item for part in parts for item in part.invalid]
     lines = b"".join([part.lines for part in parts])
     return Validated(lines, sum(part.count for part in parts), SeqRuns(runs, reports), invalid)
+
+
+def validate_parsed(events: Sequence[Event]) -> Validated:
+    """The lines of events that an input's parser made of another protocol's messages. Their types are right by construction, so they
+    are decoded again only where a value from outside may be nested too deeply or has too many values."""
+    lines = _encode_lines(events)
+    if len(lines) > BLOCK or too_deep(lines, opening_marks(lines)):
+        return validate(lines, "json")
+    return Validated(lines, len(events), summarize(events))
 
 
 def validate_events(events: Sequence[Event]) -> Validated:

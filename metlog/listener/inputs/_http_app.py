@@ -9,10 +9,10 @@ import logging
 import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -21,7 +21,7 @@ from msgspec import Struct
 from metlog.event import Event
 from metlog.journal.rows import Row
 from metlog.listener import metrics
-from metlog.listener.inputs import Full, Sink
+from metlog.listener.inputs import Full, Sink, Watched
 from metlog.listener.inputs import _http_body as http_body
 from metlog.listener.inputs._http_server import Refusal, Request, Response
 from metlog.listener.validate import Validated
@@ -40,14 +40,6 @@ _ID: Final = re.compile(r"[A-Za-z0-9_.~:@+-]{1,200}")
 _BUSY_AGAIN: Final = "1"
 _FULL_AGAIN: Final = "5"
 """Seconds of Retry-After."""
-
-
-class Watched(Protocol):
-    """What `/healthz` and `/metrics` ask: the listener's service."""
-
-    def health(self) -> list[str]: ...
-
-    def status(self) -> Mapping[str, Any]: ...
 
 
 class Rules(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from metlog.event import Event
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._statsd_lines import BadLine, parse
 from metlog.listener.inputs.udp import UdpInput
 from metlog.listener.validate import Rejects, Validated
@@ -22,7 +22,7 @@ _LINE: Final = re.compile(rb"[^\r\n][^\n]*")
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
-class StatsdInput:
+class StatsdInput(BaseInput):
     """Listens for statsd's lines, one or more a datagram, as any statsd client sends them.
 
     A line becomes an event: `type` and first token `counter` (fields `name`, `count`), `timer` (`name`, `ms`), `gauge`

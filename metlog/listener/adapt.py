@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from metlog.listener.inputs import BaseInput, Input, Sink
 from metlog.listener.outputs import BaseOutput, Batch, Output
@@ -41,13 +41,9 @@ class _AdaptedInput(BaseInput):
     def addresses(self) -> list[str]:
         return self._inner.addresses
 
-    @property
-    def warnings(self) -> list[str]:
-        found: Any = getattr(self._inner, "warnings", ())
-        return list(found)
-
     def start(self, sink: Sink) -> None:
         self._inner.start(sink)
+        self.warnings = getattr(self._inner, "warnings", ())
 
 
 class _AdaptedOutput(BaseOutput):

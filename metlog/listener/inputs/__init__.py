@@ -123,15 +123,13 @@ class BaseInput:
     once. The main thread calls `stop`.
     """
 
+    warnings: Sequence[str] = ()
+    """What an operator should know although the input runs, such as a smaller receive buffer than was asked for. Known once
+    started."""
+
     @property
     def addresses(self) -> list[str]:
         """Where it listens, as URLs, with the real port when port 0 was asked for. Known once started."""
-        return []
-
-    @property
-    def warnings(self) -> list[str]:
-        """What an operator should know although the input runs, such as a smaller receive buffer than was asked for. Known once
-        started."""
         return []
 
     def watch(self, listener: Watched) -> None:

@@ -53,6 +53,7 @@ class StatsdInput(BaseInput):
         self._udp = UdpInput(
             host=host, port=port, sockets=sockets, receive_buffer=receive_buffer, systemd=systemd, fd=fd
         )
+        self.warnings = self._udp.warnings
         self._asked = f"statsd://{host}:{port}"
         self._logger = logger
         self._translator: _Translator | None = None
@@ -60,10 +61,6 @@ class StatsdInput(BaseInput):
     @property
     def addresses(self) -> list[str]:
         return [address.replace("udp://", "statsd://", 1) for address in self._udp.addresses]
-
-    @property
-    def warnings(self) -> list[str]:
-        return self._udp.warnings
 
     def start(self, sink: Sink) -> None:
         self._translator = _Translator(sink, self._logger)

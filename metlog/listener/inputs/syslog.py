@@ -106,11 +106,6 @@ class SyslogInput(BaseInput):
     def addresses(self) -> list[str]:
         return [f"syslog+{address}" for _, part in self._parts for address in part.addresses]
 
-    @property
-    def warnings(self) -> list[str]:
-        """What an operator should know."""
-        return [text for _, part in self._parts for text in part.warnings]
-
     def start(self, sink: Sink) -> None:
         self._events = EventSink(sink, self._parsed, "syslog+")
         started: list[_Part] = []
@@ -121,6 +116,7 @@ class SyslogInput(BaseInput):
                     part.take_port(port)  # both on the free port that the first one got
                 part.start(self._events)
                 started.append(part)
+                self.warnings = [*self.warnings, *part.warnings]
                 if name != "unix":
                     port = int(part.addresses[0].rpartition(":")[2])
         except BaseException:

@@ -75,6 +75,7 @@ class OutputConformance:
 
     @pytest.fixture
     def way(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Way]:
+        """A journal; `way.data` is its data folder."""
         way = _Way(tmp_path_factory.mktemp("way"), self.event)
         yield way
         way.close()
@@ -188,6 +189,7 @@ class _Way:
     """A journal, and an output that hands on what it holds."""
 
     def __init__(self, path: Path, event: Callable[[int], Event]) -> None:
+        self.data = path
         self._data = Folder.root(path, create=True)
         self._folder = self._data.sub("journal", create=True).sub("main", create=True)
         self._cursors = self._folder.sub("cursors", create=True)

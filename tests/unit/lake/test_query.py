@@ -1,7 +1,8 @@
 """SQL over the lake: which files are read, what the view says, what is refused."""
 
-from __future__ import os
+from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 

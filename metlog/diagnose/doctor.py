@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from metlog.config import DEFAULT_SENDER, Plan, gather, plan
 from metlog.config.sources import sources
+from metlog.core.hosts import bare
 from metlog.core.wakeup import threads_run
 from metlog.diagnose.selftest import check as check_tests
 from metlog.errors import ConfigError, SenderError
@@ -146,7 +147,7 @@ def _by_options(component: Component, label: str) -> Iterator[Finding]:
     hosts = options.get("host")
     if hosts is not None and options.get("port") is not None:
         for host in hosts.split(",") if isinstance(hosts, str) else hosts:
-            address = (host.strip().strip("[]"), int(options["port"]))
+            address = (bare(host), int(options["port"]))
             if component.prepare().nonblocking:
                 yield _datagram(label, *address, b"\n")
             else:

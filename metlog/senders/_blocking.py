@@ -48,7 +48,7 @@ class BlockingSender(NotPicklable):
 
     def deadline(self, seconds: float) -> None:
         """From now on all waiting together ends within so many seconds."""
-        self._deadline.deadline(seconds)
+        self._deadline.limit(seconds)
 
     def close(self) -> None:
         """Releases everything; makes a `send` under way in another thread come back soon."""

@@ -8,9 +8,9 @@ import socket
 from collections.abc import Iterator
 from time import monotonic
 
+from metlog.core.backoff import Backoff
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
-from metlog.senders._timing import Backoff
 from metlog.senders.options import at_least, positive
 
 __all__ = ["ConnectionSender"]

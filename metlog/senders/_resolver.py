@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from metlog.core.backoff import Backoff
 from metlog.senders._timing import Deadline
 from metlog.senders.options import Address, numeric
 
@@ -60,7 +61,7 @@ class Resolver:
         self._wake.set()
 
     def _run(self) -> None:
-        pause = min(FIRST_RETRY, self.interval)
+        backoff = Backoff(FIRST_RETRY, self.interval, jitter=0.0)
         while not self._closed:
             self._wake.clear()
             self._asked = time.monotonic()
@@ -71,8 +72,9 @@ class Resolver:
                 self._last = found
                 self._on_change(found)
             self.answered.set()
-            pause = self.interval if found else min(pause * 2, self.interval)
-            self._wake.wait(pause)
+            if found:
+                backoff.reset()
+            self._wake.wait(self.interval if found else backoff.pause())
 
     def _lookup(self) -> list[Address]:
         for host in self.hosts:
@@ -89,7 +91,7 @@ class Resolver:
         return [address for host in self.hosts for address in self._known.get(host, [])]
 
 
-def lookup(host: str, port: int, kind: socket.SocketKind, patience: Deadline, end: float) -> list[Address]:
+def lookup(host: str, port: int, kind: socket.SocketKind, deadline: Deadline, end: float) -> list[Address]:
     """The addresses of a name, for a sender that may wait: until `end` (monotonic seconds) or `close`, not for ever.
 
     Raises OSError (`socket.gaierror`, TimeoutError). A lookup cannot be interrupted: a thread of its own waits for it.
@@ -110,7 +112,7 @@ def lookup(host: str, port: int, kind: socket.SocketKind, patience: Deadline, en
 
     threading.Thread(target=ask, name="metlog-lookup", daemon=True).start()
     while not done.wait(GLANCE):
-        if patience.over or time.monotonic() >= end:
+        if deadline.over or time.monotonic() >= end:
             raise TimeoutError(f"looking up {host!r} takes too long")
     if failed:
         raise failed[0]

@@ -6,6 +6,7 @@ import math
 import socket
 from typing import Any, NoReturn
 
+from metlog.core.hosts import bare
 from metlog.core.interfaces import BaseSender
 from metlog.errors import SenderError
 
@@ -57,7 +58,7 @@ def port_number(value: int) -> None:
 def host_list(host: str | list[str]) -> list[str]:
     """One host, several, or several in one text with commas (as an INI file has them); brackets of IPv6 go."""
     hosts = host.split(",") if isinstance(host, str) else list(host)
-    hosts = [each.strip().removeprefix("[").removesuffix("]") for each in hosts]
+    hosts = [bare(each) for each in hosts]
     if not hosts or not all(hosts):
         raise ValueError(f"host = {host!r}: wants a host name or IP address, or a list of them")
     return hosts

@@ -48,7 +48,7 @@ class MetlogClient:
         severity: int = 6,
         fields: dict[str, Any] | None = None,
     ) -> None:
-        """Logs an event. The first token is its type; `fields` is anything else that JSON can say."""
+        """Logs an event. The first token is its type; `fields` is any other values, as JSON has them."""
         # Fast path: if every field value is an immutable scalar, store an unencoded record; the frame encodes a batch at
         # once. Otherwise (filters, containers, non-finite or huge numbers, an encoder without records) encode now, in
         # Pipeline.put().

@@ -1,4 +1,4 @@
-"""Host names to addresses, off the hot path: a small thread that asks at start, every minute and after errors."""
+"""Resolves host names off the fast path: in a thread, at start, every minute and after errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Resolver:
         self.hosts, self.port, self.kind, self.interval = hosts, port, kind, interval
         self.answered = threading.Event()
         self.error: OSError | UnicodeError | None = None
-        """What the last failed lookup said."""
+        """The error of the last failed lookup."""
         self._on_change = on_change
         self._known: dict[str, list[Address]] = {}
         self._last: list[Address] = []
@@ -51,7 +51,7 @@ class Resolver:
             threading.Thread(target=self._run, name="metlog-resolver", daemon=True).start()
 
     def kick(self) -> None:
-        """Asks for a lookup soon, because sending failed; cheap, and at most every few seconds."""
+        """Requests a lookup soon, because sending failed; cheap, and at most every few seconds."""
         if time.monotonic() - self._asked > KICK_PAUSE:
             self._wake.set()
 
@@ -92,7 +92,7 @@ class Resolver:
 
 
 def lookup(host: str, port: int, kind: socket.SocketKind, deadline: Deadline, end: float) -> list[Address]:
-    """The addresses of a name, for a sender that may wait: until `end` (monotonic seconds) or `close`, not for ever.
+    """Returns the addresses of a name, for a sender that may wait: at most until `end` (monotonic seconds) or `close`.
 
     Raises OSError (`socket.gaierror`, TimeoutError). A lookup cannot be interrupted: a thread of its own waits for it.
     """

@@ -159,7 +159,7 @@ class HttpSender(BlockingSender):
             text = beginning(answer, ANSWER_BYTES)
         finally:
             answer.close()
-        if answer.is_success:  # the status is the receipt, whatever became of the rest
+        if answer.is_success:  # the status is the receipt, even if the rest is lost
             return
         words = f"{answer.status_code} {answer.reason_phrase}: {text[:200].decode('utf-8', 'replace').strip()}"
         if answer.status_code in RETRIED or answer.status_code >= 500:
@@ -168,7 +168,7 @@ class HttpSender(BlockingSender):
         raise self._error(words, "rejected")
 
     def probe(self) -> Iterator[str | SenderError]:
-        """Asks for the path without submitting anything (HEAD), with the token: what `metlog doctor` tells."""
+        """Requests the path without submitting anything (HEAD), with the token."""
         with httpx.Client(verify=self._verify, proxy=self._proxy, trust_env=False) as client:
             try:
                 answer = client.head(self.url, headers=self._headers, timeout=min(self.timeout, PROBE_WAIT))
@@ -182,14 +182,14 @@ class HttpSender(BlockingSender):
             yield self._error(f"{words}: nothing is taken under this path", "no_such_path")
         elif answer.status_code >= 500:
             yield self._error(words, "server_error")
-        else:  # most collectors take POST only, and say so
+        else:  # most collectors accept POST only, and answer so
             yield f"{self.url} {words}"
 
     def _error(self, words: str, reason: str) -> SenderError:
         return SenderError(f"{self.url}: {words}", reason=reason)
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Keeps the socket of a new connection, so that `close` can wake whoever waits on it."""
+        """Keeps the socket of a new connection, so that `close` can wake a call that waits on it."""
         step = event.partition(".")[2]
         if step in {"connect_tcp.complete", "start_tls.complete"}:
             self._socket = info["return_value"].get_extra_info("socket")
@@ -199,14 +199,14 @@ class HttpSender(BlockingSender):
         if step in {"start_tls.complete", "start_tls.failed"}:
             self._end_handshake()
         if self._deadline.closed:
-            self._interrupt()
+            self.interrupt()
 
     def _end_handshake(self) -> None:
         held, self._handshake = self._handshake, None
         if held is not None:
             held.close()
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
         current = self._handshake or self._socket
         if current is not None:
             try:

@@ -1,4 +1,4 @@
-"""What the built-in senders share: checks of their options, and the refusal to be pickled."""
+"""Checks of options that the built-in senders share, and a base for senders that cannot be pickled."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def host_list(host: str | list[str]) -> list[str]:
 
 
 def numeric(host: str, port: int, kind: socket.SocketKind) -> list[Address] | None:
-    """The addresses of a literal IP or of `localhost`, without asking anybody; None for any other name.
+    """The addresses of a literal IP or of `localhost`, without a lookup; None for any other name.
 
     `localhost` is always the loopback (RFC 6761, section 6.3); IPv4 first, where a listener binds by default.
     """

@@ -26,7 +26,7 @@ HELD_RETRIES = 50
 """Attempts, a millisecond apart, to hand a burst of kept frames to the kernel."""
 
 LAST_WAIT = 1.0
-"""Seconds that `close` gives the first lookup while frames wait for it."""
+"""Seconds that `close` waits for the first lookup while frames wait for it."""
 
 _FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
 

@@ -95,7 +95,7 @@ class _Wrapped(StatsClientBase):  # type: ignore[misc] # as above
     def _pair(self, counter: str, timer: str, ms: float, rate: float) -> None:
         """The two metrics of a request: what a pipeline makes of an `incr` and a `timing`, at a fraction of its cost.
 
-        Whether they belong to the sample that `rate` tells of was decided by the caller, for both together.
+        The caller has decided, for both together, whether they belong to the sample that `rate` states.
         """
         prefix = f"{self._prefix}." if self._prefix else ""
         at = f"|@{rate}" if rate < 1 else ""
@@ -152,7 +152,7 @@ class _Stream(_Wrapped):
 
     def reconnect(self) -> None:
         """Ends the connection; the next metric makes a new one. Does not wait."""
-        self._line.sender._interrupt()  # type: ignore[attr-defined] # both stream senders are BlockingSenders
+        self._line.sender.interrupt()  # type: ignore[attr-defined] # both stream senders are BlockingSenders
 
 
 @_never_raising

@@ -50,9 +50,13 @@ def built_client() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         target = CLIENT / "dist" / "index.js"
         if not target.exists() or target.stat().st_mtime < max(path.stat().st_mtime for path in SOURCES):
-            done = subprocess.run(["bash", str(CLIENT / "ci.sh"), "build"], capture_output=True, text=True, timeout=600, check=False)
+            done = subprocess.run(
+                ["bash", str(CLIENT / "ci.sh"), "build"], capture_output=True, text=True, timeout=600, check=False
+            )
             if done.returncode != 0 and not (CLIENT / "node_modules" / ".bin" / "tsc").exists():
-                pytest.skip(f"npm could not install TypeScript; clients/node/ci.sh build says: {done.stderr.strip()[-300:]}")
+                pytest.skip(
+                    f"npm could not install TypeScript; clients/node/ci.sh build says: {done.stderr.strip()[-300:]}"
+                )
             assert done.returncode == 0, done.stdout + done.stderr
     return CLIENT
 
@@ -76,7 +80,18 @@ class Listening(NamedTuple):
 def listener(tmp_path: Path) -> Iterator[Listening]:
     """`metlog listen` with UDP and HTTP."""
     data = tmp_path / "data"
-    command = [sys.executable, "-m", "metlog", "listen", "--data", str(data), "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command = [
+        sys.executable,
+        "-m",
+        "metlog",
+        "listen",
+        "--data",
+        str(data),
+        "--udp",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, contextlib.ExitStack() as stack:
         stack.callback(process.terminate)
         assert process.stdout is not None

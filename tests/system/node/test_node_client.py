@@ -41,7 +41,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "encoder"), [("udp", "json"), ("http", "msgpack")])
-def test_100_000_events_arrive_once_each_while_python_sends_too(node: Node, listener: Listening, scheme: str, encoder: str) -> None:
+def test_100_000_events_arrive_once_each_while_python_sends_too(
+    node: Node, listener: Listening, scheme: str, encoder: str
+) -> None:
     count = 100_000
     port = listener.udp if scheme == "udp" else listener.http
     url = f"{scheme}://127.0.0.1:{port}" + ("/submit/numbered" if scheme == "http" else "")
@@ -100,7 +102,9 @@ await client.close();
 """
     node.run(script, str(listener.udp))
     lake = open_lake(listener.data)
-    assert wait_for(lambda: lake.query("SELECT count(*) FROM events WHERE type IN ('numbered', 'metlog.end')").rows == [(901,)])
+    assert wait_for(
+        lambda: lake.query("SELECT count(*) FROM events WHERE type IN ('numbered', 'metlog.end')").rows == [(901,)]
+    )
     report = subprocess.run(
         [sys.executable, "-m", "metlog", "report", "delivery", "--data", str(listener.data), "--format", "csv"],
         capture_output=True, text=True, timeout=60, check=True,
@@ -120,5 +124,7 @@ def test_the_vectors_are_what_the_python_client_does() -> None:
 def test_the_node_clients_own_tests_pass(node: Node, built_client: Path) -> None:
     tests = sorted(map(str, built_client.glob("test/*.test.mjs")))
     assert len(tests) >= 8
-    done = subprocess.run([node.path, "--test", *tests], cwd=built_client, capture_output=True, text=True, timeout=380, check=False)
+    done = subprocess.run(
+        [node.path, "--test", *tests], cwd=built_client, capture_output=True, text=True, timeout=380, check=False
+    )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -1,6 +1,6 @@
 """Makes clients/node/test/vectors.json: what the Python client does with given input, for the Node.js client to do the same.
 
-    python tests/system/node/vectors.py          # writes the file; a test compares it with what would be written
+python tests/system/node/vectors.py          # writes the file; a test compares it with what would be written
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ def corpus() -> list[dict[str, str]]:
         for event in events:
             event.fields = one_number_type(event.fields)
             if not timed:
-                event.timestamp = metlog.Event(type="a").timestamp.replace(year=2026, month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
+                event.timestamp = metlog.Event(type="a").timestamp.replace(
+                    year=2026, month=1, day=1, hour=0, minute=0, second=0, microsecond=0
+                )
         json_encoder, msgpack_encoder = JsonEncoder(), MsgpackEncoder()
         found.append(
             {
@@ -210,7 +212,9 @@ def vectors() -> dict[str, Any]:
         "corpus": corpus(),
         "pseudonyms": pseudonyms(),
         "shares": shares(),
-        "cut_ip": [[text, through([{"name": "redact", "cut_ip": ["v"]}], {"v": text})["fields"]["v"]] for text in ADDRESSES],
+        "cut_ip": [
+            [text, through([{"name": "redact", "cut_ip": ["v"]}], {"v": text})["fields"]["v"]] for text in ADDRESSES
+        ],
         "masks": [
             [name, text, through([{"name": "redact", "mask": [name]}], {}, text)["payload"]]
             for name in ("email", "ipv4", "ipv6", "credit_card")

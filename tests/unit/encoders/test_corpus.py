@@ -36,6 +36,7 @@ from tests.helpers.corpus import (
     rfc3339,
     whole,
 )
+from tests.helpers.ports import port_of
 
 REASONS = {
     "neither": "neither JSON lines nor MessagePack",
@@ -144,7 +145,7 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, i
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            port = int(process.stdout.readline().rpartition(":")[2])
+            port = port_of(process.stdout.readline())
             assert process.stdout.readline().startswith("ready")
             yield data, port
         finally:

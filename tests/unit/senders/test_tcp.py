@@ -14,13 +14,7 @@ from metlog.errors import ConfigError, SenderError
 from metlog.senders import _connection, _resolver
 from metlog.senders.tcp import TcpSender
 from metlog.testing.peers import StreamPeer, closed_port, silent_peer
-
-
-def wait_for(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.002)
+from tests.helpers.waiting import wait_for
 
 
 def in_thread(call):

@@ -16,8 +16,8 @@ from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.reader import Entry, read
 from metlog.journal.rows import Row, correct, rows_of
-from metlog.listener.delivery.context import Context
 from metlog.listener.outputs import Batch, Delivery, Output, Rejected
+from metlog.listener.outputs.context import Context
 
 __all__ = ["Limits", "run_batches"]
 

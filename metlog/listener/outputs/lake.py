@@ -10,7 +10,7 @@ from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SegmentName, listing
-from metlog.listener.delivery.context import Context
+from metlog.listener.outputs.context import Context
 
 __all__ = ["LakeOutput"]
 

@@ -15,8 +15,8 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import HEADER_SIZE, Clock, SegmentName, encode_record, header
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.batches import Limits, run_batches
-from metlog.listener.delivery.context import Context, Stopped
 from metlog.listener.outputs import Batch
+from metlog.listener.outputs.context import Context, Stopped
 
 NOW = 1_700_000_000_000_000
 

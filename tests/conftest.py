@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ settings.load_profile("shared")
 
 for _key in [key for key in os.environ if key.startswith("METLOG_") and not key.startswith("METLOG_TEST_")]:
     del os.environ[_key]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs with SIGINT ignored, and every process that a test starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

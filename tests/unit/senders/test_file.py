@@ -14,6 +14,7 @@ import pytest
 from metlog import plugins
 from metlog.errors import ConfigError, SenderError
 from metlog.senders.file import FileSender
+from tests.helpers.devices import FULL, needs_full
 
 
 def line(number: int, size: int = 20) -> bytes:
@@ -160,8 +161,9 @@ def test_a_full_disk_leaves_no_half_line_and_going_on_when_there_is_room(tmp_pat
         subprocess.run(["umount", str(disk)], check=True, timeout=10)
 
 
+@needs_full
 def test_dev_full_is_full():
-    sender = FileSender(path="/dev/full")
+    sender = FileSender(path=str(FULL))
     with pytest.raises(SenderError) as caught:
         sender.send(line(1))
     assert caught.value.reason == "full"

@@ -232,6 +232,7 @@ def test_a_name_that_does_not_exist_raises_nowhere(monkeypatch: pytest.MonkeyPat
     client = UdpStatsd("no.such.host.test", 8125, exit_timeout=0.1)
     client.incr("lost")
     client.close()
+    assert client._line.sender.stats()["lost"] == 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("call", [

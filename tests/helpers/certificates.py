@@ -26,7 +26,7 @@ subjectAltName = IP:127.0.0.1
 """
 
 
-def authorities(folder: Path) -> None:
+def make(folder: Path) -> None:
     """Writes ca.pem and otherca.pem; of the first server.pem and client.pem, of the second other.pem; with keys NAME.key."""
     for authority in ("ca", "otherca"):
         config = folder / f"{authority}.cnf"

@@ -178,10 +178,10 @@ def test_retry_after_is_honoured(status, form):
 
 def test_retry_after_holds_for_the_next_frame_too_and_is_capped_by_give_up():
     with Server((503, {"Retry-After": "3600"}, b"")) as server:
-        sender = HttpSender(port=server.port, give_up=0.3)
+        sender = HttpSender(port=server.port, give_up=1)
         begun = time.monotonic()
         sender.send(FRAME)
-        assert 0.25 <= time.monotonic() - begun < 20, "not the hour that was asked for"
+        assert 0.9 <= time.monotonic() - begun < 20, "not the hour that was asked for"
         sender.close()
 
 

@@ -21,7 +21,7 @@ from tests.helpers.waiting import wait_for
 @pytest.fixture(scope="module")
 def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
-    certificates.authorities(folder)
+    certificates.make(folder)
     return folder
 
 

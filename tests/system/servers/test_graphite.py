@@ -34,7 +34,7 @@ RUN = ROOT / "deploy" / "graphite" / "run.py"
 DEADLINE = 60.0
 """Seconds: a start of three servers, or statsd's flush interval (10 s) several times over."""
 
-pytestmark = [pytest.mark.graphite, pytest.mark.slow]
+pytestmark = pytest.mark.graphite
 
 
 class Graphite:

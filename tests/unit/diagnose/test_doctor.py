@@ -297,6 +297,7 @@ def doctor(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, env={**kept, **environment})
 
 
+@pytest.mark.process
 def test_the_command_tells_every_fault_of_a_file_at_once(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text(
         '[metlog]\nlgger = "x"\nsender = "upd://h"\nfilters = [{name = "sample", rate = 2}, {name = "redact", dorp = ["x"]}]\n'
@@ -311,6 +312,7 @@ def test_the_command_tells_every_fault_of_a_file_at_once(tmp_path: Path) -> None
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.process
 def test_the_command_says_where_settings_come_from(tmp_path: Path) -> None:
     done = doctor(cwd=tmp_path)
     assert "warn  no settings" in done.stdout
@@ -322,6 +324,7 @@ def test_the_command_says_where_settings_come_from(tmp_path: Path) -> None:
     assert "did you mean METLOG_SENDER?" in done.stdout
 
 
+@pytest.mark.process
 def test_wrong_tests_are_told_and_right_ones_pointed_at(tmp_path: Path) -> None:
     path = tmp_path / "m.toml"
     path.write_text('logger = "x"\nsender = "null"\n[[tests]]\nevent = {type = "a"}\nexpect = "dropt"\n')

@@ -152,6 +152,7 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, i
             process.terminate()
 
 
+@pytest.mark.process
 def test_datagrams_end_as_the_rows_and_dead_letters_that_the_corpus_says(listener: tuple[Path, int]) -> None:
     data, port = listener
     sources: dict[str, dict[str, Any]] = {}

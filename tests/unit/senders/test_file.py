@@ -140,12 +140,14 @@ assert open(path, "rb").read() == b"".join(sent) + frame
 """
 
 
+@pytest.mark.process
 def test_a_limit_reached_in_the_middle_of_a_frame_leaves_no_half_line(path):
     if resource.getrlimit(resource.RLIMIT_FSIZE)[1] != resource.RLIM_INFINITY:
         pytest.skip("this session has a hard limit on file sizes")
     subprocess.run([sys.executable, "-c", CHILD, str(path), "limit"], check=True, timeout=30)
 
 
+@pytest.mark.process
 def test_a_full_disk_leaves_no_half_line_and_going_on_when_there_is_room(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -170,6 +172,7 @@ def test_dev_full_is_full():
     sender.close()
 
 
+@pytest.mark.process
 def test_several_processes_share_a_file_and_its_rotation(path):
     code = """
 import sys

@@ -48,6 +48,7 @@ def test_frames_go_to_the_descriptor(capfd):
     assert capfd.readouterr() == ('{"n":1}\n', '{"n":2}\n')
 
 
+@pytest.mark.process
 def test_what_the_application_printed_comes_first():
     code = (
         "from metlog.senders.stream import StdoutSender\n"

@@ -19,6 +19,8 @@ from starlette.testclient import TestClient
 from metlog.web.console import EXAMPLES, SCHEMA
 from tests.helpers.webdata import event, write
 
+pytestmark = pytest.mark.process
+
 ENDLESS = "SELECT count(*) FROM events, range(100000000000) r WHERE r.range % 7 = severity"
 NOT_ALLOWED = [
     "COPY (SELECT 1) TO '{data}/events/x.csv'",

@@ -16,6 +16,8 @@ from metlog.web.settings import Access, WebSettings, load, token_digest
 from tests.helpers.paths import ROOT
 from tests.helpers.webdata import HTML
 
+pytestmark = pytest.mark.process
+
 Starter = Callable[..., TestClient]
 
 TOKEN = "a-token-that-sees-everything"

@@ -19,6 +19,8 @@ from metlog.lake.query import Cancel, Lake, QueryError
 from metlog.reports.sample import fill
 from tests.helpers.waiting import wait_for
 
+pytestmark = pytest.mark.process
+
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 UNINTERRUPTED = "SELECT jaro_winkler_similarity(repeat('a', 6000000), repeat('b', 6000000)) AS {}"
 """One call of a function that goes on for minutes and does not look up."""

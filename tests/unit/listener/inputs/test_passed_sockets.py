@@ -26,6 +26,8 @@ from metlog.listener.inputs.udp import UdpInput, _kernel_drops
 from tests.helpers.paths import HELPERS, ROOT
 from tests.helpers.ports import port_of
 
+pytestmark = pytest.mark.process
+
 PASSING = HELPERS / "passing.py"
 UNITS = ROOT / "deploy/systemd"
 SO_RCVBUFFORCE = 33  # Linux; the socket module does not name it

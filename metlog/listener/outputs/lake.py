@@ -12,6 +12,7 @@ from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SegmentName, listing
 from metlog.lake.leases import make_lease
+from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["LakeOutput"]
 _ANYWHERE = 1 << 62  # beyond every offset
 
 
-class LakeOutput:
+class LakeOutput(BaseOutput):
     """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the journal's
     `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
@@ -30,6 +31,8 @@ class LakeOutput:
     zstd (a Hive before 4). `metastore`, `thrift://HOST:PORT`: each new day is added there to the table `metastore_table`; while the
     metastore does not answer, the status says so, and files are written all the same.
     """
+
+    reads_journal = True
 
     def __init__(
         self,

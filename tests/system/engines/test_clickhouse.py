@@ -18,7 +18,7 @@ from tests.helpers.comparing import aggregates, expressions, refused
 from tests.helpers.engines import NASTY, differences, make_lake
 from tests.helpers.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from metlog.reports import Library
 from tests.helpers.engines import AGGREGATES, EXPRESSIONS, NASTY, differences, make_lake
 from tests.helpers.java import Hive, HiveDriver
 
-pytestmark = [pytest.mark.hive, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.hive, pytest.mark.timeout(1800)]
 
 DAYS = 4
 LACKS = {"delivery", "delivery-by-minute", "volume"}

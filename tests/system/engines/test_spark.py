@@ -28,7 +28,7 @@ from tests.helpers.engines import NASTY, differences, make_lake
 from tests.helpers.java import spark_server
 from tests.helpers.waiting import wait_for
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
 PER_DAY = int(os.environ.get("METLOG_TEST_PER_DAY", "10000"))
 """Requests a day: 10,000 make a million events of thirty days."""

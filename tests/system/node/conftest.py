@@ -11,28 +11,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from node_helpers import CLIENT, Listening, Node
 
-ROOT = Path(__file__).parents[3]
-CLIENT = ROOT / "clients" / "node"
 SOURCES = [*CLIENT.glob("src/**/*.ts"), *CLIENT.glob("src/**/*.mts"), CLIENT / "package.json", CLIENT / "tsconfig.json"]
-
-
-class Node(NamedTuple):
-    """One Node.js."""
-
-    path: str
-
-    def run(self, script: str, *arguments: str, timeout: float = 100) -> str:
-        """What a script printed; it may import `metlog`."""
-        done = subprocess.run(
-            [self.path, "--input-type=module", "--eval", script, "--", *arguments],
-            cwd=CLIENT, capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
 
 def _nodes() -> list[str]:
@@ -50,9 +33,13 @@ def built_client() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         target = CLIENT / "dist" / "index.js"
         if not target.exists() or target.stat().st_mtime < max(path.stat().st_mtime for path in SOURCES):
-            done = subprocess.run(["bash", str(CLIENT / "ci.sh"), "build"], capture_output=True, text=True, timeout=600, check=False)
+            done = subprocess.run(
+                ["bash", str(CLIENT / "ci.sh"), "build"], capture_output=True, text=True, timeout=600, check=False
+            )
             if done.returncode != 0 and not (CLIENT / "node_modules" / ".bin" / "tsc").exists():
-                pytest.skip(f"npm could not install TypeScript; clients/node/ci.sh build says: {done.stderr.strip()[-300:]}")
+                pytest.skip(
+                    f"npm could not install TypeScript; clients/node/ci.sh build says: {done.stderr.strip()[-300:]}"
+                )
             assert done.returncode == 0, done.stdout + done.stderr
     return CLIENT
 
@@ -64,19 +51,22 @@ def node(request: pytest.FixtureRequest, built_client: Path) -> Node:
     return Node(request.param)
 
 
-class Listening(NamedTuple):
-    """A listener that takes events."""
-
-    data: Path
-    udp: int
-    http: int
-
-
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[Listening]:
     """`metlog listen` with UDP and HTTP."""
     data = tmp_path / "data"
-    command = [sys.executable, "-m", "metlog", "listen", "--data", str(data), "--udp", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command = [
+        sys.executable,
+        "-m",
+        "metlog",
+        "listen",
+        "--data",
+        str(data),
+        "--udp",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, contextlib.ExitStack() as stack:
         stack.callback(process.terminate)
         assert process.stdout is not None

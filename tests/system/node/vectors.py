@@ -1,6 +1,6 @@
 """Makes clients/node/test/vectors.json: what the Python client does with given input, for the Node.js client to do the same.
 
-    python tests/system/node/vectors.py          # writes the file; a test compares it with what would be written
+python tests/system/node/vectors.py          # writes the file; a test compares it with what would be written
 """
 
 from __future__ import annotations
@@ -22,25 +22,96 @@ TARGET = ROOT / "clients" / "node" / "test" / "vectors.json"
 KEY = "a secret of at least sixteen characters"
 
 VALUES: list[Any] = [
-    "u1", "", "ann@example.org", "Jürgen", "почта", "😀", "a" * 300, 17, 0, -5, 12.5, 0.1, 1e21, 1e-7, True, False, [1, "a"], {"b": 1, "a": [2.5, None]},
+    "u1",
+    "",
+    "ann@example.org",
+    "Jürgen",
+    "почта",
+    "😀",
+    "a" * 300,
+    17,
+    0,
+    -5,
+    12.5,
+    0.1,
+    1e21,
+    1e-7,
+    True,
+    False,
+    [1, "a"],
+    {"b": 1, "a": [2.5, None]},
     {"ä": 1, "z": 2, "a": 3},
-]  # fmt: skip
+]
 ADDRESSES = [
-    "192.0.2.77", "192.0.2.77:443", "2001:db8:1:2:3:4:5:6", "[2001:db8::1]:443", "fe80::1%eth0", "::1", "::ffff:192.0.2.7", "2002:c000:24d::1",
-    "192.0.2.1, 2001:db8::1", "no address", "1.2.3", "256.1.1.1", "::", "64:ff9b::192.0.2.33", "2001:db8:0:0:1::1", "010.1.1.1", "1::2::3", "",
-]  # fmt: skip
+    "192.0.2.77",
+    "192.0.2.77:443",
+    "2001:db8:1:2:3:4:5:6",
+    "[2001:db8::1]:443",
+    "fe80::1%eth0",
+    "::1",
+    "::ffff:192.0.2.7",
+    "2002:c000:24d::1",
+    "192.0.2.1, 2001:db8::1",
+    "no address",
+    "1.2.3",
+    "256.1.1.1",
+    "::",
+    "64:ff9b::192.0.2.33",
+    "2001:db8:0:0:1::1",
+    "010.1.1.1",
+    "1::2::3",
+    "",
+]
 TEXTS = [
-    "to <ann.b+c@mail.example.co.uk>, now", "?mail=ann%40example.org&x=1", "jürgen@exämple.org", "почта@пример.рф", '"ann b"@example.org', "a@b@c.example.org",
-    "git@github.com:x/y", "root@localhost", "ann@[192.0.2.1]", "from 192.0.2.7:80.", "x192.0.2.7y", "256.1.1.1 1.1.1.999", "v1.2.3 1.2.3.4.5 1.3.6.1.4.1.311",
-    "2001:db8::1: timed out", "client:2001:db8::1", "2001:db8:1:2:3:4:5:6:8080", "std::vector Foo::Bar x::~x", "12:30:45 2026-05-01T12:30:45.123Z",
-    ":".join(["ab"] * 20), "64:ff9b::192.0.2.33.", "fe80::1%eth0 up", "a :: b", "1::2::3", "4111 1111 1111 1111", "378282246310005", "4111111111111112",
-    "2026-05-01 4111111111111111", "order 12 4111 1111 1111 1111 7", "4111111111111111 378282246310005", "id 00004111111111111111111111", "%B4111111111111111^DOE",
-    "card ٤١١١١١١١١١١١١١١١", "4111\u00a01111\u00a01111\u00a01111", "192.000.002.007",
-]  # fmt: skip
+    "to <ann.b+c@mail.example.co.uk>, now",
+    "?mail=ann%40example.org&x=1",
+    "jürgen@exämple.org",
+    "почта@пример.рф",
+    '"ann b"@example.org',
+    "a@b@c.example.org",
+    "git@github.com:x/y",
+    "root@localhost",
+    "ann@[192.0.2.1]",
+    "from 192.0.2.7:80.",
+    "x192.0.2.7y",
+    "256.1.1.1 1.1.1.999",
+    "v1.2.3 1.2.3.4.5 1.3.6.1.4.1.311",
+    "2001:db8::1: timed out",
+    "client:2001:db8::1",
+    "2001:db8:1:2:3:4:5:6:8080",
+    "std::vector Foo::Bar x::~x",
+    "12:30:45 2026-05-01T12:30:45.123Z",
+    ":".join(["ab"] * 20),
+    "64:ff9b::192.0.2.33.",
+    "fe80::1%eth0 up",
+    "a :: b",
+    "1::2::3",
+    "4111 1111 1111 1111",
+    "378282246310005",
+    "4111111111111112",
+    "2026-05-01 4111111111111111",
+    "order 12 4111 1111 1111 1111 7",
+    "4111111111111111 378282246310005",
+    "id 00004111111111111111111111",
+    "%B4111111111111111^DOE",
+    "card ٤١١١١١١١١١١١١١١١",
+    "4111\u00a01111\u00a01111\u00a01111",
+    "192.000.002.007",
+]
 FIELDS: dict[str, Any] = {
-    "user": "ann", "password": "x", "ip": "192.0.2.77", "note": "write to ann@example.org", "card": 4111111111111111, "list": [1, {"token": "t", "kept": 2}, "b@c.de"],
-    "deep": {"a": {"b": {"secret": "s", "c": 1}}, "card_no": "4111 1111 1111 1111"}, "header.cookie": "c", "header": {"cookie": "d", "host": "h"}, "x@y.org": 1, "empty": {}, "none": None,
-}  # fmt: skip
+    "user": "ann",
+    "password": "x",
+    "ip": "192.0.2.77",
+    "note": "write to ann@example.org",
+    "card": 4111111111111111,
+    "list": [1, {"token": "t", "kept": 2}, "b@c.de"],
+    "deep": {"a": {"b": {"secret": "s", "c": 1}}, "card_no": "4111 1111 1111 1111"},
+    "header.cookie": "c",
+    "header": {"cookie": "d", "host": "h"},
+    "x@y.org": 1,
+    "empty": {},
+    "none": None,
+}
 REDACTIONS: list[dict[str, Any]] = [
     {"drop": ["password"]},
     {"drop": ["*.token", "**.secret", "header"]},
@@ -57,9 +128,21 @@ REDACTIONS: list[dict[str, Any]] = [
     {"mask": ["a[a-z]n", "\\bcard\\b"], "keep": ["note", "user", "deep", "card"]},
 ]
 PATHS = [
-    "/", "/users/17/orders/3f2b1c9d-1111-2222-3333-444455556666", "/a/ann@example.org/b", "/deadbeef12", "/static/app.js", "/order-20381", "/v1/x",
-    "/" + "a" * 50, "/" + "/".join("abcdefghijkl"), "/12.5,3", "/ab1", "/007", "/naïve/ünï", "//x//",
-]  # fmt: skip
+    "/",
+    "/users/17/orders/3f2b1c9d-1111-2222-3333-444455556666",
+    "/a/ann@example.org/b",
+    "/deadbeef12",
+    "/static/app.js",
+    "/order-20381",
+    "/v1/x",
+    "/" + "a" * 50,
+    "/" + "/".join("abcdefghijkl"),
+    "/12.5,3",
+    "/ab1",
+    "/007",
+    "/naïve/ünï",
+    "//x//",
+]
 SETTINGS: list[dict[str, Any]] = [
     {"sender": "upd://127.0.0.1"},
     {"sender": {"name": "memory", "max_frmae": 1}},
@@ -88,7 +171,14 @@ SETTINGS: list[dict[str, Any]] = [
     {"filters": [{"name": "rate_limit", "rate": 1, "burst": 0}], "sender": "memory:"},
     {"filters": [{"name": "type_allow", "types": []}], "sender": "memory:"},
     {"filters": [{"name": "type_severity_max", "types": {"a": 8}}], "sender": "memory:"},
-    {"filters": [{"name": "redact"}, {"name": "redact", "pseudonymize": ["a"]}, {"name": "redact", "drop": ["a"], "key": KEY}], "sender": "memory:"},
+    {
+        "filters": [
+            {"name": "redact"},
+            {"name": "redact", "pseudonymize": ["a"]},
+            {"name": "redact", "drop": ["a"], "key": KEY},
+        ],
+        "sender": "memory:",
+    },
     {"filters": [{"name": "redact", "drop": ["a..b"]}, {"name": "redact", "mask": ["x*"]}], "sender": "memory:"},
     {"filters": {"name": "sample"}, "sender": "memory:"},
     {"logger": 3, "buffer": {"flush_intervall": 1}, "sender": "memory:"},
@@ -99,7 +189,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"fields": ["a"], "sender": "memory:"},
     {"sender": "memory:", "logger": "${METLOG_TEST_NOT_SET}"},
     {"sendr": "udp:"},
-]  # fmt: skip
+]
 
 
 def one_number_type(value: Any) -> Any:
@@ -132,7 +222,9 @@ def corpus() -> list[dict[str, str]]:
         for event in events:
             event.fields = one_number_type(event.fields)
             if not timed:
-                event.timestamp = metlog.Event(type="a").timestamp.replace(year=2026, month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
+                event.timestamp = metlog.Event(type="a").timestamp.replace(
+                    year=2026, month=1, day=1, hour=0, minute=0, second=0, microsecond=0
+                )
         json_encoder, msgpack_encoder = JsonEncoder(), MsgpackEncoder()
         found.append(
             {
@@ -210,7 +302,9 @@ def vectors() -> dict[str, Any]:
         "corpus": corpus(),
         "pseudonyms": pseudonyms(),
         "shares": shares(),
-        "cut_ip": [[text, through([{"name": "redact", "cut_ip": ["v"]}], {"v": text})["fields"]["v"]] for text in ADDRESSES],
+        "cut_ip": [
+            [text, through([{"name": "redact", "cut_ip": ["v"]}], {"v": text})["fields"]["v"]] for text in ADDRESSES
+        ],
         "masks": [
             [name, text, through([{"name": "redact", "mask": [name]}], {}, text)["payload"]]
             for name in ("email", "ipv4", "ipv6", "credit_card")

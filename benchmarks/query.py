@@ -26,12 +26,12 @@ from typing import Any, Final
 import duckdb
 import load_generator
 
-from metlog.lake.files import Folder
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.journal.segment import SEALED, Clock, SegmentName, encode_record, header
+from metlog.journal.writer import JournalOptions
 from metlog.lake.query import Lake
-from metlog.lake.routing import Route
-from metlog.lake.segment import SEALED, Clock, SegmentName, encode_record, header
 from metlog.lake.writer import write_segment
-from metlog.listener.journal import JournalOptions
 
 LIMIT: Final = 1.2
 """Most that the count by type may take, in multiples of DuckDB's time."""

@@ -13,11 +13,11 @@ True
 from __future__ import annotations
 
 from metlog.client import MetlogClient, default, get_client
-from metlog.context import context
+from metlog.core.context import context
+from metlog.core.lifecycle import flush_on_signal, job
+from metlog.core.pipeline import Stats
 from metlog.errors import ConfigError, DecodeError, MetlogError, SenderError
 from metlog.event import Event, Severity
-from metlog.lifecycle import flush_on_signal, job
-from metlog.pipeline import Stats
 
 __version__ = "0.1.0"
 

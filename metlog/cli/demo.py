@@ -137,7 +137,7 @@ def _run(console: Console, folder: Path, seconds: float, days: int) -> int:
 def _charts(console: Console, lake: Any, days: int) -> None:
     """Some reports over the days that were filled."""
     from metlog.reports import Library
-    from metlog.reports.terminal import lines
+    from metlog.reports.charts.terminal import lines
 
     library = Library()
     for name, since in (("unique-users", days), ("logins", days), ("request-times", min(days, 7))):

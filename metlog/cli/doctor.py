@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metlog.doctor import Finding, Verdict, check_settings, check_threads
+from metlog.diagnose.doctor import Finding, Verdict, check_settings, check_threads
 
 __all__ = ["doctor"]
 
@@ -122,7 +122,7 @@ def _data(folder: Path) -> Iterator[Finding]:
             f"the listener's status is {age:.0f} s old",
             "it does not run, or hangs; start `metlog listen`",
         )
-    from metlog.listener.diagnosis import diagnose
+    from metlog.diagnose.listener import diagnose
 
     yield from diagnose(status)
 
@@ -143,7 +143,7 @@ def _kernel() -> Iterator[Finding]:
 
 
 def _graphite(folder: Path, flush: float) -> Iterator[Finding]:
-    from metlog.integrations.graphite_check import check
+    from metlog.diagnose.graphite import check
 
     texts = []
     for name in ("storage-schemas.conf", "storage-aggregation.conf"):

@@ -43,8 +43,8 @@ def listen(
 ) -> None:
     """Take events and write them to the lake. Without inputs it listens on UDP 127.0.0.1:5565."""
     from metlog.listener.config import from_file, from_mapping
+    from metlog.listener.inputs._systemd import notify
     from metlog.listener.service import Service
-    from metlog.listener.systemd import notify
 
     logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
     logging.getLogger("stevedore").setLevel(logging.CRITICAL)  # what it cannot load is told by us, with the remedy

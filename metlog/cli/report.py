@@ -170,8 +170,8 @@ _SHOWN: Final = {
 
 def _table(chosen: Report, result: ReportResult, output: BinaryIO | None = None) -> None:
     """For people: with the time that was asked for, steps as short as they can be told, and other times to the second."""
-    from metlog.reports.chart import of_what
-    from metlog.reports.timechart import step_of
+    from metlog.reports.charts.timeline import step_of
+    from metlog.reports.charts.vega import of_what
 
     chart = chosen.chart_spec
     form = _SHOWN.get(step_of(chart, result.values)) if chart is not None else None
@@ -207,12 +207,14 @@ def _draw(chosen: Report, result: ReportResult, where: str) -> None:
         return
     import vl_convert
 
+    from metlog.reports.charts.vega import specification
+
     path = Path(where)
-    specification = chosen.chart(result, width=860)
+    drawing = specification(chosen, result, width=860)
     made: dict[str, Callable[[], bytes]] = {
-        ".svg": lambda: vl_convert.vegalite_to_svg(specification).encode(),
-        ".png": lambda: vl_convert.vegalite_to_png(specification, scale=2),
-        ".html": lambda: vl_convert.vegalite_to_html(specification, bundle=True).encode(),
+        ".svg": lambda: vl_convert.vegalite_to_svg(drawing).encode(),
+        ".png": lambda: vl_convert.vegalite_to_png(drawing, scale=2),
+        ".html": lambda: vl_convert.vegalite_to_html(drawing, bundle=True).encode(),
     }
     with open_output(path, "--chart") as target:
         target.write(made[path.suffix.lower()]())
@@ -221,7 +223,7 @@ def _draw(chosen: Report, result: ReportResult, where: str) -> None:
 def _in_terminal(chosen: Report, result: ReportResult) -> None:
     from rich.console import Console
 
-    from metlog.reports.terminal import lines
+    from metlog.reports.charts.terminal import lines
 
     console = Console(highlight=False)
     for line in lines(chosen, result, min(console.width, 140)):

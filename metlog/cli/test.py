@@ -14,7 +14,7 @@ def test(
     config: Annotated[Path, typer.Argument(help="TOML file with [[tests]].")],
 ) -> None:
     """Run the [[tests]] of a configuration: an event in; the event out, `dropped`, or the senders it reaches."""
-    from metlog.configtest import run
+    from metlog.diagnose.selftest import run
     from metlog.errors import ConfigError
 
     try:

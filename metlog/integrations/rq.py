@@ -11,7 +11,7 @@ from typing import Any
 
 from rq.worker import SimpleWorker, SpawnWorker, Worker
 
-from metlog.lifecycle import flush_all, live
+from metlog.core.lifecycle import flush_all, live
 
 __all__ = ["FlushesJobs", "MetlogSimpleWorker", "MetlogSpawnWorker", "MetlogWorker"]
 

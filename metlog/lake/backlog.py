@@ -13,9 +13,9 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from metlog.lake.files import Folder
-from metlog.lake.routing import Route
-from metlog.lake.segment import SegmentName
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.journal.segment import SegmentName
 from metlog.lake.writer import file_name, write_segment
 
 __all__ = ["Backlog", "day_of"]

@@ -1,7 +1,7 @@
 """SQL over the lake: the views `events`, `delivery` and `files`, in an engine that can read the lake's files and nothing else.
 
-Command line and reports ask through `Lake.query`, the page through a process of its own (`metlog.lake.guarded`); what a query
-may say is decided in `metlog.lake.sql`.
+Command line and reports ask through `Lake.query`, the page through a process of its own (`metlog.lake.engine.client`); what a query
+may say is decided in `metlog.lake.sql.guard`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from metlog.lake.cursors import Cursors
-from metlog.lake.errors import EXPLAIN, explain
-from metlog.lake.pruning import parameters
+from metlog.lake.cancel import Cancel, Watch
+from metlog.lake.connections import Cursors
+from metlog.lake.leases import reading
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.schema import COLUMNS
 from metlog.lake.snapshot import Memory, snapshot
-from metlog.lake.sql import VIEWS, Parsed, QueryError, expression, parse
-from metlog.lake.views import DELIVERY, events_view, files_table, numbered
-from metlog.lake.watch import Cancel, Watch
+from metlog.lake.sql.errors import EXPLAIN, explain
+from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expression, parse
+from metlog.lake.sql.pruning import parameters
+from metlog.lake.sql.views import DELIVERY, events_view, files_table, numbered
 
 __all__ = ["Cancel", "Column", "Lake", "QueryError", "Queryable", "Result", "Stream", "open_lake"]
 
@@ -35,7 +36,7 @@ _BATCH: Final = (
 )
 _BEHIND: Final = "behind"
 """Folder beside what the engine spills, for files of what the lake is behind by."""
-_FRESH: Final = 256 << 20
+_UNCOMMITTED_BYTES: Final = 256 << 20
 """Bytes that events of the journal may take between two queries: three segments of the usual size."""
 
 
@@ -95,7 +96,7 @@ class Lake(Queryable):
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._cursors = Cursors(self._connection)
         # A folder whose path reads like a column would give its files that column.
-        self._memory = Memory(_FRESH, None if "=" in folder else Path(folder, _BEHIND))
+        self._memory = Memory(_UNCOMMITTED_BYTES, None if "=" in folder else Path(folder, _BEHIND))
 
     def close(self) -> None:
         """Closes the engine and removes what it spilled."""
@@ -123,7 +124,7 @@ class Lake(Queryable):
         parsed = parse(sql)
         watch = Watch(min(limits, default=None), cancel)
         try:
-            with watch:
+            with watch, reading(self.data):
                 # What follows touches the engine and may be interrupted; each error is told in the same words.
                 try:
                     views, tables = self._views(parsed, params, loggers, watch)
@@ -152,21 +153,23 @@ class Lake(Queryable):
         if loggers is not None and "files" in parsed.tables:
             raise QueryError("the view `files` is not for those who see some services only", "refused")
         since, until = self._days(parsed, params)
-        files, behind, fresh = snapshot(
+        files, backlog_files, uncommitted = snapshot(
             self.data, since_date=since, until_date=until, memory=self._memory, check=watch.check
         )
         arrivals = "arrivals" in parsed.tables
         tables = {}
-        readable = sorted([*files, *behind]) if behind else files
-        if fresh.num_rows or not readable:
-            tables["metlog_fresh"] = numbered(fresh) if arrivals else fresh
+        readable = sorted([*files, *backlog_files]) if backlog_files else files
+        if uncommitted.num_rows or not readable:
+            tables["metlog_fresh"] = numbered(uncommitted) if arrivals else uncommitted
         if loggers is not None:
             tables["metlog_loggers"] = pa.table({"logger": pa.array(list(loggers), pa.string())})
         if "files" in parsed.tables:
             tables["files"] = files_table(self.data, files)
-        views = {"events": events_view(readable, fresh.num_rows > 0, limited=loggers is not None)}
+        views = {"events": events_view(readable, uncommitted.num_rows > 0, limited=loggers is not None)}
         if arrivals:
-            views["arrivals"] = events_view(readable, fresh.num_rows > 0, limited=loggers is not None, arrivals=True)
+            views["arrivals"] = events_view(
+                readable, uncommitted.num_rows > 0, limited=loggers is not None, arrivals=True
+            )
         if "delivery" in parsed.tables:
             views["delivery"] = DELIVERY
         return views, tables

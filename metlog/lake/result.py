@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from metlog.lake.sql import QueryError
+from metlog.lake.cancel import Cancel
+from metlog.lake.sql.guard import QueryError
 from metlog.lake.values import Column
-from metlog.lake.watch import Cancel
 
 __all__ = ["Column", "Params", "Queryable", "Result", "Stream"]
 

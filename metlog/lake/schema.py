@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import UNSET
 
-from metlog.lake.routing import Route
-from metlog.lake.rows import FIRST, LAST, WRONG, Row, micros, rows_of
-from metlog.lake.segment import Clock, Record
+from metlog.journal.routing import Route
+from metlog.journal.rows import FIRST, LAST, WRONG, Row, micros, rows_of
+from metlog.journal.segment import Clock, Record
 
-__all__ = ["COLUMNS", "FRESH_SCHEMA", "SCHEMA", "tables"]
+__all__ = ["COLUMNS", "UNCOMMITTED_SCHEMA", "SCHEMA", "tables"]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -41,7 +41,7 @@ SCHEMA: Final = pa.schema(
 )
 """Schema of the Parquet files. `date`, the UTC day of `timestamp`, is the folder's name."""
 
-FRESH_SCHEMA: Final = SCHEMA.append(pa.field("date", pa.date32(), nullable=False))
+UNCOMMITTED_SCHEMA: Final = SCHEMA.append(pa.field("date", pa.date32(), nullable=False))
 """Schema of the events that are in no file yet."""
 
 COLUMNS: Final[dict[str, str]] = {
@@ -74,7 +74,7 @@ def tables(
     rows: int = 3000,
     bad: list[tuple[bytes, str, str]] | None = None,
 ) -> Iterator[pa.Table]:
-    """The events of journal records as tables of about `rows` rows with FRESH_SCHEMA, in the order of the journal. `bad`
+    """The events of journal records as tables of about `rows` rows with UNCOMMITTED_SCHEMA, in the order of the journal. `bad`
     gets what cannot be decoded, with its source and the reason.
 
     So many rows stay in the processor's cache between decoding and the columns; ten times as many take twice as long.
@@ -91,7 +91,7 @@ def tables(
         yield from _table(chunk, clock, route, bad)
 
 
-class _Stored(Row, gc=False):
+class _Stored(Row, gc=False, kw_only=True):
     """An event as it stands in the journal, where it has been checked: its time is read by Arrow, a column at once."""
 
     timestamp: str | None = None  # type: ignore[assignment]
@@ -167,7 +167,7 @@ def _table(
         claims,
         times.cast(pa.date32()),
     ]
-    yield pa.Table.from_arrays(columns, schema=FRESH_SCHEMA)
+    yield pa.Table.from_arrays(columns, schema=UNCOMMITTED_SCHEMA)
 
 
 def _times(claimed: pa.Array, received_at: pa.Array, clock: Clock) -> tuple[pa.Array, pa.Array]:

@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Struct
 
 from metlog.errors import ConfigError, Problems
-from metlog.lake.routing import Route
-from metlog.lake.segment import Clock
-from metlog.listener.batches import Limits
-from metlog.listener.journal import JournalOptions
+from metlog.journal.routing import Route
+from metlog.journal.segment import Clock
+from metlog.journal.writer import JournalOptions
+from metlog.listener.delivery.batches import Limits
 from metlog.plugins import Component, check, suggest
 
 __all__ = ["DEFAULT_INPUT", "InputConfig", "ListenerConfig", "OutputConfig", "from_file", "from_mapping"]

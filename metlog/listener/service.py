@@ -12,18 +12,20 @@ from typing import Any, Final
 import msgspec
 
 from metlog.errors import ConfigError, Problems
-from metlog.lake.cursor import Cursor, Position
-from metlog.lake.files import Folder
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.errors import Full
+from metlog.journal.folder import Folder
+from metlog.journal.idempotency import IdempotencyKeys
+from metlog.journal.writer import Journal
 from metlog.listener.accounting import Accounting
+from metlog.listener.adapt import adapt_input
 from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
+from metlog.listener.delivery.process import OutputProcess
+from metlog.listener.delivery.worker import Assignment
 from metlog.listener.drops import Drops
-from metlog.listener.inputs import Full, Input
-from metlog.listener.intake import Intake
-from metlog.listener.journal import Journal
-from metlog.listener.keys import KeyMemory
-from metlog.listener.supervisor import Worker
-from metlog.listener.worker import Assignment
+from metlog.listener.ingest import Ingest
+from metlog.listener.inputs import BaseInput
 
 __all__ = ["Service"]
 
@@ -47,8 +49,8 @@ class Service:
 
     def __init__(self, config: ListenerConfig) -> None:
         self.config = config
-        self.inputs: dict[str, Input] = {}
-        self._workers: dict[str, Worker] = {}
+        self.inputs: dict[str, BaseInput] = {}
+        self._processes: dict[str, OutputProcess] = {}
         self._stopping = threading.Event()
         self._started_at = datetime.now(UTC)
         self.accounting = Accounting(config.general.streams)
@@ -62,7 +64,7 @@ class Service:
         problems = Problems()
         for item in self.config.inputs:
             with problems.catch(f"inputs.{item.id}"):
-                self.inputs[item.id] = item.component.build()
+                self.inputs[item.id] = adapt_input(item.component.build())
         problems.check()
         general = self.config.general
         self._data = Folder.root(general.data, create=True)
@@ -70,19 +72,18 @@ class Service:
             self._folder = journals.sub(general.journal, create=True)
         self._cursors = self._folder.sub("cursors", create=True)
         self._dead = DeadLetters(self._data.sub("dead", create=True), f"{general.journal}.input", general.dead_bytes)
-        self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._moved)
+        self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._advance)
         try:
             self._data.tidy("status")
-            self._keys = KeyMemory(self._folder)
-            self.sink = Intake(self.journal, self._dead, self._keys, self.accounting)
+            self._keys = IdempotencyKeys(self._folder)
+            self.sink = Ingest(self.journal, self._dead, self._keys, self.accounting)
             for assignment in self._assignments():
-                self._workers[assignment.id] = Worker(assignment)
-            for worker in self._workers.values():
-                worker.moved(self.journal.end)
-                worker.start()
+                self._processes[assignment.id] = OutputProcess(assignment)
+            for process in self._processes.values():
+                process.advance(self.journal.end)
+                process.start()
             for started in self.inputs.values():
-                if watch := getattr(started, "watch", None):  # the input http shows health and metrics
-                    watch(self)
+                started.watch(self)
                 started.start(self.sink)
         except (OSError, ConfigError):
             self._abandon()
@@ -100,9 +101,9 @@ class Service:
             for output in self.config.outputs
         ]  # fmt: skip
 
-    def _moved(self, end: Position) -> None:
-        for worker in self._workers.values():
-            worker.moved(end)
+    def _advance(self, end: Position) -> None:
+        for process in self._processes.values():
+            process.advance(end)
 
     @property
     def addresses(self) -> list[str]:
@@ -110,7 +111,7 @@ class Service:
 
     @property
     def warnings(self) -> list[str]:
-        return [text for item in self.inputs.values() for text in getattr(item, "warnings", ())]
+        return [text for item in self.inputs.values() for text in item.warnings]
 
     def stop(self, *, drain: bool = True) -> bool:
         """Stops the inputs, seals the journal, lets the outputs finish within `drain_timeout`. True when all is handed on;
@@ -138,12 +139,12 @@ class Service:
         """Ends the outputs' processes; gives which of them had handed on everything."""
         deadline = time.monotonic() + seconds
         end = self.journal.end
-        outcomes = dict.fromkeys(self._workers, False)
+        outcomes = dict.fromkeys(self._processes, False)
 
         def drain(name: str) -> None:
-            outcomes[name] = self._workers[name].drain(end, deadline)
+            outcomes[name] = self._processes[name].drain(end, deadline)
 
-        threads = [threading.Thread(target=drain, args=(name,)) for name in self._workers]
+        threads = [threading.Thread(target=drain, args=(name,)) for name in self._processes]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -166,8 +167,8 @@ class Service:
             if time.monotonic() - told >= _DROPS:
                 told = time.monotonic()
                 self._tell_drops()
-            for worker in self._workers.values():
-                worker.remind()
+            for process in self._processes.values():
+                process.retry_notify()
             self._tidy()
 
     def _tidy(self) -> None:
@@ -186,13 +187,13 @@ class Service:
             log.warning("%s; and not in the lake, since %s", "; ".join(event.payload for event in events), error)
 
     def _sockets(self) -> dict[str, list[dict[str, Any]]]:
-        return {name: item.sockets() for name, item in self.inputs.items() if hasattr(item, "sockets")}
+        return {name: item.sockets() for name, item in self.inputs.items()}
 
     def _retain(self) -> None:
         """Unlinks segments that every configured output is durably past."""
         reached = self._keys.save(self.journal.end.number)
-        for worker in self._workers:
-            cursor = Cursor.load(self._cursors, worker)
+        for process in self._processes:
+            cursor = Cursor.load(self._cursors, process)
             if cursor is None:
                 return
             reached = min(reached, cursor.at.number)
@@ -213,7 +214,7 @@ class Service:
             "delivery": self.accounting.stats(),
             "inputs": {name: item.stats() for name, item in self.inputs.items()},
             "sockets": self._sockets(),
-            "outputs": {name: worker.status() for name, worker in self._workers.items()},
+            "outputs": {name: process.status() for name, process in self._processes.items()},
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
             "dead_letters": dict(self._dead.counts),
         }
@@ -224,12 +225,12 @@ class Service:
             return []
         wrong = []
         for name, item in self.inputs.items():
-            if text := getattr(item, "health", lambda: "")():
+            if text := item.health():
                 wrong.append(f"input {name}: {text}")
         if self.journal.refuses:
             wrong.append(f"journal: {self.journal.refuses}")
-        for name, worker in self._workers.items():
-            facts = worker.status()
+        for name, process in self._processes.items():
+            facts = process.status()
             if (still := facts["behind_seconds"]) > self.config.general.stall_after:
                 wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
         return wrong

@@ -1,30 +1,30 @@
-"""What senders that may wait have in common: ended from another thread, hurried at exit, made anew in a child."""
+"""Base of senders that may wait: closed from another thread, bounded at shutdown, recreated in a forked child."""
 
 from __future__ import annotations
 
 import threading
 
-from metlog.senders._options import NotPicklable, closed
-from metlog.senders._patience import Patience
+from metlog.senders._timing import Deadline
+from metlog.senders.options import NotPicklable, closed
 
 __all__ = ["BlockingSender"]
 
 CLOSE_WAIT = 0.2
-"""Seconds that `close` gives a `send` under way, after waking it, to come back."""
+"""Seconds that `close` waits for a `send` under way to return, after waking it."""
 
 
 class BlockingSender(NotPicklable):
     """`send` for one frame at a time; the transport is in the four methods at the end.
 
-    Whoever is last, `send` or `close`, releases the transport: a descriptor is never closed under a call that uses it,
-    where its number could be somebody else's file by then.
+    Whichever of `send` and `close` returns last closes the descriptor, so that it is never closed while in use (its number
+    may be reused).
     """
 
     def __init__(self) -> None:
         self._fresh_state()
 
     def _fresh_state(self) -> None:
-        self._patience = Patience()
+        self._deadline = Deadline()
         self._busy = threading.Lock()
 
     def send(self, frame: bytes) -> None:
@@ -32,30 +32,30 @@ class BlockingSender(NotPicklable):
         if not frame:
             return
         with self._busy:
-            if self._patience.closed:
+            if self._deadline.closed:
                 raise closed(self)
             try:
                 self._send(frame)
             finally:
-                if self._patience.closed:
+                if self._deadline.closed:
                     self._release()
 
     def flush(self) -> None:
         """Hands on what the sender itself still holds."""
         with self._busy:
-            if not self._patience.closed:
+            if not self._deadline.closed:
                 self._flush()
 
     def deadline(self, seconds: float) -> None:
         """From now on all waiting together ends within so many seconds."""
-        self._patience.deadline(seconds)
+        self._deadline.limit(seconds)
 
     def close(self) -> None:
         """Releases everything; makes a `send` under way in another thread come back soon."""
-        if self._patience.closed:
+        if self._deadline.closed:
             return
-        self._patience.close()
-        self._interrupt()
+        self._deadline.close()
+        self.interrupt()
         if self._busy.acquire(timeout=CLOSE_WAIT):
             try:
                 self._flush()
@@ -67,11 +67,11 @@ class BlockingSender(NotPicklable):
 
     def after_fork(self) -> None:
         """The child starts with nothing open; what the parent has open is not touched."""
-        was_closed = self._patience.closed
+        was_closed = self._deadline.closed
         self._release()
         self._fresh_state()
         if was_closed:
-            self._patience.close()
+            self._deadline.close()
 
     # The transport.
 
@@ -82,8 +82,8 @@ class BlockingSender(NotPicklable):
     def _flush(self) -> None:
         """Hands on what is held."""
 
-    def _interrupt(self) -> None:
-        """Wakes a call that waits in `_send`; called from another thread, releases nothing."""
+    def interrupt(self) -> None:
+        """Wakes a call that waits in `_send`. Called from another thread; releases nothing."""
 
     def _release(self) -> None:
-        """Closes this process's descriptors without a word to the peer; called again, does nothing."""
+        """Closes this process's descriptors without sending anything to the peer; called again, does nothing."""

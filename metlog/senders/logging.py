@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from metlog.encoders.wire import decode
 from metlog.errors import DecodeError, SenderError
 from metlog.event import Event
-from metlog.senders._decode import events_of
-from metlog.senders._options import Unopened, at_least, closed
+from metlog.senders import BaseSender
+from metlog.senders.options import at_least, closed
 
 __all__ = ["LoggingSender"]
 
@@ -19,7 +20,7 @@ LEVELS: Final = (
 """Level of each severity, 0 to 7."""
 
 
-class LoggingSender(Unopened):
+class LoggingSender(BaseSender):
     """Makes each event a log record: its payload (or type) is the message, its severity the level, its time `created`.
 
     logger
@@ -43,7 +44,7 @@ class LoggingSender(Unopened):
         if self._closed:
             raise closed(self)
         try:
-            events = events_of(frame)
+            events = decode(frame)
         except DecodeError as error:
             raise SenderError(f"the logging sender needs frames that it can read: {error}", "undecodable") from error
         target = logging.getLogger(self.logger)

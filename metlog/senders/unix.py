@@ -7,7 +7,7 @@ import socket
 from time import monotonic
 
 from metlog.senders._connection import ConnectionSender
-from metlog.senders._options import one_of
+from metlog.senders.options import one_of
 
 __all__ = ["UnixSender"]
 

@@ -12,10 +12,10 @@ from metlog.lake.query import Cancel, Result
 from metlog.web.errors import Refused
 from metlog.web.events import find
 from metlog.web.forms import json_body, query_of
-from metlog.web.page import access_of, page_of
 from metlog.web.reports import listing, run
 from metlog.web.results import answer, json_response
 from metlog.web.search import Page
+from metlog.web.state import access_of, page_of
 
 __all__ = ["healthz", "metrics", "query", "report", "report_list", "search"]
 
@@ -83,5 +83,5 @@ async def healthz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus text about the page itself; the listener has its own."""
     page = page_of(request)
-    text = page.measures.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.hub))
+    text = page.metrics.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.broadcaster))
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

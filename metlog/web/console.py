@@ -12,10 +12,10 @@ from metlog.lake.query import Cancel, Column, Result
 from metlog.lake.schema import COLUMNS
 from metlog.web.errors import Refused
 from metlog.web.forms import form, query_of
-from metlog.web.page import access_of, page_of
 from metlog.web.reports import save_query
 from metlog.web.results import EXPORTS, Exported, export
 from metlog.web.security import require_csrf
+from metlog.web.state import access_of, page_of
 
 __all__ = ["EXAMPLES", "caret", "download", "save", "show"]
 

@@ -13,8 +13,8 @@ from starlette.responses import Response
 from metlog.lake.query import Cancel
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
-from metlog.web.page import access_of, page_of
 from metlog.web.search import Around, Page, Search, around, page
+from metlog.web.state import access_of, page_of
 
 __all__ = ["find", "search", "show"]
 

@@ -9,8 +9,8 @@ from starlette.responses import RedirectResponse, Response
 
 from metlog.web.errors import Refused
 from metlog.web.forms import form, query_of
-from metlog.web.page import page_of
 from metlog.web.security import COOKIE, from_proxy, require_csrf
+from metlog.web.state import page_of
 
 __all__ = ["address", "login", "logout"]
 

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from metlog.errors import ConfigError
+from metlog.journal.rows import micros
 from metlog.lake.query import Cancel, Queryable
-from metlog.lake.rows import micros
 from metlog.reports.times import moment
 from metlog.web.errors import Refused
 

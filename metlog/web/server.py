@@ -11,6 +11,7 @@ from typing import Final
 
 import uvicorn
 
+from metlog.core.hosts import host_port
 from metlog.web.app import Application, create_app
 from metlog.web.settings import WebSettings
 
@@ -44,7 +45,7 @@ class _Server(uvicorn.Server):
             self._on_ready(address_of(sockets[0]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._page.hub.close()
+        self._page.broadcaster.close()
         self._page.pool.cancel()
         await super().shutdown(sockets)
 
@@ -52,8 +53,7 @@ class _Server(uvicorn.Server):
 def address_of(sock: socket.socket) -> str:
     """The address to open in a browser."""
     host, port = sock.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/"
+    return f"http://{host_port(host, port)}/"
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -85,7 +85,7 @@ def serve(settings: WebSettings, on_ready: Callable[[str], None] = lambda _: Non
             access_log=False,
             server_header=False,
             date_header=True,
-            proxy_headers=False,  # who is believed is for `Gate` to say
+            proxy_headers=False,  # who is believed is for `AccessMiddleware` to say
             limit_concurrency=256,
             backlog=128,
             timeout_keep_alive=15,

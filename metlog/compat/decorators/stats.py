@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metlog.compat.decorators.base import MetlogDecorator
-from metlog.timer import Timer
+from metlog.core.timer import Timer
 
 __all__ = ["incr_count", "timeit"]
 

@@ -10,9 +10,10 @@ import threading
 import time
 from typing import Any, Final
 
+from metlog.core.hosts import bracketed
 from metlog.errors import ConfigError
-from metlog.listener import systemd as passed
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs import _systemd as passed
 
 __all__ = ["UdpInput"]
 
@@ -20,7 +21,7 @@ log = logging.getLogger("metlog.listener")
 
 _LARGEST: Final = 65_535
 """More than a datagram can carry (65,507 bytes of payload over IPv4): none is ever cut."""
-_GULP: Final = 256
+_RECV_BATCH: Final = 256
 """Datagrams taken before they are journaled together."""
 _SOURCES: Final = 65_536
 """Peers whose name is kept as text."""
@@ -32,7 +33,7 @@ _LAST: Final = 3.0
 _SO_RCVBUFFORCE: Final = 33  # Linux; the socket module does not name it
 
 
-class UdpInput:
+class UdpInput(BaseInput):
     """Listens on UDP.
 
     Options: `host`, `port` (0 takes a free one), `sockets` (several share the port with SO_REUSEPORT, each with a
@@ -186,9 +187,9 @@ class _Receiver:
         while not self._stop.is_set():
             self.turned = time.monotonic()
             if poll.poll(500):
-                self._gulp()
+                self._recv_batch()
         until = time.monotonic() + _LAST
-        while self._gulp():
+        while self._recv_batch():
             self.turned = time.monotonic()
             if self.turned >= until:
                 log.warning(
@@ -196,12 +197,12 @@ class _Receiver:
                 )
                 return
 
-    def _gulp(self) -> int:
+    def _recv_batch(self) -> int:
         receive, names = self._sock.recvfrom, self._names
         batch: list[tuple[bytes, str]] = []
         size = 0
         try:
-            for _ in range(_GULP):
+            for _ in range(_RECV_BATCH):
                 data, peer = receive(_LARGEST)
                 size += len(data)
                 key = peer[:2]
@@ -209,7 +210,7 @@ class _Receiver:
                 if name is None:
                     if len(names) >= _SOURCES:
                         names.clear()
-                    name = names[key] = f"udp://{_host(key[0])}:{key[1]}"
+                    name = names[key] = f"udp://{bracketed(key[0])}:{key[1]}"
                 batch.append((data, name))
         except BlockingIOError:
             pass
@@ -225,13 +226,9 @@ class _Receiver:
         self._sock.close()
 
 
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 def _address(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
-    return f"udp://{_host(host)}:{port}"
+    return f"udp://{bracketed(host)}:{port}"
 
 
 def _kernel_drops() -> dict[int, int]:

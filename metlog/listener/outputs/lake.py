@@ -5,24 +5,28 @@ from __future__ import annotations
 import time
 
 from metlog.errors import ConfigError
-from metlog.lake import faults
-from metlog.lake.cursor import Position
-from metlog.lake.files import Folder
-from metlog.lake.segment import SegmentName, listing
-from metlog.listener.context import Context
-from metlog.listener.recovery import quarantine
+from metlog.journal import failpoints
+from metlog.journal.cursor import Position
+from metlog.journal.folder import Folder
+from metlog.journal.recovery import quarantine
+from metlog.journal.segment import SegmentName, listing
+from metlog.lake.leases import make_lease
+from metlog.listener.outputs import BaseOutput
+from metlog.listener.outputs.context import Context
 
 __all__ = ["LakeOutput"]
 
 _ANYWHERE = 1 << 62  # beyond every offset
 
 
-class LakeOutput:
+class LakeOutput(BaseOutput):
     """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the journal's
     `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
     Option: `compression_level` of zstd, 1 to 19.
     """
+
+    reads_journal = True
 
     def __init__(self, *, compression_level: int = 3) -> None:
         if not 1 <= compression_level <= 19:
@@ -47,7 +51,7 @@ class LakeOutput:
                 if cursor.at.number <= segment.number < end.number:
                     done += self._write(context, segment, events)
                     cursor.at = Position(segment.number + 1)
-                    faults.point("lake.cursor")
+                    failpoints.point("lake.cursor")
                     context.keep(cursor)
                     context.report(at=cursor.at, events=done, error="", moved=time.time(), by_segment=True)
             if end.number > cursor.at.number:  # numbers that hold nothing
@@ -61,7 +65,9 @@ class LakeOutput:
     def _folder(self, context: Context) -> Folder:
         for delay in context.backoff():
             try:
-                return context.data.sub("events", create=True)
+                events = context.data.sub("events", create=True)
+                make_lease(events)
+                return events
             except OSError as error:
                 context.report(error=f"cannot make {context.data.path / 'events'}: {error.strerror or error}")
                 context.pause(delay)

@@ -1,0 +1,242 @@
+"""Checks settings as a whole, and builds pipelines from the checked plan.
+
+Everything is checked before anything is opened, and every fault is reported at once: key, value, remedy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct, field
+
+from metlog.config.schema import Seconds, Size, checked, unknown
+from metlog.config.sources import KEYS, as_list, from_prefixed, gather
+from metlog.core.chance import Chance, chance
+from metlog.core.fanout import FanOut
+from metlog.core.pipeline import OnDrop, Pipeline
+from metlog.errors import ConfigError, Problems
+from metlog.plugins import Component, check, components
+from metlog.plugins.conversion import convert, shown
+
+__all__ = ["DEFAULT_SENDER", "Buffer", "Plan", "expand", "from_prefixed", "gather", "plan"]
+
+DEFAULT_SENDER: Final = "udp://127.0.0.1:5565"
+
+_BRANCH_KEYS: Final = frozenset({"sender", "encoder", "filters", "buffer"})
+_VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class Buffer(Struct):
+    """The setting `buffer`."""
+
+    max_frame: Annotated[Size, Meta(ge=64, le=1 << 26)] | None = None
+    """None: what suits the sender."""
+    flush_interval: Annotated[Seconds, Meta(ge=0, le=3600)] = 0.1
+    max_bytes: Annotated[Size, Meta(ge=1024, le=1 << 34)] = 8 << 20
+
+
+class Plan(Struct):
+    """Settings that were checked, with their components prepared. `pipeline()` opens what they name."""
+
+    logger: str = ""
+    hostname: str = ""
+    sender: Component | None = None
+    encoder: Component | None = None
+    filters: list[Component] = field(default_factory=list)
+    plugins: list[Component] = field(default_factory=list)
+    buffer: dict[str, Any] = field(default_factory=dict)
+    statsd: Any = False
+    fields: dict[str, Any] = field(default_factory=dict)
+    disabled_timers: frozenset[str] = frozenset()
+    exit_timeout: float = 2.0
+    on_drop: OnDrop | None = None
+    tests: list[Any] = field(default_factory=list)
+    branches: list[Plan] | None = None
+    """Of a sender that fans out (`tee`): the plan of each branch."""
+
+    def prepare(self, problems: Problems) -> None:
+        """Makes every component, which checks its options; the constructor of a class with an `open()` opens nothing.
+
+        A sender without `open()` may open in its constructor, and is made only when all else is right.
+        """
+        for item in (self.encoder, *self.filters, *self.plugins, self.sender):
+            if item is None or (item is self.sender and problems.lines and not item.opens_late):
+                continue
+            with problems.catch(item.where):
+                item.prepare()
+                if item is self.sender and self.branches is None:
+                    self._plan_branches(item, problems)
+
+    def _plan_branches(self, sender: Component, problems: Problems) -> None:
+        """Plans each branch of a sender that fans out, each under its own key."""
+        made = sender.prepare()
+        if made.fans_out:
+            self.branches = []
+            for index, branch in enumerate(made.branch_settings):
+                where = f"{sender.where}.senders[{index}]"
+                for key in sorted(set(branch) - _BRANCH_KEYS):
+                    value = shown(key, branch[key])
+                    problems.add(
+                        f"{where}.{key} = {value}: a branch has {', '.join(sorted(_BRANCH_KEYS))}; set it outside"
+                    )
+                known = {key: value for key, value in branch.items() if key in _BRANCH_KEYS}
+                with problems.catch(where):
+                    self.branches.append(plan(known, where, expanded=True))
+
+    def open(self) -> None:
+        """Opens what the sender, and those of the branches, have to open; raises ConfigError."""
+        assert self.sender is not None
+        self.sender.open()
+        for branch in self.branches or ():
+            branch.open()
+
+    def discard(self) -> None:
+        """Closes what was prepared: this plan is not carried out."""
+        for branch in self.branches or ():
+            branch.discard()
+        if self.sender is not None:
+            self.sender.discard()
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """The client methods that the plugins give, by name."""
+        return {component.name: component.build() for component in self.plugins}
+
+    def make_statsd(self) -> Any:
+        """The statsd client of the setting `statsd`; None when it is off."""
+        if not self.statsd:
+            return None
+        from metlog.statsd.client import make
+
+        return make(self.statsd)
+
+    def pipeline(self, chance: Chance = chance) -> Pipeline:
+        """Opens and puts together what was planned; raises ConfigError, and then leaves nothing open."""
+        assert self.sender is not None
+        assert self.encoder is not None
+        problems = Problems()
+        self.prepare(problems)
+        try:
+            problems.check()
+            self.open()
+        except ConfigError:
+            self.discard()
+            raise
+        common = {
+            "logger": self.logger,
+            "hostname": self.hostname or socket.gethostname(),
+            "filters": [item.build() for item in self.filters],
+            "fields": self.fields,
+            "exit_timeout": self.exit_timeout,
+            "on_drop": self.on_drop,
+            "chance": chance,
+            "encoder": self.encoder.build(),
+            "sender": self.sender.build(),
+            **self.buffer,
+        }
+        if self.branches is None:
+            return Pipeline(**common)
+        for branch in self.branches:  # these settings exist once, for all branches
+            branch.logger, branch.hostname = self.logger, self.hostname
+            branch.exit_timeout, branch.on_drop = self.exit_timeout, self.on_drop
+        return FanOut(branches=[branch.pipeline(chance) for branch in self.branches], **common)
+
+
+def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False) -> Plan:
+    """Checks settings as a whole; opens nothing. Raises ConfigError with all faults.
+
+    `where` is the key that the settings stand under, for errors; `expanded`: variables have their values already.
+    """
+    problems = Problems()
+    prefix = f"{where}." if where else ""
+    if not expanded:
+        settings = expand(settings, where, problems)
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in KEYS:
+            problems.add(unknown(key, value, KEYS, where))
+            continue
+        if isinstance(value, str) and key in {"filters", "plugins", "disabled_timers"}:
+            value = as_list(value)  # noqa: PLW2901 - as an INI file or the environment has them
+        try:
+            values[key] = convert(value, KEYS[key])
+        except ValueError as error:
+            problems.add(f"{prefix}{key} = {shown(key, value)}: {error}")
+    made = Plan(
+        logger=values.get("logger", ""),
+        hostname=values.get("hostname", ""),
+        fields=values.get("fields", {}),
+        disabled_timers=frozenset(values.get("disabled_timers", ())),
+        tests=values.get("tests", []),
+    )
+    with problems.catch(f"{prefix}sender"):
+        made.sender = check("sender", values.get("sender", DEFAULT_SENDER), f"{prefix}sender")
+    with problems.catch(f"{prefix}encoder"):
+        made.encoder = check("encoder", values.get("encoder", "json"), f"{prefix}encoder")
+    made.filters = components("filter", values.get("filters"), f"{prefix}filters", problems)
+    made.plugins = components("plugin", values.get("plugins"), f"{prefix}plugins", problems)
+    made.buffer = checked(Buffer, values.get("buffer", {}), f"{prefix}buffer", problems)
+    made.exit_timeout = values.get("exit_timeout", 2.0)
+    if not 0 <= made.exit_timeout <= 3600:
+        problems.add(f"{prefix}exit_timeout = {made.exit_timeout}: wants 0 to 3600 seconds")
+    made.on_drop = values.get("on_drop")
+    if made.on_drop is not None and not callable(made.on_drop):
+        problems.add(
+            f"{prefix}on_drop = {made.on_drop!r}: wants a callable (reason: str, count: int); set it in Python"
+        )
+    made.statsd = values.get("statsd", False)
+    if made.statsd:
+        with problems.catch(f"{prefix}statsd"):
+            from metlog.statsd.client import check_settings
+
+            made.statsd = check_settings(made.statsd, f"{prefix}statsd")
+    made.prepare(problems)
+    _check_frame(made, prefix, problems)
+    if problems.lines:
+        made.discard()
+    problems.check()
+    return made
+
+
+def _check_frame(made: Plan, prefix: str, problems: Problems) -> None:
+    """A frame must not be larger than the transport can carry: what is cut to fit is one event, not a frame of many."""
+    wanted = made.buffer.get("max_frame")
+    if wanted is None or made.sender is None or (problems.lines and not made.sender.opens_late):
+        return
+    try:
+        limit = made.sender.prepare().max_event
+    except ConfigError:
+        return  # reported already
+    if limit is not None and wanted > limit:
+        problems.add(
+            f"{prefix}buffer.max_frame = {wanted}: the sender {made.sender.name!r} carries at most {limit} bytes; "
+            "leave it out, and frames have the size that suits the transport"
+        )
+
+
+def expand(value: Any, where: str, problems: Problems) -> Any:
+    """Puts environment variables in place of `${NAME}` and `${NAME:-default}`, at any depth; `$$` is a dollar sign."""
+    if isinstance(value, str):
+
+        def variable(match: re.Match[str]) -> str:
+            name, default = match[1], match[2]
+            if name is None:
+                return "$"
+            found = os.environ.get(name, default)
+            if found is None:
+                problems.add(
+                    f"{where or 'settings'} = {shown(where, value)}: the environment variable {name} is not set; set it, or write "
+                    f"${{{name}:-default}}"
+                )
+                return ""
+            return found
+
+        return _VARIABLE.sub(variable, value) if "$" in value else value
+    if isinstance(value, Mapping):
+        return {key: expand(item, f"{where}.{key}" if where else str(key), problems) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [expand(item, f"{where}[{index}]", problems) for index, item in enumerate(value)]
+    return value

@@ -1,0 +1,240 @@
+"""Fork, the end of the process, and workers that end without it."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import wraps
+from time import monotonic, sleep
+from types import FrameType, TracebackType
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from metlog.errors import MetlogError
+
+__all__ = ["close_all", "flush_all", "flush_on_signal", "job", "live"]
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Closable(Protocol):
+    """Has something to send before a process ends."""
+
+    exit_timeout: float
+
+    def drain(self, deadline: float) -> None: ...
+    def flush(self, deadline: float) -> bool: ...
+    def close(self, deadline: float) -> None: ...
+    def after_fork(self) -> None: ...
+
+
+live: weakref.WeakSet[Closable] = weakref.WeakSet()
+"""Every pipeline (and wrapped statsd client) that is open."""
+
+
+def flush_all(timeout: float) -> bool:
+    """Flushes everything that is open within `timeout` seconds, all together; whether all of it was sent."""
+    deadline = monotonic() + timeout
+    found = list(live)
+    for item in found:
+        item.drain(deadline)
+    return all([item.flush(deadline) for item in found])
+
+
+def close_all() -> None:
+    """Closes everything that is open: the queues empty side by side, and all share the longest `exit_timeout`."""
+    found = list(live)
+    deadline = monotonic() + max((item.exit_timeout for item in found), default=0.0)
+    for item in found:
+        item.drain(deadline)
+    for item in found:
+        item.close(deadline)
+
+
+def _after_fork() -> None:
+    for item in list(live):
+        item.after_fork()
+    _watch_multiprocessing()
+
+
+def _watch_uwsgi() -> None:
+    """uWSGI forks its workers in C and does not run Python's fork hooks unless told to (`py-call-osafterfork`).
+
+    It calls one function of its own. `uwsgidecorators` (only with a master) puts a chain there, and would put it in the place
+    of ours.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    if not hasattr(uwsgi, "masterpid"):  # the package on PyPI has no such module: it is there inside uWSGI alone
+        return
+    try:
+        import uwsgidecorators
+    except Exception:  # noqa: BLE001 - not installed, or a bare Exception: there is no master
+        before = getattr(uwsgi, "post_fork_hook", None)
+
+        def forked() -> None:
+            _after_fork()
+            if before is not None:
+                before()
+
+        uwsgi.post_fork_hook = forked
+    else:
+        uwsgidecorators.postfork_chain.insert(0, _after_fork)
+
+
+_watched = False
+
+
+def _watch_multiprocessing() -> None:
+    """Children of `multiprocessing` end with os._exit: `atexit` does not run in them, their own finalizers do.
+
+    A child clears its finalizers before it runs what is registered for it, whether it was forked, spawned, or forked by a
+    server; in the last two metlog may be imported before that moment. Called again at each fork, for `multiprocessing` may
+    be imported after metlog.
+    """
+    global _watched
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if _watched or util is None or process is None:
+        return
+    _watched = True
+    util.register_after_fork(close_all, lambda _: _finalize(util.Finalize))
+    if process.parent_process() is not None:  # imported by what such a child runs: that moment has passed
+        _finalize(util.Finalize)
+
+
+def _finalize(finalize: Callable[..., object]) -> None:
+    finalize(None, close_all, exitpriority=-100)
+
+
+def flush_on_signal(number: int = signal.SIGTERM, timeout: float = 2.0) -> None:
+    """Flushes when a signal comes, for `timeout` seconds at most, then calls the handler that was set before (SIGTERM: end the process).
+
+    Python's default for SIGTERM ends a process without `atexit`. Call it from the main thread, after other handlers are set.
+    Raises MetlogError when the present handler was not set from Python: it could not be called afterwards.
+
+    A handler interrupts the main thread. If that was building a frame, the handler cannot finish it: so it tries for a moment,
+    returns, and has the signal sent again, until all is sent or the time is over.
+    """
+    before = signal.getsignal(number)
+    if before is None:
+        name = signal.Signals(number).name
+        raise MetlogError(
+            f"flush_on_signal({name}): its present handler was not set from Python and would be lost;"
+            " call metlog.close() where the process is told to end"
+        )
+    end: float | None = None
+
+    def handler(received: int, frame: FrameType | None) -> None:
+        nonlocal end
+        if end is None:
+            end = monotonic() + timeout
+        if not flush_all(min(_TRY, end - monotonic())) and monotonic() < end and _send_again(received):
+            return
+        end = None
+        if callable(before):
+            before(received, frame)
+        elif before == signal.SIG_DFL:
+            signal.signal(received, signal.SIG_DFL)
+            os.kill(os.getpid(), received)
+
+    signal.signal(number, handler)
+
+
+_TRY: Final = 0.05  # seconds of one try of a signal handler
+_PAUSE: Final = 0.01  # seconds that the main thread gets between two tries
+
+
+def _send_again(number: int) -> bool:
+    def send() -> None:
+        sleep(_PAUSE)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    try:
+        threading.Thread(target=send, name="metlog-signal", daemon=True).start()
+    except RuntimeError:  # the interpreter is ending: no thread can be started
+        return False
+    return True
+
+
+class job:  # noqa: N801 - used like a function
+    """Everything logged inside is sent before it ends; a context manager and a decorator, `with` and `async with`.
+
+    For workers that end or freeze before the flusher's turn comes: `os._exit` after each job (RQ), a frozen function runtime.
+    `timeout` is what sending may add to a job, in seconds. Coroutine functions wait in a thread, so that their loop goes on.
+    A generator's job is over when it is exhausted or closed.
+
+    >>> @job(timeout=0.5)
+    ... def handler(order):
+    ...     return order + 1
+    >>> handler(1)
+    2
+    """
+
+    def __init__(self, timeout: float = 1.0) -> None:
+        self.timeout = timeout
+
+    def __enter__(self) -> job:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        flush_all(self.timeout)
+
+    async def __aenter__(self) -> job:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        await asyncio.to_thread(flush_all, self.timeout)
+
+    def __call__(self, function: F, /) -> F:
+        """The function, each call of it a job; coroutine functions and generators (plain and async) as well."""
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def job_async(*args: Any, **kwargs: Any) -> Any:
+                async with self:
+                    return await function(*args, **kwargs)
+
+            return cast(F, job_async)
+        if inspect.isasyncgenfunction(function):
+
+            @wraps(function)
+            async def job_async_generator(*args: Any, **kwargs: Any) -> Any:
+                async with self, aclosing(function(*args, **kwargs)) as items:
+                    async for item in items:
+                        yield item
+
+            return cast(F, job_async_generator)
+        if inspect.isgeneratorfunction(function):
+
+            @wraps(function)
+            def job_generator(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return (yield from function(*args, **kwargs))
+
+            return cast(F, job_generator)
+
+        def job_call(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return cast(F, wraps(function)(job_call))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(close_all)
+_watch_multiprocessing()
+_watch_uwsgi()

@@ -1,0 +1,316 @@
+"""What `configure` builds: the way of an event through filters, stream, encoder and buffer to one sender."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from metlog.core.adapt import original
+from metlog.core.buffer import Buffer
+from metlog.core.chance import Chance, chance
+from metlog.core.dispatch import BackgroundDispatcher, InlineDispatcher
+from metlog.core.interfaces import BaseEncoder, BaseFilter, BaseSender, Filter
+from metlog.core.lifecycle import live
+from metlog.core.stats import AtomicCounter, Counts, OnDrop, Stats, inside
+from metlog.core.stream import Stream
+from metlog.core.succession import Succession
+from metlog.core.unconfigured import REFUSING
+from metlog.event import ENV_VERSION, ONE, Event
+
+__all__ = ["OnDrop", "Pipeline", "Stats"]
+
+_now: Final = datetime.now
+
+
+class Pipeline:
+    """One way out: filters, then a `seq`, then the encoder, then the buffer of one sender."""
+
+    branches: tuple[Pipeline, ...] = ()
+    """Of a `FanOut`: the pipelines that take the events."""
+    branch_index: tuple[int, int] = (0, 1)
+    """Which branch of a `FanOut` this is, of how many."""
+
+    def __init__(
+        self,
+        *,
+        logger: str,
+        hostname: str,
+        filters: Sequence[BaseFilter],
+        encoder: BaseEncoder,
+        sender: BaseSender,
+        fields: dict[str, Any] | None = None,
+        max_frame: int | None = None,
+        flush_interval: float = 0.1,
+        max_bytes: int = 8 << 20,
+        exit_timeout: float = 2.0,
+        on_drop: OnDrop | None = None,
+        chance: Chance = chance,
+    ) -> None:
+        self.encoder = encoder
+        self.sender = sender
+        self.fields = fields or {}
+        self.exit_timeout = exit_timeout
+        self.chance = chance
+        self.closed = False
+        self.filtered = AtomicCounter()
+        self.counts = Counts(on_drop)
+        self.failed, self.warn_once = self.counts.failed, self.counts.warn_once
+        self.stream = Stream(logger, hostname, self.counts)
+        encoder.sent_by(sender)
+        self._silent = encoder.silent
+        self._install_filters(filters)
+        self.buffer = Buffer(
+            encoder,
+            InlineDispatcher(sender, self.counts)
+            if sender.nonblocking
+            else BackgroundDispatcher(sender, self.counts, max_bytes=max_bytes),
+            max_frame=max_frame or sender.max_frame,
+            max_event=sender.max_event,
+            flush_interval=flush_interval,
+            counts=self.counts,
+            report=self.stream.report,
+            tick=self._tick if self._ticks else None,
+        )
+        self.fast_path = self._fast_path()
+        live.add(self)
+
+    @property
+    def logger(self) -> str:
+        """Which service: the `logger` of the events."""
+        return self.stream.logger
+
+    @property
+    def hostname(self) -> str:
+        """Which machine: the `hostname` of the events."""
+        return self.stream.hostname
+
+    # ---- filters -----------------------------------------------------------------------------------------------------
+
+    def set_filters(self, filters: Sequence[BaseFilter]) -> None:
+        """Puts these filters in the place of those before. None of them may keep time (`tick`), unless those before did."""
+        self._install_filters(filters)
+        if not self.closed:
+            self.fast_path = self._fast_path()
+
+    def _install_filters(self, filters: Sequence[BaseFilter]) -> None:
+        self.filters = tuple(filters)
+        self.severity_max = min((item.severity_max for item in filters), default=7)
+        called = [item for item in filters if not item.by_severity_only]
+        self._calls: tuple[Filter, ...] = tuple(map(original, called))
+        for place, item in enumerate(called):
+            item.emit = partial(self._emit, self._calls[place + 1 :])
+            item.chance = self.chance
+        self._ticks = [item.tick for item in filters if item.ticking]
+
+    def _tick(self) -> None:
+        """Passes the time (monotonic seconds) to filters that have a `tick`."""
+        for tick in self._ticks:
+            tick(monotonic())
+
+    def _emit(self, behind: Sequence[Filter], event: Event) -> None:
+        """Accepts an event that a filter adds, once it has passed the filters behind that one."""
+        self.stream.stamp(event)
+        kept = self._filter(event, behind, added=True) if behind else event
+        if kept is not None:
+            self.accept(kept)
+
+    def _filter(self, event: Event, filters: Sequence[Filter], *, added: bool = False) -> Event | None:
+        within = getattr(inside, "active", False)
+        if within and not added:
+            self.warn_once("recursion", "a filter or drop hook logs an event itself: that event is left out")
+            next(self.filtered)
+            return None
+        inside.active = True
+        try:
+            for keep in filters:
+                kept = keep(event)
+                if kept is None:
+                    next(self.filtered)
+                    return None
+                event = kept
+        except Exception as error:  # noqa: BLE001 - a filter may raise anything; what it guards must not leave
+            next(self.filtered)
+            self.counts.error("filter_error", error)
+            return None
+        finally:
+            inside.active = within
+        return event
+
+    # ---- the way of an event -----------------------------------------------------------------------------------------
+
+    def _fast_path(self) -> tuple[Any, ...]:
+        """What `MetlogClient.log` unpacks, as a plain tuple, for speed:
+
+        `severity_max`, the highest severity that is accepted; `make` and `origin`, which make a record (None: every event is
+        encoded at the call); `next_seq`; `append`, which gives the buffer a record; the `buffer`; `base`, the configured fields.
+        """
+        make = origin = None
+        records = self.encoder.records
+        if records is not None and not self._calls and type(self) is Pipeline:
+            make, origin = records.make, records.origin(self.stream.sample())
+        return self.severity_max, make, origin, self.stream.seq.__next__, self.buffer.append, self.buffer, self.fields
+
+    def admit_severity(self, severity: Any) -> int:
+        """Clamps to 0 to 7. Returns -1, and counts the event as filtered, if it is above `severity_max` or the pipeline is closed.
+
+        Raises TypeError or ValueError for what is no number; the caller counts it.
+        """
+        level = int(severity)
+        if not 0 <= level <= 7:
+            self.warn_once(
+                "severity", f"severity = {severity}: a severity is 0 (emergency) to 7 (debug); taken as the nearest"
+            )
+            level = min(max(level, 0), 7)
+        if level <= self.severity_max and not self.closed:
+            return level
+        next(self.filtered)
+        return -1
+
+    def put(
+        self,
+        type: str,
+        tokens: tuple[str, ...],
+        severity: int,
+        payload: str,
+        fields: dict[str, Any],
+        weight: float = ONE,
+        logger: str | None = None,
+    ) -> None:
+        """Builds an event, asks the filters, and accepts it. `severity` is an admitted one; `fields` belong to the event."""
+        stream = self.stream
+        event = Event(
+            timestamp=_now(UTC), type=type, tokens=tokens, logger=logger or stream.logger, severity=severity,
+            payload=payload if payload.__class__ is str else str(payload), fields=fields, weight=weight,
+            env_version=ENV_VERSION, pid=stream.pid, hostname=stream.hostname, stream=stream.id,
+        )  # fmt: skip
+        kept = self._filter(event, self._calls) if self._calls else event
+        if kept is not None:
+            self.accept(kept)
+
+    def accept(self, event: Event) -> None:
+        """Gives the event its `seq`, encodes it at once, and appends it to the buffer."""
+        if not self._silent and self._recurses():
+            return
+        event.seq = seq = next(self.stream.seq)
+        buffer = self.buffer
+        try:
+            data = self.encoder.encode(event)
+        except BaseException as error:  # an encoder may raise anything, and so may a signal handler
+            self.failed(error, 1, "encode_error")
+            if not isinstance(error, Exception):
+                raise
+            return
+        finally:
+            if not self._silent:
+                inside.encoding = False
+        buffer.append(data if buffer.records is None else Raw(data))
+        if seq >= buffer.flush_at_seq:
+            buffer.flush_if_due(seq)
+
+    def _recurses(self) -> bool:
+        """Whether the encoder itself logs this event: encoding it would log again, without an end."""
+        if getattr(inside, "encoding", False):
+            self.warn_once("recursion", "an encoder logs an event itself: that event is left out")
+            next(self.filtered)
+            return True
+        inside.encoding = True
+        return False
+
+    def abort_record(self, seq: int, error: BaseException) -> None:
+        """Counts an event whose call raised once it had a `seq`; a signal handler may have raised in the middle of it."""
+        lost = 0 if self.buffer.holds(seq) else 1
+        if isinstance(error, Exception):
+            self.failed(error, lost, "call_error")
+        else:
+            self.counts.dropped("interrupted", lost)
+
+    def accept_copy(self, event: Event) -> None:
+        """Accepts a copy of an event that another pipeline built (`tee`), if the filters keep it."""
+        if event.severity > self.severity_max:
+            next(self.filtered)
+            return
+        mine = replace(event, stream=self.stream.id)
+        kept = self._filter(mine, self._calls) if self._calls else mine
+        if kept is not None:
+            self.accept(kept)
+
+    def accept_late(self, event: Event, index: int, count: int) -> bool:
+        """Accepts a late event from branch `index`, of `count`, of the pipeline that this one replaced.
+
+        Returns whether it did. Of several branches only the first is accepted, so that the event is sent once.
+        """
+        if index == 0:
+            self.accept_copy(event)
+        return index == 0
+
+    # ---- counts, flush, close, fork ----------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """The counts, now."""
+        dispatcher, counts = self.buffer.dispatcher, self.counts
+        with counts.locked():
+            dropped = dict(counts.by_reason)
+            sent = dispatcher.sent
+            accepted = self.stream.accepted
+        return Stats(
+            accepted=accepted,
+            filtered=self.filtered.value,
+            sent=sent,
+            buffered=accepted - sent - sum(dropped.values()),
+            dropped=dropped,
+            frames=dispatcher.frames,
+            bytes=dispatcher.sent_bytes,
+            errors=counts.errors,
+            repaired=self.encoder.repaired,
+        )
+
+    def flush(self, deadline: float) -> bool:
+        """Sends everything accepted so far; False when the deadline (monotonic seconds) came first."""
+        return self.buffer.flush(deadline)
+
+    def drain(self, deadline: float) -> None:
+        """Hands what is pending to the sender's queue, without waiting for it."""
+        self.buffer.drain(deadline=deadline)
+
+    def close(self, deadline: float, successor: Pipeline | None = None) -> None:
+        """Sends the rest and the end of the stream, and closes the sender. Late events go to `successor`."""
+        if self.closed:
+            return
+        self.closed = True
+        for item in self.filters:
+            try:
+                item.close()
+            except Exception as error:  # noqa: BLE001 - a filter may raise anything
+                self.counts.error("filter_error", error)
+        self.fast_path = REFUSING
+        self.drain(deadline)
+        succession = None
+        if successor is not None:
+            succession = Succession(self, successor)
+            self.replaced_by(successor)
+            succession.await_calls(deadline)
+        self.buffer.close(deadline, self.stream.end, None if succession is None else succession.pass_on)
+        live.discard(self)
+
+    def replaced_by(self, successor: Pipeline) -> None:
+        """Says which pipeline takes over; called before calls under way are waited for."""
+
+    def calls_under_way(self) -> bool:
+        """Whether another thread has a `seq` of this stream and has not yet appended its event."""
+        return self.stats().buffered > self.buffer.unsent
+
+    def after_fork(self) -> None:
+        """In a forked child: an empty buffer, a stream of its own, new locks."""
+        for item in self.filters:
+            item.after_fork()
+        self.buffer.after_fork()
+        self.counts.restart()
+        self.filtered = AtomicCounter()
+        self.stream.restart()
+        self.fast_path = self._fast_path()

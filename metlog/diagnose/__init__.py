@@ -1,0 +1,1 @@
+"""What `metlog doctor` and `metlog test` check: configuration, reachability, the listener, Graphite."""

@@ -1,0 +1,1 @@
+"""The journal: checksummed append-only segments that the listener writes and every reader follows."""

@@ -1,0 +1,67 @@
+"""The durable position of an output in a journal."""
+
+from __future__ import annotations
+
+import errno
+import zlib
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+
+__all__ = ["Cursor", "Position"]
+
+_SUFFIX: Final = ".cursor"
+
+
+class Position(Struct, order=True, frozen=True, array_like=True):
+    """A place in a journal: everything before it is dealt with."""
+
+    number: int = 0
+    """Number of the segment."""
+    offset: int = 0
+    """Offset of a record in it."""
+    skip: int = 0
+    """Events of that record that are dealt with."""
+
+
+class Cursor(Struct, omit_defaults=True):
+    """What an output remembers. Written whole, checksummed, renamed into place."""
+
+    output: str
+    at: Position = Position()
+    pending: Position | None = None
+    """Where the batch ends that may have been delivered already: after a crash the same batch is formed again."""
+    lake: bool = False
+    """True when `at` means: every segment below `at.number` stands in `events/` as Parquet."""
+    route: Route = Route()
+    """Which events the output takes; a snapshot needs it for those that are not in Parquet yet."""
+
+    def save(self, folder: Folder) -> None:
+        """Durable when it returns."""
+        body = msgspec.json.encode(self)
+        folder.replace(self.output + _SUFFIX, b"%08x %s\n" % (zlib.crc32(body), body), point="cursor")
+
+    @classmethod
+    def load(cls, folder: Folder, output: str) -> Cursor | None:
+        """None when there is none or it is damaged: then the output begins at the oldest segment, and nothing is skipped."""
+        try:
+            crc, _, body = folder.read(output + _SUFFIX).rstrip(b"\n").partition(b" ")
+            if int(crc, 16) != zlib.crc32(body):
+                return None
+            return msgspec.json.decode(body, type=cls)
+        except (FileNotFoundError, ValueError, msgspec.DecodeError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a planted link, which the next save replaces
+                return None
+            raise
+
+    @classmethod
+    def load_all(cls, folder: Folder) -> list[Cursor]:
+        """Every readable cursor of a journal."""
+        names = [name.removesuffix(_SUFFIX) for name in folder.names() if name.endswith(_SUFFIX)]
+        return [cursor for name in names if (cursor := cls.load(folder, name))]

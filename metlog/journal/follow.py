@@ -1,0 +1,126 @@
+"""Events as they arrive: what a listener appends to its journals, read without a lock on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.journal.rows import correct, rows_of
+from metlog.journal.segment import ACTIVE, HEADER_SIZE, SEALED, Clock, Record, Scan, SegmentName, listing, read_header
+
+__all__ = ["Event", "Follower", "events_of"]
+
+_BLOCK: Final = 4 << 20
+"""Bytes read of a segment in a look; who falls further behind skips to the end."""
+
+Event = dict[str, Any]
+_EVERY: Final = Route()
+
+
+class Follower:
+    """Reads the journals of a data folder from their ends on, without a lock on the listener.
+
+    >>> follower = Follower(Path("metlog-data"))       # doctest: +SKIP
+    >>> for event in follower.read(): ...              # doctest: +SKIP
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._at: dict[SegmentName, int] = {}
+        self._first = True
+
+    def read(self) -> list[Event]:
+        """What has been appended since the last call; nothing at the first. Raises OSError when the data folder is gone."""
+        events: list[Event] = []
+        seen: set[SegmentName] = set()
+        with Folder.root(self._data) as root:
+            try:
+                journals = root.sub("journal")
+            except FileNotFoundError:
+                self._first = False
+                return events
+            with journals:
+                for name in journals.names():
+                    try:
+                        journal = journals.sub(name)
+                    except OSError:  # a file or a planted link
+                        continue
+                    with journal:
+                        self._journal(journal, events, seen)
+        self._at = {name: offset for name, offset in self._at.items() if name in seen}
+        self._first = False
+        return events
+
+    def _journal(self, journal: Folder, events: list[Event], seen: set[SegmentName]) -> None:
+        sealed, active = listing(journal)
+        for name in sorted({*sealed, *active}):
+            seen.add(name)
+            for suffix in (ACTIVE, SEALED):
+                try:
+                    fd = journal.open(f"{name}{suffix}", os.O_RDONLY)
+                except FileNotFoundError:  # sealed or removed since it was listed
+                    continue
+                try:
+                    self._segment(fd, name, events)
+                finally:
+                    os.close(fd)
+                break
+
+    def _segment(self, fd: int, name: SegmentName, events: list[Event]) -> None:
+        size = os.fstat(fd).st_size
+        if self._first:  # what is there already can be searched
+            self._at[name] = self._last_whole(fd, size)
+            return
+        offset = self._at.get(name, HEADER_SIZE)
+        if size - offset > _BLOCK:
+            offset = size - _BLOCK
+        if size <= offset or size <= HEADER_SIZE:
+            self._at[name] = max(offset, HEADER_SIZE) if name in self._at else HEADER_SIZE
+            return
+        clock = read_header(os.pread(fd, HEADER_SIZE, 0))
+        scan = Scan(os.pread(fd, size - offset, offset), offset)
+        reached = offset
+        for record in scan:
+            events.extend(events_of(record, clock))
+            reached = record.end
+        # What does not verify at the end is a record that is still being written: it is read the next time.
+        self._at[name] = reached
+
+    def _last_whole(self, fd: int, size: int) -> int:
+        """Where the last whole record ends, so that one that is half written now is seen when it is whole."""
+        start = max(HEADER_SIZE, size - _BLOCK)
+        reached = start
+        for record in Scan(os.pread(fd, max(0, size - start), start), start):
+            reached = record.end
+        return reached
+
+
+def events_of(record: Record, clock: Clock, *, skip: int = 0, route: Route = _EVERY) -> list[Event]:
+    """The events of a record for people and programs: as they came, with corrected times, `received_at` and `source`. Those that
+    this release cannot decode, the first `skip`, and those that `route` does not take are left out."""
+    found = []
+    rows, _ = rows_of(record.events)
+    for row in rows[skip:]:
+        if not route.takes(row):
+            continue
+        event = msgspec.structs.asdict(row)
+        moment, claim = correct(row.timestamp, record.received_at, clock)
+        event["timestamp"] = _rfc3339(moment)
+        event["received_at"] = _rfc3339(record.received_at)
+        event["source"] = record.source
+        if claim is not None:
+            event["claimed_timestamp"] = _rfc3339(claim)
+        found.append(event)
+    return found
+
+
+def _rfc3339(micro: int) -> str:
+    from datetime import UTC, datetime, timedelta
+
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micro)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,235 @@
+"""A journal segment on disk: its name, its format, how it is read.
+
+    segment = header, record…
+    header  = "metlog-journal 1" (16 bytes), past limit, future limit (u32, seconds), crc32 of these
+    record  = marker (4 bytes), length of the body (u32), crc32 of the body (u32), body
+    body    = received_at (i64, µs since the epoch), events (u32), length of source (u16), of key (u16), source, key,
+              events as JSON, one a line
+
+All little-endian. The marker begins with a byte that UTF-8 never holds, so that after damage the next record can be
+found: what a reader cannot verify it skips, byte by byte, up to the next marker whose record verifies.
+The limits are those of a client's clock (see `metlog.lake.schema`): they stand in the segment, so that whoever reads it, and
+whenever, gives each event the same timestamp.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from metlog.journal.folder import Folder, read_all
+
+__all__ = [
+    "END",
+    "HEADER_SIZE",
+    "ACTIVE",
+    "RESCUE",
+    "SEALED",
+    "Clock",
+    "End",
+    "Record",
+    "Scan",
+    "SegmentName",
+    "encode_record",
+    "end_mark",
+    "end_of",
+    "header",
+    "listing",
+    "read_end",
+    "read_header",
+    "scan",
+]
+
+ACTIVE: Final = ".open"
+"""Suffix of the segment that is being written."""
+SEALED: Final = ".seg"
+"""Suffix of a segment that will not change any more."""
+END: Final = ".end"
+"""Suffix of a small file that says at which offset a segment ends for good, written when an fsync of it failed: what lies
+beyond was written again to a later segment, whose name stands there too."""
+RESCUE: Final = ".rescue"
+"""Suffix of that later segment until the small file stands, which makes it one."""
+
+_MAGIC: Final = b"metlog-journal 1"
+_HEADER: Final = struct.Struct("<16sIII")
+HEADER_SIZE: Final = _HEADER.size
+MARKER: Final = b"\xc1ML\xfe"
+_FRAME: Final = struct.Struct("<4sII")
+_BODY: Final = struct.Struct("<qIHH")
+FRAME_SIZE: Final = _FRAME.size
+
+
+class Clock(NamedTuple):
+    """How far a client's clock may be off, in seconds, before its timestamp is only a claim."""
+
+    past: int = 7 * 86400
+    """A week: what a client or a chained listener could not deliver over a weekend keeps its time; and hostile
+    timestamps reach nine folders, not a million."""
+    future: int = 3600
+    """An hour: more than clocks drift, and than a wrong daylight saving."""
+
+
+class SegmentName(NamedTuple):
+    """`000000000012-9f3c2a…`: a number that rises within a journal, and the random name of the listener's run, so that no
+    name is used twice, whatever was deleted, and listeners that share a lake never meet."""
+
+    number: int
+    run: str
+
+    def __str__(self) -> str:
+        return f"{self.number:012d}-{self.run}"
+
+    @classmethod
+    def parse(cls, text: str) -> SegmentName | None:
+        number, dash, run = text.partition("-")
+        if dash and number.isdecimal() and number.isascii() and run.isalnum():
+            return cls(int(number), run)
+        return None
+
+
+class Record(NamedTuple):
+    """What was received from one source at one time."""
+
+    offset: int
+    end: int
+    received_at: int
+    """Microseconds since the epoch."""
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks a record for
+    source: str
+    key: str
+    events: bytes
+    """JSON, one event a line."""
+
+
+def header(clock: Clock) -> bytes:
+    past, future = clock
+    return _HEADER.pack(_MAGIC, past, future, zlib.crc32(struct.pack("<II", past, future)))
+
+
+def read_header(data: bytes) -> Clock:
+    """The clock limits of a segment; the defaults when the header is damaged (its records are still good)."""
+    if len(data) >= HEADER_SIZE:
+        magic, past, future, crc = _HEADER.unpack_from(data)
+        if magic == _MAGIC and crc == zlib.crc32(struct.pack("<II", past, future)):
+            return Clock(past, future)
+    return Clock()
+
+
+def encode_record(received_at: int, count: int, source: bytes, key: bytes, events: bytes) -> bytes:
+    head = _BODY.pack(received_at, count, len(source), len(key)) + source + key
+    crc = zlib.crc32(events, zlib.crc32(head))
+    return b"".join((_FRAME.pack(MARKER, len(head) + len(events), crc), head, events))
+
+
+def _record_at(data: bytes, offset: int) -> Record | None:
+    start = offset + FRAME_SIZE
+    if start > len(data):
+        return None
+    marker, length, crc = _FRAME.unpack_from(data, offset)
+    end = start + length
+    if marker != MARKER or length < _BODY.size or end > len(data) or zlib.crc32(memoryview(data)[start:end]) != crc:
+        return None
+    received_at, count, source_size, key_size = _BODY.unpack_from(data, start)
+    source_end = start + _BODY.size + source_size
+    key_end = source_end + key_size
+    return Record(
+        offset,
+        end,
+        received_at,
+        count,
+        data[start + _BODY.size : source_end].decode("utf-8", "replace"),
+        data[source_end:key_end].decode("utf-8", "replace"),
+        data[key_end:end],
+    )
+
+
+class Scan:
+    """Iterates the records of a segment's bytes; afterwards `damaged` has the ranges that were skipped.
+
+    `base` is the offset of `data` in the segment, for a reader that goes on where it stopped.
+    """
+
+    def __init__(self, data: bytes, base: int = 0) -> None:
+        self.data = data
+        self._base = base
+        self.damaged: list[tuple[int, int]] = []
+        """Offsets (start, end) of what does not verify. The last one may be a record that is still being written."""
+        if base == 0 and data and data[:HEADER_SIZE] != header(read_header(data)):
+            self.damaged.append((0, min(HEADER_SIZE, len(data))))
+
+    def __iter__(self) -> Iterator[Record]:
+        data, base = self.data, self._base
+        offset = HEADER_SIZE if base == 0 else 0
+        while offset < len(data):
+            record = _record_at(data, offset)
+            if record is None:
+                record, found = self._resync(offset)
+                self.damaged.append((base + offset, base + found))
+                if record is None:
+                    return
+            offset = record.end
+            yield record._replace(offset=base + record.offset, end=base + record.end) if base else record
+
+    def _resync(self, offset: int) -> tuple[Record | None, int]:
+        found = offset
+        while (found := self.data.find(MARKER, found + 1)) >= 0:
+            if record := _record_at(self.data, found):
+                return record, found
+        return None, len(self.data)
+
+
+def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock, Scan]:
+    """Reads a segment up to its end as it is now. Raises FileNotFoundError when it is gone."""
+    descriptor = folder.open(f"{name}{suffix}", os.O_RDONLY)
+    try:
+        data = read_all(descriptor, end_of(folder, name))
+    finally:
+        os.close(descriptor)
+    return read_header(data), Scan(data)
+
+
+class End(NamedTuple):
+    """Where a segment ends for good, and the name of the segment that has what came after."""
+
+    offset: int
+    rest: str
+
+
+def end_mark(offset: int, rest: str) -> bytes:
+    """The content of the file with suffix END; `rest` may be empty when nothing came after."""
+    text = b"%d %s" % (offset, rest.encode() or b"-")
+    return b"%s %08x\n" % (text, zlib.crc32(text))
+
+
+def read_end(folder: Folder, name: str) -> End | None:
+    """The mark of a segment that has one. A damaged one counts as none: then what came after it is read twice, not never."""
+    try:
+        text, _, crc = folder.read(f"{name}{END}").rstrip(b"\n").rpartition(b" ")
+        if int(crc, 16) != zlib.crc32(text):
+            return None
+        offset, rest = text.split(b" ")
+        return End(int(offset), "" if rest == b"-" else rest.decode())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def end_of(folder: Folder, name: SegmentName) -> int | None:
+    """Where a segment ends when an fsync of it failed; None for every other."""
+    mark = read_end(folder, str(name))
+    return mark.offset if mark is not None else None
+
+
+def listing(folder: Folder) -> tuple[list[SegmentName], list[SegmentName]]:
+    """Sealed and active segments of a journal, oldest first, each in one of the two. None that is there all the time is left
+    out, though it be sealed meanwhile: the active ones are looked for first."""
+    active = _named(folder, ACTIVE)
+    sealed = _named(folder, SEALED)
+    return sorted(sealed), sorted(active - sealed)
+
+
+def _named(folder: Folder, suffix: str) -> set[SegmentName]:
+    names = (SegmentName.parse(entry.name.removesuffix(suffix)) for entry in folder.regular(suffix))
+    return {name for name in names if name is not None}

@@ -1,0 +1,90 @@
+"""DuckDB's errors in plain words, with the place of the mistake and the nearest name that exists."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from typing import Any
+
+import duckdb
+
+from metlog.lake.schema import COLUMNS
+from metlog.lake.sql.guard import QueryError
+
+__all__ = ["EXPLAIN", "explain"]
+
+EXPLAIN = "EXPLAIN "
+"""What a query is prefixed with to hear where in it a mistake is; its positions are behind by as much."""
+
+_SYNTAX = {"Parser", "Syntax", "Binder", "Catalog", "Parameter Not Resolved", "Parameter Not Allowed", "Expression"}
+
+
+def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: float | None) -> QueryError:
+    """What to tell of an error of the engine. `sql` is the query as written, `ran` as it ran; `reason` is why it was
+    interrupted, if it was."""
+    if isinstance(error, QueryError):
+        return error
+    text = "Out of Memory" if isinstance(error, MemoryError) else str(error)
+    if reason == "cancelled":
+        return QueryError("the query was cancelled", "cancelled")
+    if reason == "timeout" or "maximum execution time" in text:
+        limit = f" of {timeout:g} s" if timeout is not None else ""
+        return QueryError(f"the query took longer than the limit{limit}; ask for fewer days or columns", "timeout")
+    details = _details(text)
+    kind = str(details.get("exception_type", ""))
+    message = str(details.get("exception_message", text)).strip()
+    if kind == "Out of Memory" or "Out of Memory" in text or "max_temp_directory_size" in text:
+        return QueryError(
+            "the query needs more memory than it may have; ask for fewer days, rows or columns, or raise the limit"
+            f" ({message.splitlines()[0]})",
+            "memory",
+        )
+    if kind == "Permission" or "file system operations are disabled" in text:
+        return QueryError(message, "refused")
+    position = int(details["position"]) if str(details.get("position", "")).isdigit() else None
+    if position is not None and isinstance(error, (duckdb.BinderException, duckdb.CatalogException)):
+        position -= len(EXPLAIN)  # these were found by EXPLAIN of the query as written
+    elif sql != ran and not _same_place(sql, ran, position, str(details.get("name", ""))):
+        position = None
+    return QueryError(_plain(message, details), "syntax" if kind in _SYNTAX else "failed", position, sql)
+
+
+def _details(text: str) -> dict[str, Any]:
+    """The JSON object that the engine puts behind its error's name."""
+    start = text.find("{")
+    if start >= 0:
+        try:
+            found = json.loads(text[start:])
+        except ValueError:
+            return {}
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _same_place(sql: str, ran: str, position: int | None, name: str) -> bool:
+    """Whether a position in the rewritten query is that of the same word in the query as written."""
+    if position is None or not name:
+        return False
+    end = position + len(name.encode())
+    return sql.encode()[position:end] == ran.encode()[position:end]
+
+
+def _plain(message: str, details: dict[str, Any]) -> str:
+    subtype = details.get("error_subtype")
+    name = str(details.get("name", ""))
+    if subtype == "COLUMN_NOT_FOUND" and name:
+        given = re.findall(r'"([^"]+)"', str(details.get("candidates", ""))) or str(
+            details.get("candidates", "")
+        ).split(",")
+        candidates = [candidate.strip().rsplit(".", 1)[-1] for candidate in given if candidate.strip()]
+        near = difflib.get_close_matches(name.lower(), [*COLUMNS, *candidates], n=1, cutoff=0.5)
+        return f"there is no column {name!r}; " + (
+            f"did you mean {near[0]!r}?" if near else f"`events` has {', '.join(COLUMNS)}"
+        )
+    if subtype == "MISSING_ENTRY" and details.get("type") and name:
+        closest = str(details.get("candidates", "")).split(",")[0].strip()
+        what = str(details["type"]).lower()
+        return f"there is no {what} {name!r}" + (f"; did you mean {closest!r}?" if closest else "")
+    return message.replace("\n\n", "\n")

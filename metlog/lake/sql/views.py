@@ -1,0 +1,150 @@
+"""The views: `events` over Parquet files and the journal, `arrivals`, the same in the order in which they came, `delivery` over
+the sequence numbers in it, `files` of what lies on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metlog.journal.segment import SegmentName
+from metlog.lake.schema import COLUMNS, SCHEMA
+from metlog.lake.sql.guard import QueryError
+
+__all__ = ["DEFAULTS", "DELIVERY", "events_view", "files_table", "numbered"]
+
+DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity": "6", "env_version": "'1'"}
+"""What a column holds in a file from before it existed, where NULL would be wrong."""
+
+DELIVERY: Final = """
+WITH metlog_streams AS (
+    SELECT stream, any_value(logger) AS logger, any_value(hostname) AS hostname, any_value(pid) AS pid,
+           min(timestamp) AS first_at, max(timestamp) AS last_at, count(*) AS received, max(seq) AS last
+    FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream
+), metlog_numbers AS (  -- a bit a number: many times cheaper than counting distinct ones
+    SELECT stream, CAST(sum(got) AS BIGINT) AS got
+    FROM (SELECT stream, bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT))) AS got
+          FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream, seq >> 6)
+    GROUP BY stream
+), metlog_words AS (  -- a range lets the scan leave out `fields` of all other events, as a list of types does not
+    SELECT stream, bool_or(type = 'metlog.end') AS ended, arg_max(fields->'$.dropped', seq) AS dropped,
+           max(CASE WHEN type = 'metlog.end' THEN TRY_CAST(fields->>'$.last_seq' AS BIGINT) END) AS last
+    FROM events WHERE type BETWEEN 'metlog.end' AND 'metlog.report' AND type IN ('metlog.end', 'metlog.report')
+    AND seq > 0 AND stream <> '' GROUP BY stream
+)
+SELECT stream, s.logger, s.hostname, s.pid, s.first_at, s.last_at, s.received, n.got AS distinct_received,
+       s.received - n.got AS duplicates, greatest(s.last, coalesce(w.last, 0)) AS last_seq, last_seq - n.got AS lost,
+       coalesce(w.ended, false) AS ended, w.dropped AS dropped
+FROM metlog_streams s JOIN metlog_numbers n USING (stream) LEFT JOIN metlog_words w USING (stream)
+"""
+"""Loss accounting: a client numbers its events from 1, so that a gap is a loss and a repeat a duplicate. Where `ended` is
+false, what was sent after `last_seq` is unknown. `dropped`: what the client itself says it dropped, by reason."""
+
+
+def events_view(
+    files: Sequence[tuple[date, Path]], fresh: bool, *, limited: bool = False, arrivals: bool = False
+) -> str:
+    """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `limited`: only the services in
+    `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other services' events.
+    `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`."""
+    groups: dict[tuple[str, ...], list[Path]] = {}
+    for _, path in files:
+        groups.setdefault(_select_list(path, _identity(path)), []).append(path)
+    more = [f"{source} AS {name}" for name, source in _ARRIVAL.items()] if arrivals else ()
+    parts = [
+        f"SELECT {', '.join((*columns, *more))} FROM {_parquet(paths, arrivals)}"  # noqa: S608 - our own names, quoted paths
+        for columns, paths in groups.items()
+    ]
+    if fresh or not parts:
+        names = [_column(name, *_UNCOMMITTED[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
+        parts.append(f"SELECT {', '.join(names)} FROM metlog_fresh")  # noqa: S608 - our own names
+    view = "\nUNION ALL\n".join(parts)
+    if not limited:
+        return view
+    # The optimizer never moves a filter below a LIMIT. Without it, `CAST(payload AS INT)` in a WHERE would run on every
+    # event, and its error message, or that there is one, would tell what another service logged.
+    # The rows of `arrivals` are numbered anew: gaps would tell how much the others log, and when.
+    shown = f"* REPLACE ({_ANEW} AS arrival_row)" if arrivals else "*"
+    return f"SELECT {shown} FROM ({view}) WHERE logger IN (SELECT logger FROM metlog_loggers) LIMIT 9223372036854775807"  # noqa: S608 - our own names
+
+
+_ARRIVAL: Final = {"arrival_file": "parse_filename(filename)", "arrival_row": "file_row_number"}
+_ANEW: Final = "row_number() OVER (PARTITION BY arrival_file ORDER BY arrival_row) - 1"
+
+
+def numbered(fresh: pa.Table) -> pa.Table:
+    """The events that are in no file yet with the two columns that say in which order they came: after those in files."""
+    rows = pa.array(range(fresh.num_rows), pa.int64())
+    return fresh.append_column("arrival_file", pa.repeat("~", fresh.num_rows)).append_column("arrival_row", rows)
+
+
+def files_table(data: Path, files: Sequence[tuple[date, Path]]) -> pa.Table:
+    """What the data folder holds: these Parquet files by day, and the journal's segments, of the day of their last write (how
+    many events are in them is not counted: NULL)."""
+    rows = []
+    for day, path in files:
+        size, events = path.stat().st_size, _number_of_rows(path, _identity(path))
+        rows.append({"date": day, "kind": "parquet", "name": path.name, "bytes": size, "events": events})
+    for path in sorted((data / "journal").glob("*/*")):
+        if SegmentName.parse(path.stem) is None:
+            continue
+        try:
+            found = path.stat()
+        except FileNotFoundError:  # handed on since it was listed
+            continue
+        written = datetime.fromtimestamp(found.st_mtime, UTC).date()
+        rows.append({"date": written, "kind": "journal", "name": path.name, "bytes": found.st_size, "events": None})
+    return pa.Table.from_pylist(rows, schema=_FILES)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What changes when another file takes the name: a file's content never does."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+@lru_cache(maxsize=100_000)
+def _number_of_rows(path: Path, identity: tuple[int, int]) -> int:
+    return int(pq.read_metadata(path).num_rows)
+
+
+_FILES: Final = pa.schema(
+    {"date": pa.date32(), "kind": pa.string(), "name": pa.string(), "bytes": pa.int64(), "events": pa.int64()}
+)
+
+
+def _parquet(paths: Sequence[Path], arrivals: bool) -> str:
+    names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    more = ", filename = true, file_row_number = true" if arrivals else ""
+    return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{'date': DATE}}{more})"
+
+
+@lru_cache(maxsize=100_000)
+def _select_list(path: Path, identity: tuple[int, int]) -> tuple[str, ...]:
+    """How the view reads a file; each footer is read once a process."""
+    try:
+        found = {field.name: field.type for field in pq.read_schema(path)}
+    except pa.ArrowInvalid as error:
+        raise QueryError(f"{path} cannot be read: {error}", "failed") from error
+    return tuple(
+        _column(name, sql_type, found.get(name)) if name != "date" else "date" for name, sql_type in COLUMNS.items()
+    )
+
+
+def _column(name: str, sql_type: str, found: pa.DataType | None) -> str:
+    if found is None:
+        return f"CAST({DEFAULTS.get(name, 'NULL')} AS {sql_type}) AS {name}"
+    expected = _UNCOMMITTED[name][1]
+    if found.equals(expected) and sql_type != "JSON":
+        return name
+    return f"CAST({name} AS {sql_type}) AS {name}"
+
+
+_UNCOMMITTED: Final = {
+    name: (sql_type, pa.date32() if name == "date" else SCHEMA.field(name).type) for name, sql_type in COLUMNS.items()
+}

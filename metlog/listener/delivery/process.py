@@ -1,0 +1,182 @@
+"""The listener's hold on the process of one output: start it, tell it how far the journal reaches, start it again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Final
+
+import msgspec
+
+from metlog.core.backoff import Backoff
+from metlog.journal.cursor import Position
+from metlog.listener.delivery.worker import Assignment, Message
+
+__all__ = ["OutputProcess"]
+
+log = logging.getLogger("metlog.listener")
+
+_RESTART: Final = 0.2
+_RESTART_MAX: Final = 10.0
+
+
+class OutputProcess:
+    """One output's process. Every method returns at once, but for `drain`."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.id = assignment.id
+        self._assignment = assignment
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._end = Position()
+        self._untold = False
+        self._draining = False
+        self._stopping = threading.Event()
+        self._last_report: dict[str, Any] = {}
+        self.restarts = 0
+        self._moved = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"metlog-output-{self.id}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def advance(self, end: Position) -> None:
+        """The journal may be read up to `end`."""
+        with self._lock:
+            if not self._behind(self._last_report):  # it had nothing to do until now
+                self._moved = time.monotonic()
+            self._end = end
+            self._tell(Message(end))
+
+    def retry_notify(self) -> None:
+        """Tells it again what it could not be told when it was busy; to be called now and then."""
+        with self._lock:
+            if self._untold:
+                self._tell(Message(self._end, self._draining))
+
+    def _tell(self, message: Message) -> None:
+        self._untold = True
+        if self._process is None or self._process.stdin is None or self._process.stdin.closed:
+            return
+        try:
+            os.write(self._process.stdin.fileno(), msgspec.json.encode(message) + b"\n")
+        except BlockingIOError:  # it is busy: the pipe is full of older news
+            return
+        except OSError:  # it has ended: the thread below starts it again
+            return
+        self._untold = False
+
+    def _run(self) -> None:
+        backoff = Backoff(_RESTART, _RESTART_MAX, jitter=0.0)
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                code = self._live_once()
+                told = f"its process ended with status {code}"
+            except OSError as error:  # no process, no descriptor, no memory to be had now
+                code, told = -1, f"its process cannot be started: {error.strerror or error}"
+            if self._stopping.is_set() or (self._draining and code == 0):
+                return
+            self.restarts += 1
+            self._last_report = {**self._last_report, "error": told}
+            log.error("output %s: %s; starting it again", self.id, told)
+            if time.monotonic() - began > _RESTART_MAX:
+                backoff.reset()
+            self._stopping.wait(backoff.pause())
+
+    def _live_once(self) -> int:
+        reports, theirs = os.pipe()
+        with open(reports, "rb") as lines:  # noqa: PTH123 - a descriptor; ends when the process does
+            try:
+                process = self._spawn(theirs)
+            finally:
+                os.close(theirs)
+            for line in lines:
+                self._note(line)
+        code = process.wait()
+        with self._lock:
+            self._process = None
+            if process.stdin is not None:
+                process.stdin.close()
+        return code
+
+    def _spawn(self, report_fd: int) -> subprocess.Popen[bytes]:
+        """Starts the process, and tells it what it is and how far the journal reaches."""
+        assignment = msgspec.structs.replace(self._assignment, report_fd=report_fd)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "metlog.listener.delivery.worker"],
+            stdin=subprocess.PIPE,
+            pass_fds=(report_fd,),
+            bufsize=0,
+        )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(msgspec.json.encode(assignment) + b"\n")
+        except BrokenPipeError:  # dead already: its status tells why
+            pass
+        os.set_blocking(process.stdin.fileno(), False)
+        with self._lock:
+            self._process = process
+            self._tell(Message(self._end, self._draining))
+        return process
+
+    def _note(self, line: bytes) -> None:
+        try:
+            facts = msgspec.json.decode(line)
+        except msgspec.DecodeError:  # its process was killed while it wrote
+            return
+        with self._lock:
+            if facts.get("at") != self._last_report.get("at"):
+                self._moved = time.monotonic()
+            self._last_report = facts
+
+    def _behind(self, facts: dict[str, Any]) -> bool:
+        """Whether there is something in the journal that it could have handed on."""
+        at = msgspec.convert(facts.get("at", Position()), Position)
+        if facts.get("by_segment"):  # the lake takes whole segments
+            return at.number < self._end.number
+        return at < self._end
+
+    def status(self) -> dict[str, Any]:
+        """Its counters, `at`, `error`; `restarts`, `alive`, and `behind_seconds`: how long it has not moved though there
+        was something to do."""
+        with self._lock:
+            facts = dict(self._last_report)
+            behind = self._behind(facts)
+            facts["alive"] = self._process is not None
+        facts["restarts"] = self.restarts
+        facts["behind_seconds"] = round(time.monotonic() - self._moved, 1) if behind else 0.0
+        return facts
+
+    def drain(self, end: Position, deadline: float) -> bool:
+        """Lets it reach the end of the closed journal, then ends it; False when `deadline` (monotonic) came first."""
+        if self._thread.ident is None:  # never started
+            return False
+        with self._lock:
+            self._end, self._draining = end, True
+            self._tell(Message(end, drain=True))
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(0.2)
+            self.retry_notify()  # the pipe may have been full
+        drained = not self._thread.is_alive()
+        self._stopping.set()
+        if not drained:
+            self._end_process()
+        self._thread.join(10.0)
+        return drained
+
+    def _end_process(self) -> None:
+        with self._lock:
+            process = self._process
+            if process is None:
+                return
+            if process.stdin is not None:
+                process.stdin.close()  # it ends by itself, with its cursor where it is
+        try:
+            process.wait(timeout=4.0)
+        except subprocess.TimeoutExpired:
+            process.kill()

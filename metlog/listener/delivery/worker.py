@@ -1,0 +1,161 @@
+"""The process of one output: `python -m metlog.listener.delivery.worker`, started by the listener.
+
+On standard input it gets one line that says what it is, then lines that say how far the journal reaches; the end of
+that input means that the listener is gone. Its reports go to the descriptor that the first line names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from metlog import plugins
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.listener.adapt import adapt_output
+from metlog.listener.deadletters import DeadLetters
+from metlog.listener.delivery.batches import limits_of, run_batches
+from metlog.listener.outputs.context import Context, Stopped
+
+__all__ = ["Assignment", "Message", "main"]
+
+log = logging.getLogger("metlog.listener")
+
+_LAST: Final = 2.0
+"""Seconds that an output which hangs in a call gets to come out of it when its listener is gone."""
+_ERROR: Final = 1000
+"""Characters of an error that are told."""
+
+
+class Assignment(Struct):
+    """The first line."""
+
+    data: str
+    journal: str
+    id: str
+    spec: dict[str, Any]
+    route: Route
+    limits: dict[str, Any]
+    dead_bytes: int
+    report_fd: int
+
+
+class Message(Struct):
+    """A later line."""
+
+    end: Position
+    drain: bool = False
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):  # the listener ends us, when all is handed on
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
+    lines = _lines()
+    first = next(lines, None)
+    if first is None:  # the listener ended before it could say what this is
+        return 0
+    assignment = msgspec.json.decode(first, type=Assignment)
+    output = adapt_output(plugins.build("output", assignment.spec, f"outputs.{assignment.id}"))
+    with Folder.root(Path(assignment.data)) as data, data.sub("journal") as journals:
+        journal = journals.sub(assignment.journal)
+        cursors = journal.sub("cursors", create=True)
+        dead = DeadLetters(
+            data.sub("dead", create=True), f"{assignment.journal}.output-{assignment.id}", assignment.dead_bytes
+        )
+        report = _Reporter(assignment.report_fd)
+        context = Context(assignment.id, assignment.route, data, journal, cursors, dead, report)
+        threading.Thread(target=_listen, args=(context, lines), name="metlog-control", daemon=True).start()
+        _lock(cursors, assignment.id, report)
+        cursors.tidy(f"{assignment.id}.cursor")
+        _begin(context)
+        context.report(describe=output.describe())
+        try:
+            if output.reads_journal:
+                output.run(context)
+            else:
+                run_batches(output, context, limits_of(output, assignment.limits))
+                output.close()
+        except Stopped:
+            pass
+    return 0
+
+
+def _begin(context: Context) -> None:
+    """A cursor from the first moment on: who asks how far the output is must find it, though it be at the beginning."""
+    if Cursor.load(context.cursors, context.output) is None:
+        if context.cursors.exists(f"{context.output}.cursor"):
+            log.warning("output %s: its cursor is damaged: it begins at the oldest segment again", context.output)
+        cursor = context.cursor()
+        cursor.route = context.route
+        context.keep(cursor)
+
+
+def _lock(cursors: Folder, output: str, report: Callable[[dict[str, Any]], None]) -> None:
+    """Waits until the output's process of a listener that was killed has noticed, so that a cursor has one writer."""
+    fd = cursors.open(f"{output}.lock", os.O_RDWR | os.O_CREAT)  # held until the process ends
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        report({"error": "waits for the process that an earlier listener started for it to end"})
+        fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+class _Reporter:
+    """Sends what changed; a report that finds no room is left out, since the next one says it all again."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._last = b""
+        os.set_blocking(fd, False)
+
+    def __call__(self, facts: dict[str, Any]) -> None:
+        if error := facts.get("error"):
+            facts = {**facts, "error": error[:_ERROR]}
+        line = msgspec.json.encode(facts) + b"\n"
+        if line == self._last or len(line) > 4096:  # longer than a pipe takes in one piece
+            return
+        try:
+            os.write(self._fd, line)
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # the listener is gone: the control thread sees it too
+            return
+        self._last = line
+
+
+def _lines() -> Iterator[bytes]:
+    """Lines of standard input, read without the buffered file, whose lock a daemon thread would hold at exit."""
+    left = b""
+    while part := os.read(0, 65_536):
+        *whole, left = (left + part).split(b"\n")
+        yield from whole
+
+
+def _listen(context: Context, lines: Iterator[bytes]) -> None:
+    decode = msgspec.json.Decoder(Message).decode
+    for line in lines:
+        message = decode(line)
+        context.advance(message.end)
+        if message.drain:
+            context.drain()
+    context.stop()
+    # An output that hangs in a call must not outlive its listener for long: it holds the cursor's lock.
+    last = threading.Timer(_LAST, os._exit, (1,))
+    last.daemon = True
+    last.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

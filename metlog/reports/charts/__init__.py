@@ -1,0 +1,1 @@
+"""Pictures of results: Vega-Lite specifications and charts in a terminal."""

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from metlog.reports.sample import fill
+
+pytestmark = pytest.mark.process
+
+
+def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
+    command = [sys.executable, "-m", "metlog", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, env={**kept, **environment})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("data")
+    fill(folder, days=2, per_day=200)
+    return str(folder)
+
+
+SQL = "SELECT type, count(*) AS n FROM events WHERE type IN ('request', 'login') GROUP BY type ORDER BY type"
+
+
+def test_formats_hold_the_same_rows(data: str, tmp_path: Path) -> None:
+    lines = run("query", SQL, "--data", data, "--format", "json").stdout
+    parsed = json.loads(lines) if lines.lstrip().startswith("[") else [json.loads(line) for line in lines.splitlines()]
+    rows = [(row["type"], row["n"]) for row in parsed]
+    assert [name for name, _ in rows] == ["login", "request"]
+    found = list(csv.reader(io.StringIO(run("query", SQL, "--data", data, "--format", "csv").stdout)))
+    assert found == [["type", "n"], *([name, str(number)] for name, number in rows)]
+    done = run("query", SQL, "--data", data, "--format", "parquet", "--output", str(tmp_path / "out.parquet"))
+    assert done.returncode == 0, done.stderr
+    assert [tuple(row.values()) for row in pq.read_table(tmp_path / "out.parquet").to_pylist()] == rows
+    table = run("query", SQL, "--data", data).stdout
+    assert all(name in table and str(number) in table for name, number in rows)
+
+
+def test_the_data_folder_comes_from_the_environment(data: str) -> None:
+    assert "request" in run("query", SQL, METLOG_DATA=data).stdout
+
+
+def test_a_missing_data_folder_is_one_line(tmp_path: Path) -> None:
+    done = run("query", SQL, "--data", str(tmp_path / "none"))
+    assert done.returncode in {1, 2}
+    assert "none" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_plugins_lists_every_kind_with_its_origin() -> None:
+    done = run("plugins")
+    assert done.returncode == 0, done.stderr
+    for name in ("udp", "msgpack", "redact", "lake", "statsd", "tee"):
+        assert name in done.stdout
+    assert "metlog" in done.stdout
+
+
+def test_help_and_version() -> None:
+    assert "listen" in run("--help").stdout
+    assert run("--version").stdout.startswith("metlog ")
+
+
+def test_send_counts_what_could_not_be_sent() -> None:
+    done = run("send", "--to", "tcp://127.0.0.1:1", "lost")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_send_names_a_wrong_sender() -> None:
+    done = run("send", "--to", "upd://127.0.0.1", "x")
+    assert done.returncode == 2
+    assert "'udp'" in done.stderr
+
+
+def test_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text('logger = "x"\nsender = "udp://127.0.0.1:1"\n')
+    done = run("doctor", "--config", str(tmp_path / "m.toml"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nothing listens on 127.0.0.1:1" in done.stdout
+    assert "metlog listen" in done.stdout
+    (tmp_path / "good.toml").write_text('logger = "x"\nsender = "null"\n')
+    assert run("doctor", "--config", str(tmp_path / "good.toml"), cwd=tmp_path).returncode == 0
+
+
+def test_tail_follows_events_as_they_arrive(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    command = [sys.executable, "-m", "metlog"]
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
+    listener = subprocess.Popen(
+        [*command, "listen", "--data", str(folder), "--udp", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True, env=kept
+    )
+    tail = None
+    try:
+        assert listener.stdout is not None
+        address = listener.stdout.readline().split()[-1]
+        assert listener.stdout.readline().startswith("ready")
+        tail = subprocess.Popen(
+            [*command, "tail", "--data", str(folder), "--type", "t", "-n", "3", "--format", "json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=kept,
+        )  # fmt: skip
+        assert tail.stderr is not None
+        assert "following" in tail.stderr.readline()
+        time.sleep(0.3)
+        for word in ("one", "two", "three"):
+            assert run("send", "--to", address, "--token", "t", word).returncode == 0
+        out, _ = tail.communicate(timeout=20)
+        assert [json.loads(line)["payload"] for line in out.splitlines()] == ["one", "two", "three"]
+    finally:
+        for process in (tail, listener):
+            if process is not None and process.poll() is None:
+                process.kill()
+            if process is not None:
+                process.communicate()

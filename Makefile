@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test quick unit system check docs bench gate load format clean help
+.PHONY: demo test quick unit system check docs bench gate load node format clean help
 
 help:           ## show this
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/'
@@ -43,11 +43,15 @@ gate: $(VENV)/.bench            ## ratios that must hold, within one run
 load: $(VENV)/.test             ## 200,000 events/s for a minute to a listener, judged by SQL over its Parquet files
 	@$(BIN)/python benchmarks/listener_load.py --seconds 60 $(ARGS)
 
+node:                           ## the Node.js client: compile it, run its tests on this machine's Node.js and on a newer one
+	@clients/node/ci.sh test
+
 format: $(VENV)/.check          ## put the code in form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 clean:          ## remove what was made
+	rm -rf clients/node/dist clients/node/node_modules clients/node/.nodes
 	rm -rf $(VENV) docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 
 $(BIN)/python:

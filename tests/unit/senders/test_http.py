@@ -14,6 +14,7 @@ import pytest
 from metlog import plugins
 from metlog.errors import ConfigError, SenderError
 from metlog.senders import http as http_sender
+from metlog.senders._http import retry_after
 from metlog.senders.http import HttpSender, HttpsSender
 from metlog.testing.peers import closed_port, silent_peer
 from tests.helpers import certificates
@@ -190,7 +191,7 @@ def test_retry_after_holds_for_the_next_frame_too_and_is_capped_by_give_up():
     [("7", 7, 7), ("soon", None, None), ("", None, None), ("-3", None, None), ("Fri, 01 Jan 2010 00:00:00 GMT", 0, 0)],
 )
 def test_forms_of_retry_after(value, low, high):
-    found = http_sender._retry_after(value)
+    found = retry_after(value)
     assert found is None if low is None else low <= found <= high
 
 

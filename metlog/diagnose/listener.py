@@ -32,6 +32,7 @@ def diagnose(status: Mapping[str, Any]) -> Iterator[Finding]:
     """Yields findings from what `metlog.listener.service.Service.status` returns."""
     for text in status.get("health") or []:
         yield Finding(Verdict.FAIL, f"listener: {text}", _health(text))
+    yield from _outputs(status.get("outputs") or {})
     yield from _drops(status.get("sockets") or {})
     yield from _delivery(status.get("delivery") or {})
     if full := int((status.get("intake") or {}).get("dropped_full", 0)):
@@ -40,6 +41,18 @@ def diagnose(status: Mapping[str, Any]) -> Iterator[Finding]:
             f"{full:,} events were dropped while the journal took none",
             "metlog journal status shows which output is behind, and the room that is left; journal.max_bytes bounds it",
         )
+
+
+def _outputs(outputs: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where the outputs deliver, and the last error of each."""
+    for name, output in outputs.items():
+        where = f"output {name}" + (f" delivers to {output['describe']}" if output.get("describe") else "")
+        if error := output.get("error"):
+            yield Finding(
+                Verdict.WARN, f"{where}: {error}", "meanwhile the journal keeps its events: metlog journal status"
+            )
+        else:
+            yield Finding(Verdict.OK, where)
 
 
 def _health(text: str) -> str:

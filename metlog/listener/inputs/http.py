@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from metlog.core.hosts import host_port
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
 from metlog.listener.inputs._systemd import check as check_passed
@@ -30,7 +30,7 @@ _GRACE: Final = 5.0
 """Seconds that requests under way get at the end."""
 
 
-class HttpInput:
+class HttpInput(BaseInput):
     """Listens for HTTP/1.1.
 
     host, port

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from metlog.core.hosts import bracketed
 from metlog.errors import ConfigError
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs import _systemd as passed
 
 __all__ = ["UdpInput"]
@@ -33,7 +33,7 @@ _LAST: Final = 3.0
 _SO_RCVBUFFORCE: Final = 33  # Linux; the socket module does not name it
 
 
-class UdpInput:
+class UdpInput(BaseInput):
     """Listens on UDP.
 
     Options: `host`, `port` (0 takes a free one), `sockets` (several share the port with SO_REUSEPORT, each with a

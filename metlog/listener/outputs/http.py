@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from metlog.errors import MetlogError
-from metlog.listener.outputs import Batch, Delivery, Rejected
+from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.senders._http import beginning, check_options, compressor, retry_after
 from metlog.senders.tcp import tls_context
 
@@ -33,7 +33,7 @@ class Held(MetlogError):
     """Not delivered now; the same batch is tried again."""
 
 
-class HttpOutput:
+class HttpOutput(BaseOutput):
     """Puts each batch to `path/ID`, the batch's id, so that a receiver that knows ids (a metlog listener does) takes a
     repeated one once.
 

@@ -192,7 +192,7 @@ class CompatClient(CoreClient):
     @property
     def hostname(self) -> str:
         """Name of this machine, as events have it."""
-        return getattr(self._state.pipeline, "hostname", "") or socket.gethostname()
+        return self._state.pipeline.hostname or socket.gethostname()
 
     @property
     def pid(self) -> int:
@@ -212,7 +212,8 @@ class CompatClient(CoreClient):
         weight: float = ONE,
     ) -> None:
         """Logs an event under a type; logger and severity as configured unless given."""
-        if logger is None and self.logger != getattr(self._state.pipeline, "logger", self.logger):
+        pipeline = self._state.pipeline
+        if logger is None and isinstance(pipeline, Pipeline) and self.logger != pipeline.logger:
             logger = self.logger  # it was assigned to
         super().metlog(type, logger, self.severity if severity is None else severity, payload, fields, weight=weight)
 

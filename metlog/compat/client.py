@@ -138,10 +138,12 @@ class CompatClient(CoreClient):
         )
         self.adopt(made, severity)
 
-    def adopt(self, made: Plan, severity: int) -> None:
-        """Swaps in what was planned; ConfigError changes nothing."""
+    def adopt(self, made: Plan, severity: int, config: str | None = None) -> None:
+        """Swaps in what was planned; ConfigError changes nothing. `config` is its source as JSON, kept for debugging."""
         self.install(made)
         self.logger, self.severity = made.logger, severity
+        if config is not None:
+            self._config = config
 
     # ---- what an application asks of its client ----------------------------------------------------------------------
 

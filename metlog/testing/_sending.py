@@ -69,7 +69,7 @@ class Sending:
     """The part of `SenderConformance` that holds no test."""
 
     delivers: ClassVar[bool] = True
-    """False: frames go nowhere on purpose, and `received` is never asked."""
+    """False: frames go nowhere on purpose, and `received` is never called."""
 
     in_process: ClassVar[bool] = False
     """True: what arrived lies in this process's memory, so that a forked child has its own."""

@@ -1,4 +1,4 @@
-"""What a listener's status says to its operator: what is wrong, and what to change. For `metlog doctor`."""
+"""Findings from a listener's status for its operator: what is wrong, and what to change. For `metlog doctor`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
 
 
 def diagnose(status: Mapping[str, Any]) -> Iterator[Finding]:
-    """Findings, from what `metlog.listener.service.Service.status` tells."""
+    """Yields findings from what `metlog.listener.service.Service.status` returns."""
     for text in status.get("health") or []:
         yield Finding(Verdict.FAIL, f"listener: {text}", _health(text))
     yield from _outputs(status.get("outputs") or {})
@@ -94,7 +94,7 @@ def _drops(inputs: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _delivery(delivery: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the numbers of the client streams say."""
+    """Findings from the loss accounting of the client streams."""
     if lost := int(delivery.get("lost", 0)):
         received = int(delivery.get("received", 0))
         yield Finding(

@@ -1,77 +1,62 @@
-"""docs/extending-the-listener.md has every hook of an input and an output, with when and from which thread it is called."""
+"""docs/extending.md names every hook of every interface, and no other: the base classes are walked."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any, get_type_hints
 
 import pytest
 
-from metlog.listener.adapt import adapt_input, adapt_output
-from metlog.listener.inputs import BaseInput, Input
-from metlog.listener.outputs import BaseOutput, Output
+from metlog.encoders import BaseEncoder, Encoder
+from metlog.filters import BaseFilter, Filter
+from metlog.senders import BaseSender, Sender
 from tests.helpers.paths import ROOT
 
-PAGE = (ROOT / "docs" / "extending-the-listener.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "extending.md").read_text("utf-8")
+INTERFACES = {"Senders": (BaseSender, Sender), "Encoders": (BaseEncoder, Encoder), "Filters": (BaseFilter, Filter)}
 
 
-def hooks(kind: type) -> set[str]:
-    return {name for name in vars(kind) if not name.startswith("_")}
+def hooks(base: type) -> set[str]:
+    """The public members that a class itself has, `__call__` included."""
+    members = {*vars(base), *get_type_hints(base)}
+    return {name for name in members if not name.startswith("_")} | ({"__call__"} & vars(base).keys())
 
 
-def table(title: str) -> dict[str, list[str]]:
-    found = re.search(rf"^\| hook of an {title} \|.*?(?=\n\n)", PAGE, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in found[0].splitlines()[2:]]
-    return {re.sub(r"\W.*", "", row[0].strip("` ")): row[1:] for row in rows}
+def section(title: str) -> str:
+    found = re.search(rf"^## {title}$\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    assert found is not None, f"no section {title}"
+    return found[1]
 
 
-@pytest.mark.parametrize(("title", "base", "protocol"), [("input", BaseInput, Input), ("output", BaseOutput, Output)])
-def test_every_hook_is_listed_with_when_from_which_thread_and_its_default(
-    title: str, base: type, protocol: type
-) -> None:
-    listed = table(title)
-    assert set(listed) == hooks(base)
-    for name, cells in listed.items():
-        assert len(cells) == 3, name
-        assert all(cells), name
-        assert "thread" in cells[1], f"{name}: from which thread?"
-        assert getattr(base, name).__doc__ if callable(getattr(base, name)) else True, f"{name} has no docstring"
-    assert hooks(protocol) <= hooks(base)
+def rows(title: str) -> dict[str, list[str]]:
+    lines = [line for line in section(title).splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return {row[0].strip("`"): row for row in cells}
 
 
-def test_an_object_with_the_required_methods_alone_is_a_whole_input_and_output() -> None:
-    class Bare:
-        addresses: ClassVar[list[str]] = []
+@pytest.mark.parametrize("title", INTERFACES)
+def test_every_hook_is_documented_and_no_other(title: str) -> None:
+    base, _ = INTERFACES[title]
+    assert rows(title).keys() == hooks(base)
 
-        def start(self, *_: Any) -> None: ...
 
-        def write(self, *_: Any) -> None: ...
+@pytest.mark.parametrize("title", INTERFACES)
+def test_each_says_what_it_is_for_when_it_is_called_and_from_which_thread(title: str) -> None:
+    for name, row in rows(title).items():
+        assert len(row) == 5, name
+        assert all(row), name
 
-        def stop(self) -> None: ...
 
-        def stats(self) -> dict[str, int]:
-            return {"frames": 7}
-
-    item = adapt_input(Bare())
-    assert (item.addresses, item.stats(), item.health(), item.sockets(), list(item.warnings)) == (
-        [],
-        {"frames": 7},
-        "",
-        [],
-        [],
-    )
-    output: Any = adapt_output(Bare())  # type: ignore[arg-type]
-    assert (output.describe(), output.stats(), output.batch_defaults, output.reads_journal) == (
-        "",
-        {"frames": 7},
-        {},
-        False,
-    )
-    output.close()
-
-    class Reader(Bare):
-        def run(self, context: Any) -> None: ...
-
-    assert adapt_output(Reader()).reads_journal  # type: ignore[arg-type]
-    assert adapt_input(item) is item
+@pytest.mark.parametrize("title", INTERFACES)
+def test_the_base_has_what_the_protocol_demands_and_a_docstring_on_everything(title: str) -> None:
+    base, protocol = INTERFACES[title]
+    required: set[str] = {*vars(protocol), *get_type_hints(protocol)} & {*hooks(base), *hooks(protocol)}
+    assert required <= hooks(base)
+    stated = re.search(r"Required: (.*?)\.$", section(title), re.MULTILINE)
+    assert stated is not None
+    assert {name.strip(" `") for name in stated[1].split(",")} == required
+    members: dict[str, Any] = vars(base)
+    for name in hooks(base):
+        member = members.get(name)
+        if callable(member) or isinstance(member, property):
+            assert member.__doc__, f"{base.__name__}.{name} says nothing"

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any, Final
 
+from metlog.core.hosts import bracketed
 from metlog.errors import ConfigError
 from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs import _systemd as passed
@@ -209,7 +210,7 @@ class _Receiver:
                 if name is None:
                     if len(names) >= _SOURCES:
                         names.clear()
-                    name = names[key] = f"udp://{_host(key[0])}:{key[1]}"
+                    name = names[key] = f"udp://{bracketed(key[0])}:{key[1]}"
                 batch.append((data, name))
         except BlockingIOError:
             pass
@@ -225,13 +226,9 @@ class _Receiver:
         self._sock.close()
 
 
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 def _address(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
-    return f"udp://{_host(host)}:{port}"
+    return f"udp://{bracketed(host)}:{port}"
 
 
 def _kernel_drops() -> dict[int, int]:

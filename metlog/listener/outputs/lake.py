@@ -10,6 +10,7 @@ from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SegmentName, listing
+from metlog.lake.leases import make_lease
 from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context
 
@@ -64,7 +65,9 @@ class LakeOutput(BaseOutput):
     def _folder(self, context: Context) -> Folder:
         for delay in context.backoff():
             try:
-                return context.data.sub("events", create=True)
+                events = context.data.sub("events", create=True)
+                make_lease(events)
+                return events
             except OSError as error:
                 context.report(error=f"cannot make {context.data.path / 'events'}: {error.strerror or error}")
                 context.pause(delay)

@@ -36,6 +36,7 @@ from tests.helpers.corpus import (
     rfc3339,
     whole,
 )
+from tests.helpers.ports import port_of
 
 REASONS = {
     "neither": "neither JSON lines nor MessagePack",
@@ -144,13 +145,14 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, i
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            port = int(process.stdout.readline().rpartition(":")[2])
+            port = port_of(process.stdout.readline())
             assert process.stdout.readline().startswith("ready")
             yield data, port
         finally:
             process.terminate()
 
 
+@pytest.mark.process
 def test_datagrams_end_as_the_rows_and_dead_letters_that_the_corpus_says(listener: tuple[Path, int]) -> None:
     data, port = listener
     sources: dict[str, dict[str, Any]] = {}

@@ -13,7 +13,7 @@ import pytest
 from metlog.testing import EncoderConformance, FilterConformance, InputConformance, OutputConformance, SenderConformance
 from tests.helpers.paths import HELPERS
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
 BROKEN_ONES = HELPERS / "broken"
 SUITES = {

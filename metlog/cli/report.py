@@ -17,6 +17,7 @@ from metlog.cli.common import DataOption, UsageError, data_folder, existing_data
 from metlog.cli.output import Format, print_table
 from metlog.lake.query import Column, Lake
 from metlog.reports import COMMON
+from metlog.reports.charts.drawing import Drawer, Kind
 
 if TYPE_CHECKING:
     from metlog.reports import Library, Report, ReportResult
@@ -29,7 +30,7 @@ _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     "=": operator.eq, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 _FAILED: Final = 3
-_KINDS: Final = frozenset({".svg", ".png", ".html"})
+_KINDS: Final[dict[str, Kind]] = {".svg": "svg", ".png": "png", ".html": "html"}
 
 
 def report(
@@ -205,17 +206,14 @@ def _draw(chosen: Report, result: ReportResult, where: str) -> None:
     if where == "-":
         _in_terminal(chosen, result)
         return
-    import vl_convert
-
     path = Path(where)
-    specification = chosen.chart(result, width=860)
-    made: dict[str, Callable[[], bytes]] = {
-        ".svg": lambda: vl_convert.vegalite_to_svg(specification).encode(),
-        ".png": lambda: vl_convert.vegalite_to_png(specification, scale=2),
-        ".html": lambda: vl_convert.vegalite_to_html(specification, bundle=True).encode(),
-    }
+    drawer = Drawer()
+    try:
+        content = drawer.draw(chosen.chart(result, width=860), _KINDS[path.suffix.lower()])
+    finally:
+        drawer.close()
     with open_output(path, "--chart") as target:
-        target.write(made[path.suffix.lower()]())
+        target.write(content)
 
 
 def _in_terminal(chosen: Report, result: ReportResult) -> None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metlog.lake.engine.client import GuardedLake
+from metlog.reports.charts.drawing import Drawer
 from metlog.web import api, console, events, login, overview, reports, tail
 from metlog.web.assets import Assets
 from metlog.web.broadcast import Hub
@@ -44,7 +45,8 @@ def create_app(settings: WebSettings) -> Application:
         timeout=settings.timeout,
         queries=settings.workers,
     )
-    assets = Assets()
+    drawer = Drawer()
+    assets = Assets(drawer)
     sessions = Sessions()
     measures = Measures()
     page = Page(
@@ -55,6 +57,7 @@ def create_app(settings: WebSettings) -> Application:
         Views(assets),
         sessions,
         measures,
+        drawer,
     )
 
     @asynccontextmanager
@@ -64,6 +67,7 @@ def create_app(settings: WebSettings) -> Application:
         page.hub.close()
         page.pool.close()
         lake.close()
+        drawer.close()
 
     app = Starlette(
         routes=[

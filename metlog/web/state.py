@@ -8,6 +8,7 @@ from typing import cast
 from starlette.requests import Request
 
 from metlog.lake.query import Queryable
+from metlog.reports.charts.drawing import Drawer
 from metlog.web.broadcast import Hub
 from metlog.web.metrics import Measures
 from metlog.web.pool import QueryPool
@@ -29,6 +30,7 @@ class Page:
     views: Views
     sessions: Sessions
     measures: Measures
+    drawer: Drawer
 
 
 def page_of(request: Request) -> Page:

@@ -22,6 +22,7 @@ from metlog.reports.charts.drawing import Drawer
 from metlog.web import api, console, events, login, overview, reports, tail
 from metlog.web.assets import Assets
 from metlog.web.broadcast import Hub
+from metlog.web.connections import RequestLimit
 from metlog.web.errors import Refused
 from metlog.web.metrics import Measures
 from metlog.web.pool import QueryPool
@@ -101,7 +102,7 @@ def create_app(settings: WebSettings) -> Application:
         lifespan=lifespan,
     )
     app.state.page = page
-    return Application(SecurityHeaders(measures.around(app)), page)
+    return Application(SecurityHeaders(measures.around(RequestLimit(app, settings.requests))), page)
 
 
 @dataclass

@@ -66,10 +66,12 @@ class Made:
 
 
 async def library(request: Request) -> Library:
-    """The reports of the data folder, read again now and then."""
+    """The reports that the visitor may see, read again now and then."""
     data = page_of(request).settings.data
     found = _libraries.get(data)
-    return found if found is not None else _libraries.put(data, await asyncio.to_thread(Library, data))
+    if found is None:
+        found = _libraries.put(data, await asyncio.to_thread(Library, data))
+    return found.seen_by(access_of(request).loggers)
 
 
 async def _report(request: Request) -> Report:
@@ -137,9 +139,8 @@ async def featured(request: Request) -> list[Report]:
 async def index(request: Request) -> Response:
     """`/reports`."""
     found = await library(request)
-    broken = found.broken if access_of(request).everything else []
     return page_of(request).views.render(
-        request, "reports.html", {"here": "reports", "reports": list(found), "broken": broken}
+        request, "reports.html", {"here": "reports", "reports": list(found), "broken": found.broken}
     )
 
 
@@ -199,6 +200,9 @@ async def save_query(request: Request, given: dict[str, str], columns: Sequence[
         "description": given.get("description", "").strip()[:1000],
         "sql": given.get("sql", ""),
     }
+    loggers = access_of(request).loggers
+    if loggers is not None:
+        settings["loggers"] = list(loggers)
     kind = given.get("chart", "")
     if kind:
         settings["chart"] = _chart(kind, given, {column.name for column in columns})

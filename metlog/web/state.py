@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from starlette.requests import Request
 
 from metlog.lake.query import Queryable
 from metlog.reports.charts.drawing import Drawer
 from metlog.web.broadcast import Hub
+from metlog.web.connections import network_of
 from metlog.web.metrics import Measures
-from metlog.web.pool import QueryPool
 from metlog.web.security import Sessions
 from metlog.web.settings import Access, WebSettings
 from metlog.web.templating import Views
 
-__all__ = ["Page", "access_of", "page_of"]
+if TYPE_CHECKING:
+    from metlog.web.pool import QueryPool
+
+__all__ = ["Page", "access_of", "asker_of", "page_of"]
 
 
 @dataclass
@@ -40,3 +43,10 @@ def page_of(request: Request) -> Page:
 def access_of(request: Request) -> Access:
     """Who is asking; the gate has let them in."""
     return cast("Access", request.state.access)
+
+
+def asker_of(request: Request) -> str:
+    """Whose turn a query takes: the token's or the user's; on a page that asks nobody for a name, the address's."""
+    if page_of(request).settings.demands:
+        return access_of(request).name
+    return network_of(request.client.host if request.client else "")

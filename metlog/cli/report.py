@@ -206,10 +206,12 @@ def _draw(chosen: Report, result: ReportResult, where: str) -> None:
     if where == "-":
         _in_terminal(chosen, result)
         return
+    from metlog.reports.charts.vega import specification
+
     path = Path(where)
     drawer = Drawer()
     try:
-        content = drawer.draw(chosen.chart(result, width=860), _KINDS[path.suffix.lower()])
+        content = drawer.draw(specification(chosen, result, width=860), _KINDS[path.suffix.lower()])
     finally:
         drawer.close()
     with open_output(path, "--chart") as target:

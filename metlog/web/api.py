@@ -85,5 +85,5 @@ async def metrics(request: Request) -> Response:
     if not access_of(request).everything:
         raise Refused(403, "the page's own counters are for those who see every service", kind="services")
     page = page_of(request)
-    text = page.measures.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.hub))
+    text = page.metrics.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.broadcaster))
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

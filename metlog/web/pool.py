@@ -12,7 +12,6 @@ from starlette.requests import ClientDisconnect, Request
 
 from metlog.lake.query import Cancel, QueryError
 from metlog.web.errors import Refused, from_query
-from metlog.web.state import asker_of
 
 __all__ = ["QueryPool", "Turns"]
 
@@ -86,10 +85,12 @@ class Turns:
 class QueryPool:
     """Runs work that asks the lake in threads of its own, so that a heavy query does not stop the page.
 
-    workers: how many run at once; waiting: how many more of one asker are kept until one is free. Beyond that: 429.
+    workers: how many run at once; waiting: how many more of one asker are kept until one is free, beyond that: 429;
+    asker: whose turn a request takes.
     """
 
-    def __init__(self, workers: int, waiting: int) -> None:
+    def __init__(self, workers: int, waiting: int, asker: Callable[[Request], str]) -> None:
+        self._asker = asker
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="metlog-query")
         self._turns = Turns(workers, waiting)
         self._cancels: set[Cancel] = set()
@@ -103,7 +104,7 @@ class QueryPool:
 
         Raises Refused: 429 when this asker has too many already, or what the QueryError means; ClientDisconnect when the client went away.
         """
-        asker = asker_of(request)
+        asker = self._asker(request)
         if self._turns.full(asker):
             self._count("full")
             raise Refused(

@@ -19,7 +19,7 @@ from metlog.web.connections import network_of
 from metlog.web.errors import Refused
 from metlog.web.settings import Access, WebSettings, is_loopback, token_digest
 
-__all__ = ["COOKIE", "Gate", "SecurityHeaders", "Sessions", "client_of", "csrf_token", "require_csrf"]
+__all__ = ["COOKIE", "AccessMiddleware", "SecurityHeaders", "Sessions", "client_of", "csrf_token", "require_csrf"]
 
 COOKIE: Final = "metlog_session"
 _OPEN: Final = ("/static/", "/healthz", "/login")
@@ -122,7 +122,7 @@ class Sessions:
         return found
 
 
-class Gate:
+class AccessMiddleware:
     """Lets a request in when it asks for this page by a name of ours, comes from no other site, and says who it is.
 
     The visitor's `Access` is `request.state.access` afterwards. Raises Refused.

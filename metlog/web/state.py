@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from starlette.requests import Request
 
 from metlog.lake.query import Queryable
 from metlog.reports.charts.drawing import Drawer
-from metlog.web.broadcast import Hub
+from metlog.web.broadcast import TailBroadcaster
 from metlog.web.connections import network_of
-from metlog.web.metrics import Measures
+from metlog.web.metrics import Metrics
+from metlog.web.pool import QueryPool
 from metlog.web.security import Sessions
 from metlog.web.settings import Access, WebSettings
 from metlog.web.templating import Views
-
-if TYPE_CHECKING:
-    from metlog.web.pool import QueryPool
 
 __all__ = ["Page", "access_of", "asker_of", "page_of"]
 
@@ -29,10 +27,10 @@ class Page:
     settings: WebSettings
     lake: Queryable
     pool: QueryPool
-    hub: Hub
+    broadcaster: TailBroadcaster
     views: Views
     sessions: Sessions
-    measures: Measures
+    metrics: Metrics
     drawer: Drawer
 
 
@@ -41,7 +39,7 @@ def page_of(request: Request) -> Page:
 
 
 def access_of(request: Request) -> Access:
-    """Who is asking; the gate has let them in."""
+    """Who is asking; the access middleware has let them in."""
     return cast("Access", request.state.access)
 
 

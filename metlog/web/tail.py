@@ -36,12 +36,12 @@ async def stream(request: Request) -> Response:
     because the reader was too slow."""
     page, access = page_of(request), access_of(request)
     wants = _wants(query_of(request), access.loggers)
-    if len(page.hub) >= page.settings.tails:
+    if len(page.broadcaster) >= page.settings.tails:
         raise Refused(429, "too many live tails at once; close one, or try again later", headers={"Retry-After": "10"})
     asker = asker_of(request)
-    if page.hub.of(asker) >= max(1, page.settings.tails // 4):
+    if page.broadcaster.of(asker) >= max(1, page.settings.tails // 4):
         raise Refused(429, "too many live tails of yours at once; close one", headers={"Retry-After": "10"})
-    tail = await page.hub.join(wants, asker)
+    tail = await page.broadcaster.join(wants, asker)
 
     async def messages() -> AsyncIterator[bytes]:
         try:
@@ -52,7 +52,7 @@ async def stream(request: Request) -> Response:
                 if tail.closed:
                     return
         finally:
-            page.hub.leave(tail)
+            page.broadcaster.leave(tail)
 
     return StreamingResponse(messages(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from metlog.reports.report import Chart
+    from metlog.reports.spec import Chart
 
 __all__ = ["LARGEST", "cells", "finite", "legible", "legible_chart"]
 

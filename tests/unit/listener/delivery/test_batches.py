@@ -1,0 +1,155 @@
+"""The loop of outputs that take batches, over a real journal folder: what is formed after a crash is what was formed before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.journal.segment import HEADER_SIZE, Clock, SegmentName, encode_record, header
+from metlog.listener.deadletters import DeadLetters
+from metlog.listener.delivery.batches import Limits, run_batches
+from metlog.listener.outputs import Batch
+from metlog.listener.outputs.context import Context, Stopped
+
+NOW = 1_700_000_000_000_000
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+class Collector:
+    """An output that remembers its batches, and may be killed when it has taken one."""
+
+    def __init__(self, die_after: int = -1) -> None:
+        self.batches: list[tuple[str, list[int]]] = []
+        self._left = die_after
+
+    def start(self) -> None:
+        pass
+
+    def write(self, batch: Batch) -> None:
+        self.batches.append((batch.id, [delivery.event.fields["n"] for delivery in batch.deliveries]))
+        self._left -= 1
+        if self._left == 0:
+            raise Killed
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Folder]:
+    with Folder.root(tmp_path) as folder:
+        yield folder
+
+
+def fill(data: Folder, sizes: list[int], number: int = 1) -> Position:
+    """One sealed segment with records of so many numbered events each; gives the position behind it."""
+    name = SegmentName(number, "test")
+    first = 0
+    content = header(Clock())
+    for size in sizes:
+        lines = b"".join(
+            msgspec.json.encode({"type": ("even", "odd")[n % 2], "fields": {"n": n}}) + b"\n"
+            for n in range(first, first + size)
+        )
+        content += encode_record(NOW, size, b"test://", b"", lines)
+        first += size
+    with data.sub("journal", create=True) as journal:
+        journal.replace(f"{name}.seg", content)
+    return Position(number + 1)
+
+
+def run(data: Folder, output: Any, end: Position, limits: Limits, route: Route | None = None) -> None:
+    with (
+        data.sub("journal") as journal,
+        data.sub("cursors", create=True) as cursors,
+        data.sub("dead", create=True) as dead,
+    ):
+        letters = DeadLetters(dead, "test")
+        context = Context("out", route or Route(), data, journal, cursors, letters, lambda facts: None)
+        context.advance(end)
+        context.drain()
+        if hasattr(output, "context"):
+            output.context = context
+        run_batches(output, context, limits)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[20] * 30, [7] * 30, [1] * 40, [500], [3, 450, 3, 90]], ids=["20s", "7s", "1s", "500", "mixed"]
+)
+@pytest.mark.parametrize("die_after", [1, 2, 3])
+def test_a_batch_that_ends_within_a_record_is_the_same_one_after_a_crash(
+    data: Folder, sizes: list[int], die_after: int
+) -> None:
+    end = fill(data, sizes)
+    limits = Limits(batch_events=10)
+    whole = Collector()
+    run(data, whole, end, limits)
+    with data.sub("cursors") as cursors:
+        cursors.unlink("out.cursor")
+    first, second = Collector(die_after), Collector()
+    with pytest.raises(Killed):
+        run(data, first, end, limits)
+    run(data, second, end, limits)
+    assert second.batches[0] == first.batches[-1]  # the same id, the same events
+    assert [*first.batches[:-1], *second.batches] == whole.batches
+    assert [n for _, numbers in whole.batches for n in numbers] == list(range(sum(sizes)))
+
+
+def test_events_of_other_outputs_are_passed_over_and_the_cursor_moves(data: Folder) -> None:
+    end = fill(data, [5] * 20)
+    output = Collector()
+    run(data, output, end, Limits(batch_events=7), Route(types=("odd",)))
+    assert [n for _, numbers in output.batches for n in numbers] == list(range(1, 100, 2))
+    with data.sub("cursors") as cursors:
+        cursor = Cursor.load(cursors, "out")
+    assert cursor is not None
+    assert cursor.at == end
+    assert cursor.pending is None
+
+
+def test_a_changed_route_does_not_change_the_batch_that_was_under_way(data: Folder) -> None:
+    end = fill(data, [20] * 5)
+    first, second = Collector(1), Collector()
+    with pytest.raises(Killed):
+        run(data, first, end, Limits(batch_events=10), Route(types=("odd",)))
+    run(data, second, end, Limits(batch_events=10), Route(types=("even",)))
+    assert second.batches[0] == first.batches[0]
+    # From there on the new route holds; where the old one stopped in the middle of a record stands in the cursor.
+    assert [n for _, numbers in second.batches[1:] for n in numbers] == list(range(20, 100, 2))
+
+
+class Stopping(Collector):
+    """Its listener goes while the second batch is written."""
+
+    context: Context | None = None
+
+    def write(self, batch: Batch) -> None:
+        super().write(batch)
+        if len(self.batches) == 2:
+            assert self.context is not None
+            self.context.stop()
+
+
+def test_an_output_in_the_middle_of_a_backlog_ends_with_its_listener(data: Folder) -> None:
+    end = fill(data, [10] * 30)
+    first, second = Stopping(), Collector()
+    with pytest.raises(Stopped):
+        run(data, first, end, Limits(batch_events=10))
+    run(data, second, end, Limits(batch_events=10))
+    assert len(first.batches) == 2
+    delivered = dict([*first.batches, *second.batches])  # of one id, one batch: what came twice was the same
+    assert [n for numbers in delivered.values() for n in numbers] == list(range(300))
+
+
+def test_a_position_in_a_segment_begins_with_its_first_record(data: Folder) -> None:
+    assert Position(3) < Position(3, HEADER_SIZE) < Position(3, HEADER_SIZE, 1) < Position(4)

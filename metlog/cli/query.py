@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from metlog.cli.common import DataOption, UsageError, existing_data_folder, key_values, open_output
-from metlog.cli.output import Format, print_table, write
+from metlog.cli.output import Format, SpreadsheetOption, print_table, write
 from metlog.lake.query import Lake
 
 _TABLE_ROWS = 1000
@@ -31,6 +31,7 @@ def query(
         list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME in the query.")
     ] = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds after which the query is ended.")] = None,
+    spreadsheet: SpreadsheetOption = False,
     memory: Annotated[str, typer.Option(help="Memory that the engine may use before it spills to disk.")] = "2GB",
 ) -> None:
     """SQL over the view `events`, fresh events included, and `delivery`.
@@ -46,7 +47,7 @@ def query(
     with Lake(existing_data_folder(data), memory=memory, timeout=timeout) as lake:
         if how is not Format.table:
             with lake.stream(sql, params) as stream, open_output(output) as target:
-                write(stream, how, target, limit)
+                write(stream, how, target, limit, spreadsheet=spreadsheet)
             return
         result = lake.query(sql, params, limit=_TABLE_ROWS if limit is None else limit)
     caption = f"{len(result.rows):,} row{'s' * (len(result.rows) != 1)}, {result.ms:.0f} ms"

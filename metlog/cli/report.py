@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple
 import typer
 
 from metlog.cli.common import DataOption, UsageError, data_folder, existing_data_folder, open_output
-from metlog.cli.output import Format, print_table
+from metlog.cli.output import Format, SpreadsheetOption, csv_rows, print_table
+from metlog.cli.terminal import legible
 from metlog.lake.query import Column, Lake
 from metlog.reports import COMMON
 from metlog.reports.charts.drawing import Drawer, Kind
@@ -58,6 +59,7 @@ def report(
         list[str] | None,
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; --NAME VALUE does as well."),
     ] = None,
+    spreadsheet: SpreadsheetOption = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,7 +90,7 @@ def report(
     if chart is not None:
         _draw(chosen, result, chart)
     if chart is None or output is not None or format is not Format.table:
-        _write(chosen, result, format, output)
+        _write(chosen, result, format, output, spreadsheet=spreadsheet)
     if met:
         for said in met:
             typer.echo(f"metlog report: {name}: {said}", err=True)
@@ -124,14 +126,13 @@ def _given(extra: list[str], pairs: list[str]) -> dict[str, str]:
     return given
 
 
-def _write(chosen: Report, result: ReportResult, how: Format, output: Path | None) -> None:
-    import csv
-    import io
-
+def _write(
+    chosen: Report, result: ReportResult, how: Format, output: Path | None, *, spreadsheet: bool = False
+) -> None:
     import msgspec
     import pyarrow.parquet as pq
 
-    from metlog.lake.values import as_json, as_text
+    from metlog.lake.values import as_json
 
     if how is Format.table and output is None:
         if not result.rows:
@@ -149,14 +150,7 @@ def _write(chosen: Report, result: ReportResult, how: Format, output: Path | Non
             rows = [{key: as_json(value, kinds[key]) for key, value in row.items()} for row in result.dicts()]
             target.write(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
         else:
-            text = io.StringIO(newline="")
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow([column.name for column in result.columns])
-            for row in result.rows:
-                writer.writerow(
-                    [as_text(value, column.type) for value, column in zip(row, result.columns, strict=True)]
-                )
-            target.write(text.getvalue().encode())
+            csv_rows(result.columns, result.rows, target, spreadsheet=spreadsheet)
 
 
 _SHOWN: Final = {
@@ -186,7 +180,7 @@ def _table(chosen: Report, result: ReportResult, output: BinaryIO | None = None)
 
 
 def _nothing(chosen: Report) -> None:
-    typer.echo(f"{chosen.title}: {chosen.empty.text}")
+    typer.echo(legible(f"{chosen.title}: {chosen.empty.text}"))
     if chosen.empty.code:
         code = "".join(f"    {line}\n" for line in chosen.empty.code.splitlines())
         typer.echo(f"This would bring some:\n\n{code}")

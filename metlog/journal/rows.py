@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from metlog.event import ENV_VERSION
+from metlog.event import ENV_VERSION, MAX_WEIGHT
 from metlog.journal.segment import Clock
 
 __all__ = ["FIRST", "LAST", "WRONG", "Row", "correct", "decode", "micros", "rows_of"]
@@ -34,7 +33,7 @@ class Row(Struct, gc=False):
     severity: Annotated[int, Meta(ge=0, le=7)] = 6
     payload: str = ""
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
-    weight: Annotated[float, Meta(gt=0, le=sys.float_info.max)] = 1.0
+    weight: Annotated[float, Meta(gt=0, le=MAX_WEIGHT)] = 1.0
     env_version: str = ENV_VERSION
     pid: _Count = 0
     hostname: str = ""

@@ -32,7 +32,7 @@ def lines(report: Charted, result: Result, width: int = 80) -> list[Text]:
     chart = report.chart_spec
     rows = result.dicts()
     values = getattr(result, "values", {})
-    head = Text(report.title, style="bold")
+    head = Text(_clean(report.title), style="bold")
     if values:
         head.append(f"  {_clean(of_what(report, values))}", style="not bold dim")
     if chart is None:
@@ -40,13 +40,13 @@ def lines(report: Charted, result: Result, width: int = 80) -> list[Text]:
     if not rows:
         return [head, *_nothing(report)]
     if lacking := lacks(chart, result):
-        return [head, Text(lacking)]
+        return [head, Text(_clean(lacking))]
     chart = legible_chart(chart)
     rows, note = shown_rows(chart, cells(chart, rows))
     if note:
         head.append(f"; {note}", style="not bold dim")
     if not rows:
-        return [head, Text(chart.zero or "Nothing but zeros.")]
+        return [head, Text(_clean(chart.zero) or "Nothing but zeros.")]
     by = step_of(chart, values)
     if chart.kind == "spread":
         return [head, *_spread(chart, rows, width)]
@@ -57,8 +57,12 @@ def lines(report: Charted, result: Result, width: int = 80) -> list[Text]:
 
 def _nothing(report: Charted) -> list[Text]:
     code = report.empty.code.splitlines()
-    more = [Text("This would bring some:"), Text(), *(Text(f"    {line}") for line in code), Text()] if code else []
-    return [Text(report.empty.text), *more]
+    more = (
+        [Text("This would bring some:"), Text(), *(Text(f"    {_clean(line)}") for line in code), Text()]
+        if code
+        else []
+    )
+    return [Text(_clean(report.empty.text)), *more]
 
 
 def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:

@@ -231,7 +231,10 @@ class Service:
             wrong.append(f"journal: {self.journal.refuses}")
         for name, process in self._processes.items():
             facts = process.status()
-            if (still := facts["behind_seconds"]) > self.config.general.stall_after:
+            if facts["deaths"] >= 2:
+                told = facts.get("error") or "no error told"
+                wrong.append(f"output {name}: its process ended {facts['deaths']} times at the same place: {told}")
+            elif (still := facts["behind_seconds"]) > self.config.general.stall_after:
                 wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
         return wrong
 

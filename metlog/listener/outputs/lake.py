@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 
 from metlog.errors import ConfigError
 from metlog.journal import failpoints
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
-from metlog.journal.segment import SegmentName, listing
+from metlog.journal.segment import SEALED, Clock, Record, SegmentName, listing
 from metlog.listener.outputs.context import Context
 
 __all__ = ["LakeOutput"]
 
+_DEATHS = 2
+"""Ends of the process at a segment from which on its events are tried one by one."""
+_BESIDE = 96 << 20
+"""Bytes that the process holds beside a segment and an event."""
 _ANYWHERE = 1 << 62  # beyond every offset
 
 
@@ -67,8 +72,23 @@ class LakeOutput:
                 context.pause(delay)
         raise AssertionError("backoff has no end")
 
+    def _survivors(
+        self, context: Context, segment: SegmentName, bad: list[tuple[bytes, str, str]]
+    ) -> Callable[[Clock, Iterable[Record]], Iterable[Record]]:
+        """What is taken of a segment: all of it, unless the process ended several times at it."""
+        if context.deaths < _DEATHS:
+            return lambda _, records: records
+        from metlog.lake.careful import survivors
+
+        ballast = (context.journal.size(f"{segment}{SEALED}") + _BESIDE) << (context.deaths - _DEATHS)
+        context.report(
+            error=f"its process ended {context.deaths} times at segment {segment}: looks for the event at fault"
+        )
+        return lambda _, records: survivors(records, bad, min(ballast, 1 << 32))
+
     def _write(self, context: Context, segment: SegmentName, events: Folder) -> int:
         from metlog.lake.writer import (
+            release_memory,
             write_segment,
         )  # here, so that the listener, which only checks options, loads no Arrow
 
@@ -76,8 +96,9 @@ class LakeOutput:
             bad: list[tuple[bytes, str, str]] = []
             try:
                 rows, records = write_segment(
-                    context.journal, segment, events, context.route, level=self._level, bad=bad
-                )
+                    context.journal, segment, events, context.route, level=self._level, bad=bad,
+                    choose=self._survivors(context, segment, bad),
+                )  # fmt: skip
                 if bad:
                     context.dead.add(bad, durable=True)
             except OSError as error:
@@ -86,5 +107,7 @@ class LakeOutput:
                 continue
             if records.damaged:
                 quarantine(context.journal, segment, records.data, records.damaged)
+            context.deaths = 0
+            release_memory()
             return rows
         raise AssertionError("backoff has no end")

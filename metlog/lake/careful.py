@@ -48,10 +48,10 @@ def _deadly(lines: list[Record], ballast: int) -> Iterator[Record]:
     """Those at which a process that decodes one after the other ends."""
     start = 0
     while start < len(lines):
-        done = _try(lines[start:], ballast)
-        start += done
+        start += _try(lines[start:], ballast)
         if start < len(lines):
-            yield lines[start]
+            if _try(lines[start : start + 1], ballast) == 0:  # it was no chance that the process ended there
+                yield lines[start]
             start += 1
 
 

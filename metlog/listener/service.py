@@ -24,7 +24,8 @@ from metlog.listener.delivery.process import OutputProcess
 from metlog.listener.delivery.worker import Assignment
 from metlog.listener.drops import Drops
 from metlog.listener.ingest import Ingest
-from metlog.listener.inputs import Input
+from metlog.listener.inputs import Input, Sink
+from metlog.listener.signed import SignedSink
 
 __all__ = ["Service"]
 
@@ -81,15 +82,20 @@ class Service:
             for process in self._processes.values():
                 process.advance(self.journal.end)
                 process.start()
-            for started in self.inputs.values():
+            for name, started in self.inputs.items():
                 if watch := getattr(started, "watch", None):  # the input http shows health and metrics
                     watch(self)
-                started.start(self.sink)
+                started.start(self._signed(name))
         except (OSError, ConfigError):
             self._abandon()
             raise
         self._tidy()
         self._keeper.start()
+
+    def _signed(self, name: str) -> Sink:
+        """What an input gives its frames to: behind a check of their signatures where it is told to have one."""
+        signing = next(item.signing for item in self.config.inputs if item.id == name)
+        return self.sink if signing is None else SignedSink(self.sink, signing)
 
     def _assignments(self) -> list[Assignment]:
         general = self.config.general

@@ -37,8 +37,8 @@ _FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logi
 _CHARTS: Final = ("bars", "lines", "ranked")
 
 _libraries: Final[Cache[Library]] = Cache(5.0, 16)
-_results: Final[Cache[ReportResult]] = Cache(_TTL, 64)
-_pictures: Final[Cache[bytes]] = Cache(_TTL, 128)
+_results: Final[Cache[ReportResult]] = Cache(_TTL, 64, bytes_of=lambda result: int(result.arrow.nbytes))
+_pictures: Final[Cache[bytes]] = Cache(_TTL, 128, bytes_of=len)
 
 
 @dataclass

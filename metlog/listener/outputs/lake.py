@@ -19,6 +19,8 @@ _DEATHS = 2
 """Ends of the process at a segment from which on its events are tried one by one."""
 _BESIDE = 96 << 20
 """Bytes that the process holds beside a segment and an event."""
+_LARGE = 4 << 20
+"""Bytes of a segment after which memory is given back; after small ones there is little, and it would cost more than they do."""
 _ANYWHERE = 1 << 62  # beyond every offset
 
 
@@ -108,6 +110,7 @@ class LakeOutput:
             if records.damaged:
                 quarantine(context.journal, segment, records.data, records.damaged)
             context.deaths = 0
-            release_memory()
+            if len(records.data) >= _LARGE:
+                release_memory()
             return rows
         raise AssertionError("backoff has no end")

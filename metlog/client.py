@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from metlog.core.adapt import original
 from metlog.core.context import current, merged
-from metlog.core.pipeline import Pipeline, Stats, Unconfigured
+from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
-from metlog.core.timer import DisabledTimer, Timer, sampled_out
+from metlog.core.timer import DisabledTimer, Timer
+from metlog.core.unconfigured import Unconfigured
 from metlog.errors import MetlogError
 from metlog.event import ONE
 
@@ -198,7 +200,7 @@ class MetlogClient:
             payload: Any = str(count) if type(count) is int else count
             if rate >= 1.0:
                 self.log(("counter", name), payload, fields={"name": name, "count": count})
-            elif not sampled_out(rate):
+            elif self._state.pipeline.chance.keeps(rate):
                 self._sampled("counter", name, {"name": name, "count": count}, payload, rate)
         except Exception as error:  # noqa: BLE001 - as in log
             self._state.pipeline.failed(error, 0, "call_error")
@@ -211,7 +213,7 @@ class MetlogClient:
             payload: Any = str(ms) if type(ms) is float else ms
             if rate >= 1.0:
                 self.log(("timer", name), payload, fields={"name": name, "ms": ms})
-            elif not sampled_out(rate):
+            elif self._state.pipeline.chance.keeps(rate):
                 self._sampled("timer", name, {"name": name, "ms": ms}, payload, rate)
         except Exception as error:  # noqa: BLE001 - as in log
             self._state.pipeline.failed(error, 0, "call_error")
@@ -290,22 +292,22 @@ class MetlogClient:
     @property
     def sender(self) -> Any:
         """The sender that was built; None before `configure`."""
-        return self._state.pipeline.sender
+        return original(self._state.pipeline.sender)
 
     @property
     def branches(self) -> tuple[Pipeline, ...]:
         """The branches of a `tee`, each with its own sender, encoder, filters and `stats()`; else empty."""
-        return getattr(self._state.pipeline, "branches", ())
+        return self._state.pipeline.branches
 
     @property
     def encoder(self) -> Any:
         """The encoder that was built; None before `configure`."""
-        return self._state.pipeline.encoder
+        return original(self._state.pipeline.encoder)
 
     @property
     def filters(self) -> tuple[Any, ...]:
         """The filters that were built, in order."""
-        return self._state.pipeline.filters
+        return tuple([original(item) for item in self._state.pipeline.filters])
 
     @property
     def statsd(self) -> Any:

@@ -22,6 +22,7 @@ from metlog.encoders.signed import MIN_KEY, verified
 from metlog.encoders.wire import is_msgpack
 from metlog.errors import ConfigError, DecodeError
 from metlog.listener.inputs import Sink
+from metlog.listener.validate import Validated
 
 __all__ = ["REASONS", "SignedSink", "Signing", "signing_of"]
 
@@ -76,9 +77,15 @@ class SignedSink:
     def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
         self.frames([(data, source)], received_at)
 
-    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
-        taken = []
+    def frames(self, batch: Sequence[tuple[bytes | Validated, str]], received_at: int | None = None) -> None:
+        taken: list[tuple[bytes | Validated, str]] = []
         for data, source in batch:
+            if isinstance(data, Validated):  # what an input made itself has no signature
+                if self._signing.required:
+                    self._sink.reject(data.lines, source, UNSIGNED)
+                else:
+                    taken.append((data, source))
+                continue
             try:
                 taken.append((self._open(data), source))
             except _Rejected as refused:

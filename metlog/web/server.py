@@ -13,6 +13,7 @@ from typing import Final, cast
 
 import uvicorn
 
+from metlog.core.hosts import host_port
 from metlog.web.app import Application, create_app
 from metlog.web.connections import Connections
 from metlog.web.settings import WebSettings
@@ -55,8 +56,7 @@ class _Server(uvicorn.Server):
 def address_of(sock: socket.socket) -> str:
     """The address to open in a browser."""
     host, port = sock.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/"
+    return f"http://{host_port(host, port)}/"
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -21,8 +21,8 @@ engines: $(VENV)/.engines       ## Spark (needs Java 17) and ClickHouse beside D
 hive: $(VENV)/.engines          ## Hive 2.3 beside DuckDB (needs Java 17 with javac)
 	@$(BIN)/python -m pytest tests/system/engines -m hive $(ARGS)
 
-quick: $(VENV)/.test            ## the unit tests that start no process: under a minute
-	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal -m "not process" tests/unit $(ARGS)
+quick: $(VENV)/.test            ## the unit tests, without those that start processes or take seconds
+	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal -m "not process and not slow" tests/unit $(ARGS)
 
 unit: $(VENV)/.test             ## the unit tests
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/unit $(ARGS)

@@ -11,7 +11,7 @@ import typer
 
 from metlog.cli.common import DataOption, UsageError, key_values, open_output
 from metlog.cli.engine import EngineOption, asking, opened
-from metlog.cli.output import Format, print_table, write
+from metlog.cli.output import Format, SpreadsheetOption, print_table, write
 from metlog.lake.result import collected
 
 _TABLE_ROWS = 1000
@@ -33,6 +33,7 @@ def query(
         list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME in the query.")
     ] = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds after which the query is ended.")] = None,
+    spreadsheet: SpreadsheetOption = False,
     memory: Annotated[str, typer.Option(help="Memory that DuckDB may use before it spills to disk.")] = "2GB",
     engine: EngineOption = None,
     raw: Annotated[
@@ -61,7 +62,7 @@ def query(
             with source.raw(sql, cancel=cancel) if raw else source.stream(sql, params, cancel=cancel) as stream:
                 if how is not Format.table:
                     with open_output(output) as target:
-                        write(stream, how, target, limit)
+                        write(stream, how, target, limit, spreadsheet=spreadsheet)
                     return
                 result = collected(stream, _TABLE_ROWS if limit is None else limit, began=began)
     caption = f"{len(result.rows):,} row{'s' * (len(result.rows) != 1)}, {result.ms:.0f} ms"

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from msgspec import UNSET
 
 from metlog.journal.routing import Route
-from metlog.journal.rows import FIRST, LAST, WRONG, Row, micros, rows_of
+from metlog.journal.rows import FIRST, LAST, WRONG, Row, micros, pieces_of, rows_of
 from metlog.journal.segment import Clock, Record
 
 __all__ = ["COLUMNS", "UNCOMMITTED_SCHEMA", "SCHEMA", "tables"]
@@ -66,27 +66,38 @@ COLUMNS: Final[dict[str, str]] = {
 """Columns of the view `events` with their SQL types (DuckDB's names), in order."""
 
 
+CHUNK_BYTES: Final = 1 << 20
+"""Bytes of JSON that are decoded at once, a longer event aside."""
+
+
 def tables(
     records: Iterable[Record],
     clock: Clock,
     route: Route,
     *,
     rows: int = 3000,
+    size: int = CHUNK_BYTES,
     bad: list[tuple[bytes, str, str]] | None = None,
 ) -> Iterator[pa.Table]:
-    """The events of journal records as tables of about `rows` rows with UNCOMMITTED_SCHEMA, in the order of the journal. `bad`
-    gets what cannot be decoded, with its source and the reason.
+    """The events of journal records as tables of about `rows` rows or `size` bytes of JSON with UNCOMMITTED_SCHEMA, in the order of the
+    journal. `bad` gets what cannot be decoded, with its source and the reason.
 
-    So many rows stay in the processor's cache between decoding and the columns; ten times as many take twice as long.
+    So many rows stay in the processor's cache between decoding and the columns; ten times as many take twice as long. Decoded JSON takes up
+    to 25 times its bytes, so it is the bytes of a table that bound its memory.
     """
     chunk: list[Record] = []
-    size = 0
+    count = taken = 0
     for record in records:
-        chunk.append(record)
-        size += record.count
-        if size >= rows:
-            yield from _table(chunk, clock, route, bad)
-            chunk, size = [], 0
+        for piece in pieces_of(record, size):
+            if chunk and taken + len(piece.events) > size:
+                yield from _table(chunk, clock, route, bad)
+                chunk, count, taken = [], 0, 0
+            chunk.append(piece)
+            count += piece.count
+            taken += len(piece.events)
+            if count >= rows:
+                yield from _table(chunk, clock, route, bad)
+                chunk, count, taken = [], 0, 0
     if chunk:
         yield from _table(chunk, clock, route, bad)
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Column
+from metlog.reports.charts.drawing import DrawError
 from metlog.reports.charts.vega import specification
 from metlog.reports.library import Library
 from metlog.reports.library import save as save_report
@@ -38,8 +39,8 @@ _FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logi
 _CHARTS: Final = ("bars", "lines", "ranked")
 
 _libraries: Final[Cache[Library]] = Cache(5.0, 16)
-_results: Final[Cache[ReportResult]] = Cache(_TTL, 64)
-_pictures: Final[Cache[str]] = Cache(_TTL, 128)
+_results: Final[Cache[ReportResult]] = Cache(_TTL, 64, bytes_of=lambda result: int(result.arrow.nbytes))
+_pictures: Final[Cache[bytes]] = Cache(_TTL, 128, bytes_of=len)
 
 
 @dataclass
@@ -70,10 +71,12 @@ class Made:
 
 
 async def library(request: Request) -> Library:
-    """The reports of the data folder, read again now and then."""
+    """The reports that the visitor may see, read again now and then."""
     data = page_of(request).settings.data
     found = _libraries.get(data)
-    return found if found is not None else _libraries.put(data, await asyncio.to_thread(Library, data))
+    if found is None:
+        found = _libraries.put(data, await asyncio.to_thread(Library, data))
+    return found.seen_by(access_of(request).loggers)
 
 
 async def _report(request: Request) -> Report:
@@ -144,9 +147,8 @@ async def featured(request: Request) -> list[Report]:
 async def index(request: Request) -> Response:
     """`/reports`."""
     found = await library(request)
-    broken = found.broken if access_of(request).everything else []
     return page_of(request).views.render(
-        request, "reports.html", {"here": "reports", "reports": list(found), "broken": broken}
+        request, "reports.html", {"here": "reports", "reports": list(found), "broken": found.broken}
     )
 
 
@@ -179,14 +181,12 @@ async def picture(request: Request) -> Response:
     svg = _pictures.get(key)
     if svg is None:
         spec = made.chart(size, dark=dark)
-        svg = _pictures.put(key, await page_of(request).pool.run(request, lambda _: _draw(spec)))
+        page = page_of(request)
+        try:
+            svg = _pictures.put(key, await page.pool.run(request, lambda _: page.drawer.draw(spec)))
+        except DrawError as error:
+            raise Refused(500, f"{error}; its table and its downloads have the numbers", kind="picture") from error
     return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "private, max-age=10"})
-
-
-def _draw(spec: dict[str, Any]) -> str:
-    import vl_convert
-
-    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))  # a chart never loads anything
 
 
 async def download(request: Request) -> Response:
@@ -210,6 +210,9 @@ async def save_query(request: Request, given: dict[str, str], columns: Sequence[
         "description": given.get("description", "").strip()[:1000],
         "sql": given.get("sql", ""),
     }
+    loggers = access_of(request).loggers
+    if loggers is not None:
+        settings["loggers"] = list(loggers)
     kind = given.get("chart", "")
     if kind:
         settings["chart"] = _chart(kind, given, {column.name for column in columns})

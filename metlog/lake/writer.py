@@ -51,19 +51,20 @@ def write_segment(
     route: Route,
     *,
     level: int = 3,
+    codec: str = "zstd",
     bad: list[tuple[bytes, str, str]] | None = None,
     check: Callable[[], None] = lambda: None,
     choose: Callable[[Clock, Iterable[Record]], Iterable[Record]] = lambda _, records: records,
 ) -> tuple[int, Scan]:
     """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
-    damaged in the segment. `bad` as for `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise.
-    `choose` may leave records out.
+    damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for `metlog.lake.schema.tables`. `check` is
+    called every some thousand events, and may raise. `choose` may leave records out.
 
     Of the events some `_GROUP` bytes are in memory at once.
     """
     clock, records = scan(journal, segment)
     count = 0
-    days = _Days(events, file_name(segment), level)
+    days = _Days(events, file_name(segment), codec, level)
     try:
         for part in tables(choose(clock, records), clock, route, bad=bad):
             check()
@@ -84,10 +85,10 @@ def release_memory() -> None:
 class _Days:
     """The files of a segment, one a day, that grow a row group at a time under temporary names."""
 
-    def __init__(self, events: Folder, name: str, level: int) -> None:
+    def __init__(self, events: Folder, name: str, codec: str, level: int) -> None:
         self._events = events
         self._name = name
-        self._level = level
+        self._codec, self._level = codec, level
         self._waiting: dict[date, list[pa.Table]] = {}
         self._size: dict[date, int] = {}
         self._open: dict[date, _File] = {}
@@ -118,7 +119,8 @@ class _Days:
         rows = pa.concat_tables(self._waiting.pop(day)).cast(SCHEMA)
         del self._size[day]
         if day not in self._open:
-            self._open[day] = _File(self._events.sub(f"date={day.isoformat()}", create=True), self._name, self._level)
+            folder = self._events.sub(f"date={day.isoformat()}", create=True)
+            self._open[day] = _File(folder, self._name, self._codec, self._level)
         self._open[day].write(rows)
 
 
@@ -148,15 +150,16 @@ class _Sink(io.RawIOBase):
 class _File:
     """A Parquet file under a temporary name, until it is finished."""
 
-    def __init__(self, folder: Folder, name: str, level: int) -> None:
+    def __init__(self, folder: Folder, name: str, codec: str, level: int) -> None:
         self._folder = folder
         self._name = name
         self._temporary = f".{name}.tmp"
         self._sink = _Sink()
         self._descriptor = folder.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         self._writer = pq.ParquetWriter(
-            self._sink, SCHEMA, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY
-        )
+            self._sink, SCHEMA, compression=codec, compression_level=level if codec == "zstd" else None,
+            use_dictionary=_DICTIONARY,
+        )  # fmt: skip
 
     def write(self, rows: pa.Table) -> None:
         """Adds a row group."""

@@ -16,7 +16,8 @@ import msgspec
 import pyarrow.parquet as pq
 from starlette.responses import Response, StreamingResponse
 
-from metlog.lake.query import Cancel, Column, Queryable, QueryError, Result, Stream
+from metlog.lake.interface import Engine
+from metlog.lake.query import Cancel, Column, QueryError, Result, Stream
 from metlog.lake.values import formula_safe
 
 __all__ = ["EXPORTS", "Exported", "answer", "cell", "export", "export_result", "json_response", "json_rows", "write"]
@@ -135,7 +136,7 @@ class Exported:
 
 
 def export(
-    lake: Queryable,
+    lake: Engine,
     sql: str,
     kind: str,
     most: int,

@@ -7,10 +7,11 @@ from typing import cast
 
 from starlette.requests import Request
 
-from metlog.lake.query import Queryable
+from metlog.lake.interface import Engine
 from metlog.reports.charts.drawing import Drawer
 from metlog.web.broadcast import TailBroadcaster
 from metlog.web.connections import network_of
+from metlog.web.jobs import Jobs
 from metlog.web.metrics import Metrics
 from metlog.web.pool import QueryPool
 from metlog.web.security import Sessions
@@ -25,12 +26,13 @@ class Page:
     """The parts of a running page."""
 
     settings: WebSettings
-    lake: Queryable
+    lake: Engine
     pool: QueryPool
     broadcaster: TailBroadcaster
     views: Views
     sessions: Sessions
     metrics: Metrics
+    jobs: Jobs
     drawer: Drawer
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -20,12 +21,16 @@ LARGEST: Final = 1e100
 """The largest number of a chart; what is larger is drawn as large as this. Sums of any number of them are finite."""
 _LONGEST: Final = 300
 """Characters of a text in a chart."""
+_UNCUT: Final = 10
+_ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
+"""Characters that are two in JavaScript; where Vega cuts a label, which it does to none so short, it would cut one in half, and then draw
+nothing at all."""
 
 
 def _forbidden() -> dict[int, str]:
-    """XML 1.0 (https://www.w3.org/TR/xml/#charsets) holds tab, newline, carriage return, and U+0020 on but surrogates, U+FFFE and
+    """XML 1.0 (https://www.w3.org/TR/xml/#charsets) holds no more below U+0020 than tab and ends of lines, no surrogates, U+FFFE and
     U+FFFF. The others below U+0020 have pictures of their own in Unicode, so that two names do not become one."""
-    pictures = {code: chr(0x2400 + code) for code in range(0x20) if code not in {0x09, 0x0A}}
+    pictures = {code: chr(0x2400 + code) for code in range(0x20)}
     rest = [*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
     return pictures | {0x7F: "\u2421"} | dict.fromkeys(rest, "\N{REPLACEMENT CHARACTER}")
 
@@ -37,9 +42,12 @@ def legible(value: str) -> str:
     """The text with a visible character in place of each that XML cannot hold or that changes the direction of writing; a long one cut,
     with a checksum of the whole, so that two stay two."""
     shown = value.translate(_FORBIDDEN)
-    if len(shown) > _LONGEST:
-        return f"{shown[:_LONGEST]}… {zlib.crc32(value.encode('utf-8', 'surrogatepass')):08x}"
-    return shown
+    cut = shown[:_LONGEST]
+    if len(cut) > _UNCUT:
+        cut = _ASTRAL.sub("\N{REPLACEMENT CHARACTER}", cut)
+    if cut == shown:
+        return shown
+    return f"{cut}{'…' * (len(shown) > _LONGEST)} {zlib.crc32(value.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def finite(value: Any) -> float | int | None:

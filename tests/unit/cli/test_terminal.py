@@ -23,6 +23,8 @@ from metlog.lake.values import Column, formula_safe
 from metlog.reports.library import save
 from tests.helpers.webdata import Journal, event, write
 
+pytestmark = pytest.mark.process
+
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\x1b[8m\u202eEVIL\r\x08"
 STEERING = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\u202a-\u202e\u2066-\u2069]")
 COLOUR = re.compile(r"\x1b\[(?!(?:[0-9;]*;)?8[;m])[0-9;]*m")

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,8 @@ from metlog.journal.segment import Clock, Record, SegmentName, encode_record, he
 from metlog.lake.schema import tables
 from metlog.lake.writer import write_segment
 from tests.helpers.paths import ROOT
+
+pytestmark = pytest.mark.process
 
 MOMENT = 1_790_000_000_000_000
 NAME = SegmentName.parse("000000000001-0123456789abcdef")

@@ -191,6 +191,7 @@ def test_an_input_that_cannot_check_signatures_says_so() -> None:
         from_mapping({"inputs": [{"name": "statsd", "port": 0, "keys": {"a": SECRET}}]})
 
 
+@pytest.mark.process
 def test_a_listener_takes_what_is_signed_over_udp_and_http(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"# senders\ndefault {SECRET}\n")

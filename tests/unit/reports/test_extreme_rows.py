@@ -24,6 +24,8 @@ from metlog.web.overview import look
 from metlog.web.settings import WebSettings
 from tests.helpers.webdata import event, write
 
+pytestmark = pytest.mark.process
+
 BIG = 2**63 - 1
 NUMBERS = [
     0,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -16,6 +17,8 @@ from metlog.web.connections import network_of
 from metlog.web.pool import Turns
 from metlog.web.settings import Access, token_digest
 from tests.helpers.waiting import wait_for
+
+pytestmark = pytest.mark.process
 
 ENDLESS = "SELECT count(*) FROM events, range(100000000000) r WHERE r.range % 7 = severity"
 

@@ -21,6 +21,8 @@ from metlog.reports.charts.terminal import lines
 from metlog.reports.charts.values import LARGEST, finite, legible
 from metlog.reports.charts.vega import specification
 
+pytestmark = pytest.mark.process
+
 pytest.importorskip("vl_convert")
 
 PLAIN: dict[str, Any] = {
@@ -33,7 +35,22 @@ FATAL = {**PLAIN, "data": {"values": [{"a": "a\0b", "b": 1}]}}
 """What ends the process of the library that draws."""
 
 ANY_TEXT = st.text(st.characters(), max_size=20) | st.sampled_from(
-    ["\0", "\x01", "\x1b[31m", "\ufffe", "\uffff", "\u202e", "x" * 60_000, "a.b['c']", "", "datum", "=1+1", "&<>\"'"]
+    [
+        "\0",
+        "\x01",
+        "\x1b[31m",
+        "\ufffe",
+        "\uffff",
+        "\u202e",
+        "x" * 60_000,
+        "a.b['c']",
+        "\U0001f600" * 40,
+        "a\U0001f600" * 9,
+        "",
+        "datum",
+        "=1+1",
+        "&<>\"'",
+    ]
 )
 ANY_NUMBER = st.none() | st.floats() | st.sampled_from([1.7e308, -1.7e308, 5e-324, float("inf"), float("nan"), 0.0])
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,11 +14,14 @@ import pyarrow.parquet as pq
 
 from metlog.journal import failpoints as faults
 from metlog.journal.folder import Folder, write_all
+from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
 from metlog.journal.segment import Scan, SegmentName, scan
-from metlog.lake.schema import FRESH_SCHEMA, SCHEMA, tables
+from metlog.lake.chains import Chains
+from metlog.lake.schema import FRESH_SCHEMA, SCHEMA, chain_of, tables
+from metlog.lake.storage import Storage
 
-__all__ = ["PARQUET", "file_name", "segment_of", "write_segment"]
+__all__ = ["PARQUET", "LakeWriter", "SegmentRows", "file_name", "read_segment", "segment_of", "write_segment"]
 
 PARQUET: Final = ".parquet"
 
@@ -52,28 +55,61 @@ def write_segment(
 ) -> tuple[int, Scan]:
     """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
     damaged in the segment. `bad` as for `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise."""
+    read = read_segment(journal, segment, route, bad=bad, check=check)
+    for day, rows in by_day(read.rows):
+        with events.sub(f"date={day.isoformat()}", create=True) as folder:
+            _write(folder, file_name(segment), encode(rows, level))
+    return read.rows.num_rows, read.scan
+
+
+class SegmentRows(NamedTuple):
+    """The events of a segment as a table with FRESH_SCHEMA, and what else was found in it."""
+
+    rows: pa.Table
+    scan: Scan
+    seen: dict[Partition, Spans]
+    """Of events that were read from a partitioned log: their offsets."""
+
+
+def read_segment(
+    journal: Folder,
+    segment: SegmentName,
+    route: Route,
+    *,
+    bad: list[tuple[bytes, str, str]] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> SegmentRows:
+    """Reads a sealed segment's events that a route takes. The arguments are those of `write_segment`."""
     clock, records = scan(journal, segment)
+    seen: dict[Partition, Spans] = {}
     parts = []
-    for part in tables(records, clock, route, bad=bad):
+    for part in tables(first_only(records, seen), clock, route, bad=bad):
         check()
         parts.append(part)
-    whole = pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table()
-    days: list[date] = sorted(pc.unique(whole["date"]).to_pylist())
+    return SegmentRows(pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table(), records, seen)
+
+
+def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    """The rows of each day, without what only fresh events have."""
+    days: list[date] = sorted(pc.unique(rows["date"]).to_pylist())
     for day in days:
-        rows = whole if len(days) == 1 else whole.filter(pc.equal(whole["date"], pa.scalar(day)))
-        with events.sub(f"date={day.isoformat()}", create=True) as folder:
-            _write(folder, file_name(segment), rows.drop_columns(["date"]), level)
-    return whole.num_rows, records
+        yield day, rows if len(days) == 1 else rows.filter(pc.equal(rows["date"], pa.scalar(day)))
 
 
-def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
+def encode(rows: pa.Table, level: int) -> memoryview:
+    """The Parquet file of some rows with FRESH_SCHEMA."""
     buffer = io.BytesIO()
-    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY)
+    table = rows.select(SCHEMA.names).cast(SCHEMA.with_metadata(rows.schema.metadata))
+    pq.write_table(table, buffer, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY)
+    return buffer.getbuffer()
+
+
+def _write(folder: Folder, name: str, content: memoryview) -> None:
     temporary = f".{name}.tmp"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         faults.point("lake.write")
-        write_all(descriptor, buffer.getbuffer())
+        write_all(descriptor, content)
         faults.point("lake.fsync")
         os.fsync(descriptor)
     except BaseException:
@@ -85,3 +121,35 @@ def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
     folder.rename(temporary, name)
     faults.point("lake.sync")
     folder.sync()
+
+
+class LakeWriter:
+    """Writes segments into a data set: its own events under the segment's name, those of a partitioned log into their chains."""
+
+    def __init__(self, storage: Storage, level: int, events: Folder | None = None) -> None:
+        """`events`: the folder `events` of a data set that is a local folder."""
+        self._storage = storage
+        self._level = level
+        self._events = events
+        self.chains = Chains(storage, lambda rows: encode(rows, level))
+
+    def describe(self) -> str:
+        return f"{self._storage.describe()}/events"
+
+    def write(self, segment: SegmentName, read: SegmentRows) -> None:
+        """Writes a segment's events; durable when it returns. Raises OSError; may be called again."""
+        own = read.rows.filter(pc.is_null(read.rows["log"])) if read.seen else read.rows
+        for day, rows in by_day(own):
+            self._own(day, file_name(segment), encode(rows, self._level))
+        for partition, spans in read.seen.items():
+            chain = chain_of(partition)
+            for day, rows in by_day(read.rows.filter(pc.equal(read.rows["log"], chain))):
+                self.chains.write(chain, day, rows, rows["log_offset"], spans)
+
+    def _own(self, day: date, name: str, content: memoryview) -> None:
+        if self._events is not None:
+            with self._events.sub(f"date={day.isoformat()}", create=True) as folder:
+                _write(folder, name, content)
+        else:
+            # A name that is taken holds the same events: nobody else makes a segment of this name.
+            self._storage.create(f"events/date={day.isoformat()}/{name}", content)

@@ -15,6 +15,7 @@ from metlog.journal.writer import Journal
 from metlog.listener.accounting import Accounting, survey
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.inputs import Full
+from metlog.listener.ordered import Messages, encode
 from metlog.listener.validate import check, check_events
 
 __all__ = ["Intake"]
@@ -120,6 +121,29 @@ class Intake:
         finally:
             self._keys.settle(key, lsn)
         return lsn, True
+
+    def messages(self, batch: Sequence[Messages]) -> int:
+        made = encode(batch)
+        if made.letters:
+            self._dead.add(made.letters, durable=True)
+        lsn = 0
+        if made.records:
+            try:
+                lsn = self._journal.append(b"".join(made.records))
+            except Full:
+                with self._lock:
+                    self._counts["refused_full"] += made.events
+                raise
+            for heard in made.heard:
+                self._accounting.take(heard)
+        with self._lock:
+            self._counts["frames"] += sum(len(messages.frames) for messages in batch)
+            self._counts["dead"] += len(made.letters)
+            self._counts["journaled"] += made.events
+        return lsn
+
+    def wait(self, lsn: int) -> None:
+        self._journal.wait(lsn)
 
     def reject(self, data: bytes, source: str, reason: str) -> None:
         self._dead.add([(data, source, reason)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from metlog.errors import ConfigError
 from metlog.journal import failpoints as faults
@@ -11,6 +12,9 @@ from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SegmentName, listing
 from metlog.listener.delivery.context import Context
+
+if TYPE_CHECKING:
+    from metlog.lake.writer import LakeWriter
 
 __all__ = ["LakeOutput"]
 
@@ -21,23 +25,36 @@ class LakeOutput:
     """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the journal's
     `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
-    Option: `compression_level` of zstd, 1 to 19.
+    uri
+        Shared storage to write to in place of the data folder: `s3://BUCKET/PATH`, `gs://…`, `az://…`, `hdfs://HOST:PORT/PATH`, or
+        `file:///PATH`; `metlog listen --data URI` gives the same.
+    compression_level
+        Of zstd, 1 to 19.
     """
 
-    def __init__(self, *, compression_level: int = 3) -> None:
+    def __init__(self, *, uri: str = "", compression_level: int = 3) -> None:
         if not 1 <= compression_level <= 19:
             raise ConfigError(f"lake.compression_level = {compression_level}: wants 1 to 19")
         self._level = compression_level
+        self._uri = uri
+        if uri:
+            # The check alone: the listener, which only checks options, loads no Arrow.
+            from metlog.lake.storage import check_uri, is_remote, local_path
+
+            if is_remote(uri):
+                check_uri(uri)
+            else:
+                local_path(uri)
 
     def describe(self) -> str:
-        return "events/"
+        return f"{self._uri.partition('?')[0].rstrip('/')}/events/" if self._uri else "events/"
 
     def run(self, context: Context) -> None:
         """Until the listener ends: the oldest sealed segment that is not committed, then the next."""
         cursor = context.cursor(lake=True)
         cursor.route = context.route
         context.keep(cursor)  # at once: a query must know what is not in Parquet yet
-        events = self._folder(context)
+        writer = self._writer(context)
         done = 0
         while True:
             end = context.end
@@ -45,7 +62,7 @@ class LakeOutput:
             for segment in sealed:
                 context.pause(0)  # with a long backlog it waits nowhere else
                 if cursor.at.number <= segment.number < end.number:
-                    done += self._write(context, segment, events)
+                    done += self._write(context, segment, writer)
                     cursor.at = Position(segment.number + 1)
                     faults.point("lake.cursor")
                     context.keep(cursor)
@@ -58,33 +75,41 @@ class LakeOutput:
                 return
             context.wait(Position(end.number, _ANYWHERE))  # until a segment is sealed
 
-    def _folder(self, context: Context) -> Folder:
+    def _writer(self, context: Context) -> LakeWriter:
         for delay in context.backoff():
             try:
-                return context.data.sub("events", create=True)
-            except OSError as error:
-                context.report(error=f"cannot make {context.data.path / 'events'}: {error.strerror or error}")
+                return self._open(context)
+            except (OSError, ConfigError) as error:
+                where = self._uri.partition("?")[0] or str(context.data.path / "events")
+                context.report(error=f"cannot write to {where}: {getattr(error, 'strerror', None) or error}")
                 context.pause(delay)
         raise AssertionError("backoff has no end")
 
-    def _write(self, context: Context, segment: SegmentName, events: Folder) -> int:
-        from metlog.lake.writer import (
-            write_segment,
-        )  # here, so that the listener, which only checks options, loads no Arrow
+    def _open(self, context: Context) -> LakeWriter:
+        # Here, so that the listener, which only checks options, loads no Arrow.
+        from metlog.lake.storage import FolderStorage, is_remote, local_path, open_storage
+        from metlog.lake.writer import LakeWriter
+
+        if is_remote(self._uri):
+            return LakeWriter(open_storage(self._uri), self._level)
+        root = Folder.root(local_path(self._uri), create=True) if self._uri else context.data
+        return LakeWriter(FolderStorage(root), self._level, root.sub("events", create=True))
+
+    def _write(self, context: Context, segment: SegmentName, writer: LakeWriter) -> int:
+        from metlog.lake.writer import read_segment
 
         for delay in context.backoff():
             bad: list[tuple[bytes, str, str]] = []
             try:
-                rows, records = write_segment(
-                    context.journal, segment, events, context.route, level=self._level, bad=bad
-                )
+                read = read_segment(context.journal, segment, context.route, bad=bad)
+                writer.write(segment, read)
                 if bad:
                     context.dead.add(bad, durable=True)
             except OSError as error:
-                context.report(error=f"cannot write to {events.path}: {error.strerror or error}")
+                context.report(error=f"cannot write to {writer.describe()}: {error.strerror or error}")
                 context.pause(delay)
                 continue
-            if records.damaged:
-                quarantine(context.journal, segment, records.data, records.damaged)
-            return rows
+            if read.scan.damaged:
+                quarantine(context.journal, segment, read.scan.data, read.scan.damaged)
+            return read.rows.num_rows
         raise AssertionError("backoff has no end")

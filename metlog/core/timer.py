@@ -9,10 +9,7 @@ from contextvars import ContextVar
 from functools import wraps
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-if TYPE_CHECKING:
-    from metlog.client import MetlogClient
+from typing import Any, Protocol, TypeVar, cast
 
 __all__ = ["DisabledTimer", "Timer"]
 
@@ -21,6 +18,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _starts: ContextVar[tuple[tuple[Timer, float], ...]] = ContextVar("metlog_timer_starts", default=())
 _last: ContextVar[tuple[Timer, float] | None] = ContextVar("metlog_timer_last", default=None)
+
+
+class TimerClient(Protocol):
+    """What a timer needs of the client that made it."""
+
+    def timer_send(self, name: str, ms: float, /, *, rate: float = 1.0) -> None:
+        """Logs that something took `ms` milliseconds."""
+
+    def timer_disabled(self, name: str) -> bool:
+        """Whether the configuration disables timers of this name."""
 
 
 class Timer:
@@ -32,7 +39,7 @@ class Timer:
 
     __slots__ = ("_client", "_free", "_name", "_outer", "_rate", "_result", "_start")
 
-    def __init__(self, client: MetlogClient, name: str, rate: float) -> None:
+    def __init__(self, client: TimerClient, name: str, rate: float) -> None:
         self._client = client
         self._name = name
         self._rate = rate
@@ -81,7 +88,7 @@ class Timer:
         self._send(ms)
 
     def _send(self, ms: float) -> None:
-        self._client.timer_send(self._name, ms, self._rate)
+        self._client.timer_send(self._name, ms, rate=self._rate)
 
     def __call__(self, function: F, /) -> F:
         """The function, timed; coroutine functions, generators' calls and `functools.partial` objects as well."""

@@ -115,7 +115,7 @@ class Chains:
             if self._storage.create(f"events/date={day.isoformat()}/{chain_file(chain, part)}", content):
                 self._remember(chain, day, _Head(part, held))
                 self.repeated += rows.num_rows - wanted.num_rows
-                return wanted.num_rows
+                return int(wanted.num_rows)
             self._known.pop((chain, day), None)  # somebody else was first: what did it write?
         raise OSError(f"{self._storage.describe()}: others wrote the chain {chain} first, {_ATTEMPTS} times in a row")
 

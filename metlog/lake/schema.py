@@ -16,7 +16,7 @@ from metlog.journal.routing import Route
 from metlog.journal.rows import FIRST, LAST, WRONG, Row, micros, rows_of
 from metlog.journal.segment import Clock, Record
 
-__all__ = ["COLUMNS", "DATED_SCHEMA", "FRESH_SCHEMA", "SCHEMA", "chain_of", "tables"]
+__all__ = ["COLUMNS", "DATED_SCHEMA", "UNCOMMITTED_SCHEMA", "SCHEMA", "chain_of", "tables"]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -45,7 +45,7 @@ SCHEMA: Final = pa.schema(
 DATED_SCHEMA: Final = SCHEMA.append(pa.field("date", pa.date32(), nullable=False))
 """Schema of the data set as a whole."""
 
-FRESH_SCHEMA: Final = DATED_SCHEMA.append(pa.field("log", pa.string())).append(pa.field("log_offset", pa.int64()))
+UNCOMMITTED_SCHEMA: Final = DATED_SCHEMA.append(pa.field("log", pa.string())).append(pa.field("log_offset", pa.int64()))
 """Schema of the events that are in no file yet. `log`: the partition that an event was read from (`metlog.lake.chains.chain_of`), and
 its offset there; null for all others."""
 
@@ -79,7 +79,7 @@ def tables(
     rows: int = 3000,
     bad: list[tuple[bytes, str, str]] | None = None,
 ) -> Iterator[pa.Table]:
-    """The events of journal records as tables of about `rows` rows with FRESH_SCHEMA, in the order of the journal. `bad`
+    """The events of journal records as tables of about `rows` rows with UNCOMMITTED_SCHEMA, in the order of the journal. `bad`
     gets what cannot be decoded, with its source and the reason.
 
     So many rows stay in the processor's cache between decoding and the columns; ten times as many take twice as long.
@@ -192,7 +192,7 @@ def _table(
         pa.array(logs, pa.string()),
         pa.array(offsets, pa.int64()),
     ]
-    yield pa.Table.from_arrays(columns, schema=FRESH_SCHEMA)
+    yield pa.Table.from_arrays(columns, schema=UNCOMMITTED_SCHEMA)
 
 
 def _times(claimed: pa.Array, received_at: pa.Array, clock: Clock) -> tuple[pa.Array, pa.Array]:

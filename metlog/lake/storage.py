@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from metlog.errors import ConfigError
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
 
 __all__ = ["FolderStorage", "Storage", "check_uri", "is_remote", "open_storage"]
@@ -96,7 +96,8 @@ def open_storage(uri: str, credentials: Mapping[str, str] | None = None) -> Stor
     if urlsplit(uri).scheme == "hdfs":
         from metlog.lake.storage_hdfs import HdfsStorage
 
-        return HdfsStorage(uri)
+        found: Storage = HdfsStorage(uri)
+        return found
     return ObjectStorage(uri, credentials)
 
 
@@ -120,11 +121,11 @@ class FolderStorage:
         with _Opened(self._root, folders, create=True) as folder:
             descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
-                faults.point("lake.write")
+                failpoints.point("lake.write")
                 write_all(descriptor, content)
-                faults.point("lake.fsync")
+                failpoints.point("lake.fsync")
                 os.fsync(descriptor)
-                faults.point("lake.link")
+                failpoints.point("lake.link")
                 try:
                     os.link(temporary, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd, follow_symlinks=False)
                 except FileExistsError:
@@ -132,7 +133,7 @@ class FolderStorage:
             finally:
                 os.close(descriptor)
                 folder.unlink(temporary, missing_ok=True)
-            faults.point("lake.sync")
+            failpoints.point("lake.sync")
             folder.sync()
         return True
 
@@ -201,12 +202,15 @@ class ObjectStorage:
         if endpoint.startswith("http://"):
             client["allow_http"] = True
         if parts.scheme in {"s3", "s3a"}:
-            options.setdefault("region", os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "us-east-1"))
-        self._obstore = obstore
+            options.setdefault(
+                "region", os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
+            )
+        self._obstore: Any = obstore
         self._uri = _told(uri)
         retries: Any = {"max_retries": 2}
         try:
-            self._store = from_url(
+            make: Any = from_url
+            self._store = make(
                 f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", config={**options, **(credentials or {})},
                 client_options=client, retry_config=retries,
             )  # fmt: skip
@@ -219,12 +223,14 @@ class ObjectStorage:
     def create(self, path: str, content: bytes | memoryview) -> bool:
         from obstore.exceptions import AlreadyExistsError
 
-        faults.point("lake.put")
+        failpoints.point("lake.put")
         try:
-            self._tried(path, lambda: self._obstore.put(self._store, path, bytes(content), mode="create"), AlreadyExistsError)
+            self._tried(
+                path, lambda: self._obstore.put(self._store, path, bytes(content), mode="create"), AlreadyExistsError
+            )
         except AlreadyExistsError:
             return False
-        faults.point("lake.stored")
+        failpoints.point("lake.stored")
         return True
 
     def names(self, folder: str, prefix: str = "") -> list[str]:
@@ -263,11 +269,11 @@ class ObjectStorage:
         except FileNotFoundError:
             pass
 
-    def _tried(self, path: str, call: Callable[[], _T], *wanted: type[Exception]) -> _T:
+    def _tried(self, path: str, call: Callable[[], _T], wanted: type[Exception] = OSError) -> _T:
         """What the call gives; what obstore raises becomes OSError with the address."""
         try:
             return call()
-        except (OSError, *wanted):
+        except (OSError, wanted):
             raise
         except Exception as error:
             raise OSError(f"{self._uri}/{path}: {_words(error)}") from error

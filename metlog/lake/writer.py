@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
 from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
 from metlog.journal.segment import Scan, SegmentName, scan
 from metlog.lake.chains import Chains
-from metlog.lake.schema import FRESH_SCHEMA, SCHEMA, chain_of, tables
+from metlog.lake.schema import SCHEMA, UNCOMMITTED_SCHEMA, chain_of, tables
 from metlog.lake.storage import Storage
 
 __all__ = ["PARQUET", "LakeWriter", "SegmentRows", "file_name", "read_segment", "segment_of", "write_segment"]
@@ -63,7 +63,7 @@ def write_segment(
 
 
 class SegmentRows(NamedTuple):
-    """The events of a segment as a table with FRESH_SCHEMA, and what else was found in it."""
+    """The events of a segment as a table with UNCOMMITTED_SCHEMA, and what else was found in it."""
 
     rows: pa.Table
     scan: Scan
@@ -86,7 +86,7 @@ def read_segment(
     for part in tables(first_only(records, seen), clock, route, bad=bad):
         check()
         parts.append(part)
-    return SegmentRows(pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table(), records, seen)
+    return SegmentRows(pa.concat_tables(parts) if parts else UNCOMMITTED_SCHEMA.empty_table(), records, seen)
 
 
 def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
@@ -97,7 +97,7 @@ def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
 
 
 def encode(rows: pa.Table, level: int) -> memoryview:
-    """The Parquet file of some rows with FRESH_SCHEMA."""
+    """The Parquet file of some rows with UNCOMMITTED_SCHEMA."""
     buffer = io.BytesIO()
     table = rows.select(SCHEMA.names).cast(SCHEMA.with_metadata(rows.schema.metadata))
     pq.write_table(table, buffer, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY)
@@ -108,18 +108,18 @@ def _write(folder: Folder, name: str, content: memoryview) -> None:
     temporary = f".{name}.tmp"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        faults.point("lake.write")
+        failpoints.point("lake.write")
         write_all(descriptor, content)
-        faults.point("lake.fsync")
+        failpoints.point("lake.fsync")
         os.fsync(descriptor)
     except BaseException:
         folder.unlink(temporary, missing_ok=True)
         raise
     finally:
         os.close(descriptor)
-    faults.point("lake.rename")
+    failpoints.point("lake.rename")
     folder.rename(temporary, name)
-    faults.point("lake.sync")
+    failpoints.point("lake.sync")
     folder.sync()
 
 

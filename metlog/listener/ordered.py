@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from metlog.journal.offsets import Partition, Run
 from metlog.journal.segment import encode_record
-from metlog.listener.accounting import Heard, survey
-from metlog.listener.validate import check
+from metlog.listener.accounting import SeqRuns, summarize
+from metlog.listener.validate import validate
 
-__all__ = ["Encoded", "Messages", "encode"]
+__all__ = ["Encoded", "Messages", "OrderedSink", "encode"]
 
 _PIECE: Final = 96 << 10
-"""Bytes that are checked at once, as in `metlog.listener.ingest`."""
+"""Bytes that are validated at once, as in `metlog.listener.ingest`."""
 
 
 class Messages(NamedTuple):
@@ -29,11 +29,26 @@ class Messages(NamedTuple):
     """Microseconds since the epoch. It comes from the messages, so that whoever reads them again gives them the same time and day."""
 
 
+@runtime_checkable
+class OrderedSink(Protocol):
+    """What the listener's sink can do beside `metlog.listener.inputs.Sink`, for an input that reads a partitioned log."""
+
+    def messages(self, batch: Sequence[Messages]) -> int:
+        """Journals messages with their offsets; what is invalid in them is dead-lettered. Returns the log sequence number to `wait`
+        for before the log is told that they were taken. Raises `Full`; then nothing was journaled."""
+        ...
+
+    def wait(self, lsn: int) -> None:
+        """Returns when everything up to there is on disk, as the journal's `sync` setting has it. Raises `Full` when the disk
+        does not take it in time."""
+        ...
+
+
 class Encoded(NamedTuple):
     """What becomes of messages."""
 
     records: list[bytes]
-    heard: list[Heard]
+    runs: list[SeqRuns]
     letters: list[tuple[bytes, str, str]]
     """What is bad, with its source and the reason."""
     events: int
@@ -61,18 +76,20 @@ def _piece(messages: Messages, begin: int, start: int, stop: int, made: Encoded)
     """Some of the messages; gives the next `begin`, and the number of events."""
     frames = messages.frames[start:stop]
     if all([_is_line(frame) for frame in frames]):
-        checked = check(frames)
-        if checked.count == len(frames) and not checked.bad:
-            _add(messages, Run(messages.partition, begin, messages.first + start, 1), checked, made)
-            return messages.first + stop, checked.count
+        validated = validate(frames)
+        if validated.count == len(frames) and not validated.invalid:
+            _add(messages, Run(messages.partition, begin, messages.first + start, 1), validated, made)
+            return messages.first + stop, validated.count
     events = 0
     for index, frame in enumerate(frames, messages.first + start):
-        checked = check([frame])
-        made.letters.extend((bad.data, messages.partition.source, _told(bad.reason, index)) for bad in checked.bad)
-        if checked.count:
-            _add(messages, Run(messages.partition, begin, index, checked.count), checked, made)
+        validated = validate([frame])
+        made.letters.extend(
+            (item.data, messages.partition.source, _told(item.reason, index)) for item in validated.invalid
+        )
+        if validated.count:
+            _add(messages, Run(messages.partition, begin, index, validated.count), validated, made)
             begin = index + 1
-            events += checked.count
+            events += validated.count
     return begin, events
 
 
@@ -86,7 +103,7 @@ def _told(reason: str, offset: int) -> str:
     return f"{reason} (offset {offset})" if ":" in reason else f"{reason}: offset {offset}"
 
 
-def _add(messages: Messages, run: Run, checked: Any, made: Encoded) -> None:
+def _add(messages: Messages, run: Run, validated: Any, made: Encoded) -> None:
     source = run.source().encode()
-    made.records.append(encode_record(messages.received_at, checked.count, source, b"", checked.lines))
-    made.heard.append(survey(checked.rows))
+    made.records.append(encode_record(messages.received_at, validated.count, source, b"", validated.lines))
+    made.runs.append(summarize(validated.rows))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
-__all__ = ["RUNTIME", "TOPIC", "brokers_of", "check_settings", "flat", "topic_of"]
+__all__ = ["RUNTIME", "TOPIC", "brokers_of", "check_settings", "code", "flat", "topic_of", "words"]
 
 log = logging.getLogger("metlog.kafka")
 log.addHandler(logging.NullHandler())
@@ -63,6 +63,18 @@ def check_settings(kind: type[Producer] | type[Consumer], settings: Mapping[str,
         raise ValueError(_told(error)) from error
     if isinstance(client, Consumer):
         client.close()
+
+
+def words(error: KafkaException) -> str:
+    """What librdkafka says."""
+    inner: Any = error.args[0] if error.args else error
+    return str(inner.str()) if hasattr(inner, "str") else str(inner)
+
+
+def code(error: KafkaException) -> int:
+    """The error's code; 0 when it has none."""
+    inner: Any = error.args[0] if error.args else None
+    return int(inner.code()) if hasattr(inner, "code") else 0
 
 
 def _told(error: Exception) -> str:

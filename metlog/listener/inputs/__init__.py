@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from metlog.errors import MetlogError
 from metlog.event import Event
-
-if TYPE_CHECKING:
-    from metlog.listener.ordered import Messages
+from metlog.journal.errors import Full
 
 __all__ = ["Full", "Input", "Sink"]
-
-
-class Full(MetlogError):
-    """The journal takes nothing now: its cap is reached, the disk is full or broken. Try again later."""
 
 
 class Sink(Protocol):
@@ -40,16 +33,6 @@ class Sink(Protocol):
         With a `key`, a repeat of the same key within the journal's memory of keys is not journaled again and gives
         False; else True. Raises `Full`; raises ValueError naming the event that JSON or the lake cannot hold.
         """
-        ...
-
-    def messages(self, batch: Sequence[Messages]) -> int:
-        """Journals messages of a partitioned log with their offsets; what is bad in them is dead-lettered. Gives the log sequence
-        number to `wait` for before the log is told that they were taken. Raises `Full`; then nothing was journaled."""
-        ...
-
-    def wait(self, lsn: int) -> None:
-        """Returns when everything up to there is on disk, as the journal's `sync` setting has it. Raises `Full` when the disk
-        does not take it in time."""
         ...
 
     def reject(self, data: bytes, source: str, reason: str) -> None:

@@ -13,10 +13,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from metlog.errors import ConfigError
+from metlog.journal.errors import Full
 from metlog.journal.offsets import Partition
-from metlog.listener.inputs import Full, Sink
-from metlog.listener.ordered import Messages
-from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, flat, topic_of
+from metlog.listener.inputs import Sink
+from metlog.listener.ordered import Messages, OrderedSink
+from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 
 __all__ = ["KafkaInput"]
 
@@ -97,7 +98,9 @@ class KafkaInput:
         given = flat({**(settings or {}), **more})
         for key in _FIXED:
             if key in given:
-                raise ValueError(f"settings: {key} is set by this input; use its options (group, brokers, commit_interval)")
+                raise ValueError(
+                    f"settings: {key} is set by this input; use its options (group, brokers, commit_interval)"
+                )
         self._brokers = brokers_of(host, port, brokers)
         self._clients = {**RUNTIME, "bootstrap.servers": self._brokers}
         self._given = given
@@ -126,6 +129,8 @@ class KafkaInput:
         return [f"kafka://{self._brokers.split(',')[0]}/{','.join(self._topics)}"]
 
     def start(self, sink: Sink) -> None:
+        if not isinstance(sink, OrderedSink):
+            raise TypeError(f"the input kafka needs the listener's own sink, not {type(sink).__name__}")
         self._sink = sink
         self._consumer = self._subscribed()
         self._turned = time.monotonic()
@@ -135,10 +140,12 @@ class KafkaInput:
     def _subscribed(self) -> Consumer:
         logger = logging.getLogger("metlog.kafka")
         try:
-            consumer = Consumer({**self._settings, "error_cb": self._error, "on_commit": self._committed, "logger": logger})
+            consumer = Consumer(
+                {**self._settings, "error_cb": self._error, "on_commit": self._committed, "logger": logger}
+            )
             consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         except KafkaException as error:
-            raise ConfigError(f"kafka {self._brokers}: {error.args[0].str()}") from error
+            raise ConfigError(f"kafka {self._brokers}: {words(error)}") from error
         return consumer
 
     def stop(self) -> None:
@@ -172,7 +179,7 @@ class KafkaInput:
             try:
                 self._consume(self._consumer)
             except KafkaException as error:  # a consumer that cannot go on: another one begins where the group is
-                self._trouble = f"{self.addresses[0]}: {error.args[0].str()}"
+                self._trouble = f"{self.addresses[0]}: {words(error)}"
                 log.error("%s; joining the group again", self._trouble)
             finally:
                 self._consumer.close()
@@ -275,9 +282,11 @@ class KafkaInput:
         self._counts["commits"] += 1
         try:
             self._consumer.commit(offsets=offsets, asynchronous=not wait)
-        except KafkaException as error:  # while the group is being divided anew, say; what was not committed is dropped by the lake
+        except (
+            KafkaException
+        ) as error:  # while the group is being divided anew, say; what was not committed is dropped by the lake
             self._counts["commit_errors"] += 1
-            log.info("%s: cannot commit now: %s", self.addresses[0], error.args[0].str())
+            log.info("%s: cannot commit now: %s", self.addresses[0], words(error))
 
     def _committed(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
         if error is not None:
@@ -359,7 +368,7 @@ def _topic_id(settings: dict[str, Any], topic: str) -> str:
         if found.strip("A=0-"):  # a topic without an id has one of zeros
             return found
     except KafkaException as error:
-        if error.args[0].code() not in unsupported:
+        if code(error) not in unsupported:
             raise
     except TimeoutError as error:
         raise OSError(f"no broker says which topic {topic!r} is") from error

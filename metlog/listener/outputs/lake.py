@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from metlog.errors import ConfigError
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SegmentName, listing
-from metlog.listener.delivery.context import Context
+from metlog.listener.outputs.context import Context
 
 if TYPE_CHECKING:
     from metlog.lake.writer import LakeWriter
@@ -64,7 +64,7 @@ class LakeOutput:
                 if cursor.at.number <= segment.number < end.number:
                     done += self._write(context, segment, writer)
                     cursor.at = Position(segment.number + 1)
-                    faults.point("lake.cursor")
+                    failpoints.point("lake.cursor")
                     context.keep(cursor)
                     context.report(at=cursor.at, events=done, error="", moved=time.time(), by_segment=True)
             if end.number > cursor.at.number:  # numbers that hold nothing
@@ -111,5 +111,5 @@ class LakeOutput:
                 continue
             if read.scan.damaged:
                 quarantine(context.journal, segment, read.scan.data, read.scan.damaged)
-            return read.rows.num_rows
+            return int(read.rows.num_rows)
         raise AssertionError("backoff has no end")

@@ -118,24 +118,26 @@ def make_topics(address: str, topics: dict[str, int]) -> None:
         future.result(20)
 
 
-def set_back(address: str, group: str, topics: dict[str, int]) -> None:
-    """Sets a group's position to the beginning of every partition. A broker may refuse that while the group has members, so it is
-    tried until it is taken."""
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
+def set_back(address: str, group: str, topics: dict[str, int], seconds: float = 60.0) -> None:
+    """Sets the position of a group without members to the beginning of every partition: as a member that joins, commits and leaves,
+    since the broker here takes commits of members only. Another member would be revoked, and commit where it stood."""
+    from confluent_kafka import Consumer, TopicPartition
 
-    consumer = Consumer({"bootstrap.servers": address, "group.id": group, "enable.auto.commit": False})
+    consumer = Consumer({
+        "bootstrap.servers": address, "group.id": group, "enable.auto.commit": False, "session.timeout.ms": 3000,
+        "heartbeat.interval.ms": 500, "partition.assignment.strategy": "cooperative-sticky",
+    })  # fmt: skip
     places = [TopicPartition(topic, number, 0) for topic, count in topics.items() for number in range(count)]
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                done = consumer.commit(offsets=places, asynchronous=False)
-                assert all(place.error is None for place in done or ())
-                return
-            except (KafkaException, AssertionError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+        consumer.subscribe([*topics])
+        deadline = time.monotonic() + seconds
+        while len(consumer.assignment()) < len(places):
+            assert time.monotonic() < deadline, f"the group {group} still has members: {consumer.assignment()}"
+            message = consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                consumer.pause(consumer.assignment())
+        done = consumer.commit(offsets=places, asynchronous=False)
+        assert all(place.error is None for place in done or ()), done
     finally:
         consumer.close()
 

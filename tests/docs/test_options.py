@@ -8,7 +8,6 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -21,8 +20,9 @@ from metlog.config.sources import KEYS
 from metlog.core.pipeline import Pipeline
 from metlog.plugins import build
 from metlog.statsd.client import Settings, check_settings
+from tests.helpers.paths import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "configuration.md").read_text("utf-8")
 WORDS: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "component"}
 KINDS = {"sender": "Senders", "encoder": "Encoders", "filter": "Filters"}
 

@@ -64,6 +64,15 @@ class _Dispatcher:
         self._losses = losses
         self.reaches = True
         self.sent = self.frames = self.sent_bytes = 0
+        announce: Callable[[Callable[[str, int], None]], None] | None = getattr(sender, "on_loss", None)
+        if announce is not None:
+            announce(self._lost_later)
+
+    def _lost_later(self, reason: str, count: int) -> None:
+        """Events of a frame that was handed to the transport are lost all the same; called within the sender's methods."""
+        self.reaches = False
+        self.sent -= count
+        self._losses.dropped(reason, count)
 
 
 class InlineDispatcher(_Dispatcher):

@@ -43,6 +43,8 @@ class Sender(Protocol):
     - `deadline(seconds)`: called at shutdown: from then on all waiting inside `send`, `flush` and `close` together ends
       within that many seconds. Without it `close`, called from another thread, must make a `send` under way return.
     - `stats()`: counts (str to int) of what the sender learnt after `send` had returned, such as refused datagrams.
+    - `on_loss(lost)`: called once with a callable `(reason, events)`, for a transport that learns of losses after `send` has returned.
+      To be called by the sender within its own methods; the events then count as dropped, no longer as sent.
     - `open()`: called once, after everything in the configuration has proved right, for what should not wait for the
       first frame (a port to bind). It may raise ValueError or OSError. The constructor of a sender that has it opens
       nothing, and is called while other things may still be wrong.

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from metlog.encoders.wire import is_msgpack, unsigned
 
-__all__ = ["PLACES", "Named", "Template", "grouped"]
+__all__ = ["PLACES", "Named", "Template", "events_in", "grouped"]
 
 PLACES: Final = ("logger", "type", "hostname", "stream")
 _PLACE: Final = re.compile(r"\{([^{}]*)\}")
@@ -91,6 +91,14 @@ def grouped(frame: bytes, topic: Template, key: Template) -> list[Part]:
         (to, by), _ = next(iter(groups.items()))
         return [Part(to, by, frame)]
     return [Part(to, by, _joined(frame, found)) for (to, by), found in groups.items()]
+
+
+def events_in(frame: bytes) -> int:
+    """How many events a frame holds; 1 for a format of another encoder's."""
+    try:
+        return len(_split(frame)) or 1
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return 1
 
 
 def _split(frame: bytes) -> list[bytes]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
-from metlog.senders._topics import Template, grouped
+from metlog.senders._topics import Template, events_in, grouped
 from metlog.senders.options import at_least, positive
 
 __all__ = ["KafkaSender"]
@@ -62,8 +61,10 @@ class KafkaSender(BlockingSender):
     settings
         Any other setting of librdkafka by its own name, such as `"security.protocol"`, here or as an option of its own.
 
-    `stats()` has the delivery reports: frames `delivered`, `undelivered`, and these again by reason. `send` raises
-    `metlog.errors.SenderError` with the reason `full`, `too_large` or `closed`.
+    What no broker took counts as dropped, by the reason of the delivery report (`timeout`, `too_large`, `unauthorized`,
+    `unknown_topic`, `undelivered`, and `closed` for what was left at the end); reports are taken with the next frame, at `flush` and at
+    `close`. `client.sender.stats()` has the reports themselves. `send` raises `metlog.errors.SenderError` with the reason `full`,
+    `too_large` or `closed`.
     """
 
     def __init__(
@@ -102,12 +103,16 @@ class KafkaSender(BlockingSender):
             "message.max.bytes": max(1_000_000, max_frame + 100_000), **flat({**(settings or {}), **more}),
         }  # fmt: skip
         check_settings(Producer, self._settings)
+        self._lost: Callable[[str, int], None] | None = None
         super().__init__()
+
+    def on_loss(self, lost: Callable[[str, int], None]) -> None:
+        """Who counts the events of frames that no broker took."""
+        self._lost = lost
 
     def _fresh_state(self) -> None:
         super()._fresh_state()
         self._producer: Producer | None = None
-        self._counting = threading.Lock()
         self._counts: Counter[str] = Counter()
 
     def open(self) -> None:
@@ -147,22 +152,19 @@ class KafkaSender(BlockingSender):
 
     def _reported(self, error: KafkaError | None, message: Message) -> None:
         """What became of a message; called from poll and flush."""
-        with self._counting:
-            if error is None:
-                self._counts["delivered"] += 1
-            else:
-                self._counts["undelivered"] += 1
-                self._counts[f"undelivered_{_REASONS.get(error.code(), 'error')}"] += 1
+        if error is None:
+            self._counts["delivered"] += 1
+            return
+        reason = _REASONS.get(error.code(), "undelivered")
+        self._counts["undelivered"] += 1
+        self._counts[f"undelivered_{reason}"] += 1
+        if self._lost is not None:
+            self._lost(reason, events_in(message.value() or b""))
 
     def stats(self) -> dict[str, int]:
-        """Delivery reports: frames `delivered` and `undelivered`, the latter by reason too; `waiting`: of which none has come."""
+        """Delivery reports: messages `delivered` and `undelivered`, the latter by reason too; `waiting`: of which none has come."""
         producer = self._producer
-        waiting = 0
-        if producer is not None:
-            producer.poll(0)
-            waiting = len(producer)
-        with self._counting:
-            return {"delivered": 0, "undelivered": 0, **self._counts, "waiting": waiting}
+        return {"delivered": 0, "undelivered": 0, **self._counts, "waiting": 0 if producer is None else len(producer)}
 
     def _flush(self) -> None:
         """Waits until every message was taken or given up, at most until the deadline."""

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog.encoders.wire import is_msgpack, unsigned
+from metlog.event import END_TYPE, REPORT_TYPE
 
 __all__ = ["PLACES", "Named", "Template", "events_in", "grouped"]
 
@@ -17,6 +18,8 @@ _PLACE: Final = re.compile(r"\{([^{}]*)\}")
 _NO_TOPIC: Final = re.compile(r"[^A-Za-z0-9._-]")
 _BY_CLIENT: Final = frozenset({"hostname", "stream"})
 """The same for all events of a frame, which one client made."""
+
+_OWN: Final = frozenset({END_TYPE, REPORT_TYPE})
 
 
 class Named(Struct):
@@ -94,9 +97,9 @@ def grouped(frame: bytes, topic: Template, key: Template) -> list[Part]:
 
 
 def events_in(frame: bytes) -> int:
-    """How many events a frame holds; 1 for a format of another encoder's."""
+    """How many events of the application a frame holds, without the client's own; 1 for a format of another encoder's."""
     try:
-        return len(_split(frame)) or 1
+        return sum(_name(event).type not in _OWN for event in _split(frame))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return 1
 

@@ -21,13 +21,19 @@ class UsageError(MetlogError):
 
 
 DataOption = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="Data folder; else METLOG_DATA, else ./metlog-data.")
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Data folder or s3:// URI; else METLOG_DATA, else ./metlog-data."),
 ]
 
 
 def data_folder(given: Path | None) -> Path:
     """The data folder: the option, else METLOG_DATA, else `./metlog-data`."""
-    return given or Path(os.environ.get("METLOG_DATA") or "metlog-data")
+    text = str(given) if given is not None else os.environ.get("METLOG_DATA") or "metlog-data"
+    if ":/" not in text:
+        return Path(text)
+    from metlog.lake.attached import folder_for
+
+    return folder_for(text)
 
 
 def existing_data_folder(given: Path | None) -> Path:

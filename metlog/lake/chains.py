@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from metlog.journal.offsets import Spans
 from metlog.lake.storage import Storage
 
-__all__ = ["FOOTER", "Chains", "chain_file", "held_of", "last_files", "parse_chain"]
+__all__ = ["FOOTER", "Chains", "chain_file", "held_of", "last_files", "outside", "parse_chain"]
 
 FOOTER: Final = b"metlog.log"
 _NAME: Final = re.compile(r"kafka-(.+-[0-9a-f]+-\d+)-(\d{8,})\.parquet")
@@ -102,7 +102,7 @@ class Chains:
         find these events, so that none between them is missing."""
         for _ in range(_ATTEMPTS):
             head = self._known.get((chain, day)) or self._find(chain, day)
-            mask = _outside(offsets, head.held)
+            mask = outside(offsets, head.held)
             wanted = rows if mask is None else rows.filter(mask)
             if not wanted.num_rows:
                 self._remember(chain, day, head)
@@ -137,7 +137,7 @@ class Chains:
             del self._known[next(iter(self._known))]
 
 
-def _outside(offsets: pa.ChunkedArray, held: Spans) -> pa.ChunkedArray | None:
+def outside(offsets: pa.ChunkedArray, held: Spans) -> pa.ChunkedArray | None:
     """Which of the offsets are not held; None: all of them."""
     bounds = pc.min_max(offsets)
     inside = None

@@ -24,9 +24,16 @@ from metlog.errors import ConfigError
 from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
 
-__all__ = ["FolderStorage", "Storage", "check_uri", "is_remote", "open_storage"]
+__all__ = ["FolderStorage", "Storage", "check_uri", "environment", "is_remote", "local_path", "open_storage"]
 
 _OBJECT_STORES: Final = ("s3", "s3a", "gs", "az", "abfss")
+_CREDENTIALS: Final = frozenset({
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_SERVICE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_CLIENT_ID", "AZURE_STORAGE_CLIENT_SECRET", "AZURE_STORAGE_TENANT_ID",
+})  # fmt: skip
+"""Variables of the environment that a process without one needs."""
 _SECRETS: Final = ("key", "secret", "token", "password")
 _T = TypeVar("_T")
 
@@ -211,7 +218,7 @@ class ObjectStorage:
         try:
             make: Any = from_url
             self._store = make(
-                f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", config={**options, **(credentials or {})},
+                f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", config=options,
                 client_options=client, retry_config=retries,
             )  # fmt: skip
         except Exception as error:
@@ -261,7 +268,11 @@ class ObjectStorage:
         return self._tried(path, lambda: bytes(self._obstore.get(self._store, path).bytes()))
 
     def open(self, path: str) -> Any:
-        return self._tried(path, lambda: self._obstore.open_reader(self._store, path))
+        size = self._tried(path, lambda: int(self._obstore.head(self._store, path)["size"]))
+        return _Ranges(size, lambda start, end: self._range(path, start, end))
+
+    def _range(self, path: str, start: int, end: int) -> bytes:
+        return self._tried(path, lambda: bytes(self._obstore.get_range(self._store, path, start=start, end=end)))
 
     def remove(self, path: str) -> None:
         try:
@@ -279,6 +290,36 @@ class ObjectStorage:
             raise OSError(f"{self._uri}/{path}: {_words(error)}") from error
 
 
+class _Ranges(io.RawIOBase):
+    """An object as a file: each read is a request for that range."""
+
+    def __init__(self, size: int, get: Callable[[int, int], bytes]) -> None:
+        self._size = size
+        self._get = get
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
+        if self._at >= end:
+            return b""
+        content = self._get(self._at, end)
+        self._at += len(content)
+        return content
+
+
 def _words(error: Exception) -> str:
     """The first line of an error, without the debug text that follows it."""
     text = " ".join(str(error).partition("\n\nDebug source")[0].split())
@@ -286,9 +327,9 @@ def _words(error: Exception) -> str:
 
 
 def environment() -> dict[str, str]:
-    """The credentials and settings of object stores that this process has in its environment, for a process that has none."""
-    wanted = ("AWS_", "GOOGLE_", "AZURE_")
-    return {key: value for key, value in os.environ.items() if key.startswith(wanted)}
+    """What object stores find in this process's environment, for a process that has none of it."""
+    wanted = {*_CREDENTIALS, "AWS_REGION", "AWS_DEFAULT_REGION"}
+    return {key: value for key, value in os.environ.items() if key in wanted}
 
 
 def local_path(where: str) -> Path:

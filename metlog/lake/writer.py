@@ -21,7 +21,7 @@ from metlog.lake.chains import Chains
 from metlog.lake.schema import SCHEMA, UNCOMMITTED_SCHEMA, chain_of, tables
 from metlog.lake.storage import Storage
 
-__all__ = ["PARQUET", "LakeWriter", "SegmentRows", "file_name", "read_segment", "segment_of", "write_segment"]
+__all__ = ["PARQUET", "LakeWriter", "SegmentRows", "file_name", "read_segment", "segment_of", "write_rows"]
 
 PARQUET: Final = ".parquet"
 
@@ -43,23 +43,11 @@ def segment_of(name: str) -> SegmentName | None:
     return SegmentName.parse(name.removesuffix(PARQUET))
 
 
-def write_segment(
-    journal: Folder,
-    segment: SegmentName,
-    events: Folder,
-    route: Route,
-    *,
-    level: int = 3,
-    bad: list[tuple[bytes, str, str]] | None = None,
-    check: Callable[[], None] = lambda: None,
-) -> tuple[int, Scan]:
-    """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
-    damaged in the segment. `bad` as for `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise."""
-    read = read_segment(journal, segment, route, bad=bad, check=check)
-    for day, rows in by_day(read.rows):
+def write_rows(segment: SegmentName, events: Folder, rows: pa.Table, level: int = 3) -> None:
+    """Writes a segment's events into `events/date=…/`, durable when it returns."""
+    for day, part in by_day(rows):
         with events.sub(f"date={day.isoformat()}", create=True) as folder:
-            _write(folder, file_name(segment), encode(rows, level))
-    return read.rows.num_rows, read.scan
+            _write(folder, file_name(segment), encode(part, level))
 
 
 class SegmentRows(NamedTuple):
@@ -79,7 +67,8 @@ def read_segment(
     bad: list[tuple[bytes, str, str]] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> SegmentRows:
-    """Reads a sealed segment's events that a route takes. The arguments are those of `write_segment`."""
+    """Reads a sealed segment's events that a route takes. `bad` as for `metlog.lake.schema.tables`. `check` is called every some
+    thousand events, and may raise."""
     clock, records = scan(journal, segment)
     seen: dict[Partition, Spans] = {}
     parts = []
@@ -139,17 +128,14 @@ class LakeWriter:
     def write(self, segment: SegmentName, read: SegmentRows) -> None:
         """Writes a segment's events; durable when it returns. Raises OSError; may be called again."""
         own = read.rows.filter(pc.is_null(read.rows["log"])) if read.seen else read.rows
-        for day, rows in by_day(own):
-            self._own(day, file_name(segment), encode(rows, self._level))
+        if self._events is not None:
+            write_rows(segment, self._events, own, self._level)
+        else:
+            for day, rows in by_day(own):
+                # A name that is taken holds the same events: nobody else makes a segment of this name.
+                path = f"events/date={day.isoformat()}/{file_name(segment)}"
+                self._storage.create(path, encode(rows, self._level))
         for partition, spans in read.seen.items():
             chain = chain_of(partition)
             for day, rows in by_day(read.rows.filter(pc.equal(read.rows["log"], chain))):
                 self.chains.write(chain, day, rows, rows["log_offset"], spans)
-
-    def _own(self, day: date, name: str, content: memoryview) -> None:
-        if self._events is not None:
-            with self._events.sub(f"date={day.isoformat()}", create=True) as folder:
-                _write(folder, name, content)
-        else:
-            # A name that is taken holds the same events: nobody else makes a segment of this name.
-            self._storage.create(f"events/date={day.isoformat()}/{name}", content)

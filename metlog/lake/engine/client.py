@@ -26,11 +26,14 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
+from metlog.journal.folder import Folder
+from metlog.lake.attached import attached
 from metlog.lake.cancel import Cancel
 from metlog.lake.engine import protocol
 from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, ErrorMessage, Head, Setup
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.sql.guard import QueryError
+from metlog.lake.storage import environment, is_remote
 
 __all__ = ["GuardedLake"]
 
@@ -160,7 +163,11 @@ class GuardedLake(Queryable):
         self.timeout = timeout
         self.restarts = 0
         """How often an engine had to be started again."""
-        self._setup = Setup(str(self.data), memory, spill, timeout, threads, headroom + queries * _THREADS)
+        with Folder.root(self.data) as root:
+            credentials = environment() if is_remote(attached(root)) else {}
+        self._setup = Setup(
+            str(self.data), memory, spill, timeout, threads, headroom + queries * _THREADS, credentials=credentials
+        )
         self._turns = threading.BoundedSemaphore(queries)
         self._engine: _Engine | None = None
         self._lock = threading.Lock()

@@ -189,7 +189,7 @@ def main(descriptor: int) -> None:
         pa.set_cpu_count(1)
         lake = Lake(
             setup.data, memory=setup.memory, spill=setup.spill, timeout=setup.timeout, threads=setup.threads,
-            spill_folder=setup.spill_folder,
+            spill_folder=setup.spill_folder, credentials=setup.credentials,
         )  # fmt: skip
         engine = _Engine(control, lake, _limit(setup))
         protocol.send(control, DONE, b"")

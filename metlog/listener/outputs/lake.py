@@ -87,8 +87,11 @@ class LakeOutput:
 
     def _open(self, context: Context) -> LakeWriter:
         # Here, so that the listener, which only checks options, loads no Arrow.
+        from metlog.lake.attached import attach
         from metlog.lake.storage import FolderStorage, is_remote, local_path, open_storage
         from metlog.lake.writer import LakeWriter
+
+        attach(context.data, self._uri)  # queries over the data folder find the events there
 
         if is_remote(self._uri):
             return LakeWriter(open_storage(self._uri), self._level)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -74,11 +75,19 @@ uri = "{uri}"
 """
 
 
+def data_of(uri: str) -> Path:
+    """The data folder through which the data set is read."""
+    from metlog.lake.attached import folder_for
+
+    os.environ.update(ACCESS)
+    return folder_for(uri) if uri.startswith("s3:") else Path(uri.removeprefix("file://"))
+
+
 def count(uri: str, sql: str) -> tuple[Any, ...]:
     """What SQL says of the data set, over its Parquet files alone."""
     from metlog.lake.query import Lake
 
-    with Lake(uri.removeprefix("file://")) as lake:
+    with Lake(data_of(uri)) as lake:
         return tuple(lake.query(sql).rows[0])
 
 
@@ -108,7 +117,9 @@ def run(
         uri = stack.enter_context(storage(store, folder))
         text = config(address, uri, assignment=assignment, segment_age=segment_age)
         group = [
-            Listener(folder / f"listener-{number}", text, "--data", str(folder / f"listener-{number}" / "data"), env=ACCESS)
+            Listener(
+                folder / f"listener-{number}", text, "--data", str(folder / f"listener-{number}" / "data"), env=ACCESS
+            )
             for number in range(listeners)
         ]
         stack.callback(lambda: [item.process and item.process.poll() is None and item.kill() for item in group])
@@ -151,7 +162,9 @@ def run(
         line, _ = producer.communicate(timeout=120)
         sent: dict[str, int] = json.loads(line)["streams"]
         outcome.sent = sum(sent.values())
-        told(f"{time.monotonic() - start:6.1f} s: {outcome.sent:,} events sent, {outcome.kills} kills, {outcome.resets} set-backs")
+        told(
+            f"{time.monotonic() - start:6.1f} s: {outcome.sent:,} events sent, {outcome.kills} kills, {outcome.resets} set-backs"
+        )
         _settled(group, uri, outcome, told)
         for item in group:
             outcome.repeated_reads += item.status().get("delivery", {}).get("repeated", 0)
@@ -176,7 +189,9 @@ def _settled(group: list[Listener], uri: str, outcome: Outcome, told: Any) -> No
         if found > best:
             best, since = found, time.monotonic()
         elif time.monotonic() - since > 60:
-            outcome.wrong.append(f"{outcome.sent - found} events do not come: {[item.status().get('outputs') for item in group]}")
+            outcome.wrong.append(
+                f"{outcome.sent - found} events do not come: {[item.status().get('outputs') for item in group]}"
+            )
             return
         told(f"        {found:,} of {outcome.sent:,} in the data set")
         time.sleep(3)
@@ -186,7 +201,7 @@ def _by_stream(uri: str, sent: dict[str, int]) -> list[str]:
     """Every stream whole, by its own numbers."""
     from metlog.lake.query import Lake
 
-    with Lake(uri.removeprefix("file://")) as lake:
+    with Lake(data_of(uri)) as lake:
         sql = "SELECT stream, count(*), count(DISTINCT seq), min(seq), max(seq) FROM events GROUP BY stream"
         found = {row[0]: tuple(row[1:]) for row in lake.query(sql).rows}
     return [
@@ -217,8 +232,12 @@ def main() -> int:
             listeners=given.listeners, partitions=given.partitions, assignment=given.assignment, segment_age=given.segment_age,
             seed=seed, told=lambda text: print(text, flush=True),
         )  # fmt: skip
-    print(f"{outcome.kills} kills, {outcome.resets} set-backs, {outcome.repeated_reads:,} reads for the second time (since the last starts)")
-    print(f"sent {outcome.sent:,}, in the data set {outcome.rows:,}, lost {outcome.lost}, twice {outcome.twice}, in {outcome.seconds:.0f} s")
+    print(
+        f"{outcome.kills} kills, {outcome.resets} set-backs, {outcome.repeated_reads:,} reads for the second time (since the last starts)"
+    )
+    print(
+        f"sent {outcome.sent:,}, in the data set {outcome.rows:,}, lost {outcome.lost}, twice {outcome.twice}, in {outcome.seconds:.0f} s"
+    )
     for line in outcome.wrong:
         print(line)
     return 1 if outcome.lost or outcome.twice or outcome.wrong else 0

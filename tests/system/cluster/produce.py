@@ -49,7 +49,9 @@ def main(broker: str, topic: str, rate: int, seconds: float, streams: int) -> No
         events = []
         for _ in range(FRAME):
             sent[name] += 1
-            fields = f'"fields":{{"route":"/cart/{sent[name] % 7}","ms":{sent[name] % 211}.5,"user":"u{sent[name] % 997}"}}'
+            fields = (
+                f'"fields":{{"route":"/cart/{sent[name] % 7}","ms":{sent[name] % 211}.5,"user":"u{sent[name] % 997}"}}'
+            )
             events.append(f'{head}{sent[name]},"payload":"GET /cart 200",{fields}}}\n'.encode())
         total += FRAME
         for message in events if number % 2 else [b"".join(events)]:

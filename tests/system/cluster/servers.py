@@ -95,7 +95,16 @@ def broker(folder: Path, topics: dict[str, int]) -> Iterator[str]:
     assert program is not None
     (port,) = free_ports(1)
     url = f"tcp://127.0.0.1:{port}"
-    command = (program, "broker", "--listener-url", url, "--advertised-listener-url", url, "--storage-engine", "memory://tansu/")
+    command = (
+        program,
+        "broker",
+        "--listener-url",
+        url,
+        "--advertised-listener-url",
+        url,
+        "--storage-engine",
+        "memory://tansu/",
+    )
     with process(*command, log=folder / "broker.log") as child:
         poll(lambda: _answers(port) or child.poll() is not None, 20, "the broker answers")
         assert child.poll() is None, (folder / "broker.log").read_text()

@@ -21,7 +21,7 @@ from metlog.lake.chains import Chains
 from metlog.lake.schema import SCHEMA, UNCOMMITTED_SCHEMA, chain_of, tables
 from metlog.lake.storage import Storage
 
-__all__ = ["PARQUET", "LakeWriter", "SegmentRows", "file_name", "read_segment", "segment_of", "write_rows"]
+__all__ = ["PARQUET", "LakeWriter", "SegmentRows", "file_name", "read_segment", "segment_of", "write_rows", "write_segment"]
 
 PARQUET: Final = ".parquet"
 
@@ -41,6 +41,22 @@ def file_name(segment: SegmentName) -> str:
 def segment_of(name: str) -> SegmentName | None:
     """The segment that a Parquet file was written from; None for a file of another origin (a compaction, an import)."""
     return SegmentName.parse(name.removesuffix(PARQUET))
+
+
+def write_segment(
+    journal: Folder,
+    segment: SegmentName,
+    events: Folder,
+    route: Route,
+    *,
+    level: int = 3,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[int, Scan]:
+    """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all of them under the segment's name. Returns
+    their number, and what was damaged in the segment."""
+    read = read_segment(journal, segment, route, check=check)
+    write_rows(segment, events, read.rows, level)
+    return read.rows.num_rows, read.scan
 
 
 def write_rows(segment: SegmentName, events: Folder, rows: pa.Table, level: int = 3) -> None:

@@ -22,7 +22,20 @@ def listen(
         typer.Option("--config", help="TOML file with inputs, outputs and journal; see docs/listener.md."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Data folder; METLOG_DATA, else ./metlog-data, by default.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Data folder, or the URI of a data set on shared storage; METLOG_DATA, else ./metlog-data, by default.",
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            help="With a URI: the local folder for the journal; METLOG_STATE, else ./metlog-data.",
+        ),
     ] = None,
     udp: Annotated[
         list[str] | None,
@@ -50,7 +63,11 @@ def listen(
     logging.getLogger("stevedore").setLevel(logging.CRITICAL)  # what it cannot load is told by us, with the remedy
     try:
         inputs = _inputs(udp or [], zmq or [], http or [], statsd or [])
-        checked = from_file(config, data=data, inputs=inputs) if config else from_mapping({}, data=data, inputs=inputs)
+        checked = (
+            from_file(config, data=data, state=state, inputs=inputs)
+            if config
+            else from_mapping({}, data=data, state=state, inputs=inputs)
+        )
         service = Service(checked)
     except ConfigError as error:
         raise _failure(error, 2) from None
@@ -69,7 +86,7 @@ def listen(
         raise _failure(error, 1) from None
     for address in service.addresses:
         print(f"listening on {address}")
-    print(f"ready: events go to {checked.general.data}", flush=True)
+    print(f"ready: events go to {checked.where}", flush=True)
     notify("READY=1")
     # A signal that comes in the very moment in which the waiting begins is noticed when it ends: so by turns.
     while not stop.wait(0.5):

@@ -29,6 +29,7 @@ from metlog.journal.cursor import Cursor, Position
 from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.idempotency import through
+from metlog.journal.identity import identity_of
 from metlog.journal.recovery import recover
 from metlog.journal.segment import END, HEADER_SIZE, SEALED, Clock, SegmentName, listing
 
@@ -74,8 +75,9 @@ class Journal:
         self._options = options
         self._clock = clock
         self._on_progress = on_progress
-        self.run = secrets.token_hex(8)
-        """Random name of this run, part of the names of its segments and of the Parquet files made from them."""
+        self.run = ""
+        """Name of this run: the listener's own and a random part. The names of its segments have it, and so do those of the
+        Parquet files made from them."""
         self._lock = threading.Lock()
         self._durable_changed = threading.Condition(self._lock)
         self._wake = threading.Event()
@@ -89,6 +91,7 @@ class Journal:
         self._failures = 0
         self._lock_fd = self._take_lock()
         try:
+            self.run = identity_of(folder).id + secrets.token_hex(4)
             self.recovered = recover(folder)
             sealed, _ = listing(folder)
             self._sealed = deque((name, folder.size(f"{name}{SEALED}")) for name in sealed)

@@ -21,7 +21,16 @@ from metlog.lake.chains import Chains
 from metlog.lake.schema import SCHEMA, UNCOMMITTED_SCHEMA, chain_of, tables
 from metlog.lake.storage import Storage
 
-__all__ = ["PARQUET", "LakeWriter", "SegmentRows", "file_name", "read_segment", "segment_of", "write_rows", "write_segment"]
+__all__ = [
+    "PARQUET",
+    "LakeWriter",
+    "SegmentRows",
+    "file_name",
+    "read_segment",
+    "segment_of",
+    "write_rows",
+    "write_segment",
+]
 
 PARQUET: Final = ".parquet"
 

@@ -16,6 +16,7 @@ from metlog.errors import ConfigError, Problems
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock
 from metlog.journal.writer import JournalOptions
+from metlog.lake.storage import is_remote
 from metlog.listener.delivery.batches import Limits
 from metlog.plugins import Component, check, suggest
 
@@ -78,6 +79,12 @@ class ListenerConfig(Struct, frozen=True):
     outputs: tuple[OutputConfig, ...]
 
     @property
+    def where(self) -> str:
+        """The data folder, or the URI of the data set, without its query."""
+        uris = [str(output.spec["uri"]).partition("?")[0] for output in self.outputs if output.spec.get("uri")]
+        return uris[0] if uris else str(self.general.data)
+
+    @property
     def clock(self) -> Clock:
         return Clock(int(self.general.clock_past), int(self.general.clock_future))
 
@@ -97,10 +104,15 @@ def from_file(path: Path, **overrides: Any) -> ListenerConfig:
 
 
 def from_mapping(
-    settings: Mapping[str, Any], *, data: Path | None = None, inputs: Sequence[Mapping[str, Any] | str] = ()
+    settings: Mapping[str, Any],
+    *,
+    data: Path | str | None = None,
+    state: Path | str | None = None,
+    inputs: Sequence[Mapping[str, Any] | str] = (),
 ) -> ListenerConfig:
-    """Checks settings. `data` and `inputs` are what the command line says: it replaces the file's data folder, and its
-    inputs of the same names. Without any input it listens on UDP 127.0.0.1:5565; without outputs it writes to the lake."""
+    """Checks settings. `data`, `state` and `inputs` are what the command line says: it replaces the file's data folder (or its URI,
+    and then the local folder beside it), and its inputs of the same names. Without any input it listens on UDP 127.0.0.1:5565;
+    without outputs it writes to the lake."""
     problems = Problems()
     tables = {"listener", "journal", "inputs", "outputs"}
     for key in settings:
@@ -111,13 +123,45 @@ def from_mapping(
         general_table["data"] = str(data)
     elif "data" not in general_table and os.environ.get("METLOG_DATA"):
         general_table["data"] = os.environ["METLOG_DATA"]
+    uri = _shared(general_table, state, problems)
     general = General(**_checked(General, general_table, "listener", problems))
     journal = JournalOptions(**_checked(JournalOptions, _table(settings, "journal", problems), "journal", problems))
     _check_values(general, journal, problems)
     ins = _inputs(settings.get("inputs", ()), inputs, problems)
-    outs = _outputs(settings.get("outputs", ["lake"]), problems)
+    outs = _outputs(_at(uri, settings.get("outputs", ["lake"]), problems), problems)
     problems.check()
     return ListenerConfig(general, journal, tuple(ins), tuple(outs))
+
+
+def _shared(table: dict[str, Any], given: Path | str | None, problems: Problems) -> str:
+    """The URI of the data set when `data` is one, and in the table the local folder for all that is not the data set."""
+    state = table.pop("state", None) if given is None else str(given)
+    table.pop("state", None)
+    uri = str(table.get("data", ""))
+    if not is_remote(uri):
+        if state is not None:
+            problems.add(
+                f"listener.state = {str(state)!r}: only with a URI as listener.data; journal and data set share the data folder"
+            )
+        return ""
+    table["data"] = str(state or os.environ.get("METLOG_STATE") or "metlog-data")
+    return uri
+
+
+def _at(uri: str, outputs: Any, problems: Problems) -> Any:
+    """The outputs, those to the data set with its URI."""
+    if not uri or not isinstance(outputs, (list, tuple)):
+        return outputs
+    found: list[Any] = []
+    for spec in outputs:
+        table = {"name": spec} if spec == "lake" else spec
+        is_lake = isinstance(table, Mapping) and table.get("name") == "lake"
+        if is_lake and table.get("uri", uri) != uri:
+            problems.add(
+                f"outputs: the lake has uri = {table['uri']!r}, and listener.data is {uri!r}: give one of them"
+            )
+        found.append({**table, "uri": uri} if is_lake else spec)
+    return found
 
 
 def _table(settings: Mapping[str, Any], name: str, problems: Problems) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from metlog.errors import ConfigError
+from metlog.errors import ConfigError, MetlogError
 from metlog.journal import failpoints
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
@@ -14,6 +14,7 @@ from metlog.journal.segment import SegmentName, listing
 from metlog.listener.outputs.context import Context
 
 if TYPE_CHECKING:
+    from metlog.lake.claims import Claim
     from metlog.lake.writer import LakeWriter
 
 __all__ = ["LakeOutput"]
@@ -37,6 +38,7 @@ class LakeOutput:
             raise ConfigError(f"lake.compression_level = {compression_level}: wants 1 to 19")
         self._level = compression_level
         self._uri = uri
+        self._claim: Claim | None = None
         if uri:
             # The check alone: the listener, which only checks options, loads no Arrow.
             from metlog.lake.storage import check_uri, is_remote, local_path
@@ -79,7 +81,7 @@ class LakeOutput:
         for delay in context.backoff():
             try:
                 return self._open(context)
-            except (OSError, ConfigError) as error:
+            except (OSError, MetlogError) as error:
                 where = self._uri.partition("?")[0] or str(context.data.path / "events")
                 context.report(error=f"cannot write to {where}: {getattr(error, 'strerror', None) or error}")
                 context.pause(delay)
@@ -88,15 +90,21 @@ class LakeOutput:
     def _open(self, context: Context) -> LakeWriter:
         # Here, so that the listener, which only checks options, loads no Arrow.
         from metlog.lake.attached import attach
+        from metlog.lake.claims import Claim
         from metlog.lake.storage import FolderStorage, is_remote, local_path, open_storage
         from metlog.lake.writer import LakeWriter
 
         attach(context.data, self._uri)  # queries over the data folder find the events there
 
+        root = context.data
         if is_remote(self._uri):
-            return LakeWriter(open_storage(self._uri), self._level)
-        root = Folder.root(local_path(self._uri), create=True) if self._uri else context.data
-        return LakeWriter(FolderStorage(root), self._level, root.sub("events", create=True))
+            storage = open_storage(self._uri)
+        else:
+            root = Folder.root(local_path(self._uri), create=True) if self._uri else context.data
+            storage = FolderStorage(root)
+        if self._uri:  # others may write there too
+            self._claim = Claim(storage, context.journal)
+        return LakeWriter(storage, self._level, None if is_remote(self._uri) else root.sub("events", create=True))
 
     def _write(self, context: Context, segment: SegmentName, writer: LakeWriter) -> int:
         from metlog.lake.writer import read_segment
@@ -104,12 +112,16 @@ class LakeOutput:
         for delay in context.backoff():
             bad: list[tuple[bytes, str, str]] = []
             try:
+                if self._claim is not None:
+                    self._claim.check()
                 read = read_segment(context.journal, segment, context.route, bad=bad)
                 writer.write(segment, read)
                 if bad:
                     context.dead.add(bad, durable=True)
-            except OSError as error:
-                context.report(error=f"cannot write to {writer.describe()}: {error.strerror or error}")
+            except (OSError, MetlogError) as error:
+                context.report(
+                    error=f"cannot write to {writer.describe()}: {getattr(error, 'strerror', None) or error}"
+                )
                 context.pause(delay)
                 continue
             if read.scan.damaged:

@@ -76,6 +76,6 @@ class Claim:
     def _copied(self, other: _Claim) -> CopiedError:
         return CopiedError(
             f"the listener {self.id} was claimed by another, process {other.pid} on {other.hostname}, at"
-            f" {other.claimed_at:%Y-%m-%d %H:%M:%S} UTC: one data folder is a copy of the other's. Stop one of them; to make this one a listener of its own, stop it and"
-            f" delete {self._journal.path / FILE}"
+            f" {other.claimed_at:%Y-%m-%d %H:%M:%S} UTC: one data folder is a copy of the other's. Stop one of them; to make this one"
+            f" a listener of its own, stop it and delete {self._journal.path / FILE}"
         )

@@ -205,13 +205,19 @@ class ObjectStorage:
         parts = urlsplit(uri)
         options: dict[str, Any] = dict(parse_qsl(parts.query))
         client: dict[str, Any] = {"timeout": options.pop("timeout", "30s"), "connect_timeout": "5s"}
-        endpoint = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL", "")
+        given = os.environ if credentials is None else credentials
+        endpoint = options.get("endpoint") or given.get("AWS_ENDPOINT_URL", "")
         if endpoint.startswith("http://"):
             client["allow_http"] = True
         if parts.scheme in {"s3", "s3a"}:
-            options.setdefault(
-                "region", os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
-            )
+            options.setdefault("region", given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION") or "us-east-1")
+        # The names of these variables are keys of the store's configuration too; what stands in the URI comes first.
+        known = {f"{prefix}{key}".lower() for key in options for prefix in ("", "aws_", "google_", "azure_")}
+        options |= {
+            key.lower(): value
+            for key, value in (credentials or {}).items()
+            if key in _CREDENTIALS and key.lower() not in known
+        }
         self._obstore: Any = obstore
         self._uri = _told(uri)
         retries: Any = {"max_retries": 2}

@@ -160,7 +160,10 @@ def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[M
 
 def _partitions(inputs: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Metric]:
     """Of inputs that read a partitioned log: where they are in each partition."""
-    texts = {"lag": "Messages of the partition that are not journaled yet.", "offset": "Offset of the partition's next message."}
+    texts = {
+        "lag": "Messages of the partition that are not journaled yet.",
+        "offset": "Offset of the partition's next message.",
+    }
     found = []
     for key, text in texts.items():
         samples: list[tuple[Labels, float]] = [

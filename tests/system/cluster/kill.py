@@ -143,7 +143,7 @@ def run(
                 for item in group:
                     item.kill()
                 outcome.kills += len(group)
-                set_back(address, GROUP, {TOPIC: partitions})
+                set_back(address, GROUP, {TOPIC: partitions}, assignment)
                 outcome.resets += 1
                 for item in group:
                     item.start(wait=0)

@@ -128,14 +128,16 @@ def make_topics(address: str, topics: dict[str, int]) -> None:
         future.result(20)
 
 
-def set_back(address: str, group: str, topics: dict[str, int], seconds: float = 60.0) -> None:
+def set_back(
+    address: str, group: str, topics: dict[str, int], assignment: str = "cooperative-sticky", seconds: float = 60.0
+) -> None:
     """Sets the position of a group without members to the beginning of every partition: as a member that joins, commits and leaves,
     since the broker here takes commits of members only. Another member would be revoked, and commit where it stood."""
     from confluent_kafka import Consumer, TopicPartition
 
     consumer = Consumer({
         "bootstrap.servers": address, "group.id": group, "enable.auto.commit": False, "session.timeout.ms": 3000,
-        "heartbeat.interval.ms": 500, "partition.assignment.strategy": "cooperative-sticky",
+        "heartbeat.interval.ms": 500, "partition.assignment.strategy": assignment,
     })  # fmt: skip
     places = [TopicPartition(topic, number, 0) for topic, count in topics.items() for number in range(count)]
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +16,7 @@ from msgspec import Struct
 
 from metlog.errors import ConfigError
 from metlog.journal.folder import Folder
-from metlog.lake.storage import is_remote
+from metlog.lake.storage import check_uri, is_remote, local_path
 
 __all__ = ["attach", "attached", "folder_for"]
 
@@ -49,14 +48,13 @@ def attached(folder: Folder) -> str:
 
 
 def folder_for(text: str) -> Path:
-    """The data folder that a command is asked for: a path, or, for a URI, a folder of this user's that is attached to it. A slash that
-    a path's normalisation took is no matter. Raises OSError."""
-    found = re.fullmatch(r"([a-z][a-z0-9]+):/{1,2}([^/].*)", text)
-    uri = f"{found[1]}://{found[2]}" if found else text
-    if not is_remote(uri):
-        return Path(text)
+    """The data folder that a command is asked for: a path, or, for a URI, a folder of this user's that is attached to it. Raises
+    ConfigError, OSError."""
+    if not is_remote(text):
+        return local_path(text)
+    check_uri(text)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = cache / "metlog" / hashlib.blake2b(uri.encode(), digest_size=8).hexdigest()
+    path = cache / "metlog" / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     with Folder.root(path, create=True) as folder:
-        attach(folder, uri)
+        attach(folder, text)
     return path

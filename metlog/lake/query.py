@@ -41,6 +41,8 @@ _BATCH: Final = (
 )
 _BEHIND: Final = "behind"
 """Folder beside what the engine spills, for files of what the lake is behind by."""
+_FETCHED: Final = "fetched"
+"""Folder beside it, for copies of files that cannot be read where they lie."""
 _UNCOMMITTED_BYTES: Final = 256 << 20
 """Bytes that events of the journal may take between two queries: three segments of the usual size."""
 
@@ -93,11 +95,13 @@ class Lake(Queryable):
         if timeout is not None:
             # Behind the watch, which knows the reason: a connection's own setting would not reach its cursors.
             config["max_execution_time"] = int(timeout * 1000) + 2000
+        self._fetched = Path(folder, _FETCHED)
         self._remote = self._elsewhere(credentials)
         self._connection = duckdb.connect(":memory:", config=config)
         self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
         self._connection.execute(
-            "SET GLOBAL allowed_directories = $1::VARCHAR[]", [[*self._folders, f"{folder}/{_BEHIND}/"]]
+            "SET GLOBAL allowed_directories = $1::VARCHAR[]",
+            [[*self._folders, f"{folder}/{_BEHIND}/", f"{folder}/{_FETCHED}/"]],
         )
         self._connection.execute("SET GLOBAL enable_external_access = false")
         self._connection.execute("SET GLOBAL lock_configuration = true")
@@ -179,6 +183,9 @@ class Lake(Queryable):
         files, backlog_files, remote_files, uncommitted = snapshot(
             self.data, since_date=since, until_date=until, memory=self._memory, check=watch.check
         )
+        if self._remote is not None and self._remote.fetches and remote_files:
+            files = sorted([*files, *self._remote.fetch(remote_files, self._fetched)])
+            remote_files = []
         arrivals = "arrivals" in parsed.tables
         tables: dict[str, Any] = {}
         readable = sorted([*files, *backlog_files]) if backlog_files else files

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -13,15 +15,17 @@ import pyarrow.fs as pafs
 from metlog.journal.offsets import Spans
 from metlog.lake.backlog import day_of
 from metlog.lake.chains import held_of
-from metlog.lake.schema import COLUMNS, DATED_SCHEMA
+from metlog.lake.schema import DATED_SCHEMA
 from metlog.lake.sql.guard import QueryError
-from metlog.lake.storage import open_storage
+from metlog.lake.storage import environment, open_storage
 
 __all__ = ["Remote"]
 
 _PARQUET: Final = ".parquet"
 _MOST: Final = 5_000_000
 """Events that the view `arrivals` may have in memory."""
+_COPIED: Final = 4 << 30
+"""Bytes of files that are copied to this machine, where they must be."""
 _KEPT: Final = 100_000
 """Files of which the footer is kept."""
 
@@ -32,11 +36,16 @@ class Remote:
     def __init__(self, uri: str, credentials: Mapping[str, str] | None = None) -> None:
         self.uri = uri
         self._storage = open_storage(uri, credentials)
-        self._system = pafs.PyFileSystem(_Handler(self._storage))
+        found = _arrow_system(uri, environment() if credentials is None else credentials)
+        self.fetches = found is None
+        """Whether files are copied to this machine to be read (`fetch`), since Arrow cannot read them where they lie."""
+        self._system: Any = None if found is None else found[0]
+        self._root = "" if found is None else found[1]
         self._format = ds.ParquetFileFormat(
             default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True)
         )
         self._fragments: dict[tuple[date, str], ds.ParquetFileFragment] = {}
+        self._fetched: dict[Path, int] = {}
         self._held: dict[tuple[date, str], Spans] = {}
 
     def files(self, since: date | None, until: date | None) -> list[tuple[date, str]]:
@@ -92,11 +101,39 @@ class Remote:
             found.append({"date": day, "kind": "parquet", "name": name, "bytes": size, "events": events})
         return found
 
+    def fetch(self, files: Sequence[tuple[date, str]], folder: Path) -> list[tuple[date, Path]]:
+        """Copies of these files in `folder`, made once each; those of earlier queries make room. Raises QueryError, OSError."""
+        found = []
+        for day, name in files:
+            target = folder / f"date={day.isoformat()}" / name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary = target.with_name(f".{name}.tmp")
+                content = self._storage.read(_path(day, name))
+                temporary.write_bytes(content)
+                temporary.replace(target)
+                self._fetched[target] = len(content)
+            found.append((day, target))
+        wanted = {path for _, path in found}
+        if sum(self._fetched[path] for path in wanted) > _COPIED:
+            raise QueryError(
+                f"more than {_COPIED >> 30} GiB would have to be copied from {self._storage.describe()}; ask for fewer days",
+                "memory",
+            )
+        for path in [path for path in self._fetched if path not in wanted]:
+            if sum(self._fetched.values()) <= _COPIED:
+                break
+            path.unlink(missing_ok=True)
+            del self._fetched[path]
+        return found
+
     def _fragment(self, day: date, name: str) -> ds.ParquetFileFragment:
         known = self._fragments.get((day, name))
         if known is None:
             known = self._format.make_fragment(
-                _path(day, name), self._system, partition_expression=ds.field("date") == pa.scalar(day)
+                f"{self._root}/{_path(day, name)}",
+                self._system,
+                partition_expression=ds.field("date") == pa.scalar(day),
             )
             if len(self._fragments) >= _KEPT:
                 self._fragments.clear()
@@ -104,46 +141,31 @@ class Remote:
         return known
 
 
-def remote_columns() -> str:
-    """The columns of `events` in the table of a dataset."""
-    return ", ".join(f"CAST({name} AS {kind}) AS {name}" if kind == "JSON" else name for name, kind in COLUMNS.items())
-
-
 def _path(day: date, name: str) -> str:
     return f"events/date={day.isoformat()}/{name}"
 
 
-class _Handler(pafs.FileSystemHandler):  # type: ignore[misc]  # Arrow has no types
-    """What Arrow reads of a storage: files, by their names."""
-
-    def __init__(self, storage: Any) -> None:
-        self._storage = storage
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Handler) and other._storage is self._storage
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = None  # type: ignore[assignment]  # Arrow compares, and does not hash
-
-    def get_type_name(self) -> str:
-        return "metlog"
-
-    def normalize_path(self, path: str) -> str:
-        return path
-
-    def get_file_info(self, paths: Sequence[str]) -> list[pafs.FileInfo]:
-        return [pafs.FileInfo(path, pafs.FileType.File) for path in paths]
-
-    def open_input_file(self, path: str) -> pa.NativeFile:
-        return pa.PythonFile(self._storage.open(path), mode="r")
-
-    def open_input_stream(self, path: str) -> pa.NativeFile:
-        return self.open_input_file(path)
-
-    def _refused(self, *_: Any) -> Any:
-        raise NotImplementedError("files of the data set are read here, and nothing else")
-
-    get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refused
-    delete_file = move = copy_file = open_output_stream = open_append_stream = _refused
+def _arrow_system(uri: str, credentials: Mapping[str, str]) -> tuple[Any, str] | None:
+    """Arrow's own file system for a URI, and the path of the data set in it; None where Arrow has none. (One of Python's, which Arrow
+    takes too, can stop for ever: a scanner that is started with the interpreter's lock waits for threads that want that lock.)"""
+    parts = urlsplit(uri)
+    options = dict(parse_qsl(parts.query))
+    root = f"{parts.netloc}{parts.path.rstrip('/')}"
+    if parts.scheme in {"s3", "s3a"}:
+        endpoint = options.get("endpoint") or credentials.get("AWS_ENDPOINT_URL", "")
+        scheme, _, host = endpoint.rpartition("://")
+        more: dict[str, Any] = {"endpoint_override": host.rstrip("/"), "scheme": scheme or "https"} if host else {}
+        if "AWS_ACCESS_KEY_ID" in credentials:
+            more["access_key"] = credentials["AWS_ACCESS_KEY_ID"]
+            more["secret_key"] = credentials.get("AWS_SECRET_ACCESS_KEY", "")
+            more["session_token"] = credentials.get("AWS_SESSION_TOKEN")
+        region = (
+            options.get("region")
+            or credentials.get("AWS_REGION")
+            or credentials.get("AWS_DEFAULT_REGION")
+            or "us-east-1"
+        )
+        return pafs.S3FileSystem(region=region, connect_timeout=5, request_timeout=30, **more), root
+    if parts.scheme == "gs":
+        return pafs.GcsFileSystem(), root
+    return None

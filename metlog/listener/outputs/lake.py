@@ -68,7 +68,8 @@ class LakeOutput:
                     cursor.at = Position(segment.number + 1)
                     failpoints.point("lake.cursor")
                     context.keep(cursor)
-                    context.report(at=cursor.at, events=done, error="", moved=time.time(), by_segment=True)
+                    repeated = writer.chains.repeated
+                    context.report(at=cursor.at, events=done, repeated=repeated, error="", moved=time.time(), by_segment=True)
             if end.number > cursor.at.number:  # numbers that hold nothing
                 cursor.at = Position(end.number)
                 context.keep(cursor)

@@ -139,36 +139,27 @@ def backlog(count: int, events: int, frame: int, folder: Path, address: str, end
     """How fast a group takes what waits for it, and what an event costs from the broker to Parquet on S3."""
     topic = f"backlog-{frame}-{count}"
     make_topics(address, {topic: PARTITIONS})
+    produce(address, topic, events, 0, frame)
     uri = f"s3://lake/{topic}?endpoint={endpoint}"
     group = [Listener(folder / f"{topic}-{number}", address, topic, uri) for number in range(count)]
+
+    def journaled() -> int:
+        return sum(item.figure("intake", "journaled") for item in group)
+
     try:
-        poll(
-            lambda: sum(item.figure("inputs", "kafka", "rebalances") for item in group) >= count,
-            90,
-            "the group is there",
-        )
-        time.sleep(4)  # the last rebalance has settled
-        before = [item.cpu() for item in group]
-        produce(address, topic, events, 0, frame)  # it is faster than any number of listeners here
+        poll(lambda: all([item.status() for item in group]), 60, "all listeners have started")
+        before = sum(item.cpu() for item in group)
+        begun = poll(journaled, 90, "the first events are journaled", every=0.02)
         began = time.monotonic()
-        start = sum(item.figure("intake", "journaled") for item in group)
-        poll(
-            lambda: sum(item.figure("intake", "journaled") for item in group) >= events,
-            300,
-            "all is journaled",
-            every=0.05,
-        )
+        poll(lambda: journaled() >= events, 300, "all is journaled", every=0.02)
         took = time.monotonic() - began
         poll(lambda: sum(item.figure("outputs", "lake", "events") for item in group) >= events, 300, "all is on S3")
-        cpu = sum(item.cpu() for item in group) - sum(before)
-        stored = sum(item.figure("outputs", "lake", "events") for item in group)
+        cpu = sum(item.cpu() for item in group) - before
     finally:
         for item in group:
             end(item.process, 60)
-    return {
-        "listeners": count, "events a message": frame, "events/s": round((events - start) / max(took, 0.001)),
-        "CPU us/event": round(cpu / events * 1e6, 1), "stored": stored,
-    }  # fmt: skip
+    rate, price = round((events - begun) / took), round(cpu / events * 1e6, 1)
+    return {"listeners": count, "events a message": frame, "events/s": rate, "CPU us/event": price}
 
 
 def steady(

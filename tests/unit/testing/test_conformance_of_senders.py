@@ -7,11 +7,13 @@ import gzip
 import http.server
 import logging
 import os
+import secrets
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
+import time
 import types
 
 import pytest
@@ -189,6 +191,37 @@ class TestZmqSender(SenderConformance):
         from metlog.senders.zmq import ZmqSender
 
         return ZmqSender(endpoint=f"tcp://{host}:{port}")
+
+
+class TestKafkaSender(SenderConformance):
+    @pytest.fixture(autouse=True, scope="class")
+    def mock(self, request):
+        kafka = pytest.importorskip("confluent_kafka", reason="needs confluent-kafka")
+        request.cls.owner = kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock"})
+        (broker,) = request.cls.owner.list_topics(timeout=10).brokers.values()
+        request.cls.broker = f"{broker.host}:{broker.port}"
+
+    def make_sender(self):
+        from metlog.senders.kafka import KafkaSender
+
+        self.topic = f"t{secrets.token_hex(8)}"
+        return KafkaSender(brokers=[self.broker], topic=self.topic, linger=0)
+
+    def received(self, sender):
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "test"})
+        try:
+            found = consumer.list_topics(self.topic, timeout=10).topics[self.topic].partitions
+            consumer.assign([TopicPartition(self.topic, number, 0) for number in found])
+            sender.flush()
+            frames, end = [], time.monotonic() + 1.5
+            while time.monotonic() < end:
+                some = [message for message in consumer.consume(100, 0.2) if message.error() is None]
+                frames += sorted(some, key=lambda message: message.timestamp()[1])
+            return [message.value() for message in frames]
+        finally:
+            consumer.close()
 
 
 class TestHttpSender(SenderConformance):

@@ -96,7 +96,9 @@ def test_options_types_and_defaults_are_the_constructors(kind: str, name: str) -
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)  # type: ignore[misc]
     parameters = inspect.signature(factory).parameters.values()
     expected = [
-        (item.name, word(hints[item.name]), shown(item.default)) for item in parameters if item.kind is not item.VAR_KEYWORD
+        (item.name, word(hints[item.name]), shown(item.default))
+        for item in parameters
+        if item.kind is not item.VAR_KEYWORD
     ]
     assert rows(section(f"#### `{name}`", section(f"### {KINDS[kind]}"))) == expected
 
@@ -143,7 +145,11 @@ def ranges() -> Iterator[tuple[str, str, dict[str, Any], float, float | None]]:
             if not line.startswith("| `") or found is None or "characters" in line or "bytes or more:" in line:
                 continue
             parameters = inspect.signature(builtin(kind)[name]).parameters.values()
-            options = {item.name: needed[item.name] for item in parameters if item.name in needed and item.default is item.empty}
+            options = {
+                item.name: needed[item.name]
+                for item in parameters
+                if item.name in needed and item.default is item.empty
+            }
             option = line.split("`")[1]
             yield kind, name, {**options, option: None}, float(found[1]), float(found[2]) if found[2] else None
 

@@ -193,19 +193,26 @@ class TestZmqSender(SenderConformance):
         return ZmqSender(endpoint=f"tcp://{host}:{port}")
 
 
+@pytest.fixture(scope="module")
+def kafka_broker():
+    """librdkafka's own mock of a broker."""
+    kafka = pytest.importorskip("confluent_kafka", reason="needs confluent-kafka")
+    owner = kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock"})
+    (broker,) = owner.list_topics(timeout=10).brokers.values()
+    yield f"{broker.host}:{broker.port}"
+    del owner
+
+
 class TestKafkaSender(SenderConformance):
-    @pytest.fixture(autouse=True, scope="class")
-    def mock(self, request):
-        kafka = pytest.importorskip("confluent_kafka", reason="needs confluent-kafka")
-        request.cls.owner = kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock"})
-        (broker,) = request.cls.owner.list_topics(timeout=10).brokers.values()
-        request.cls.broker = f"{broker.host}:{broker.port}"
+    @pytest.fixture(autouse=True)
+    def peer(self, kafka_broker):
+        self.broker = kafka_broker
 
     def make_sender(self):
         from metlog.senders.kafka import KafkaSender
 
         self.topic = f"t{secrets.token_hex(8)}"
-        return KafkaSender(brokers=[self.broker], topic=self.topic, linger=0)
+        return KafkaSender(brokers=[self.broker], topic=self.topic, key="one", linger=0)
 
     def received(self, sender):
         from confluent_kafka import Consumer, TopicPartition
@@ -215,11 +222,11 @@ class TestKafkaSender(SenderConformance):
             found = consumer.list_topics(self.topic, timeout=10).topics[self.topic].partitions
             consumer.assign([TopicPartition(self.topic, number, 0) for number in found])
             sender.flush()
-            frames, end = [], time.monotonic() + 1.5
-            while time.monotonic() < end:
-                some = [message for message in consumer.consume(100, 0.2) if message.error() is None]
-                frames += sorted(some, key=lambda message: message.timestamp()[1])
-            return [message.value() for message in frames]
+            left = sum(consumer.get_watermark_offsets(TopicPartition(self.topic, number), 5)[1] for number in found)
+            frames, end = [], time.monotonic() + 10
+            while len(frames) < left and time.monotonic() < end:
+                frames += [message.value() for message in consumer.consume(100, 0.2) if message.error() is None]
+            return frames
         finally:
             consumer.close()
 

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from metlog.core.adapt import original
 from metlog.core.context import current, merged
-from metlog.core.pipeline import Pipeline, Stats, Unconfigured
+from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
-from metlog.core.timer import DisabledTimer, Timer, sampled_out
+from metlog.core.timer import DisabledTimer, Timer
+from metlog.core.unconfigured import Unconfigured
 from metlog.errors import MetlogError
 from metlog.event import ONE
 
@@ -46,17 +48,19 @@ class MetlogClient:
         severity: int = 6,
         fields: dict[str, Any] | None = None,
     ) -> None:
-        """Logs an event. The first token is its type; `fields` is anything else that JSON can say."""
-        # The hot path, whole. An event without anything odd becomes a record, and is encoded with its frame; all others
-        # (filters, nested, infinite or huge values, an encoder without records) are encoded at once, by `put`.
+        """Logs an event. The first token is its type; `fields` is any other values, as JSON has them."""
+        # Fast path: if every field value is an immutable scalar, store an unencoded record; the frame encodes a batch at
+        # once. Otherwise (filters, containers, non-finite or huge numbers, an encoder without records) encode now, in
+        # Pipeline.put().
         seq = 0
+        stored = False
         try:
             pipeline = self._state.pipeline
-            most, make, origin, next_seq, leave, buffer, base = pipeline.fast_path
-            if type(severity) is not int or not 0 <= severity <= most:
+            severity_max, make, origin, next_seq, append, buffer, base = pipeline.fast_path
+            if type(severity) is not int or not 0 <= severity <= severity_max:
                 level = pipeline.admit_severity(severity)
                 if level < 0:
-                    if pipeline is not self._state.pipeline:  # it was closed meanwhile: there is another in its place
+                    if pipeline is not self._state.pipeline:  # closed meanwhile: another one is in its place
                         self.log(tokens, msg, severity=severity, fields=fields)
                     return
                 severity = level
@@ -71,36 +75,36 @@ class MetlogClient:
                     kind = type(value)
                     if kind is int:
                         if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
-                            break  # perhaps more than MessagePack can say: as text, then
+                            break  # may be beyond 64 bits: encode now
                     elif kind is not str and (kind is not float or value - value) and kind not in _FIXED:
-                        break  # it could change before its frame is made; or is NaN or infinite, which less itself is NaN
+                        break  # mutable, or NaN or infinite (value - value is not 0): encode now
                 else:
                     seq = next_seq()
-                    leave(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
+                    append(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
                     if seq >= buffer.flush_at_seq:
-                        seq = -seq  # the buffer has it
-                        buffer.flush_if_due(-seq)
+                        stored = True  # the buffer owns it: an error from here on loses nothing
+                        buffer.flush_if_due(seq)
                     return
             pipeline.put(known[0], known, severity, msg, own)
         except BaseException as error:
-            if seq > 0:
+            if seq and not stored:
                 assert isinstance(pipeline, Pipeline)
                 pipeline.abort_record(seq, error)
             if not isinstance(error, Exception):
-                raise  # a signal handler's; all else that goes wrong here is never the application's business
-            if seq < 0 or (seq == 0 and not self._log_coerced(tokens, msg, severity, fields)):
+                raise  # a signal handler raised it; no other error here reaches the application
+            if stored or (not seq and not self._log_coerced(tokens, msg, severity, fields)):
                 self._state.pipeline.failed(error, 0, "call_error")
 
     def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:
-        """The pipeline, and the severity that it takes the event with; -1 when it does not."""
+        """Returns the pipeline and the severity that it admits; -1 when it refuses the event."""
         while True:
             pipeline = self._state.pipeline
             level = pipeline.admit_severity(severity)
-            if level >= 0 or pipeline is self._state.pipeline:  # else as in log: closed meanwhile
+            if level >= 0 or pipeline is self._state.pipeline:  # else it was closed meanwhile, as in log
                 return pipeline, level
 
     def _log_coerced(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
-        """An event whose arguments are of another kind than asked for, as the nearest that the envelope admits."""
+        """Logs with arguments of the wrong type, coerced to the nearest valid ones. Returns False if that fails too."""
         try:
             pipeline, severity = self._admitted(severity)
             if severity >= 0:
@@ -198,7 +202,7 @@ class MetlogClient:
             payload: Any = str(count) if type(count) is int else count
             if rate >= 1.0:
                 self.log(("counter", name), payload, fields={"name": name, "count": count})
-            elif not sampled_out(rate):
+            elif self._state.pipeline.chance.keeps(rate):
                 self._sampled("counter", name, {"name": name, "count": count}, payload, rate)
         except Exception as error:  # noqa: BLE001 - as in log
             self._state.pipeline.failed(error, 0, "call_error")
@@ -211,7 +215,7 @@ class MetlogClient:
             payload: Any = str(ms) if type(ms) is float else ms
             if rate >= 1.0:
                 self.log(("timer", name), payload, fields={"name": name, "ms": ms})
-            elif not sampled_out(rate):
+            elif self._state.pipeline.chance.keeps(rate):
                 self._sampled("timer", name, {"name": name, "ms": ms}, payload, rate)
         except Exception as error:  # noqa: BLE001 - as in log
             self._state.pipeline.failed(error, 0, "call_error")
@@ -290,22 +294,22 @@ class MetlogClient:
     @property
     def sender(self) -> Any:
         """The sender that was built; None before `configure`."""
-        return self._state.pipeline.sender
+        return original(self._state.pipeline.sender)
 
     @property
     def branches(self) -> tuple[Pipeline, ...]:
         """The branches of a `tee`, each with its own sender, encoder, filters and `stats()`; else empty."""
-        return getattr(self._state.pipeline, "branches", ())
+        return self._state.pipeline.branches
 
     @property
     def encoder(self) -> Any:
         """The encoder that was built; None before `configure`."""
-        return self._state.pipeline.encoder
+        return original(self._state.pipeline.encoder)
 
     @property
     def filters(self) -> tuple[Any, ...]:
         """The filters that were built, in order."""
-        return self._state.pipeline.filters
+        return tuple([original(item) for item in self._state.pipeline.filters])
 
     @property
     def statsd(self) -> Any:
@@ -337,7 +341,7 @@ class MetlogClient:
 
 
 class _Tokens(dict[Any, tuple[str, ...]]):
-    """Tokens as they are given, to tokens that are text all through; those at hand again and again are looked at once."""
+    """Cache: tokens as given to `log`, to a tuple of texts."""
 
     def __missing__(self, tokens: Any) -> tuple[str, ...]:
         proper = (tokens,) if isinstance(tokens, str) else tuple(map(str, tokens)) or ("event",)

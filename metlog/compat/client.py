@@ -13,29 +13,21 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from metlog.client import MetlogClient as CoreClient
+from metlog.compat.messages import MessageSender
 from metlog.compat.plans import filter_component, planned
 from metlog.compat.senders import NoSendSender
 from metlog.config import Plan
 from metlog.core.pipeline import Pipeline
-from metlog.core.timer import Timer, sampled_out
+from metlog.core.timer import Timer
 from metlog.errors import MetlogError, Problems
-from metlog.event import ENV_VERSION, ONE, Event
+from metlog.event import ENV_VERSION, ONE, Event, Severity
 from metlog.senders.null import NullSender
 
 __all__ = ["SEVERITY", "CompatClient", "MetlogClient"]
 
 
-class SEVERITY:
-    """The original's names for RFC 5424's severities."""
-
-    EMERGENCY = 0
-    ALERT = 1
-    CRITICAL = 2
-    ERROR = 3
-    WARNING = 4
-    NOTICE = 5
-    INFORMATIONAL = 6
-    DEBUG = 7
+SEVERITY = Severity
+"""The original's name for the severities of RFC 5424."""
 
 
 class _CompatTimer(Timer):
@@ -162,7 +154,7 @@ class CompatClient(CoreClient):
     def sender(self) -> Any:
         """The sender; the very object, where the application gave one of its own."""
         built = super().sender
-        return getattr(built, "inner", built)
+        return built.inner if isinstance(built, MessageSender) else built
 
     @sender.setter
     def sender(self, sender: Any) -> None:
@@ -241,7 +233,7 @@ class CompatClient(CoreClient):
                     pid=msg.get("metlog_pid") or self.pid,
                     hostname=msg.get("metlog_hostname") or self.hostname,
                 )
-                pipeline.accept_copy(event)  # type: ignore[union-attr]
+                pipeline.accept_copy(event)
         except Exception as error:  # noqa: BLE001 - a call that logs raises nothing
             self._state.pipeline.failed(error, 0, "call_error")
 
@@ -254,7 +246,7 @@ class CompatClient(CoreClient):
         rate: float = 1.0,
     ) -> Timer:
         """A timer: context manager and decorator. The rate is enforced here, for a decorated function at each call."""
-        idle = self.timer_disabled(name) or sampled_out(rate)
+        idle = self.timer_disabled(name) or not self._state.pipeline.chance.keeps(rate)
         return _CompatTimer(self, name, rate, {"logger": logger, "severity": severity, "fields": fields}, idle=idle)
 
     def timer_send(  # type: ignore[override]
@@ -279,7 +271,7 @@ class CompatClient(CoreClient):
         rate: float = 1.0,
     ) -> None:
         """An event of type `counter`, sampled by the rate."""
-        if not sampled_out(rate):
+        if self._state.pipeline.chance.keeps(rate):
             self._metric("counter", name, count, {"count": count}, logger, severity, fields, rate)
 
     def _metric(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from metlog.errors import ConfigError
-from metlog.plugins.conversion import shown
+from metlog.plugins.conversion import nearest, shown
 
 __all__ = ["KEYS", "as_list", "from_prefixed", "gather", "sources"]
 
@@ -40,7 +39,7 @@ _OTHER_VARIABLES: Final = frozenset({"config", "data", "traceback", "test", "tes
 
 
 def gather(settings: object = None, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """One dict of settings from whatever `configure` takes; raises ConfigError."""
+    """Returns one dict of settings from anything that `configure` takes; raises ConfigError."""
     found: dict[str, Any]
     if settings is None:
         found = _from_environment() if not more else {}
@@ -179,8 +178,8 @@ def _misspelt(variable: str) -> str | None:
     first, *rest = variable.removeprefix("METLOG_").lower().split("__")
     if first in _OTHER_VARIABLES or first.partition("_")[0] in _OTHER_VARIABLES:
         return None
-    near = difflib.get_close_matches(first, KEYS, n=1, cutoff=0.8)
-    return "METLOG_" + "__".join([*near, *rest]).upper() if near else None
+    near = nearest(first, KEYS, cutoff=0.8)
+    return "METLOG_" + "__".join([near, *rest]).upper() if near else None
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import random
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
@@ -119,7 +118,7 @@ class Timer:
 
 
 class DisabledTimer(Timer):
-    """What `timer()` gives for a disabled name: a block costs next to nothing, and sends nothing.
+    """Returned by `timer()` for a disabled name: a block costs next to nothing, and sends nothing.
 
     A function that it decorates asks again at each call, since the configuration may change.
     """
@@ -133,12 +132,3 @@ class DisabledTimer(Timer):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
-
-
-def sampled_out(rate: float) -> bool:
-    """Whether chance leaves this one out."""
-    return rate < 1.0 and chance() >= rate
-
-
-chance: Callable[[], float] = random.random
-"""A number from 0 up to 1; `metlog.testing.capture` leaves nothing to it."""

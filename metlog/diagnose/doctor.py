@@ -1,7 +1,7 @@
 """Checks of a sending configuration: is it right, and can what it names be reached?
 
-A sender that has `probe()` says itself what it can reach; of others the options tell (`host` and `port`, `path`,
-`endpoint`), so that it works for anyone's.
+A sender with a `probe()` reports what it can reach; for others the options decide (`host` and `port`, `path`,
+`endpoint`), so that it works for third-party senders.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from metlog.config import DEFAULT_SENDER, Plan, gather, plan
 from metlog.config.sources import sources
+from metlog.core.hosts import bare
 from metlog.core.wakeup import threads_run
 from metlog.diagnose.selftest import check as check_tests
 from metlog.errors import ConfigError, SenderError
@@ -128,12 +129,11 @@ def reach(component: Component, above: str = "") -> Iterator[Finding]:
     """Tries to reach what a sender names; sends nothing that would become an event. `above`: the key it stands under."""
     made = component.prepare()
     label = f"{above}{component.where} {component.name}"
-    parts: list[Component] | None = getattr(made, "parts", None)
-    if parts is not None:
-        for part in parts:
+    if made.parts:
+        for part in made.parts:
             yield from reach(part, f"{above}{component.where}.")
-    elif hasattr(made, "probe"):
-        for found in made.probe():
+    elif (probed := made.probe()) is not None:
+        for found in probed:
             if isinstance(found, SenderError):
                 yield Finding(Verdict.FAIL, f"{label}: {found}", _REMEDIES.get(found.reason, "correct the options"))
             else:
@@ -147,8 +147,8 @@ def _by_options(component: Component, label: str) -> Iterator[Finding]:
     hosts = options.get("host")
     if hosts is not None and options.get("port") is not None:
         for host in hosts.split(",") if isinstance(hosts, str) else hosts:
-            address = (host.strip().strip("[]"), int(options["port"]))
-            if getattr(component.factory, "nonblocking", False):
+            address = (bare(host), int(options["port"]))
+            if component.prepare().nonblocking:
                 yield _datagram(label, *address, b"\n")
             else:
                 yield _connect(label, *address)
@@ -194,7 +194,7 @@ def _datagram(label: str, host: str, port: int, probe: bytes) -> Finding:
     try:
         with socket.socket(family, kind) as tried:
             tried.connect(address)
-            for _ in range(2):  # a refusal is told on the call after the one that was refused
+            for _ in range(2):  # the error of a refusal comes with the next call
                 tried.send(probe)
                 time.sleep(0.05)
     except ConnectionRefusedError as error:

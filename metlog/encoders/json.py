@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from metlog.core.stats import AtomicCounter
-from metlog.encoders import wire as frames
+from metlog.encoders import BaseEncoder
 from metlog.event import Event
 from metlog.values import sanitize
 
@@ -21,11 +21,11 @@ _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]", re.DOTALL).search
 _FLOAT64: Final = 0xCB
 
 
-class JsonEncoder:
+class JsonEncoder(BaseEncoder):
     """RFC 8259 JSON in UTF-8, one event a line, each line ended by a line feed.
 
-    msgspec writes NaN and infinity as null without a word, and integers beyond 64 bits as they are, which hardly a receiver
-    takes; both are looked for, marked and counted.
+    msgspec writes NaN and infinity as null without an error, and integers beyond 64 bits as they are, which few receivers
+    accept; both are found, marked and counted.
     """
 
     content_type = "application/x-ndjson"
@@ -40,7 +40,7 @@ class JsonEncoder:
 
     @property
     def repaired(self) -> int:
-        """How many events had a value that had to be changed to be sayable."""
+        """How many events had a value that had to be converted."""
         return self._repairs.value
 
     def encode(self, event: Event) -> bytes:
@@ -50,18 +50,18 @@ class JsonEncoder:
             for value in event.fields.values():
                 kind = type(value)
                 if kind is str or kind is bool or (kind is float and value - value == 0.0):
-                    continue  # the usual; NaN and infinity less themselves are NaN
+                    continue  # the usual case; for NaN and infinity value - value is NaN
                 if kind is int and -0x8000000000000000 <= value <= 0xFFFFFFFFFFFFFFFF:
                     continue
                 if self._odd_number(event):
                     return self._repair(event)
                 break
-        except Exception:  # noqa: BLE001 - whatever it is, the slow way finds out and says it
+        except Exception:  # noqa: BLE001 - the repair finds out what it was, and notes it
             return self._repair(event)
         return data
 
     def _odd_number(self, event: Event) -> bool:
-        """Whether a number is no JSON number or no 64-bit integer: packing finds it at any depth, at the speed of C."""
+        """Whether a number at any depth is no JSON number or no 64-bit integer. Packing finds it at the speed of C."""
         try:
             packed = self._pack(event.fields)
         except (OverflowError, TypeError, ValueError):
@@ -69,10 +69,10 @@ class JsonEncoder:
         return _FLOAT64 in packed and _NOT_FINITE(packed) is not None
 
     def _repair(self, event: Event) -> bytes:
-        sayable, notes = sanitize(event)
+        converted, notes = sanitize(event)
         if notes:
             next(self._repairs)
-        return self._encode(sayable)
+        return self._encode(converted)
 
     def frame(self, encoded: list[bytes]) -> bytes:
         """The lines of a frame; the last one is ended too, so that frames can be written one after another."""
@@ -80,11 +80,13 @@ class JsonEncoder:
 
     def decode(self, frame: bytes) -> list[Event]:
         """The events of a frame; raises DecodeError that names line and reason."""
-        return frames.decode_json(frame)
+        from metlog.encoders.wire import decode_json
+
+        return decode_json(frame)
 
 
 class JsonRecord(Struct, gc=False):
-    """What differs from one event to the next; in the place of `stream` stands, ready to be copied, all that does not."""
+    """What differs from one event to the next; `stream` holds the constant rest of the event, as raw JSON to be copied."""
 
     timestamp: datetime
     type: str
@@ -107,7 +109,7 @@ class JsonRecords:
         self.frame = encoder.encode_lines  # a Raw among the items is copied as it is
 
     def origin(self, event: Event) -> Raw:
-        """The rest of `event`'s stream: its id and then, in the same breath, logger, version, pid and host name."""
+        """The constant tail of every record, as raw JSON: stream id, logger, env_version, pid, hostname."""
         event, _ = sanitize(event)
         pairs = {
             "stream": event.stream, "logger": event.logger, "env_version": event.env_version, "pid": event.pid,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
 
+from metlog.core.interfaces import BaseSender
+from metlog.encoders import BaseEncoder
 from metlog.encoders.json import JsonEncoder
 from metlog.errors import DecodeError
 from metlog.event import Event, Severity
@@ -23,7 +24,7 @@ _QUOTED: Final = re.compile(r'[\s="]')
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-class TextEncoder:
+class TextEncoder(BaseEncoder):
     r"""A line an event, for people: `2026-05-09T07:35:25.123Z INFORMATIONAL login sync: user logged in user=u1 ms=12.5`
 
     Time in UTC with milliseconds, severity, type, logger, payload, fields. A traceback follows on lines of its own,
@@ -46,15 +47,15 @@ class TextEncoder:
         self._json = JsonEncoder()
         self._read = msgspec.json.Decoder(Event).decode
 
-    def sent_by(self, sender: object) -> None:
-        """Colours when this sender writes to a terminal, and every other one that was told before does too."""
+    def sent_by(self, sender: BaseSender) -> None:
+        """Uses colours when every sender of its frames writes to a terminal."""
         if self._ask:
             self._color = _terminal(sender) and (self._color or not self._senders)
         self._senders += 1
 
     @property
     def repaired(self) -> int:
-        """Events that had a value which had to be changed to be sayable."""
+        """Events of which a value had to be converted."""
         return self._json.repaired
 
     def encode(self, event: Event) -> bytes:
@@ -82,18 +83,17 @@ class TextEncoder:
         return b"\n".join([*encoded, b""])
 
     def decode(self, frame: bytes) -> list[Event]:
-        """Text is for people: raises DecodeError."""
+        """Raises DecodeError: text is for people."""
         raise DecodeError("text is for people and cannot be read back; use the encoder json or msgpack for a listener")
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._color else text
 
 
-def _terminal(sender: object) -> bool:
+def _terminal(sender: BaseSender) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    asked: Callable[[], bool] | None = getattr(sender, "isatty", None)
-    return asked is not None and asked()
+    return sender.isatty()
 
 
 def _escape(text: str) -> str:

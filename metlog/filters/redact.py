@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from metlog.event import Event
+from metlog.filters import BaseFilter
 from metlog.filters._addresses import cut_ip
 from metlog.filters._masks import MASKS
 from metlog.filters._rules import DROP, KEEP, MIN_KEY, Rules
@@ -17,7 +18,7 @@ from metlog.values import MARK
 __all__ = ["MASKS", "MIN_KEY", "Redact", "cut_ip"]
 
 
-class Redact:
+class Redact(BaseFilter):
     """Removes what must not leave the process, from fields and payload, nested values and names included.
 
     drop
@@ -96,7 +97,7 @@ class Redact:
         )
 
     def _named(self, event: Event, fields: dict[str, Any]) -> Event:
-        """As by the walk, where names alone say what happens; what is inside the values need not be looked at."""
+        """As the walk, where names of top-level fields decide alone; values need not be searched."""
         keep = self._rules.keep
         made = fields.copy() if keep is None else {name: value for name, value in fields.items() if keep.match(name)}
         for name in self._dropped:

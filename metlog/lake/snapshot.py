@@ -29,6 +29,7 @@ from metlog.journal.segment import ACTIVE, SEALED, SegmentName, listing
 from metlog.lake.attached import attached
 from metlog.lake.backlog import Backlog, day_of
 from metlog.lake.chains import held_of, last_files
+from metlog.lake.replacing import load, readable
 from metlog.lake.storage import local_path
 from metlog.lake.uncommitted import Part, Uncommitted, without
 from metlog.lake.writer import PARQUET, segment_of
@@ -240,9 +241,10 @@ def _files(
             except OSError:  # a planted link, or a folder that has just been expired
                 continue
             with folder:
-                for entry in folder.regular(PARQUET):
-                    if not entry.name.startswith(".") and segment_of(entry.name) not in pending:
-                        yield day, folder.path / entry.name
+                names = [entry.name for entry in folder.regular(PARQUET)]
+                for file in readable(names, load(folder)):  # the listing first, then what is being replaced
+                    if segment_of(file) not in pending:
+                        yield day, folder.path / file
 
 
 def _within(day: date, since: date | None, until: date | None) -> bool:

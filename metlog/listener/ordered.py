@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from metlog.journal.offsets import Partition, Run
 from metlog.journal.segment import encode_record
-from metlog.listener.accounting import SeqRuns, summarize
-from metlog.listener.validate import validate
+from metlog.listener.accounting import SeqRuns
+from metlog.listener.validate import validate, validate_frames
 
 __all__ = ["Encoded", "Messages", "OrderedSink", "encode"]
 
@@ -76,13 +76,13 @@ def _piece(messages: Messages, begin: int, start: int, stop: int, made: Encoded)
     """Some of the messages; gives the next `begin`, and the number of events."""
     frames = messages.frames[start:stop]
     if all([_is_line(frame) for frame in frames]):
-        validated = validate(frames)
+        validated = validate_frames(frames)
         if validated.count == len(frames) and not validated.invalid:
             _add(messages, Run(messages.partition, begin, messages.first + start, 1), validated, made)
             return messages.first + stop, validated.count
     events = 0
     for index, frame in enumerate(frames, messages.first + start):
-        validated = validate([frame])
+        validated = validate(frame)
         made.letters.extend(
             (item.data, messages.partition.source, _told(item.reason, index)) for item in validated.invalid
         )
@@ -106,4 +106,4 @@ def _told(reason: str, offset: int) -> str:
 def _add(messages: Messages, run: Run, validated: Any, made: Encoded) -> None:
     source = run.source().encode()
     made.records.append(encode_record(messages.received_at, validated.count, source, b"", validated.lines))
-    made.runs.append(summarize(validated.rows))
+    made.runs.append(validated.runs)

@@ -1,4 +1,4 @@
-"""What the built-in senders share: checks of their options, and the refusal to be pickled."""
+"""Checks of options that the built-in senders share, and a base for senders that cannot be pickled."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ import math
 import socket
 from typing import Any, NoReturn
 
+from metlog.core.hosts import bare
+from metlog.core.interfaces import BaseSender
 from metlog.errors import SenderError
 
 __all__ = [
-    "Address", "NotPicklable", "Unopened", "at_least", "closed", "host_list", "numeric", "one_of", "port_number", "positive",
+    "Address", "NotPicklable", "at_least", "closed", "host_list", "numeric", "one_of", "port_number", "positive",
 ]  # fmt: skip
 
 Address = tuple[socket.AddressFamily, Any]
 """Family and socket address, as `socket.connect` takes them."""
 
 
-class Unopened:
-    """A sender whose constructor checks its options and opens nothing."""
-
-    def open(self) -> None:
-        """Called once the whole configuration has proved right; here nothing is opened before the first frame."""
-
-
-class NotPicklable(Unopened):
+class NotPicklable(BaseSender):
     """A sender with a socket, a file or a thread: a copy in another process would share or lack them."""
 
     def __reduce__(self) -> NoReturn:
@@ -63,14 +58,14 @@ def port_number(value: int) -> None:
 def host_list(host: str | list[str]) -> list[str]:
     """One host, several, or several in one text with commas (as an INI file has them); brackets of IPv6 go."""
     hosts = host.split(",") if isinstance(host, str) else list(host)
-    hosts = [each.strip().removeprefix("[").removesuffix("]") for each in hosts]
+    hosts = [bare(each) for each in hosts]
     if not hosts or not all(hosts):
         raise ValueError(f"host = {host!r}: wants a host name or IP address, or a list of them")
     return hosts
 
 
 def numeric(host: str, port: int, kind: socket.SocketKind) -> list[Address] | None:
-    """The addresses of a literal IP or of `localhost`, without asking anybody; None for any other name.
+    """The addresses of a literal IP or of `localhost`, without a lookup; None for any other name.
 
     `localhost` is always the loopback (RFC 6761, section 6.3); IPv4 first, where a listener binds by default.
     """
@@ -78,7 +73,8 @@ def numeric(host: str, port: int, kind: socket.SocketKind) -> list[Address] | No
     found: list[Address] = []
     for literal in literals:
         try:
-            answers = socket.getaddrinfo(literal, port, type=kind, flags=socket.AI_NUMERICHOST)
+            # As bytes: a text would be encoded by IDNA, whose import takes 10 ms at the first one.
+            answers = socket.getaddrinfo(literal.encode("ascii"), port, type=kind, flags=socket.AI_NUMERICHOST)
         except (socket.gaierror, UnicodeError):
             return None
         found.extend((answer[0], answer[4]) for answer in answers)

@@ -15,7 +15,7 @@ from msgspec import NODEFAULT, structs
 
 from metlog import ConfigError
 from metlog.config import DEFAULT_SENDER, Plan, plan
-from metlog.config.planning import _BUFFER
+from metlog.config.planning import Buffer
 from metlog.config.sources import KEYS
 from metlog.core.pipeline import Pipeline
 from metlog.plugins import build
@@ -111,12 +111,12 @@ def test_options_of_statsd() -> None:
 
 def test_settings_are_those_that_are_taken() -> None:
     documented = rows(section("## Settings"))
-    keys = [key for key in KEYS if key != "buffer"] + [f"buffer.{key}" for key in _BUFFER]
+    keys = [key for key in KEYS if key != "buffer"] + [f"buffer.{key}" for key in get_type_hints(Buffer)]
     assert sorted(name for name, *_ in documented) == sorted(keys)
     pipeline = inspect.signature(Pipeline).parameters
     defaults = {name: default for name, _, default in documented}
     types_of = {name: kind for name, kind, _ in documented}
-    for name, (kind, *_) in _BUFFER.items():
+    for name, kind in get_type_hints(Buffer).items():
         assert defaults[f"buffer.{name}"] == shown(pipeline[name].default)
         assert types_of[f"buffer.{name}"] == word(kind)
     unset = plan({})

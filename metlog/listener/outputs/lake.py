@@ -11,6 +11,8 @@ from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SegmentName, listing
+from metlog.lake.leases import make_lease
+from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ __all__ = ["LakeOutput"]
 _ANYWHERE = 1 << 62  # beyond every offset
 
 
-class LakeOutput:
+class LakeOutput(BaseOutput):
     """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the journal's
     `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
@@ -32,6 +34,8 @@ class LakeOutput:
     compression_level
         Of zstd, 1 to 19.
     """
+
+    reads_journal = True
 
     def __init__(self, *, uri: str = "", compression_level: int = 3) -> None:
         if not 1 <= compression_level <= 19:
@@ -69,7 +73,9 @@ class LakeOutput:
                     failpoints.point("lake.cursor")
                     context.keep(cursor)
                     repeated = writer.chains.repeated
-                    context.report(at=cursor.at, events=done, repeated=repeated, error="", moved=time.time(), by_segment=True)
+                    context.report(
+                        at=cursor.at, events=done, repeated=repeated, error="", moved=time.time(), by_segment=True
+                    )
             if end.number > cursor.at.number:  # numbers that hold nothing
                 cursor.at = Position(end.number)
                 context.keep(cursor)
@@ -96,7 +102,6 @@ class LakeOutput:
         from metlog.lake.writer import LakeWriter
 
         attach(context.data, self._uri)  # queries over the data folder find the events there
-
         root = context.data
         if is_remote(self._uri):
             storage = open_storage(self._uri)
@@ -105,7 +110,11 @@ class LakeOutput:
             storage = FolderStorage(root)
         if self._uri:  # others may write there too
             self._claim = Claim(storage, context.journal)
-        return LakeWriter(storage, self._level, None if is_remote(self._uri) else root.sub("events", create=True))
+        if is_remote(self._uri):
+            return LakeWriter(storage, self._level)
+        events = root.sub("events", create=True)
+        make_lease(events)
+        return LakeWriter(storage, self._level, events)
 
     def _write(self, context: Context, segment: SegmentName, writer: LakeWriter) -> int:
         from metlog.lake.writer import read_segment

@@ -30,10 +30,10 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _opens(event: str, arguments: tuple[Any, ...]) -> bool:
     if event == "socket.getaddrinfo":
-        return arguments[0] not in {"127.0.0.1", "::1"}  # of a literal it only reads it
+        return arguments[0] not in {b"127.0.0.1", b"::1"}  # of a literal it only reads it
     if event == "open":
         path, _, flags = arguments
-        if any(cache in str(path) for cache in ("__pycache__", "python-entrypoints")):  # of imports, not of metlog
+        if any(cache in str(path) for cache in ("__pycache__",)):  # of imports, not of metlog
             return False
         return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
     return event in {"socket.__new__", "socket.bind", "socket.connect", "socket.sendto"}

@@ -54,7 +54,9 @@ def eager_switching():
 @pytest.mark.untraced
 @pytest.mark.usefixtures("eager_switching")
 def test_the_events_of_many_threads_are_each_sent_before_their_call_returns(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("metlog.core.buffer._PATIENCE", 20.0)  # a busy machine takes a thread off for longer than 10 ms
+    monkeypatch.setattr(
+        "metlog.core.buffer._LOCK_WAIT", 20.0
+    )  # a busy machine takes a thread off for longer than 10 ms
     sender = Recording()
     client = client_with(sender, flush_interval=0.0)
     late: list[tuple[int, int, int]] = []
@@ -120,7 +122,7 @@ def test_a_sender_that_never_comes_back_costs_no_memory_without_end():
     slow.start()
     assert sender.waiting.acquire(timeout=20)
     pipeline = client._state.pipeline
-    pipeline.buffer._limit = 20
+    pipeline.buffer._frames.limit = 20
     for _ in range(30):
         client.log("shed")
     assert len(pipeline.buffer.pending) <= 20

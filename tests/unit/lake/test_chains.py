@@ -141,3 +141,39 @@ def test_a_footer_that_was_lost_is_an_error_and_no_reason_to_write_twice(
     pq.write_table(table.replace_schema_metadata(None), path)
     with pytest.raises(OSError, match="footer does not say which offsets"):
         write(writer(storage), 0, 10)
+
+
+def test_upkeep_leaves_what_the_last_file_of_a_chain_says(storage: FolderStorage, tmp_path: Path) -> None:
+    from metlog.lake.upkeep.compact import compact
+    from metlog.lake.upkeep.forget import forget
+
+    for begin in range(0, 100, 10):
+        write(writer(storage), begin, begin + 10)
+    assert compact(tmp_path, fewest=2).files_after == 1
+    assert storage.names(f"events/date={DAY}") == [chain_file(CHAIN, 9)]
+    assert write(writer(storage), 0, 105) == 5
+    assert sorted(held(storage)) == list(range(105))
+    forget(tmp_path, "seq >= 0")
+    assert held(storage) == []
+    assert write(writer(storage), 0, 110) == 5  # what was forgotten does not come back
+    assert compact(tmp_path, fewest=2).files_after >= 1
+    assert write(writer(storage), 0, 110) == 0
+
+
+def test_files_of_a_day_go_before_what_the_chain_says(storage: FolderStorage, tmp_path: Path) -> None:
+    from datetime import timedelta
+
+    from metlog.lake.upkeep.expire import expire
+
+    write(writer(storage), 0, 10)
+    write(writer(storage), 10, 20)
+    fresh = tmp_path / f"events/date={DAY}/other.parquet"
+    late = rows([1]).set_column(
+        0, UNCOMMITTED_SCHEMA.field(0), pa.array([NOON + timedelta(hours=6)], SCHEMA.field(0).type)
+    )
+    fresh.write_bytes(encode(late, 1))
+    expire(tmp_path, timedelta(hours=1), now=NOON + timedelta(hours=3))
+    assert storage.names(f"events/date={DAY}") == [chain_file(CHAIN, 1), "other.parquet"]
+    assert write(writer(storage), 0, 20) == 0
+    expire(tmp_path, timedelta(hours=1), now=NOON + timedelta(hours=9))
+    assert storage.names(f"events/date={DAY}") == []

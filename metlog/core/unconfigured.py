@@ -1,0 +1,72 @@
+"""What stands in the place of a pipeline before `configure` and after `close`: every call is refused at once, and counted."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from metlog.core.chance import chance
+from metlog.core.stats import AtomicCounter, Stats
+
+__all__ = ["CLOSED", "REFUSING", "UNCONFIGURED", "Unconfigured"]
+
+_log: Final = logging.getLogger("metlog")
+
+UNCONFIGURED: Final = (
+    "metlog is not configured: events are counted and left out (metlog.configure() sends them; told once)"
+)
+REFUSING: Final[tuple[Any, ...]] = (-1, None, None, None, None, None, {})
+"""A fast path (see `metlog.core.pipeline`) that admits no severity."""
+CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
+
+
+class Unconfigured:
+    """Before `configure`, and after `close`: every call is refused at once, and counted."""
+
+    severity_max = -1
+    fast_path = REFUSING
+    fields: dict[str, Any] = {}  # noqa: RUF012 - never written to
+    closed = True
+    sender = encoder = None
+    chance = chance
+    branches: tuple[Any, ...] = ()
+    filters: tuple[Any, ...] = ()
+    exit_timeout = 0.0
+
+    def __init__(self, message: str) -> None:
+        self.final_stats: Stats | None = None
+        """The counts of the pipeline that was closed."""
+        self._message = message
+        self._warned = False
+        self._calls = AtomicCounter()
+
+    def admit_severity(self, severity: Any) -> int:
+        """Counts the call as filtered, and logs once why. Returns -1."""
+        next(self._calls)
+        if not self._warned:
+            self._warned = True
+            _log.info("%s", self._message)
+        return -1
+
+    def put(self, *event: Any) -> None:
+        """Refuses a call that began while the client was open."""
+        self.admit_severity(0)
+
+    def accept_copy(self, event: object) -> None:
+        """As `put`."""
+        self.admit_severity(0)
+
+    def failed(self, error: BaseException, count: int = 0, reason: str | None = None) -> None:
+        """Counts a call with arguments of the wrong type as filtered."""
+        next(self._calls)
+
+    def stats(self) -> Stats:
+        """How many calls were refused, as `filtered`; after `close` the last counts of the pipeline."""
+        return self.final_stats or Stats(filtered=self._calls.value)
+
+    def flush(self, deadline: float) -> bool:
+        """Nothing is held."""
+        return True
+
+    def close(self, deadline: float, successor: object = None) -> None:
+        """Nothing is open."""

@@ -94,3 +94,12 @@ def test_metlog_has_the_options_of_its_commands(arguments: list[str]) -> None:
     ).stdout  # fmt: skip
     known = set(re.findall(r"--[a-z-]+", shown))
     assert {argument for argument in arguments if argument.startswith("--")} <= known
+
+
+def test_metlog_takes_the_settings_of_the_page_on_scale() -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs" / "scale.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    for block in blocks:
+        checked = from_mapping(tomllib.loads(block))
+        assert checked.where == "s3://lake/data"
+        assert str(checked.general.data) == "/var/lib/metlog"

@@ -9,7 +9,6 @@ import pytest
 from tests.system.cluster import kill, servers
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("store", "assignment"), [("local", "range"), ("s3", "cooperative-sticky")])
 def test_listeners_that_are_killed_lose_nothing_and_write_nothing_twice(

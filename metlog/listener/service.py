@@ -214,9 +214,7 @@ class Service:
             "delivery": self.accounting.stats(),
             "inputs": {name: item.stats() for name, item in self.inputs.items()},
             "sockets": self._sockets(),
-            "partitions": {
-                name: item.partitions() for name, item in self.inputs.items() if hasattr(item, "partitions")
-            },
+            "partitions": {name: found for name, item in self.inputs.items() if (found := item.partitions())},
             "outputs": {name: process.status() for name, process in self._processes.items()},
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
             "dead_letters": dict(self._dead.counts),

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from metlog.errors import ConfigError
 from metlog.journal.errors import Full
 from metlog.journal.offsets import Partition
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.ordered import Messages, OrderedSink
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 
@@ -43,7 +43,7 @@ _FIXED: Final = ("enable.auto.commit", "enable.auto.offset.store", "group.id", "
 _Key = tuple[str, int]
 
 
-class KafkaInput:
+class KafkaInput(BaseInput):
     """Consumes topics in a consumer group: start as many listeners as there is work for, up to one a partition.
 
     host, port, brokers
@@ -102,6 +102,7 @@ class KafkaInput:
                     f"settings: {key} is set by this input; use its options (group, brokers, commit_interval)"
                 )
         self._brokers = brokers_of(host, port, brokers)
+        self._address = f"kafka://{self._brokers.split(',')[0]}/{','.join(self._topics)}"
         self._clients = {**RUNTIME, "bootstrap.servers": self._brokers}
         self._given = given
         self._settings: dict[str, Any] = {
@@ -126,7 +127,7 @@ class KafkaInput:
 
     @property
     def addresses(self) -> list[str]:
-        return [f"kafka://{self._brokers.split(',')[0]}/{','.join(self._topics)}"]
+        return [self._address] if self._thread is not None else []
 
     def start(self, sink: Sink) -> None:
         if not isinstance(sink, OrderedSink):
@@ -167,9 +168,9 @@ class KafkaInput:
         if self._thread is None or self._stop.is_set():
             return ""
         if not self._thread.is_alive():
-            return f"the thread of {self.addresses[0]} has died"
+            return f"the thread of {self._address} has died"
         if (age := time.monotonic() - self._turned) > _STUCK:
-            return f"{self.addresses[0]} has not moved for {age:.0f} s"
+            return f"{self._address} has not moved for {age:.0f} s"
         return self._trouble
 
     # In the thread, callbacks included: librdkafka calls them from consume() and close().
@@ -179,7 +180,7 @@ class KafkaInput:
             try:
                 self._consume(self._consumer)
             except KafkaException as error:  # a consumer that cannot go on: another one begins where the group is
-                self._trouble = f"{self.addresses[0]}: {words(error)}"
+                self._trouble = f"{self._address}: {words(error)}"
                 log.error("%s; joining the group again", self._trouble)
             finally:
                 self._consumer.close()
@@ -261,7 +262,7 @@ class KafkaInput:
     def _put_back(self, good: dict[_Key, list[Message]], error: Exception) -> None:
         """Nothing of these was journaled: they are fetched again when it takes events."""
         self._counts["refused"] += 1
-        self._trouble = f"{self.addresses[0]} waits: {error}"
+        self._trouble = f"{self._address} waits: {error}"
         for key, found in good.items():
             self._consumer.seek(TopicPartition(key[0], key[1], _offset(found[0])))
         self._consumer.pause(self._consumer.assignment())
@@ -275,7 +276,7 @@ class KafkaInput:
         try:
             self._sink.wait(self._lsn)
         except Full as error:  # not durable: another listener, or this one, will read it again
-            self._trouble = f"{self.addresses[0]}: {error}"
+            self._trouble = f"{self._address}: {error}"
             return
         offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in due.items()]
         self._due = {}
@@ -286,12 +287,12 @@ class KafkaInput:
             KafkaException
         ) as error:  # while the group is being divided anew, say; what was not committed is dropped by the lake
             self._counts["commit_errors"] += 1
-            log.info("%s: cannot commit now: %s", self.addresses[0], words(error))
+            log.info("%s: cannot commit now: %s", self._address, words(error))
 
     def _committed(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
         if error is not None:
             self._counts["commit_errors"] += 1
-            log.info("%s: a commit failed: %s", self.addresses[0], error.str())
+            log.info("%s: a commit failed: %s", self._address, error.str())
 
     def _assigned(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._counts["rebalances"] += 1
@@ -335,8 +336,8 @@ class KafkaInput:
         if error.code() == KafkaError._PARTITION_EOF:
             return
         if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError.UNKNOWN_TOPIC_OR_PART} or error.fatal():
-            self._trouble = f"{self.addresses[0]}: {error.str()}"
-        log.warning("%s: %s", self.addresses[0], error.str())
+            self._trouble = f"{self._address}: {error.str()}"
+        log.warning("%s: %s", self._address, error.str())
 
 
 def _offset(message: Message) -> int:

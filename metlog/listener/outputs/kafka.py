@@ -9,7 +9,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from metlog.errors import MetlogError
-from metlog.listener.outputs import Batch, Delivery, Rejected
+from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 from metlog.senders._topics import Template
 from metlog.senders.options import at_least, positive
@@ -25,7 +25,7 @@ class Undelivered(MetlogError):
     """Not delivered now; the same batch is tried again."""
 
 
-class KafkaOutput:
+class KafkaOutput(BaseOutput):
     """Produces each event as a message of its own, JSON.
 
     host, port, brokers

@@ -70,6 +70,7 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole way: a listener, a sample web application under traffic, and SQL answers to what happened."""
+    signal.signal(signal.SIGTERM, _terminated)
     console = Console(highlight=False)
     if cluster:
         _cluster(console, data, max(seconds, 4.0), serve=serve)
@@ -116,6 +117,11 @@ def _cluster(console: Console, data: Path | None, seconds: float, *, serve: bool
         raise typer.Exit(1) from None
     if wrong:
         raise typer.Exit(1)
+
+
+def _terminated(*_: object) -> None:
+    """Ends the command by its `finally` clauses, which end its processes."""
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _run(console: Console, folder: Path, seconds: float, days: int) -> int:

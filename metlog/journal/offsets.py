@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from metlog.journal.segment import Record
 
-__all__ = ["Partition", "Run", "Spans", "clean_source", "first_only", "run_of"]
+__all__ = ["Partition", "Run", "Spans", "clean_source", "first_only", "run_of", "source_after"]
 
 _SOURCE: Final = re.compile(r"kafka://([A-Za-z0-9._-]{1,249})/(\d+)#([0-9a-f]+)\.(\d+)\.(\d+)\.(\d+)")
 
@@ -64,6 +64,15 @@ def run_of(source: str) -> Run | None:
         return None
     topic, number, ident, begin, first, each = found.groups()
     return Run(Partition(topic, ident, int(number)), int(begin), int(first), max(int(each), 1))
+
+
+def source_after(source: str, events: int) -> str:
+    """The source of the rest of a record, after so many of its events. A record of messages with several events each holds one
+    message, all of whose events have its offset."""
+    run = run_of(source) if events else None
+    if run is None or run.each != 1:
+        return source
+    return run._replace(begin=run.first + events, first=run.first + events).source()
 
 
 def clean_source(source: str) -> str:

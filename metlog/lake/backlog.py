@@ -16,7 +16,7 @@ from typing import Final
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.journal.segment import SegmentName
-from metlog.lake.writer import file_name, read_segment, write_rows
+from metlog.lake.writer import file_name, has_log, write_segment
 
 __all__ = ["Backlog", "day_of"]
 
@@ -44,12 +44,11 @@ class Backlog:
             return None
         found = self._written.get((name, route))
         if found is None:
-            read = read_segment(journal, name, route, check=check)
-            if read.seen:
+            if has_log(journal, name):
                 self._logged.add(name)
                 return None
             with Folder.root(self._path, create=True) as root:
-                write_rows(name, root, read.rows)
+                write_segment(journal, name, root, route, check=check)
                 found = self._written[name, route] = _days_of(root, file_name(name))
         return found
 

@@ -27,9 +27,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from metlog.journal.offsets import Spans
+from metlog.lake.parquet import GrowingParquet, Parquet
 from metlog.lake.storage import Storage
 
-__all__ = ["FOOTER", "Chains", "chain_file", "held_of", "last_files", "outside", "parse_chain"]
+__all__ = ["FOOTER", "ChainFile", "Chains", "chain_file", "held_of", "last_files", "outside", "parse_chain"]
 
 FOOTER: Final = b"metlog.log"
 _NAME: Final = re.compile(r"kafka-(.+-[0-9a-f]+-\d+)-(\d{8,})\.parquet")
@@ -89,35 +90,49 @@ def held_of(file: object, where: str) -> Spans:
 class Chains:
     """Writes events of partitions into a data set. For one thread."""
 
-    def __init__(self, storage: Storage, encode: Callable[[pa.Table], bytes | memoryview]) -> None:
-        """`encode`: the Parquet file of a table, with the metadata of its schema in the footer."""
+    def __init__(self, storage: Storage, codec: str = "zstd", level: int = 3) -> None:
         self._storage = storage
-        self._encode = encode
+        self._parquet = Parquet(codec, level)
         self._known: dict[tuple[str, date], _Head] = {}
         self.repeated = 0
         """Events that were left out since the data set held them."""
 
-    def write(self, chain: str, day: date, rows: pa.Table, offsets: pa.ChunkedArray, spans: Spans) -> int:
+    def write(self, chain: str, day: date, rows: pa.Table, spans: Spans) -> int:
         """Writes the events of a day that the data set does not hold yet; gives how many. `spans`: the offsets that were seen to
         find these events, so that none between them is missing."""
-        for _ in range(_ATTEMPTS):
-            head = self._known.get((chain, day)) or self._find(chain, day)
-            mask = outside(offsets, head.held)
-            wanted = rows if mask is None else rows.filter(mask)
-            if not wanted.num_rows:
-                self._remember(chain, day, head)
-                self.repeated += rows.num_rows
-                return 0
-            held = head.held.merge(spans)
-            footer = msgspec.json.encode(Held(held.ranges))
-            content = self._encode(wanted.replace_schema_metadata({FOOTER: footer}))
-            part = head.part + 1
-            if self._storage.create(f"events/date={day.isoformat()}/{chain_file(chain, part)}", content):
-                self._remember(chain, day, _Head(part, held))
-                self.repeated += rows.num_rows - wanted.num_rows
-                return int(wanted.num_rows)
-            self._known.pop((chain, day), None)  # somebody else was first: what did it write?
-        raise OSError(f"{self._storage.describe()}: others wrote the chain {chain} first, {_ATTEMPTS} times in a row")
+        file = self.file(chain, day, lambda: spans)
+        file.write(rows)
+        return file.finish()
+
+    def file(self, chain: str, day: date, spans: Callable[[], Spans]) -> ChainFile:
+        """A file that grows. `spans` is asked when it is finished."""
+        return ChainFile(self, chain, day, spans)
+
+    def head(self, chain: str, day: date) -> _Head:
+        """The end of a chain, as far as is known here. Raises OSError."""
+        known = self._known.get((chain, day))
+        if known is None:
+            known = self._find(chain, day)
+            self._remember(chain, day, known)
+        return known
+
+    def forget(self, chain: str, day: date) -> None:
+        """What is known of a chain is no longer so."""
+        self._known.pop((chain, day), None)
+
+    def create(self, chain: str, day: date, part: int, content: bytes, held: Spans) -> bool:
+        """Makes the next file of a chain; False when somebody else did. Raises OSError."""
+        if not self._storage.create(f"events/date={day.isoformat()}/{chain_file(chain, part)}", content):
+            return False
+        self._remember(chain, day, _Head(part, held))
+        return True
+
+    def grow(self) -> GrowingParquet:
+        """An empty Parquet file in memory."""
+        return self._parquet.grow()
+
+    def describe(self) -> str:
+        return self._storage.describe()
 
     def _find(self, chain: str, day: date) -> _Head:
         folder = f"events/date={day.isoformat()}"
@@ -135,6 +150,57 @@ class Chains:
         self._known[chain, day] = head
         while len(self._known) > _MOST:
             del self._known[next(iter(self._known))]
+
+
+class ChainFile:
+    """The next file of a chain, in memory, compressed, until it is finished."""
+
+    def __init__(self, chains: Chains, chain: str, day: date, spans: Callable[[], Spans]) -> None:
+        self._chains = chains
+        self._chain, self._day, self._spans = chain, day, spans
+        self._head = chains.head(chain, day)
+        self._file = chains.grow()
+        self._offsets: list[pa.Array] = []
+        """Of each row group: what another writer may turn out to hold."""
+        self._left_out = 0
+
+    def write(self, rows: pa.Table) -> None:
+        """Adds events (with the column `log_offset`), without those that the chain holds."""
+        mask = outside(rows["log_offset"], self._head.held)
+        wanted = rows if mask is None else rows.filter(mask)
+        self._left_out += rows.num_rows - wanted.num_rows
+        if wanted.num_rows:
+            self._file.write(wanted)
+            self._offsets.append(wanted["log_offset"].combine_chunks())
+
+    def finish(self) -> int:
+        """Publishes what is new, durably; gives the number of events. Raises OSError."""
+        for _ in range(_ATTEMPTS):
+            if not self._offsets:
+                break
+            held = self._head.held.merge(self._spans())
+            content = self._file.close({FOOTER: msgspec.json.encode(Held(held.ranges))})
+            if self._chains.create(self._chain, self._day, self._head.part + 1, content, held):
+                break
+            self._again(content)  # somebody else was first: what did it write?
+        else:
+            where = self._chains.describe()
+            raise OSError(f"{where}: others wrote the chain {self._chain} first, {_ATTEMPTS} times in a row")
+        self._chains.repeated += self._left_out
+        return sum(len(offsets) for offsets in self._offsets)
+
+    def abandon(self) -> None:
+        """Lets go of it; nothing was published."""
+
+    def _again(self, content: bytes) -> None:
+        """Makes the file anew, without what the chain holds by now."""
+        self._chains.forget(self._chain, self._day)
+        self._head = self._chains.head(self._chain, self._day)
+        known, self._offsets = self._offsets, []
+        self._file = self._chains.grow()
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            for number, offsets in enumerate(known):
+                self.write(file.read_row_group(number).append_column("log_offset", offsets))
 
 
 def outside(offsets: pa.ChunkedArray, held: Spans) -> pa.ChunkedArray | None:

@@ -41,7 +41,9 @@ __all__ = ["Memory", "Snapshot", "snapshot"]
 
 _ATTEMPTS: Final = 100
 _NEWEST: Final = 2
-"""Sealed segments of which no files are made: an output that is at work has so many in hand."""
+_IN_MEMORY: Final = 64 << 20
+"""Sealed segments of which no files are made, for an output that is at work has so many in hand; and their bytes, those of active ones
+included."""
 _FOOTERS: Final = 10_000
 """Footers that are remembered."""
 _TURN: Final = 0.1
@@ -134,7 +136,7 @@ def _attempt(
             sealed = [segment for segment in sealed if segment.number >= cursor.at.number]
             active = [segment for segment in active if segment.number >= cursor.at.number]
             pending.update(sealed, active)
-            old = sealed[:-_NEWEST] if memory.backlog is not None else []
+            old = sealed[: len(sealed) - _newest(journal, sealed, active)] if memory.backlog is not None else []
             made, logged = _write(memory.backlog, journal, old, cursor.route, check)
             written |= made
             for segments, suffix in (([*logged, *sealed[len(old) :]], SEALED), (active, ACTIVE)):
@@ -171,6 +173,19 @@ def _not_held(
             rows = without(rows, chain, memory.held_by(local[name]) if name in local else memory.far_held(day, name))
         table = pa.concat_tables([table.filter(pc.invert(today)), rows])
     return table
+
+
+def _newest(journal: Folder, sealed: Sequence[SegmentName], active: Sequence[SegmentName]) -> int:
+    """How many of the sealed segments, from the newest on, are decoded into memory."""
+    try:
+        size = sum(journal.size(f"{name}{ACTIVE}") for name in active)
+        for count in range(min(_NEWEST, len(sealed))):
+            size += journal.size(f"{sealed[-1 - count]}{SEALED}")
+            if size > _IN_MEMORY:
+                return count
+    except FileNotFoundError:
+        raise _Vanished from None  # or sealed since it was listed: look again
+    return min(_NEWEST, len(sealed))
 
 
 def _write(

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal
 
 from metlog.errors import ConfigError, MetlogError
 from metlog.journal import failpoints
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
-from metlog.journal.segment import SegmentName, listing
+from metlog.journal.segment import SEALED, Clock, Record, SegmentName, listing
 from metlog.lake.leases import make_lease
 from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context
 
 if TYPE_CHECKING:
+    from metlog.engines.metastore import DayRegistration
     from metlog.lake.claims import Claim
     from metlog.lake.writer import LakeWriter
 
 __all__ = ["LakeOutput"]
 
+_DEATHS = 2
+"""Ends of the process at a segment from which on its events are tried one by one."""
+_BESIDE = 96 << 20
+"""Bytes that the process holds beside a segment and an event."""
+_LARGE = 4 << 20
+"""Bytes of a segment after which memory is given back; after small ones there is little, and it would cost more than they do."""
 _ANYWHERE = 1 << 62  # beyond every offset
 
 
@@ -28,27 +36,46 @@ class LakeOutput(BaseOutput):
     """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the journal's
     `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
-    uri
-        Shared storage to write to in place of the data folder: `s3://BUCKET/PATH`, `gs://…`, `az://…`, `hdfs://HOST:PORT/PATH`, or
-        `file:///PATH`; `metlog listen --data URI` gives the same.
-    compression_level
-        Of zstd, 1 to 19.
+    Options: `compression`, `zstd` (with its `compression_level`, 1 to 19), or `snappy`, `gzip`, `none` for readers that have no
+    zstd (a Hive before 4). `metastore`, `thrift://HOST:PORT`: each new day is added there to the table `metastore_table`; while the
+    metastore does not answer, the status says so, and files are written all the same. `uri`: shared storage to write to in place of the
+    data folder (`s3://BUCKET/PATH`, `gs://…`, `az://…`, `hdfs://HOST:PORT/PATH`) or another folder (`file:///PATH`);
+    `metlog listen --data URI` gives the same.
     """
 
     reads_journal = True
 
-    def __init__(self, *, uri: str = "", compression_level: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        uri: str = "",
+        compression: Literal["zstd", "snappy", "gzip", "none"] = "zstd",
+        compression_level: int = 3,
+        metastore: str | None = None,
+        metastore_table: str = "metlog.events_raw",
+    ) -> None:
         if not 1 <= compression_level <= 19:
             raise ConfigError(f"lake.compression_level = {compression_level}: wants 1 to 19")
+        self._codec = compression
         self._level = compression_level
         self._uri = uri
         self._claim: Claim | None = None
+        self._days: DayRegistration | None = None
+        if metastore is not None:
+            from metlog.engines.metastore import DayRegistration
+
+            self._days = DayRegistration(metastore, metastore_table)
+
         if uri:
             # The check alone: the listener, which only checks options, loads no Arrow.
             from metlog.lake.storage import check_uri, is_remote, local_path
 
             if is_remote(uri):
                 check_uri(uri)
+                if metastore is not None:
+                    raise ConfigError(
+                        "lake.metastore: days are looked for in a data folder, and not on shared storage (uri)"
+                    )
             else:
                 local_path(uri)
 
@@ -79,7 +106,8 @@ class LakeOutput(BaseOutput):
             if end.number > cursor.at.number:  # numbers that hold nothing
                 cursor.at = Position(end.number)
                 context.keep(cursor)
-            context.report(at=cursor.at, events=done, error="", by_segment=True)
+            problem = self._days.look(context.data.path) if self._days is not None else ""
+            context.report(at=cursor.at, events=done, error=problem, by_segment=True)
             if context.draining and context.end == end:
                 return
             context.wait(Position(end.number, _ANYWHERE))  # until a segment is sealed
@@ -98,11 +126,12 @@ class LakeOutput(BaseOutput):
         # Here, so that the listener, which only checks options, loads no Arrow.
         from metlog.lake.attached import attach
         from metlog.lake.claims import Claim
-        from metlog.lake.storage import FolderStorage, is_remote, local_path, open_storage
+        from metlog.lake.storage import FolderStorage, Storage, is_remote, local_path, open_storage
         from metlog.lake.writer import LakeWriter
 
         attach(context.data, self._uri)  # queries over the data folder find the events there
         root = context.data
+        storage: Storage
         if is_remote(self._uri):
             storage = open_storage(self._uri)
         else:
@@ -111,30 +140,46 @@ class LakeOutput(BaseOutput):
         if self._uri:  # others may write there too
             self._claim = Claim(storage, context.journal)
         if is_remote(self._uri):
-            return LakeWriter(storage, self._level)
+            return LakeWriter(storage, self._codec, self._level)
         events = root.sub("events", create=True)
         make_lease(events)
-        return LakeWriter(storage, self._level, events)
+        return LakeWriter(storage, self._codec, self._level, events)
+
+    def _survivors(
+        self, context: Context, segment: SegmentName, bad: list[tuple[bytes, str, str]]
+    ) -> Callable[[Clock, Iterable[Record]], Iterable[Record]]:
+        """What is taken of a segment: all of it, unless the process ended several times at it."""
+        if context.deaths < _DEATHS:
+            return lambda _, records: records
+        from metlog.lake.careful import survivors
+
+        ballast = (context.journal.size(f"{segment}{SEALED}") + _BESIDE) << (context.deaths - _DEATHS)
+        context.report(
+            error=f"its process ended {context.deaths} times at segment {segment}: looks for the event at fault"
+        )
+        return lambda _, records: survivors(records, bad, min(ballast, 1 << 32))
 
     def _write(self, context: Context, segment: SegmentName, writer: LakeWriter) -> int:
-        from metlog.lake.writer import read_segment
+        from metlog.lake.writer import release_memory
 
         for delay in context.backoff():
             bad: list[tuple[bytes, str, str]] = []
             try:
                 if self._claim is not None:
                     self._claim.check()
-                read = read_segment(context.journal, segment, context.route, bad=bad)
-                writer.write(segment, read)
+                choose = self._survivors(context, segment, bad)
+                written = writer.write(context.journal, segment, context.route, bad=bad, choose=choose)
                 if bad:
                     context.dead.add(bad, durable=True)
             except (OSError, MetlogError) as error:
-                context.report(
-                    error=f"cannot write to {writer.describe()}: {getattr(error, 'strerror', None) or error}"
-                )
+                text = getattr(error, "strerror", None) or error
+                context.report(error=f"cannot write to {writer.describe()}: {text}")
                 context.pause(delay)
                 continue
-            if read.scan.damaged:
-                quarantine(context.journal, segment, read.scan.data, read.scan.damaged)
-            return int(read.rows.num_rows)
+            if written.scan.damaged:
+                quarantine(context.journal, segment, written.scan.data, written.scan.damaged)
+            context.deaths = 0
+            if len(written.scan.data) >= _LARGE:
+                release_memory()
+            return written.events
         raise AssertionError("backoff has no end")

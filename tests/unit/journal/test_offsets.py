@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metlog.journal.offsets import Partition, Run, Spans, clean_source, first_only, run_of
+from metlog.journal.rows import pieces_of
 from metlog.journal.segment import Record
 
 PARTITION = Partition("events.v1-x_y", "0123abcdef45", 3)
@@ -74,3 +75,14 @@ def test_offsets_without_events_count_as_seen() -> None:
     seen: dict[Partition, Spans] = {}
     assert len([*first_only([record(10, 2, begin=5)], seen)]) == 1
     assert seen[PARTITION].ranges == [(5, 12)]
+
+
+@given(st.integers(1, 30), st.integers(1, 400), st.sampled_from([1, 1, 5]))
+def test_a_record_in_pieces_keeps_its_offsets(messages: int, size: int, each: int) -> None:
+    whole = record(100, messages if each == 1 else 1, each)
+    found = []
+    for piece in pieces_of(whole, size):
+        run = run_of(piece.source)
+        assert run is not None
+        found += [run.first + index // run.each for index in range(piece.count)]
+    assert found == [100 + index // each for index in range(whole.count)]

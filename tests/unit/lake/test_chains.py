@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from metlog.journal.folder import Folder
 from metlog.journal.offsets import Spans
 from metlog.lake.chains import Chains, chain_file, last_files, parse_chain
+from metlog.lake.parquet import Parquet
 from metlog.lake.schema import SCHEMA, UNCOMMITTED_SCHEMA
 from metlog.lake.storage import FolderStorage
-from metlog.lake.writer import encode
 
 DAY = date(2026, 11, 28)
 CHAIN = "events-0123abcdef45-3"
@@ -42,12 +42,12 @@ def rows(offsets: list[int]) -> pa.Table:
 
 
 def writer(storage: FolderStorage) -> Chains:
-    return Chains(storage, lambda table: encode(table, 1))
+    return Chains(storage)
 
 
 def write(chains: Chains, begin: int, end: int) -> int:
     table = rows([*range(begin, end)])
-    return chains.write(CHAIN, DAY, table, table["log_offset"], Spans([(begin, end)]))
+    return chains.write(CHAIN, DAY, table, Spans([(begin, end)]))
 
 
 def held(storage: FolderStorage) -> list[int]:
@@ -97,7 +97,7 @@ def test_two_writers_that_found_the_same_chain_do_not_both_write(storage: Folder
 def test_offsets_between_events_are_not_forgotten(storage: FolderStorage) -> None:
     chains = writer(storage)
     table = rows([3, 9])  # of another day are 4 to 8
-    chains.write(CHAIN, DAY, table, table["log_offset"], Spans([(0, 12)]))
+    chains.write(CHAIN, DAY, table, Spans([(0, 12)]))
     assert write(writer(storage), 12, 13) == 1
     assert write(writer(storage), 0, 12) == 0
 
@@ -171,7 +171,9 @@ def test_files_of_a_day_go_before_what_the_chain_says(storage: FolderStorage, tm
     late = rows([1]).set_column(
         0, UNCOMMITTED_SCHEMA.field(0), pa.array([NOON + timedelta(hours=6)], SCHEMA.field(0).type)
     )
-    fresh.write_bytes(encode(late, 1))
+    other = Parquet().grow()
+    other.write(late)
+    fresh.write_bytes(other.close())
     expire(tmp_path, timedelta(hours=1), now=NOON + timedelta(hours=3))
     assert storage.names(f"events/date={DAY}") == [chain_file(CHAIN, 1), "other.parquet"]
     assert write(writer(storage), 0, 20) == 0

@@ -255,11 +255,11 @@ def test_what_the_lake_is_far_behind_by_is_written_once_beside_it(
     writer: Writer, tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
-    real = backlog.read_segment
+    real = backlog.write_segment
     monkeypatch.setattr(
         backlog,
-        "read_segment",
-        lambda j, name, *rest, **more: (written.append(name.number), real(j, name, *rest, **more))[1],
+        "write_segment",
+        lambda j, name, *rest, **more: (written.append(name.number), real(j, name, *rest, **more)),
     )
     behind(writer, 6)
     writer.append(writer.record(7))
@@ -307,7 +307,7 @@ def test_a_route_that_changes_makes_the_files_anew(
 def test_a_query_that_ends_at_its_limit_leaves_what_it_wrote_to_the_next(
     writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = backlog.read_segment
+    real = backlog.write_segment
     written: list[int] = []
 
     def slow(journal: Folder, name: SegmentName, *rest: object, **more: object) -> object:

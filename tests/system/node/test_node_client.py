@@ -39,7 +39,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
     return True
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "encoder"), [("udp", "json"), ("http", "msgpack")])
 def test_100_000_events_arrive_once_each_while_python_sends_too(
     node: Node, listener: Listening, scheme: str, encoder: str
@@ -119,7 +118,6 @@ def test_the_vectors_are_what_the_python_client_does() -> None:
     assert vectors.TARGET.read_text("utf-8") == vectors.text()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_node_clients_own_tests_pass(node: Node, built_client: Path) -> None:
     tests = sorted(map(str, built_client.glob("test/*.test.mjs")))

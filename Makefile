@@ -15,8 +15,8 @@ demo: $(VENV)/.demo             ## the whole way: listener, sample application, 
 test: $(VENV)/.test             ## all tests, a process a core, with branch coverage
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --cov --cov-report=term $(ARGS)
 
-quick: $(VENV)/.test            ## the unit tests that start no process: under a minute
-	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal -m "not process" tests/unit $(ARGS)
+quick: $(VENV)/.test            ## the unit tests, without those that start processes or take seconds
+	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal -m "not process and not slow" tests/unit $(ARGS)
 
 unit: $(VENV)/.test             ## the unit tests
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/unit $(ARGS)

@@ -32,9 +32,18 @@ _FAILED: Final = 3
 _KINDS: Final = frozenset({".svg", ".png", ".html"})
 
 
+def _names(incomplete: str) -> list[str]:
+    """Names of the reports, for the shell's completion."""
+    from metlog.reports import Library
+
+    return [found.name for found in Library() if found.name.startswith(incomplete)]
+
+
 def report(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Which; without one they are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Which; without one they are listed.", autocompletion=_names)
+    ] = None,
     data: DataOption = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to write the rows.")] = Format.table,
     output: Annotated[

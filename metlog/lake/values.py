@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -76,9 +76,3 @@ def _number(value: float) -> str:
     if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return repr(value)
-
-
-def plain_rows(rows: Iterator[tuple[Any, ...]] | list[tuple[Any, ...]], types: list[str]) -> Iterator[list[Any]]:
-    """Rows for JSON."""
-    for row in rows:
-        yield [as_json(value, kind) for value, kind in zip(row, types, strict=True)]

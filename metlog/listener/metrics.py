@@ -104,6 +104,10 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
         _one("metlog_journal_accepting", "gauge", "0 while the journal takes no events.", not refuses),
         _lost(intake),
         _labelled("metlog_dead_letters_total", "Refused by inputs.", "reason", status.get("dead_letters", {})),
+        _one(
+            "metlog_dead_letters_unwritten_total", "counter", "Dead letters counted and not kept, for want of disk.",
+            status.get("dead_letters_unwritten", 0),
+        ),
     ]  # fmt: skip
     if run := journal.get("run"):
         text = "The run of the listener, part of the names of its segments and Parquet files."
@@ -114,6 +118,13 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
             found.append(
                 _one(f"metlog_{'' if key == 'frames' else 'events_'}{key}_total", "counter", what, intake[key])
             )
+    for key, text in (
+        ("segments", "Segments that were open when the listener before this one ended."),
+        ("events", "Events of these segments."),
+        ("damaged_bytes", "Bytes of these segments that did not verify; copied to quarantine/."),
+    ):
+        if key in (recovered := status.get("recovered", {})):
+            found.append(_one(f"metlog_recovered_{key}", "gauge", f"At the start: {text}", recovered[key]))
     found += _delivery(status.get("delivery", {}), status.get("sockets", {}))
     for key, value in journal.items():
         if isinstance(value, int) and not isinstance(value, bool):

@@ -216,7 +216,9 @@ class Service:
             "sockets": self._sockets(),
             "outputs": {name: process.status() for name, process in self._processes.items()},
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
+            "recovered": msgspec.structs.asdict(self.journal.recovered),
             "dead_letters": dict(self._dead.counts),
+            "dead_letters_unwritten": self._dead.unwritten,
         }
 
     def health(self) -> list[str]:

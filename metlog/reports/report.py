@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from msgspec import Struct
 from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Queryable, Result
 from metlog.lake.sql.guard import QueryError, parse
+from metlog.plugins import suggest
 from metlog.reports.spec import COMMON, Chart, Empty, Parameter
 from metlog.reports.times import moment, zone
 
@@ -110,11 +110,7 @@ class Report:
         given = dict(given or {})
         for key in given:
             if key not in self.parameters:
-                near = difflib.get_close_matches(key, self.parameters, n=1, cutoff=0.5)
-                raise ConfigError(
-                    f"{key}: report {self.name!r} has no such parameter; "
-                    + (f"did you mean {near[0]!r}?" if near else f"there is {', '.join(self.parameters)}")
-                )
+                raise ConfigError(f"{key}: report {self.name!r} has no such parameter; {suggest(key, self.parameters)}")
         found = {
             key: parameter.convert(key, given.get(key, parameter.default)) for key, parameter in self.parameters.items()
         }

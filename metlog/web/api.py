@@ -6,9 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from metlog.lake.query import Cancel, Result
+from metlog.listener.metrics import CONTENT_TYPE
 from metlog.web.errors import Refused
 from metlog.web.events import find
 from metlog.web.forms import json_body, query_of
@@ -84,4 +85,4 @@ async def metrics(request: Request) -> Response:
     """Prometheus text about the page itself; the listener has its own."""
     page = page_of(request)
     text = page.metrics.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.broadcaster))
-    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(text, media_type=CONTENT_TYPE)

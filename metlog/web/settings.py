@@ -7,7 +7,7 @@ import ipaddress
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -259,13 +259,3 @@ def _networks(texts: list[str], problems: Problems) -> tuple[Network, ...]:
         except ValueError as error:
             problems.add(f"trusted_proxies: {text!r} is no address or network: {error}")
     return tuple(networks)
-
-
-def describe(settings: WebSettings) -> dict[str, Any]:
-    """What may be told about the settings: no token, no digest."""
-    return {
-        "data": str(settings.data),
-        "timeout": settings.timeout,
-        "rows": settings.rows,
-        "max_rows": settings.max_rows,
-    }

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-__all__ = ["Column", "as_json", "as_text"]
+__all__ = ["Column", "as_cell", "as_json", "as_text", "formula_safe"]
 
 
 class Column(NamedTuple):
@@ -70,6 +71,23 @@ def as_text(value: Any, sql_type: str = "") -> str:
         )
     plain = as_json(value, sql_type)
     return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
+
+
+_FORMULA: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+"""What makes a spreadsheet compute a cell (https://owasp.org/www-community/attacks/CSV_Injection), the wide forms included."""
+_PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?")
+
+
+def formula_safe(text: str) -> str:
+    """The text behind an apostrophe where a spreadsheet would take it for a formula; numbers stay as they are."""
+    begins = text.lstrip(" \xa0\ufeff\0")[:1]
+    return f"'{text}" if begins and begins in _FORMULA and not _PLAIN_NUMBER.fullmatch(text) else text
+
+
+def as_cell(value: Any, sql_type: str = "") -> str:
+    """A value in a CSV file that a spreadsheet opens."""
+    text = as_text(value, sql_type)
+    return text if isinstance(value, (bool, int, float, Decimal, date, time, timedelta)) else formula_safe(text)
 
 
 def _number(value: float) -> str:

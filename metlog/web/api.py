@@ -76,13 +76,16 @@ async def report(request: Request) -> Response:
 
 async def healthz(request: Request) -> Response:
     """Alive, and the data folder can be read."""
-    if not page_of(request).settings.data.is_dir():
+    data = page_of(request).settings.data
+    if data is not None and not data.is_dir():
         return JSONResponse({"error": "the data folder is not there"}, 503)
     return JSONResponse({"status": "ok"})
 
 
 async def metrics(request: Request) -> Response:
     """Prometheus text about the page itself; the listener has its own."""
+    if not access_of(request).everything:
+        raise Refused(403, "the page's own counters are for those who see every service", kind="services")
     page = page_of(request)
     text = page.metrics.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.broadcaster))
     return Response(text, media_type=CONTENT_TYPE)

@@ -16,7 +16,9 @@ import msgspec
 import pyarrow.parquet as pq
 from starlette.responses import Response, StreamingResponse
 
-from metlog.lake.query import Cancel, Column, Queryable, QueryError, Result, Stream
+from metlog.lake.interface import Engine
+from metlog.lake.query import Cancel, Column, QueryError, Result, Stream
+from metlog.lake.values import formula_safe
 
 __all__ = ["EXPORTS", "Exported", "answer", "cell", "export", "export_result", "json_response", "json_rows", "write"]
 
@@ -100,6 +102,12 @@ def _text(value: Any, between: str = "T") -> str:
             return json_bytes(value).decode()
 
 
+def _cell(value: Any) -> str:
+    """A value in a CSV file, which a spreadsheet is likely to open."""
+    text = _text(value)
+    return text if isinstance(value, (bool, int, float, Decimal, date, timedelta)) else formula_safe(text)
+
+
 class Exported:
     """A whole result in a file without a name, which is gone when it is closed."""
 
@@ -128,7 +136,7 @@ class Exported:
 
 
 def export(
-    lake: Queryable,
+    lake: Engine,
     sql: str,
     kind: str,
     most: int,
@@ -178,9 +186,9 @@ def write(stream: Stream, kind: str, file: IO[bytes], most: int) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         try:
             table = csv.writer(text)
-            table.writerow(names)
+            table.writerow([formula_safe(name) for name in names])
             for batch in stream.batches:
-                columns = [[_text(value) for value in column.to_pylist()] for column in batch.columns]
+                columns = [[_cell(value) for value in column.to_pylist()] for column in batch.columns]
                 table.writerows(zip(*columns, strict=True))
                 check()
         finally:

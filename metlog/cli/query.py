@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from metlog.cli.common import DataOption, UsageError, existing_data_folder, key_values, open_output
-from metlog.cli.output import Format, print_table, write
+from metlog.cli.output import Format, print_table
+from metlog.lake.export import write
 from metlog.lake.query import Lake
 
 _TABLE_ROWS = 1000
@@ -46,7 +47,7 @@ def query(
     with Lake(existing_data_folder(data), memory=memory, timeout=timeout) as lake:
         if how is not Format.table:
             with lake.stream(sql, params) as stream, open_output(output) as target:
-                write(stream, how, target, limit)
+                write(stream, how.value, target, limit=limit)
             return
         result = lake.query(sql, params, limit=_TABLE_ROWS if limit is None else limit)
     caption = f"{len(result.rows):,} row{'s' * (len(result.rows) != 1)}, {result.ms:.0f} ms"

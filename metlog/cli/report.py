@@ -124,13 +124,8 @@ def _given(extra: list[str], pairs: list[str]) -> dict[str, str]:
 
 
 def _write(chosen: Report, result: ReportResult, how: Format, output: Path | None) -> None:
-    import csv
-    import io
-
-    import msgspec
-    import pyarrow.parquet as pq
-
-    from metlog.lake.values import as_json, as_text
+    from metlog.lake.export import write
+    from metlog.lake.result import Stream
 
     if how is Format.table and output is None:
         if not result.rows:
@@ -141,21 +136,8 @@ def _write(chosen: Report, result: ReportResult, how: Format, output: Path | Non
     with open_output(output) as target:
         if how is Format.table:
             _table(chosen, result, target)
-        elif how is Format.parquet:
-            pq.write_table(result.arrow, target, compression="zstd")
-        elif how is Format.json:
-            kinds = {column.name: column.type for column in result.columns}
-            rows = [{key: as_json(value, kinds[key]) for key, value in row.items()} for row in result.dicts()]
-            target.write(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
         else:
-            text = io.StringIO(newline="")
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow([column.name for column in result.columns])
-            for row in result.rows:
-                writer.writerow(
-                    [as_text(value, column.type) for value, column in zip(row, result.columns, strict=True)]
-                )
-            target.write(text.getvalue().encode())
+            write(Stream(result.columns, iter(result.arrow.to_batches()), result.arrow.schema), how.value, target)
 
 
 _SHOWN: Final = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from enum import StrEnum
@@ -10,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from metlog.cli._plain import plain
 from metlog.cli.common import DataOption, data_folder, fail
 
 __all__ = ["tail"]
@@ -33,6 +31,8 @@ def tail(
 ) -> None:
     """Follow events as they arrive, until Ctrl-C; each exactly once."""
     from metlog.journal.follow import Follower
+    from metlog.lake.export import encode
+    from metlog.lake.values import as_json
 
     folder = data_folder(data)
     if not folder.is_dir():
@@ -46,7 +46,7 @@ def tail(
             for event in follower.read():
                 if types and event["type"] not in types:
                     continue
-                print(json.dumps(plain(event), ensure_ascii=False) if form is TailFormat.json else _text(event))
+                print(encode(as_json(event)).decode() if form is TailFormat.json else _text(event))
                 shown += 1
                 if number is not None and shown >= number:
                     return
@@ -59,10 +59,13 @@ def tail(
 
 
 def _text(event: dict[str, Any]) -> str:
+    from metlog.lake.export import encode
+    from metlog.lake.values import as_json
+
     fields = event.get("fields") or ""
-    text = fields if isinstance(fields, str) else json.dumps(plain(fields), ensure_ascii=False)
+    text = fields if isinstance(fields, str) else encode(as_json(fields)).decode()
     line = (
-        f"{plain(event['timestamp'])} {event['severity']} {event['logger'] or '-'} {event['type']} {event['payload']}"
+        f"{as_json(event['timestamp'])} {event['severity']} {event['logger'] or '-'} {event['type']} {event['payload']}"
     )
     line = f"{line} {text}" if text not in {"", "{}"} else line
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)

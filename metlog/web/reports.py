@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metlog.errors import ConfigError
+from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel, Column
 from metlog.reports.charts.vega import specification
 from metlog.reports.library import Library
@@ -21,7 +22,7 @@ from metlog.reports.report import Report, ReportResult
 from metlog.web.cache import Cache
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
-from metlog.web.results import EXPORTS, Exported, export_result
+from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
 
 __all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
@@ -156,7 +157,7 @@ async def show(request: Request) -> Response:
             raise
         problem = refused
     values = {
-        "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(EXPORTS),
+        "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(FORMATS),
         "query": urlencode(made.given) if made else "", "shown_rows": _ROWS,
         "sql_link": urlencode({"sql": report.sql}) if "$" not in report.sql else "",
     }  # fmt: skip
@@ -185,8 +186,8 @@ def _draw(spec: dict[str, Any]) -> str:
 async def download(request: Request) -> Response:
     """`/reports/NAME.csv?param=…`, or json, parquet."""
     kind = request.path_params["kind"]
-    if kind not in EXPORTS:
-        raise Refused(404, f"there is no report as {kind!r}; there is svg, {', '.join(EXPORTS)}")
+    if kind not in FORMATS:
+        raise Refused(404, f"there is no report as {kind!r}; there is svg, {', '.join(FORMATS)}")
     made = await run(request)
     exported: Exported = await asyncio.to_thread(export_result, made.result, kind)
     return exported.response(made.report.name)

@@ -62,6 +62,7 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole way: a listener, a sample web application under traffic, and SQL answers to what happened."""
+    signal.signal(signal.SIGTERM, _terminated)
     console = Console(highlight=False)
     folder = (data or Path(tempfile.mkdtemp(prefix="metlog-demo-"))).absolute()
     try:
@@ -87,6 +88,11 @@ def demo(
         _serve(console, folder)
     if lost:
         raise typer.Exit(1)
+
+
+def _terminated(*_: object) -> None:
+    """Ends the command by its `finally` clauses, which end its processes."""
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _run(console: Console, folder: Path, seconds: float, days: int) -> int:

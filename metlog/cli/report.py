@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple
 
 import typer
 
-from metlog.cli.common import DataOption, UsageError, data_folder, existing_data_folder, open_output
+from metlog.cli.common import DataOption, UsageError, data_folder, open_output
+from metlog.cli.engine import EngineOption, asking, opened
 from metlog.cli.output import Format, print_table
-from metlog.lake.query import Column, Lake
+from metlog.lake.values import Column
 from metlog.reports import COMMON
 
 if TYPE_CHECKING:
@@ -32,9 +33,18 @@ _FAILED: Final = 3
 _KINDS: Final = frozenset({".svg", ".png", ".html"})
 
 
+def _names(incomplete: str) -> list[str]:
+    """Names of the reports, for the shell's completion."""
+    from metlog.reports import Library
+
+    return [found.name for found in Library() if found.name.startswith(incomplete)]
+
+
 def report(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Which; without one they are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Which; without one they are listed.", autocompletion=_names)
+    ] = None,
     data: DataOption = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to write the rows.")] = Format.table,
     output: Annotated[
@@ -65,6 +75,7 @@ def report(
             help=f'Exit with {_FAILED} when a row has it, "p95 > 500", or by the number of rows: "rows = 0".',
         ),
     ] = None,
+    engine: EngineOption = None,
 ) -> None:
     """Show a report, as a table or a chart; without a name, list them."""
     from metlog.reports import Library
@@ -81,8 +92,8 @@ def report(
     given.update({key: value for key, value in (("since", since), ("until", until), ("tz", tz)) if value is not None})
     conditions = [_condition(text) for text in fail_if or []]
     _check_chart(chart)
-    with Lake(existing_data_folder(data)) as lake:
-        result = chosen.run(lake, given, limit=None)
+    with opened(engine, data) as source, asking(source) as cancel:
+        result = chosen.run(source, given, limit=None, cancel=cancel)
     met = [said for condition in conditions if (said := _met(condition, chosen, result)) is not None]
     if chart is not None:
         _draw(chosen, result, chart)

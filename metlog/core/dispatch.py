@@ -13,7 +13,7 @@ from metlog.core.wakeup import Wakeup
 
 __all__ = ["InlineDispatcher", "Dispatcher", "BackgroundDispatcher", "LossRecorder"]
 
-_CLOSE_GRACE: Final = 0.05  # seconds that a sender's close() gets when the deadline has come already
+_CLOSE_GRACE: Final = 0.05  # seconds that a sender's close() gets when the deadline has passed
 
 
 class LossRecorder(Protocol):
@@ -256,7 +256,7 @@ class BackgroundDispatcher(_Dispatcher):
 
 def _announce(sender: BaseSender, deadline: float) -> None:
     """Passes the time that is left to the sender."""
-    with contextlib.suppress(Exception):  # advice only: the sender is closed when the time has come
+    with contextlib.suppress(Exception):  # advice only: the sender is closed at the deadline
         sender.deadline(max(0.0, deadline - monotonic()))
 
 

@@ -47,11 +47,13 @@ def write_segment(
     route: Route,
     *,
     level: int = 3,
+    codec: str = "zstd",
     bad: list[tuple[bytes, str, str]] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[int, Scan]:
     """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
-    damaged in the segment. `bad` as for `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise."""
+    damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for
+    `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise."""
     clock, records = scan(journal, segment)
     parts = []
     for part in tables(records, clock, route, bad=bad):
@@ -62,13 +64,16 @@ def write_segment(
     for day in days:
         rows = whole if len(days) == 1 else whole.filter(pc.equal(whole["date"], pa.scalar(day)))
         with events.sub(f"date={day.isoformat()}", create=True) as folder:
-            _write(folder, file_name(segment), rows.drop_columns(["date"]), level)
+            _write(folder, file_name(segment), rows.drop_columns(["date"]), codec, level)
     return whole.num_rows, records
 
 
-def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
+def _write(folder: Folder, name: str, rows: pa.Table, codec: str, level: int) -> None:
     buffer = io.BytesIO()
-    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY)
+    pq.write_table(
+        rows.cast(SCHEMA), buffer, compression=codec, compression_level=level if codec == "zstd" else None,
+        use_dictionary=_DICTIONARY,
+    )  # fmt: skip
     temporary = f".{name}.tmp"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog.errors import ConfigError
-from metlog.lake.query import Cancel, Queryable, Result
+from metlog.lake.interface import Cancel, Engine, Result
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.plugins import suggest
 from metlog.reports.spec import COMMON, Chart, Empty, Parameter
@@ -131,7 +131,7 @@ class Report:
 
     def run(
         self,
-        lake: Queryable,
+        lake: Engine,
         params: Mapping[str, Any] | None = None,
         *,
         limit: int | None = _LIMIT,

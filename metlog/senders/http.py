@@ -14,7 +14,7 @@ import httpx
 from metlog.core.backoff import Backoff
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
-from metlog.senders._http import beginning, check_options, compressor, reason_of, retry_after
+from metlog.senders.http_client import beginning, check_options, compressor, reason_of, retry_after
 from metlog.senders.options import at_least, host_list, positive
 from metlog.senders.tcp import tls_context
 

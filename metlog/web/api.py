@@ -76,7 +76,8 @@ async def report(request: Request) -> Response:
 
 async def healthz(request: Request) -> Response:
     """Alive, and the data folder can be read."""
-    if not page_of(request).settings.data.is_dir():
+    data = page_of(request).settings.data
+    if data is not None and not data.is_dir():
         return JSONResponse({"error": "the data folder is not there"}, 503)
     return JSONResponse({"status": "ok"})
 

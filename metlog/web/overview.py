@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -13,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metlog.journal.folder import Folder
-from metlog.lake.query import Cancel, Queryable
+from metlog.lake.interface import Cancel, Engine
 from metlog.web.cache import Cache
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.reports import featured
 from metlog.web.state import access_of, page_of
+from metlog.web.waiting import asked
 
 __all__ = ["Bar", "Overview", "bars", "listeners", "look", "show"]
 
@@ -112,7 +114,7 @@ _recent: Final[Cache[Overview]] = Cache(_TTL, 64)
 
 
 def look(
-    lake: Queryable, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None
+    lake: Engine, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None
 ) -> Overview:
     """Asks the lake. Raises QueryError."""
     length, width = _SPANS[span]
@@ -148,11 +150,11 @@ def bars(counts: dict[int, dict[str, Any]], first: int, last: int, width: int) -
     return found
 
 
-def listeners(lake: Queryable, now: float | None = None) -> list[dict[str, Any]]:
+def listeners(data: Path, now: float | None = None) -> list[dict[str, Any]]:
     """What the listeners of this data folder last said of themselves, with `age` in seconds and `state`:
     `running`, `stopped` or `gone` (it has not said anything for a while)."""
     found: list[dict[str, Any]] = []
-    with Folder.root(lake.data) as root:
+    with Folder.root(data) as root:
         for entry in sorted(root.regular(".json"), key=lambda entry: entry.name):
             if entry.name != "status.json" and not entry.name.startswith("status-"):
                 continue
@@ -177,17 +179,21 @@ async def show(request: Request) -> Response:
 
     def work(cancel: Cancel) -> Overview:
         made = look(page.lake, span, loggers=access.loggers, cancel=cancel)
-        if access.everything:  # the listener's counters are everybody's
-            made.listeners = listeners(page.lake)
+        if access.everything and page.settings.data is not None:  # the listener's counters are everybody's
+            made.listeners = listeners(page.settings.data)
         return made
 
     key = (str(page.settings.data), span, access.loggers)
-    found = _recent.get(key)
-    if found is None:
-        found = _recent.put(key, await page.pool.run(request, work))
+    found, age = _recent.get(key), 0.0
+    if found is None or page.lake.slow:
+        outcome = await asked(request, ("overview", key), "Overview", work)
+        found, age = _recent.put(key, outcome.value), outcome.age
     values = {
         "here": "overview",
         "found": found,
+        "age": age,
+        "now": time.time(),
+        "engine": page.lake.name,
         "spans": list(_SPANS),
         "featured": await featured(request),
         "settings": page.settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
+from metlog.web.waiting import asked
 
 __all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
 
@@ -49,6 +51,8 @@ class Made:
     result: ReportResult
     given: dict[str, str]
     key: tuple[object, ...]
+    age: float = 0.0
+    """Seconds since the result was asked for."""
 
     def chart(self, size: str = "", *, dark: bool = False) -> dict[str, Any]:
         """The Vega-Lite specification, for one of `_SIZES`. Raises Refused 400."""
@@ -84,7 +88,7 @@ async def _report(request: Request) -> Report:
     return found[name]
 
 
-async def run(request: Request) -> Made:
+async def run(request: Request, *, to_the_end: bool = True) -> Made:
     """Runs the report in the path with the parameters in the URL; those that begin with `_` say how it is shown.
 
     Raises Refused 400 for a parameter that cannot be used, 404 for a report that is not there.
@@ -92,17 +96,20 @@ async def run(request: Request) -> Made:
     page, access, report = page_of(request), access_of(request), await _report(request)
     given = {key: value for key, value in query_of(request).items() if value.strip() and not key.startswith("_")}
     key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
-    result = _results.get(key)
-    if result is None:
+    result, age = _results.get(key), 0.0
+    if result is None or page.lake.slow:
 
         def work(cancel: Cancel) -> ReportResult:
             return report.run(page.lake, given, loggers=access.loggers, cancel=cancel)
 
         try:
-            result = _results.put(key, await page.pool.run(request, work))
+            outcome = await asked(request, ("report", key), report.title, work, to_the_end=to_the_end)
+            result, age = _results.put(key, outcome.value), outcome.age
         except ConfigError as error:
             raise Refused(400, str(error)) from None
-    return Made(report, result, given, key)
+    return Made(
+        report, result, given, (*key, result.arrow.num_rows, round(time.monotonic() - age)) if age else key, age
+    )
 
 
 async def listing(request: Request) -> list[dict[str, Any]]:
@@ -151,14 +158,14 @@ async def show(request: Request) -> Response:
     made: Made | None = None
     problem: Refused | None = None
     try:
-        made = await run(request)
+        made = await run(request, to_the_end=False)
     except Refused as refused:  # told beside the form that has the value at fault
         if refused.status not in {400, 408, 413}:
             raise
         problem = refused
     values = {
         "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(FORMATS),
-        "query": urlencode(made.given) if made else "", "shown_rows": _ROWS,
+        "query": urlencode(made.given) if made else "", "now": time.time(), "shown_rows": _ROWS,
         "sql_link": urlencode({"sql": report.sql}) if "$" not in report.sql else "",
     }  # fmt: skip
     return page_of(request).views.render(request, "report.html", values, problem.status if problem else 200)
@@ -196,6 +203,8 @@ async def download(request: Request) -> Response:
 async def save_query(request: Request, given: dict[str, str], columns: Sequence[Column]) -> str:
     """Makes a report of a query and gives its name. Raises Refused 400."""
     data = page_of(request).settings.data
+    if data is None:
+        raise Refused(403, "a report is saved in the data folder; this page asks an engine and has none")
     name = given.get("name", "").strip()
     settings: dict[str, Any] = {
         "title": given.get("title", "").strip()[:200] or name,

@@ -12,7 +12,8 @@ import anyio.to_thread
 from starlette.responses import Response, StreamingResponse
 
 from metlog.lake.export import FORMATS, encode, json_rows, write
-from metlog.lake.query import Cancel, Column, Queryable, Result, Stream
+from metlog.lake.interface import Engine
+from metlog.lake.query import Cancel, Column, Result, Stream
 from metlog.lake.values import as_text
 
 __all__ = ["Exported", "answer", "cell", "export", "export_result", "is_number", "json_response"]
@@ -81,7 +82,7 @@ class Exported:
 
 
 def export(
-    lake: Queryable,
+    lake: Engine,
     sql: str,
     kind: str,
     most: int,

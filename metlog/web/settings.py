@@ -18,6 +18,8 @@ __all__ = ["Access", "WebSettings", "load", "token_digest"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_ENGINE_TIMEOUT: Final = 300.0
+"""Seconds that a query of another engine may take, unless told."""
 _LOOPBACK_PROXIES: Final = ("127.0.0.1/32", "::1/128")
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _SHORTEST_TOKEN: Final = 16
@@ -40,7 +42,10 @@ class Access(Struct, frozen=True):
 class WebSettings(Struct, frozen=True, kw_only=True):
     """Sizes in bytes, times in seconds. Made by `load`, which checks it; or by hand in tests."""
 
-    data: Path
+    data: Path | None = None
+    """The data folder; None when an engine is asked that needs none."""
+    engine: str | None = None
+    """URL of another engine than DuckDB over the data folder."""
     host: str = "127.0.0.1"
     port: int = 8565
     tokens: dict[bytes, Access] = {}
@@ -97,6 +102,7 @@ class _User(Struct, forbid_unknown_fields=True):
 class _File(Struct, forbid_unknown_fields=True):
     """The TOML file of `metlog serve --config`."""
 
+    engine: str | None = None
     host: str | None = None
     port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     tokens: list[_Token] = []
@@ -134,8 +140,9 @@ def is_loopback(host: str) -> bool:
 
 
 def load(
-    data: Path,
+    data: Path | None,
     *,
+    engine: str | None = None,
     config: Path | None = None,
     host: str | None = None,
     port: int | None = None,
@@ -172,6 +179,8 @@ def load(
         )
     problems.check()
     plain = {key: value for key in _PLAIN if (value := getattr(file, key)) is not None}
+    if engine or file.engine:
+        plain.setdefault("timeout", _ENGINE_TIMEOUT)
     if timeout is not None:
         plain["timeout"] = timeout
     bound = port if port is not None else file.port
@@ -179,6 +188,7 @@ def load(
         plain["port"] = bound
     return WebSettings(
         data=data,
+        engine=engine or file.engine,
         host=bind,
         tokens=tokens,
         user_header=header,

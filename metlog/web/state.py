@@ -7,8 +7,9 @@ from typing import cast
 
 from starlette.requests import Request
 
-from metlog.lake.query import Queryable
+from metlog.lake.interface import Engine
 from metlog.web.broadcast import TailBroadcaster
+from metlog.web.jobs import Jobs
 from metlog.web.metrics import Metrics
 from metlog.web.pool import QueryPool
 from metlog.web.security import Sessions
@@ -23,12 +24,13 @@ class Page:
     """The parts of a running page."""
 
     settings: WebSettings
-    lake: Queryable
+    lake: Engine
     pool: QueryPool
     broadcaster: TailBroadcaster
     views: Views
     sessions: Sessions
     metrics: Metrics
+    jobs: Jobs
 
 
 def page_of(request: Request) -> Page:

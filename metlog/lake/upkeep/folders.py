@@ -144,7 +144,10 @@ def write_hidden(
     events = 0
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
-            with pq.ParquetWriter(file, schema, compression="zstd", compression_level=level) as writer:
+            codec = codec_of(folder, gone[0])
+            with pq.ParquetWriter(
+                file, schema, compression=codec, compression_level=level if codec == "zstd" else None
+            ) as writer:
                 for table in _row_groups(batches, schema):
                     writer.write_table(table, row_group_size=_ROW_GROUP)
                     events += table.num_rows
@@ -160,6 +163,16 @@ def write_hidden(
         folder.unlink(name)
         return Replacement(gone), 0
     return Replacement(gone, name), events
+
+
+def codec_of(folder: Folder, name: str) -> str:
+    """The compression of a file, as pyarrow's writers name it: what takes its place must be readable for the same engines."""
+    with os.fdopen(folder.open(name, os.O_RDONLY), "rb") as file:
+        metadata = pq.read_metadata(file)
+    if not metadata.num_row_groups:
+        return "zstd"
+    found = str(metadata.row_group(0).column(0).compression).lower()
+    return "none" if found == "uncompressed" else found
 
 
 def _row_groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -14,7 +14,7 @@ import msgspec
 
 from metlog.errors import MetlogError
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
-from metlog.senders._http import beginning, check_options, compressor, retry_after
+from metlog.senders.http_client import beginning, check_options, compressor, retry_after
 from metlog.senders.tcp import tls_context
 
 __all__ = ["Held", "HttpOutput", "HttpsOutput"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Literal
 
 from metlog.errors import ConfigError
 from metlog.journal import failpoints
@@ -14,6 +15,9 @@ from metlog.lake.leases import make_lease
 from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context
 
+if TYPE_CHECKING:
+    from metlog.engines.metastore import DayRegistration
+
 __all__ = ["LakeOutput"]
 
 _ANYWHERE = 1 << 62  # beyond every offset
@@ -23,15 +27,30 @@ class LakeOutput(BaseOutput):
     """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the journal's
     `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
-    Option: `compression_level` of zstd, 1 to 19.
+    Options: `compression`, `zstd` (with its `compression_level`, 1 to 19), or `snappy`, `gzip`, `none` for readers that have no
+    zstd (a Hive before 4). `metastore`, `thrift://HOST:PORT`: each new day is added there to the table `metastore_table`; while the
+    metastore does not answer, the status says so, and files are written all the same.
     """
 
     reads_journal = True
 
-    def __init__(self, *, compression_level: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        compression: Literal["zstd", "snappy", "gzip", "none"] = "zstd",
+        compression_level: int = 3,
+        metastore: str | None = None,
+        metastore_table: str = "metlog.events_raw",
+    ) -> None:
         if not 1 <= compression_level <= 19:
             raise ConfigError(f"lake.compression_level = {compression_level}: wants 1 to 19")
+        self._codec = compression
         self._level = compression_level
+        self._days: DayRegistration | None = None
+        if metastore is not None:
+            from metlog.engines.metastore import DayRegistration
+
+            self._days = DayRegistration(metastore, metastore_table)
 
     def describe(self) -> str:
         return "events/"
@@ -57,7 +76,8 @@ class LakeOutput(BaseOutput):
             if end.number > cursor.at.number:  # numbers that hold nothing
                 cursor.at = Position(end.number)
                 context.keep(cursor)
-            context.report(at=cursor.at, events=done, error="", by_segment=True)
+            problem = self._days.look(context.data.path) if self._days is not None else ""
+            context.report(at=cursor.at, events=done, error=problem, by_segment=True)
             if context.draining and context.end == end:
                 return
             context.wait(Position(end.number, _ANYWHERE))  # until a segment is sealed
@@ -82,7 +102,7 @@ class LakeOutput(BaseOutput):
             bad: list[tuple[bytes, str, str]] = []
             try:
                 rows, records = write_segment(
-                    context.journal, segment, events, context.route, level=self._level, bad=bad
+                    context.journal, segment, events, context.route, level=self._level, codec=self._codec, bad=bad
                 )
                 if bad:
                     context.dead.add(bad, durable=True)

@@ -11,28 +11,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from node_helpers import CLIENT, Listening, Node
 
-ROOT = Path(__file__).parents[3]
-CLIENT = ROOT / "clients" / "node"
 SOURCES = [*CLIENT.glob("src/**/*.ts"), *CLIENT.glob("src/**/*.mts"), CLIENT / "package.json", CLIENT / "tsconfig.json"]
-
-
-class Node(NamedTuple):
-    """One Node.js."""
-
-    path: str
-
-    def run(self, script: str, *arguments: str, timeout: float = 100) -> str:
-        """What a script printed; it may import `metlog`."""
-        done = subprocess.run(
-            [self.path, "--input-type=module", "--eval", script, "--", *arguments],
-            cwd=CLIENT, capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
 
 def _nodes() -> list[str]:
@@ -66,14 +49,6 @@ def node(request: pytest.FixtureRequest, built_client: Path) -> Node:
     """Each Node.js there is."""
     assert built_client.exists()
     return Node(request.param)
-
-
-class Listening(NamedTuple):
-    """A listener that takes events."""
-
-    data: Path
-    udp: int
-    http: int
 
 
 @pytest.fixture

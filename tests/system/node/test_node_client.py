@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import vectors
-from conftest import Listening, Node
+from node_helpers import Listening, Node
 
 import metlog
 from metlog.lake.query import open_lake
@@ -39,7 +39,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
     return True
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("scheme", "encoder"), [("udp", "json"), ("http", "msgpack")])
 def test_100_000_events_arrive_once_each_while_python_sends_too(
     node: Node, listener: Listening, scheme: str, encoder: str
@@ -70,18 +69,25 @@ def test_100_000_events_arrive_once_each_while_python_sends_too(
     lake = open_lake(listener.data)
     of_both = "SELECT count(*) FROM events WHERE type = 'numbered'"
     assert wait_for(lambda: lake.query(of_both).rows == [(count + sent,)])
+    n = "CAST(fields->>'n' AS INTEGER)"
     by_logger = (
-        "SELECT logger, count(*), count(DISTINCT CAST(fields->>'n' AS INTEGER)), min(CAST(fields->>'n' AS INTEGER)), max(CAST(fields->>'n' AS INTEGER)), "
-        "count(DISTINCT seq), max(seq), count(DISTINCT stream) FROM events WHERE type = 'numbered' GROUP BY logger ORDER BY logger"
+        f"SELECT logger, count(*), count(DISTINCT {n}), min({n}), max({n}), count(DISTINCT seq), max(seq), count(DISTINCT stream) "
+        "FROM events WHERE type = 'numbered' GROUP BY logger ORDER BY logger"
     )
     assert lake.query(by_logger).rows == [
         ("node", count, count, 0, count - 1, count, count, 1),
         ("python", sent, sent, 0, sent - 1, sent, sent, 1),
     ]
     # Each event says what was logged, letter for letter, whichever client and encoder wrote it.
-    wrong = "SELECT count(*) FROM events WHERE type = 'numbered' AND (payload <> 'événement ' || (fields->>'n') OR tokens <> ['numbered', logger])"
+    wrong = (
+        "SELECT count(*) FROM events WHERE type = 'numbered' "
+        "AND (payload <> 'événement ' || (fields->>'n') OR tokens <> ['numbered', logger])"
+    )
     assert lake.query(wrong).rows == [(0,)]
-    users = "SELECT count(*), count(DISTINCT fields->>'user') FROM events WHERE logger = 'node' AND CAST(fields->>'ms' AS DOUBLE) = CAST(fields->>'n' AS INTEGER) / 8"
+    users = (
+        "SELECT count(*), count(DISTINCT fields->>'user') FROM events "
+        f"WHERE logger = 'node' AND CAST(fields->>'ms' AS DOUBLE) = {n} / 8"
+    )
     assert lake.query(users).rows == [(count, 1000)]
     # Both streams are closed, so that a lost tail would be known.
     ends = "SELECT logger, CAST(fields->>'last_seq' AS INTEGER) FROM events WHERE type = 'metlog.end' ORDER BY logger"
@@ -96,8 +102,14 @@ const client = metlog.configure(`udp://127.0.0.1:${process.argv[1]}`, { logger: 
 // Each tenth datagram is lost on the way.
 const real = dgram.Socket.prototype.send;
 let count = 0;
-dgram.Socket.prototype.send = function (frame, done) { count += 1; return count % 10 === 0 ? process.nextTick(done, null) : real.call(this, frame, done); };
-for (let n = 0; n < 1000; n += 1) { metlog.log("numbered", "", { fields: { n } }); if (n % 50 === 49) await new Promise((resolve) => setTimeout(resolve, 5)); }
+dgram.Socket.prototype.send = function (frame, done) {
+  count += 1;
+  return count % 10 === 0 ? process.nextTick(done, null) : real.call(this, frame, done);
+};
+for (let n = 0; n < 1000; n += 1) {
+  metlog.log("numbered", "", { fields: { n } });
+  if (n % 50 === 49) await new Promise((resolve) => setTimeout(resolve, 5));
+}
 await client.close();
 """
     node.run(script, str(listener.udp))
@@ -119,7 +131,6 @@ def test_the_vectors_are_what_the_python_client_does() -> None:
     assert vectors.TARGET.read_text("utf-8") == vectors.text()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_node_clients_own_tests_pass(node: Node, built_client: Path) -> None:
     tests = sorted(map(str, built_client.glob("test/*.test.mjs")))

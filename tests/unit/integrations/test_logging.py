@@ -256,7 +256,7 @@ def test_on_the_root_at_debug_a_sender_that_logs_does_not_feed_itself(
 
     made = plan({"sender": "memory:", "buffer": {"flush_interval": 0.01}})
     made.sender = Component("sender", "test", "sender", lambda: sender, {})
-    client._state.swap(made.pipeline())
+    client._state.use(made.pipeline())
     root = logging.getLogger()
     handler = MetlogHandler(client=client)
     monkeypatch.setattr(root, "handlers", [handler])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import gzip
 import http.server
+import io
 import logging
 import os
 import socket
+import sys
 import threading
 import types
 
@@ -17,6 +19,7 @@ from metlog.encoders.json import JsonEncoder
 from metlog.plugins import installed
 from metlog.senders import http as http_sender
 from metlog.senders import stream
+from metlog.senders.console import ConsoleSender
 from metlog.senders.fallback import FallbackSender
 from metlog.senders.file import FileSender
 from metlog.senders.http import HttpSender, HttpsSender
@@ -353,6 +356,31 @@ class TestLoggingSender(SenderConformance):
 
     def make_sender(self):
         return LoggingSender()
+
+    def received(self, sender):
+        return b"".join(frame for pid, frame in self.frames if pid == os.getpid())
+
+
+class TestConsoleSender(SenderConformance):
+    """What it writes is for people: the frames are noted as it reads them."""
+
+    in_process = True
+
+    @pytest.fixture(autouse=True)
+    def lines(self, monkeypatch):
+        encoder, self.frames = JsonEncoder(), []
+        real = ConsoleSender._line
+
+        def line(sender, event):
+            self.frames.append((os.getpid(), encoder.frame([encoder.encode(event)])))
+            return real(sender, event)
+
+        monkeypatch.setattr(ConsoleSender, "_line", line)
+        monkeypatch.setattr("metlog.senders.console.END_TYPE", "")  # the suite wants to see the end of a stream
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+
+    def make_sender(self):
+        return ConsoleSender()
 
     def received(self, sender):
         return b"".join(frame for pid, frame in self.frames if pid == os.getpid())

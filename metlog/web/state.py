@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from starlette.requests import Request
 
 from metlog.lake.interface import Engine
 from metlog.web.broadcast import TailBroadcaster
+from metlog.web.cache import Caches
 from metlog.web.jobs import Jobs
 from metlog.web.metrics import Metrics
 from metlog.web.pool import QueryPool
@@ -31,6 +32,7 @@ class Page:
     sessions: Sessions
     metrics: Metrics
     jobs: Jobs
+    caches: Caches = field(default_factory=Caches)
 
 
 def page_of(request: Request) -> Page:

@@ -18,9 +18,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from metlog.journal import failpoints
 from metlog.journal.active import ActiveSegment
@@ -31,6 +31,7 @@ from metlog.journal.folder import Folder
 from metlog.journal.idempotency import through
 from metlog.journal.recovery import recover
 from metlog.journal.segment import END, HEADER_SIZE, SEALED, Clock, SegmentName, listing
+from metlog.plugins.schema import Seconds, Size
 
 __all__ = ["Journal", "JournalOptions"]
 
@@ -47,15 +48,15 @@ _DISK_FAILS: Final = 2.0
 class JournalOptions(Struct, frozen=True, kw_only=True):
     """`[journal]` of the configuration; sizes in bytes, times in seconds."""
 
-    sync: str = "interval"
+    sync: Literal["always", "interval", "never"] = "interval"
     """`always`: nothing counts before its fsync; `interval`: an fsync at most `sync_interval` or `sync_bytes` later, for all
     that came meanwhile; `never`: the kernel writes when it likes (a process killed loses nothing, a machine does)."""
-    sync_interval: float = 0.05
-    sync_bytes: int = 8 << 20
-    segment_bytes: int = 64 << 20
-    segment_age: float = 300.0
-    max_bytes: int = 8 << 30
-    min_free: int = 256 << 20
+    sync_interval: Annotated[Seconds, Meta(ge=0.001, le=60)] = 0.05
+    sync_bytes: Size = 8 << 20
+    segment_bytes: Annotated[Size, Meta(ge=4096)] = 64 << 20
+    segment_age: Annotated[Seconds, Meta(ge=0.1)] = 300.0
+    max_bytes: Size = 8 << 30
+    min_free: Size = 256 << 20
     """Bytes of the disk left to others, above all to the lake, whose files make room in the journal."""
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from metlog.event import Event
+from metlog.event import MAX_WEIGHT, Event
 from metlog.tracebacks import exception_fields, render
 
 __all__ = [
@@ -305,9 +305,9 @@ class _Walk:
         return default
 
     def weight(self, value: Any) -> float:
-        if isinstance(value, (int, float)) and 0 < value < math.inf:
+        if isinstance(value, (int, float)) and 0 < value <= MAX_WEIGHT:
             return float(value)
-        self.note("weight", "not a number above 0; became 1")
+        self.note("weight", f"not a number above 0 and up to {MAX_WEIGHT:g}; became 1")
         return 1.0
 
     def timestamp(self, value: Any) -> datetime:

@@ -58,7 +58,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit('metlog: the command needs typer and rich: pip install "metlog[cli]"')
     completing = any(name.endswith("_COMPLETE") for name in os.environ if name.startswith("_METLOG"))
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
-    sys.exit(_run(_app(typer, None if completing else asked), arguments, asked))
+    from metlog.cli.terminal import guarded
+
+    with guarded():
+        status = _run(_app(typer, None if completing else asked), arguments, asked)
+    sys.exit(status)
 
 
 def _app(typer: Any, asked: str | None) -> Any:

@@ -67,6 +67,8 @@ def listen(
         raise _failure(error, 2) from None
     except OSError as error:
         raise _failure(error, 1) from None
+    if service.journal.refuses:
+        print(f"takes no events: {service.journal.refuses}", flush=True)
     for address in service.addresses:
         print(f"listening on {address}")
     print(f"ready: events go to {checked.general.data}", flush=True)

@@ -6,8 +6,11 @@ import io
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
+import typer
+
+from metlog.cli.terminal import legible
 from metlog.lake.values import as_text
 
 if TYPE_CHECKING:
@@ -15,7 +18,13 @@ if TYPE_CHECKING:
 
     from metlog.lake.query import Column
 
-__all__ = ["Format", "print_table"]
+__all__ = ["Format", "SpreadsheetOption", "print_table"]
+
+
+SpreadsheetOption = Annotated[
+    bool,
+    typer.Option("--spreadsheet", help="CSV in which no text is a formula: an apostrophe before = + - @ and the like."),
+]
 
 
 class Format(StrEnum):
@@ -51,18 +60,21 @@ def print_table(
     console = Console(file=text or sys.stdout, highlight=False)
     if not console.is_terminal:
         console = Console(file=text or sys.stdout, highlight=False, width=10_000, color_system=None)
+    caption = None if caption is None else legible(caption)
     table = _lined(columns, rows, caption)
     unbounded = console.options.update(max_width=10_000)
     if Measurement.get(console, unbounded, table).maximum > console.width:  # without its lines it needs less
         empty = [at for at in range(len(columns)) if may_drop and all(row[at] is None for row in rows)]
         if empty:
             left_out = ", ".join(columns[at].name for at in empty)
-            caption = "\n".join(part for part in (caption, f"without a value, and left out: {left_out}") if part)
+            caption = "\n".join(
+                part for part in (caption, legible(f"without a value, and left out: {left_out}")) if part
+            )
             kept = [at for at in range(len(columns)) if at not in empty]
             columns, rows = [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
         table = _narrow(columns, rows, caption, console.width)
     if title:  # not the table's own, which would be folded to the table's width
-        console.print(Text(_printable(title), style="bold"), soft_wrap=True)
+        console.print(Text(legible(title), style="bold"), soft_wrap=True)
     console.print(table)
     if text is not None:
         text.detach()
@@ -74,7 +86,9 @@ def _lined(columns: Sequence[Column], rows: Sequence[Sequence[Any]], caption: st
 
     table = Table(caption=caption, caption_justify="left", header_style="bold")
     for column in columns:
-        table.add_column(Text(column.name), justify="right" if _is_number(column.type) else "left", overflow="fold")
+        table.add_column(
+            Text(legible(column.name)), justify="right" if _is_number(column.type) else "left", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(Text(_cell(value, column.type)) for value, column in zip(row, columns, strict=True)))
     return table
@@ -94,7 +108,7 @@ def _narrow(columns: Sequence[Column], rows: Sequence[Sequence[Any]], caption: s
         caption=caption, caption_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0),
         show_edge=False,
     )  # fmt: skip
-    names = [column.name.replace("_", "_\n") for column in columns]
+    names = [legible(column.name).replace("_", "_\n") for column in columns]
     cells = [[_cell(value, column.type) for value, column in zip(row, columns, strict=True)] for row in rows]
     whole = [_is_number(column.type) or column.type.startswith(("TIMESTAMP", "DATE")) for column in columns]
     needs = [
@@ -117,9 +131,4 @@ def _is_number(sql_type: str) -> bool:
 def _cell(value: Any, sql_type: str) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}".rstrip("0").rstrip(".") if abs(value) >= 1 or not value else f"{value:.4g}"
-    return _printable(as_text(value, sql_type))
-
-
-def _printable(text: str) -> str:
-    """A control character of an event must not steer the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return legible(as_text(value, sql_type))

@@ -11,7 +11,7 @@ import typer
 
 from metlog.cli.common import DataOption, UsageError, key_values, open_output
 from metlog.cli.engine import EngineOption, asking, opened
-from metlog.cli.output import Format, print_table
+from metlog.cli.output import Format, SpreadsheetOption, print_table
 from metlog.lake.export import write
 from metlog.lake.result import collected
 
@@ -34,6 +34,7 @@ def query(
         list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME in the query.")
     ] = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds after which the query is ended.")] = None,
+    spreadsheet: SpreadsheetOption = False,
     memory: Annotated[str, typer.Option(help="Memory that DuckDB may use before it spills to disk.")] = "2GB",
     engine: EngineOption = None,
     raw: Annotated[
@@ -62,7 +63,7 @@ def query(
             with source.raw(sql, cancel=cancel) if raw else source.stream(sql, params, cancel=cancel) as stream:
                 if how is not Format.table:
                     with open_output(output) as target:
-                        write(stream, how.value, target, limit=limit)
+                        write(stream, how.value, target, limit=limit, spreadsheet=spreadsheet)
                     return
                 result = collected(stream, _TABLE_ROWS if limit is None else limit, began=began)
     caption = f"{len(result.rows):,} row{'s' * (len(result.rows) != 1)}, {result.ms:.0f} ms"

@@ -15,9 +15,11 @@ import typer
 
 from metlog.cli.common import DataOption, UsageError, data_folder, open_output
 from metlog.cli.engine import EngineOption, asking, opened
-from metlog.cli.output import Format, print_table
+from metlog.cli.output import Format, SpreadsheetOption, print_table
+from metlog.cli.terminal import legible
 from metlog.lake.values import Column
 from metlog.reports import COMMON
+from metlog.reports.charts.drawing import Drawer, Kind
 
 if TYPE_CHECKING:
     from metlog.reports import Library, Report, ReportResult
@@ -30,7 +32,7 @@ _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     "=": operator.eq, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 _FAILED: Final = 3
-_KINDS: Final = frozenset({".svg", ".png", ".html"})
+_KINDS: Final[dict[str, Kind]] = {".svg": "svg", ".png": "png", ".html": "html"}
 
 
 def _names(incomplete: str) -> list[str]:
@@ -67,6 +69,7 @@ def report(
         list[str] | None,
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; --NAME VALUE does as well."),
     ] = None,
+    spreadsheet: SpreadsheetOption = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -98,7 +101,7 @@ def report(
     if chart is not None:
         _draw(chosen, result, chart)
     if chart is None or output is not None or format is not Format.table:
-        _write(chosen, result, format, output)
+        _write(chosen, result, format, output, spreadsheet=spreadsheet)
     if met:
         for said in met:
             typer.echo(f"metlog report: {name}: {said}", err=True)
@@ -134,7 +137,9 @@ def _given(extra: list[str], pairs: list[str]) -> dict[str, str]:
     return given
 
 
-def _write(chosen: Report, result: ReportResult, how: Format, output: Path | None) -> None:
+def _write(
+    chosen: Report, result: ReportResult, how: Format, output: Path | None, *, spreadsheet: bool = False
+) -> None:
     from metlog.lake.export import write
     from metlog.lake.result import Stream
 
@@ -148,7 +153,8 @@ def _write(chosen: Report, result: ReportResult, how: Format, output: Path | Non
         if how is Format.table:
             _table(chosen, result, target)
         else:
-            write(Stream(result.columns, iter(result.arrow.to_batches()), result.arrow.schema), how.value, target)
+            stream = Stream(result.columns, iter(result.arrow.to_batches()), result.arrow.schema)
+            write(stream, how.value, target, spreadsheet=spreadsheet)
 
 
 _SHOWN: Final = {
@@ -178,7 +184,7 @@ def _table(chosen: Report, result: ReportResult, output: BinaryIO | None = None)
 
 
 def _nothing(chosen: Report) -> None:
-    typer.echo(f"{chosen.title}: {chosen.empty.text}")
+    typer.echo(legible(f"{chosen.title}: {chosen.empty.text}"))
     if chosen.empty.code:
         code = "".join(f"    {line}\n" for line in chosen.empty.code.splitlines())
         typer.echo(f"This would bring some:\n\n{code}")
@@ -198,19 +204,16 @@ def _draw(chosen: Report, result: ReportResult, where: str) -> None:
     if where == "-":
         _in_terminal(chosen, result)
         return
-    import vl_convert
-
     from metlog.reports.charts.vega import specification
 
     path = Path(where)
-    drawing = specification(chosen, result, width=860)
-    made: dict[str, Callable[[], bytes]] = {
-        ".svg": lambda: vl_convert.vegalite_to_svg(drawing).encode(),
-        ".png": lambda: vl_convert.vegalite_to_png(drawing, scale=2),
-        ".html": lambda: vl_convert.vegalite_to_html(drawing, bundle=True).encode(),
-    }
+    drawer = Drawer()
+    try:
+        content = drawer.draw(specification(chosen, result, width=860), _KINDS[path.suffix.lower()])
+    finally:
+        drawer.close()
     with open_output(path, "--chart") as target:
-        target.write(made[path.suffix.lower()]())
+        target.write(content)
 
 
 def _in_terminal(chosen: Report, result: ReportResult) -> None:

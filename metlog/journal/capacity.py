@@ -57,6 +57,11 @@ class Capacity:
         if appended >= self._next_look:
             self._next_look = appended + min(self._min_free // 4, _STEP)
 
+    def check_free(self) -> None:
+        """Looks at the disk before anything is written, so that a start on a full one is told at once."""
+        if reason := self._scarce(0):
+            self.pause(reason)
+
     def pause(self, reason: str, size: int = 0) -> Full:
         """From now on nothing is taken, until `probe` finds that it may be (a write of `size` bytes too); gives what to raise."""
         if not self.reason:

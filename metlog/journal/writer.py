@@ -85,6 +85,7 @@ class Journal:
         self._appended = 0
         self._durable = 0
         self._capacity = Capacity(folder, options.max_bytes, options.min_free)
+        self._capacity.check_free()
         self._closed = False
         self._syncs = 0
         self._failures = 0

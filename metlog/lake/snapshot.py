@@ -34,7 +34,9 @@ __all__ = ["Memory", "Snapshot", "snapshot"]
 
 _ATTEMPTS: Final = 100
 _NEWEST: Final = 2
-"""Sealed segments of which no files are made: an output that is at work has so many in hand."""
+_IN_MEMORY: Final = 64 << 20
+"""Sealed segments of which no files are made, for an output that is at work has so many in hand; and their bytes, those of active ones
+included."""
 _TURN: Final = 0.1
 """Seconds between two looks at whether who waits for another snapshot still wants its own."""
 
@@ -106,7 +108,7 @@ def _attempt(
             sealed = [segment for segment in sealed if segment.number >= cursor.at.number]
             active = [segment for segment in active if segment.number >= cursor.at.number]
             pending.update(sealed, active)
-            old = sealed[:-_NEWEST] if memory.backlog is not None else []
+            old = sealed[: len(sealed) - _newest(journal, sealed, active)] if memory.backlog is not None else []
             written |= _write(memory.backlog, journal, old, cursor.route, check)
             for segments, suffix in ((sealed[len(old) :], SEALED), (active, ACTIVE)):
                 parts += [_open(memory.uncommitted, journal, segment, suffix, cursor.route) for segment in segments]
@@ -115,6 +117,19 @@ def _attempt(
     files = sorted(_files(root, pending, since, until))
     backlog_files = sorted(file for found in written.values() for file in found if _within(file[0], since, until))
     return Snapshot(files, backlog_files, _between(memory.uncommitted.table(parts), since, until))
+
+
+def _newest(journal: Folder, sealed: Sequence[SegmentName], active: Sequence[SegmentName]) -> int:
+    """How many of the sealed segments, from the newest on, are decoded into memory."""
+    try:
+        size = sum(journal.size(f"{name}{ACTIVE}") for name in active)
+        for count in range(min(_NEWEST, len(sealed))):
+            size += journal.size(f"{sealed[-1 - count]}{SEALED}")
+            if size > _IN_MEMORY:
+                return count
+    except FileNotFoundError:
+        raise _Vanished from None  # or sealed since it was listed: look again
+    return min(_NEWEST, len(sealed))
 
 
 def _write(

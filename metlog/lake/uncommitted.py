@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 
@@ -38,21 +38,28 @@ class Part:
 
     name: SegmentName
     known: _Kept
-    data: bytes
+    file: BinaryIO
+    """Read when its turn comes: all segments at once would not fit into memory."""
+    end: int
+    _data: bytes = b""
 
     def decode(self) -> None:
         """Takes up the bytes. What ends in the middle of a record is read again the next time."""
         known = self.known
+        with self.file:
+            self._data = read_all(self.file.fileno(), self.end, start=known.end)
+        if not known.end:
+            known.clock = read_header(self._data)
         for table in tables(self._records(), known.clock, known.route):
             known.size += table.nbytes
             if known.tables and known.tables[-1].num_rows + table.num_rows <= _ROWS:
                 known.tables[-1] = pa.concat_tables([known.tables[-1], table]).combine_chunks()
             else:
                 known.tables.append(table)
-        self.data = b""
+        self._data = b""
 
     def _records(self) -> Iterator[Record]:
-        for record in Scan(self.data, self.known.end):
+        for record in Scan(self._data, self.known.end):
             self.known.end = record.end
             yield record
 
@@ -68,17 +75,18 @@ class Uncommitted:
         self._kept: dict[SegmentName, _Kept] = {}
 
     def open(self, journal: Folder, name: SegmentName, suffix: str, route: Route) -> Part:
-        """Reads what came to a segment. Raises FileNotFoundError when it is gone."""
+        """Opens a segment, to be read up to its end of now. Raises FileNotFoundError when it is gone."""
         descriptor = journal.open(f"{name}{suffix}", os.O_RDONLY)
         try:
             end = end_of(journal, name)  # after an fsync that failed, less may count than did before
             known = self._kept.get(name)
             if known is None or known.route != route or (end is not None and end < known.end):
                 known = None
-            data = read_all(descriptor, end, start=known.end if known is not None else 0)
-        finally:
+            size = os.fstat(descriptor).st_size if end is None else end
+        except BaseException:
             os.close(descriptor)
-        return Part(name, known or _Kept(read_header(data), route), data)
+            raise
+        return Part(name, known or _Kept(Clock(), route), os.fdopen(descriptor, "rb", buffering=0), size)
 
     def table(self, parts: Sequence[Part]) -> pa.Table:
         """The events of all that was opened; what else was kept is let go."""

@@ -82,12 +82,6 @@ def as_text(value: Any, sql_type: str = "", between: str = " ") -> str:
     return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
 
 
-def _number(value: float) -> str:
-    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return repr(value)
-
-
 _FORMULA: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 """What makes a spreadsheet compute a cell (https://owasp.org/www-community/attacks/CSV_Injection), the wide forms included."""
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -103,3 +97,9 @@ def as_cell(value: Any, sql_type: str = "") -> str:
     """A value in a CSV file that a spreadsheet opens."""
     text = as_text(value, sql_type, "T")
     return text if isinstance(value, (bool, int, float, Decimal, date, time, timedelta)) else formula_safe(text)
+
+
+def _number(value: float) -> str:
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return repr(value)

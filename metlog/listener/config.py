@@ -17,6 +17,7 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import Clock
 from metlog.journal.writer import JournalOptions
 from metlog.listener.delivery.batches import Limits
+from metlog.listener.signed import Signing, signing_of
 from metlog.plugins import Component, check, suggest
 from metlog.plugins.schema import Seconds, Size, checked
 
@@ -32,6 +33,8 @@ class InputConfig(Struct, frozen=True):
 
     id: str
     component: Component
+    signing: Signing | None = None
+    """What is demanded of the frames' signatures; None: nothing, and none is looked at."""
 
 
 class OutputConfig(Struct, frozen=True):
@@ -146,8 +149,13 @@ def _inputs(specs: object, given: Sequence[Mapping[str, Any] | str], problems: P
         where = f"inputs[{index}]"
         with problems.catch(where):
             spec, identity = _identified(spec, where)  # noqa: PLW2901 - without its id
+            spec, signing = _signing(spec, where)  # noqa: PLW2901 - without the options of signatures
             component = check("input", spec, where)
-            component.build()  # opens nothing; a fault that only the input itself can find is told with all others
+            built = (
+                component.build()
+            )  # opens nothing; a fault that only the input itself can find is told with all others
+            if signing is not None and not getattr(built, "takes_signed", False):
+                problems.add(f"{where}.keys: the input {component.name} takes no signed frames; udp, zmq and http do")
             taken = {known.id for known in found}
             name = identity or component.name
             number = 2
@@ -155,7 +163,7 @@ def _inputs(specs: object, given: Sequence[Mapping[str, Any] | str], problems: P
                 name, number = f"{component.name}-{number}", number + 1
             if name in taken:
                 problems.add(f"{where}.id = {name!r}: another input has this id")
-            found.append(InputConfig(name, component))
+            found.append(InputConfig(name, component, signing))
     return found
 
 
@@ -174,6 +182,15 @@ def _identified(spec: Any, where: str) -> tuple[Any, str]:
     if identity != "" and (not isinstance(identity, str) or not _ID.fullmatch(identity)):
         raise ConfigError(f"{where}.id = {identity!r}: wants letters, digits, _ and -")
     return rest, identity
+
+
+def _signing(spec: Any, where: str) -> tuple[Any, Signing | None]:
+    """The spec without what it says of signatures, and that."""
+    if not isinstance(spec, Mapping):
+        return spec, None
+    rest = dict(spec)
+    said = {key: rest.pop(key, None) for key in ("keys", "keys_file", "signed", "replay_window")}
+    return rest, signing_of(where, **said)
 
 
 def _outputs(specs: object, problems: Problems) -> list[OutputConfig]:

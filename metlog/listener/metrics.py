@@ -24,6 +24,9 @@ _GAUGES: Final = frozenset({"sockets", "open", "pending_bytes", "bytes_free", "n
 Labels = tuple[tuple[str, str], ...]
 
 
+_LONGEST: Final = 200
+
+
 class Bounded:
     """Counts by name: the first `most` names each on their own, all later ones together under `other`.
 
@@ -40,7 +43,8 @@ class Bounded:
         """How much was counted under `other`."""
 
     def name(self, name: str) -> str:
-        """The name that this one is counted under; asking for it takes a place."""
+        """The name that this one is counted under, cut at 200 characters; asking for it takes a place."""
+        name = name[:_LONGEST]
         if name in self._counts:
             return name
         if len(self._counts) >= self._most:

@@ -25,7 +25,8 @@ from metlog.listener.delivery.process import OutputProcess
 from metlog.listener.delivery.worker import Assignment
 from metlog.listener.drops import Drops
 from metlog.listener.ingest import Ingest
-from metlog.listener.inputs import BaseInput
+from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.signed import SignedSink
 
 __all__ = ["Service"]
 
@@ -82,14 +83,19 @@ class Service:
             for process in self._processes.values():
                 process.advance(self.journal.end)
                 process.start()
-            for started in self.inputs.values():
+            for name, started in self.inputs.items():
                 started.watch(self)
-                started.start(self.sink)
+                started.start(self._signed(name))
         except (OSError, ConfigError):
             self._abandon()
             raise
         self._tidy()
         self._keeper.start()
+
+    def _signed(self, name: str) -> Sink:
+        """What an input gives its frames to: behind a check of their signatures where it is told to have one."""
+        signing = next(item.signing for item in self.config.inputs if item.id == name)
+        return self.sink if signing is None else SignedSink(self.sink, signing)
 
     def _assignments(self) -> list[Assignment]:
         general = self.config.general
@@ -233,7 +239,10 @@ class Service:
             wrong.append(f"journal: {self.journal.refuses}")
         for name, process in self._processes.items():
             facts = process.status()
-            if (still := facts["behind_seconds"]) > self.config.general.stall_after:
+            if facts["deaths"] >= 2:
+                told = facts.get("error") or "no error told"
+                wrong.append(f"output {name}: its process ended {facts['deaths']} times at the same place: {told}")
+            elif (still := facts["behind_seconds"]) > self.config.general.stall_after:
                 wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
         return wrong
 

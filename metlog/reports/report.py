@@ -33,6 +33,7 @@ class _File(Struct, forbid_unknown_fields=True, kw_only=True):
     until: str = "now"
     parameters: dict[str, Parameter] = {}  # msgspec copies it
     chart: Chart | None = None
+    loggers: tuple[str, ...] = ()
     empty: Empty = msgspec.field(default_factory=Empty)
 
 
@@ -56,6 +57,8 @@ class Report:
     chart_spec: Chart | None
     empty: Empty
     origin: str = ""
+    loggers: tuple[str, ...] = ()
+    """Services whose readers may see it on a page, when it lies in the data folder; none: those who see everything."""
 
     @classmethod
     def from_toml(cls, name: str, text: str, origin: str = "") -> Report:
@@ -73,7 +76,7 @@ class Report:
         }
         report = cls(
             name, found.title, found.description, found.sql, common | found.parameters, found.chart,
-            Empty(text=found.empty.text, code=found.empty.code.strip()), origin,
+            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers,
         )  # fmt: skip
         report._check(where)
         return report

@@ -84,6 +84,8 @@ async def healthz(request: Request) -> Response:
 
 async def metrics(request: Request) -> Response:
     """Prometheus text about the page itself; the listener has its own."""
+    if not access_of(request).everything:
+        raise Refused(403, "the page's own counters are for those who see every service", kind="services")
     page = page_of(request)
     text = page.metrics.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.broadcaster))
     return Response(text, media_type=CONTENT_TYPE)

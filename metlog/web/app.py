@@ -19,10 +19,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metlog.engines import open_engine
+from metlog.reports.charts.drawing import Drawer
 from metlog.web import api, console, events, login, overview, reports, tail
 from metlog.web import waiting as waits
 from metlog.web.assets import Assets
 from metlog.web.broadcast import TailBroadcaster
+from metlog.web.connections import RequestLimit
 from metlog.web.errors import Refused
 from metlog.web.jobs import Jobs, Waiting
 from metlog.web.metrics import Metrics
@@ -30,7 +32,7 @@ from metlog.web.pool import QueryPool
 from metlog.web.results import json_response
 from metlog.web.security import AccessMiddleware, SecurityHeaders, Sessions
 from metlog.web.settings import WebSettings
-from metlog.web.state import Page
+from metlog.web.state import Page, asker_of
 from metlog.web.templating import Views
 
 __all__ = ["Application", "create_app"]
@@ -49,10 +51,11 @@ def create_app(settings: WebSettings) -> Application:
         queries=settings.workers,
         isolated=True,
     )
-    assets = Assets()
+    drawer = Drawer()
+    assets = Assets(drawer)
     sessions = Sessions()
     metrics = Metrics()
-    pool = QueryPool(settings.workers, settings.waiting)
+    pool = QueryPool(settings.workers, settings.waiting, asker_of)
     page = Page(
         settings,
         lake,
@@ -62,6 +65,7 @@ def create_app(settings: WebSettings) -> Application:
         sessions,
         metrics,
         Jobs(pool, lake.name),
+        drawer,
     )
 
     @asynccontextmanager
@@ -71,6 +75,7 @@ def create_app(settings: WebSettings) -> Application:
         page.broadcaster.close()
         page.pool.close()
         lake.close()
+        drawer.close()
 
     app = Starlette(
         routes=[
@@ -112,7 +117,7 @@ def create_app(settings: WebSettings) -> Application:
         lifespan=lifespan,
     )
     app.state.page = page
-    return Application(SecurityHeaders(metrics.around(app)), page)
+    return Application(SecurityHeaders(metrics.around(RequestLimit(app, settings.requests))), page)
 
 
 @dataclass

@@ -44,7 +44,7 @@ GROUP BY type ORDER BY events DESC, type LIMIT 8
 # Between the first and the last that came within the span: what a stream sent before it is not lost.
 _LOSS: Final = """
 WITH spans AS (
-    SELECT stream, any_value(logger) AS logger, max(seq) - min(seq) + 1 AS sent, count(*) AS rows
+    SELECT stream, any_value(logger) AS logger, CAST(max(seq) AS HUGEINT) - min(seq) + 1 AS sent, count(*) AS rows
     FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream
 ), numbers AS (  -- a bit a number, as in the view `delivery`
     SELECT stream, CAST(sum(got) AS BIGINT) AS got
@@ -52,7 +52,8 @@ WITH spans AS (
           FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream, seq >> 6)
     GROUP BY stream
 )
-SELECT logger, sum(sent)::BIGINT AS sent, sum(sent - got)::BIGINT AS lost, sum(rows - got)::BIGINT AS repeated
+SELECT logger, CAST(least(sum(sent), 9223372036854775807) AS BIGINT) AS sent, CAST(least(sum(sent - got), 9223372036854775807) AS BIGINT) AS lost,
+       CAST(least(sum(rows - got), 9223372036854775807) AS BIGINT) AS repeated
 FROM spans JOIN numbers USING (stream) GROUP BY logger
 """
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from metlog.errors import ConfigError
 from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel, Column
+from metlog.reports.charts.drawing import DrawError
 from metlog.reports.charts.vega import specification
 from metlog.reports.library import Library
 from metlog.reports.library import save as save_report
@@ -64,11 +65,13 @@ class Made:
 
 
 async def library(request: Request) -> Library:
-    """The reports of the data folder, read again now and then."""
+    """The reports that the visitor may see, read again now and then."""
     page = page_of(request)
     data, libraries = page.settings.data, page.caches.libraries
     found: Library | None = libraries.get(data)
-    return found if found is not None else libraries.put(data, await asyncio.to_thread(Library, data))
+    if found is None:
+        found = libraries.put(data, await asyncio.to_thread(Library, data))
+    return found.seen_by(access_of(request).loggers)
 
 
 async def _report(request: Request) -> Report:
@@ -139,9 +142,8 @@ async def featured(request: Request) -> list[Report]:
 async def index(request: Request) -> Response:
     """`/reports`."""
     found = await library(request)
-    broken = found.broken if access_of(request).everything else []
     return page_of(request).views.render(
-        request, "reports.html", {"here": "reports", "reports": list(found), "broken": broken}
+        request, "reports.html", {"here": "reports", "reports": list(found), "broken": found.broken}
     )
 
 
@@ -175,14 +177,11 @@ async def picture(request: Request) -> Response:
     svg = page.caches.pictures.get(key)
     if svg is None:
         spec = made.chart(size, dark=dark)
-        svg = page.caches.pictures.put(key, await page.pool.run(request, lambda _: _draw(spec)))
+        try:
+            svg = page.caches.pictures.put(key, await page.pool.run(request, lambda _: page.drawer.draw(spec)))
+        except DrawError as error:
+            raise Refused(500, f"{error}; its table and its downloads have the numbers", kind="picture") from error
     return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "private, max-age=10"})
-
-
-def _draw(spec: dict[str, Any]) -> str:
-    import vl_convert
-
-    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))  # a chart never loads anything
 
 
 async def download(request: Request) -> Response:
@@ -206,6 +205,9 @@ async def save_query(request: Request, given: dict[str, str], columns: Sequence[
         "description": given.get("description", "").strip()[:1000],
         "sql": given.get("sql", ""),
     }
+    loggers = access_of(request).loggers
+    if loggers is not None:
+        settings["loggers"] = list(loggers)
     kind = given.get("chart", "")
     if kind:
         settings["chart"] = _chart(kind, given, {column.name for column in columns})

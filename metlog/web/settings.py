@@ -71,9 +71,21 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     workers: int = 4
     """Queries that run at once."""
     waiting: int = 16
-    """Queries that may wait for a worker; more are told to come back."""
+    """Queries of one token (or user, or address) that may wait for a worker; more are told to come back."""
     tails: int = 32
-    """Live tails at once."""
+    """Live tails at once; a token may have a quarter of them."""
+    requests: int = 64
+    """Requests that are answered at once, live tails aside; beyond that 503."""
+    connections: int = 512
+    """Open connections."""
+    connections_each: int = 64
+    """Open connections of one address (of a /64, for IPv6); not of loopback, and not of trusted proxies."""
+    head_timeout: float = 10.0
+    """In which the head of a request must have come,"""
+    body_timeout: float = 30.0
+    """its body,"""
+    answer_timeout: float = 60.0
+    """and something of its answer must be taken; else the connection is closed."""
 
     @property
     def demands(self) -> bool:
@@ -120,9 +132,18 @@ class _File(Struct, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=64)] | None = None
     waiting: Annotated[int, Meta(ge=0)] | None = None
     tails: Annotated[int, Meta(ge=1)] | None = None
+    requests: Annotated[int, Meta(ge=1)] | None = None
+    connections: Annotated[int, Meta(ge=1)] | None = None
+    connections_each: Annotated[int, Meta(ge=1)] | None = None
+    head_timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    body_timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    answer_timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
 
 
-_PLAIN: Final = ("timeout", "memory", "spill", "rows", "max_rows", "export_bytes", "workers", "waiting", "tails")
+_PLAIN: Final = (
+    "timeout", "memory", "spill", "rows", "max_rows", "export_bytes", "workers", "waiting", "tails", "requests", "connections",
+    "connections_each", "head_timeout", "body_timeout", "answer_timeout",
+)  # fmt: skip
 
 
 def token_digest(token: str) -> bytes:

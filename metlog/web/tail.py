@@ -15,7 +15,7 @@ from metlog.web.broadcast import Subscription
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.search import Search
-from metlog.web.state import access_of, page_of
+from metlog.web.state import access_of, asker_of, page_of
 
 __all__ = ["show", "stream"]
 
@@ -44,7 +44,10 @@ async def stream(request: Request) -> Response:
     wants = _wants(query_of(request), access.loggers)
     if len(page.broadcaster) >= page.settings.tails:
         raise Refused(429, "too many live tails at once; close one, or try again later", headers={"Retry-After": "10"})
-    tail = await page.broadcaster.join(wants)
+    asker = asker_of(request)
+    if page.broadcaster.of(asker) >= max(1, page.settings.tails // 4):
+        raise Refused(429, "too many live tails of yours at once; close one", headers={"Retry-After": "10"})
+    tail = await page.broadcaster.join(wants, asker)
 
     async def messages() -> AsyncIterator[bytes]:
         try:

@@ -49,6 +49,7 @@ class Assignment(Struct):
     limits: dict[str, Any]
     dead_bytes: int
     report_fd: int
+    deaths: int = 0
 
 
 class Message(Struct):
@@ -76,6 +77,7 @@ def main() -> int:
         )
         report = _Reporter(assignment.report_fd)
         context = Context(assignment.id, assignment.route, data, journal, cursors, dead, report)
+        context.deaths = assignment.deaths
         threading.Thread(target=_listen, args=(context, lines), name="metlog-control", daemon=True).start()
         _lock(cursors, assignment.id, report)
         cursors.tidy(f"{assignment.id}.cursor")

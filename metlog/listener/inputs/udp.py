@@ -43,6 +43,9 @@ class UdpInput(BaseInput):
     business), `fd` (takes this descriptor, which another supervisor passed).
     """
 
+    takes_signed = True
+    """A frame, or a body, comes whole, so that its signature can be checked."""
+
     def __init__(
         self,
         *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 from metlog.errors import ConfigError
@@ -10,7 +11,7 @@ from metlog.journal import failpoints
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
-from metlog.journal.segment import SegmentName, listing
+from metlog.journal.segment import SEALED, Clock, Record, SegmentName, listing
 from metlog.lake.leases import make_lease
 from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LakeOutput"]
 
+_DEATHS = 2
+"""Ends of the process at a segment from which on its events are tried one by one."""
+_BESIDE = 96 << 20
+"""Bytes that the process holds beside a segment and an event."""
+_LARGE = 4 << 20
+"""Bytes of a segment after which memory is given back; after small ones there is little, and it would cost more than they do."""
 _ANYWHERE = 1 << 62  # beyond every offset
 
 
@@ -93,8 +100,23 @@ class LakeOutput(BaseOutput):
                 context.pause(delay)
         raise AssertionError("backoff has no end")
 
+    def _survivors(
+        self, context: Context, segment: SegmentName, bad: list[tuple[bytes, str, str]]
+    ) -> Callable[[Clock, Iterable[Record]], Iterable[Record]]:
+        """What is taken of a segment: all of it, unless the process ended several times at it."""
+        if context.deaths < _DEATHS:
+            return lambda _, records: records
+        from metlog.lake.careful import survivors
+
+        ballast = (context.journal.size(f"{segment}{SEALED}") + _BESIDE) << (context.deaths - _DEATHS)
+        context.report(
+            error=f"its process ended {context.deaths} times at segment {segment}: looks for the event at fault"
+        )
+        return lambda _, records: survivors(records, bad, min(ballast, 1 << 32))
+
     def _write(self, context: Context, segment: SegmentName, events: Folder) -> int:
         from metlog.lake.writer import (
+            release_memory,
             write_segment,
         )  # here, so that the listener, which only checks options, loads no Arrow
 
@@ -102,8 +124,9 @@ class LakeOutput(BaseOutput):
             bad: list[tuple[bytes, str, str]] = []
             try:
                 rows, records = write_segment(
-                    context.journal, segment, events, context.route, level=self._level, codec=self._codec, bad=bad
-                )
+                    context.journal, segment, events, context.route, level=self._level, codec=self._codec, bad=bad,
+                    choose=self._survivors(context, segment, bad),
+                )  # fmt: skip
                 if bad:
                     context.dead.add(bad, durable=True)
             except OSError as error:
@@ -112,5 +135,8 @@ class LakeOutput(BaseOutput):
                 continue
             if records.damaged:
                 quarantine(context.journal, segment, records.data, records.damaged)
+            context.deaths = 0
+            if len(records.data) >= _LARGE:
+                release_memory()
             return rows
         raise AssertionError("backoff has no end")

@@ -139,7 +139,7 @@ def bars(counts: dict[int, dict[str, Any]], first: int, last: int, width: int) -
     tallest = max(bar.events for bar in found)
     for bar in found:
         if tallest > 0:
-            # What is there is seen, be it little beside the tallest.
+            # Minimum height, so that small values stay visible.
             bar.height = max(100 * bar.events / tallest, 1.0) if bar.events else 0.0
             bar.error_height = max(100 * bar.errors / tallest, 1.0) if bar.errors else 0.0
     return found

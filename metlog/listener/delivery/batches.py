@@ -162,7 +162,7 @@ def _delivery(entry: Entry, row: Row) -> Delivery:
 
 
 def _deliver(output: BaseOutput, batch: Batch, context: Context) -> int:
-    """Writes until the batch is taken; gives the number of refused events, which are dead letters by then."""
+    """Writes until the batch is taken; returns the number of refused events, which are dead letters by then."""
     for delay in context.backoff():
         try:
             output.write(batch)

@@ -56,7 +56,7 @@ def write_segment(
     check: Callable[[], None] = lambda: None,
     choose: Callable[[Clock, Iterable[Record]], Iterable[Record]] = lambda _, records: records,
 ) -> tuple[int, Scan]:
-    """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
+    """Writes a sealed segment's events into `events/date=…/`, durable when it returns; returns their number, and what was
     damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for `metlog.lake.schema.tables`. `check` is
     called every some thousand events, and may raise. `choose` may leave records out.
 
@@ -77,7 +77,7 @@ def write_segment(
 
 
 def release_memory() -> None:
-    """Gives what is free to the operating system: a burst of events must not be held until the process ends."""
+    """Returns what is free to the operating system: a burst of events must not be held until the process ends."""
     gc.collect()
     pa.default_memory_pool().release_unused()
 

@@ -142,7 +142,7 @@ class Service:
         return all(outcomes.values())
 
     def _drain(self, seconds: float) -> dict[str, bool]:
-        """Ends the outputs' processes; gives which of them had handed on everything."""
+        """Ends the outputs' processes; returns which of them had handed on everything."""
         deadline = time.monotonic() + seconds
         end = self.journal.end
         outcomes = dict.fromkeys(self._processes, False)

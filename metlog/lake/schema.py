@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -156,29 +156,45 @@ def _table(
         claimed = claimed.filter(pa.array(taken, pa.bool_()))
     if not rows:
         return
-    encode = msgspec.json.encode
     received_at = pa.array(received, pa.int64())
     times, claims = _times(claimed, received_at, clock)
     columns = [
         times,
-        pa.array([row.type for row in rows], pa.string()),
+        _text([row.type for row in rows]),
         pa.array([row.tokens for row in rows], pa.list_(pa.string())),
-        pa.array([row.logger for row in rows], pa.string()),
+        _text([row.logger for row in rows]),
         pa.array([row.severity for row in rows], pa.int8()),
         pa.array([row.payload for row in rows], pa.string()),
-        pa.array([encode(row.fields) for row in rows], pa.string()),
+        _json([row.fields for row in rows]),
         pa.array([row.weight for row in rows], pa.float64()),
-        pa.array([row.env_version for row in rows], pa.string()),
+        _text([row.env_version for row in rows]),
         pa.array([row.pid for row in rows], pa.int64()),
-        pa.array([row.hostname for row in rows], pa.string()),
-        pa.array([row.stream for row in rows], pa.string()),
+        _text([row.hostname for row in rows]),
+        _text([row.stream for row in rows]),
         pa.array([row.seq for row in rows], pa.int64()),
         received_at.cast(_TIME),
-        pa.array(sources, pa.string()),
+        _text(sources),
         claims,
         times.cast(pa.date32()),
     ]
     yield pa.Table.from_arrays(columns, schema=UNCOMMITTED_SCHEMA)
+
+
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
+
+
+def _text(values: Sequence[str]) -> pa.Array:
+    """A column of texts; one that is the same all through, as most are, is not converted value by value."""
+    first = values[0]
+    if values.count(first) == len(values):
+        return pa.repeat(pa.scalar(first, pa.string()), len(values))
+    return pa.array(values, pa.string())
+
+
+def _json(values: Sequence[dict[str, Any]]) -> pa.Array:
+    """A column of JSON texts: encoded at once, and cut at the line feeds, which JSON text has none of."""
+    lines = pa.array([_encode_lines(values)[:-1]], pa.binary()).cast(pa.string())
+    return pc.split_pattern(lines, "\n").values
 
 
 def _times(claimed: pa.Array, received_at: pa.Array, clock: Clock) -> tuple[pa.Array, pa.Array]:

@@ -256,6 +256,27 @@ _extreme = Rule(
         exp.Not(this=exp.Is(this=call.expressions[0].copy(), expression=exp.null())),
     ),
 )
+
+
+def _round(call: exp.Expression) -> exp.Expression:
+    places = shared.number_of(call.expressions[1]) if len(call.expressions) > 1 else 0
+    if places is None or not 0 <= places <= 15:
+        raise Unsupported("round() to a number of places that is not a constant from 0 to 15", _NAME)
+    value, factor = call.expressions[0], exp.Literal.number(f"{10**places}.0")
+    scaled = exp.Mul(this=_call("abs", value), expression=factor)
+    whole = _call("floor", exp.Add(this=scaled, expression=exp.Literal.number("0.5")))
+    return exp.Paren(
+        this=exp.Mul(
+            this=_call("sign", value), expression=exp.Paren(this=exp.Div(this=whole, expression=factor.copy()))
+        )
+    )
+
+
+_rounds = Rule(
+    "clickhouse-round",
+    "round() of ClickHouse rounds a half to the even number, DuckDB's away from zero.",
+    _round,
+)
 _has = Rule(
     "clickhouse-contains",
     "ClickHouse has position() for texts and has() for lists.",
@@ -317,7 +338,7 @@ CLICKHOUSE: Final = Dialect(
         "count_star": shared.count_star, "text": _json, "json": _json, "arg_max": _extreme, "max_by": _extreme, "arg_min": _extreme,
         "min_by": _extreme, "date_part": _part, "datepart": _part, "date_trunc": _trunc, "datetrunc": _trunc, "epoch": _epoch,
         "now": _now, "today": _now, "get_current_timestamp": _now, "transaction_timestamp": _now, "contains": _has,
-        "quantile_cont": _quantile, "unnest": shared.unnest, "timezone": _zone,
+        "quantile_cont": _quantile, "round": _rounds, "unnest": shared.unnest, "timezone": _zone,
         "length": Rule(
             "clickhouse-length",
             "length() of ClickHouse counts bytes; DuckDB counts characters.",

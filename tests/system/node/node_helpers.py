@@ -1,12 +1,12 @@
-"""A Node.js that runs scripts with the built client, and a listener's addresses."""
+"""A Node.js that runs scripts with the built client."""
 
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[3]
+from tests.helpers.paths import ROOT
+
 CLIENT = ROOT / "clients" / "node"
 
 
@@ -23,11 +23,3 @@ class Node(NamedTuple):
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-
-class Listening(NamedTuple):
-    """A listener that takes events."""
-
-    data: Path
-    udp: int
-    http: int

@@ -78,6 +78,7 @@ RULES = [
     (CLICKHOUSE, "clickhouse-contains", "contains(payload, 'x')", "position(\"payload\", 'x') > 0"),
     (CLICKHOUSE, "clickhouse-quantile", "quantile_cont(weight, 0.9)", "quantileExactInclusive(0.9)(\"weight\")"),
     (CLICKHOUSE, "clickhouse-distinct-from", "type IS DISTINCT FROM payload", "NOT COALESCE"),
+    (CLICKHOUSE, "clickhouse-round", "round(weight, 1)", 'sign("weight") * (floor(abs("weight") * 10.0 + 0.5) / 10.0)'),
     (CLICKHOUSE, "clickhouse-length", "length(payload)", 'lengthUTF8("payload")'),
     (CLICKHOUSE, "count-star", "count(*)", "count(*)"),
     (CLICKHOUSE, "unnest", "'x' = ANY(tokens)", "has("),

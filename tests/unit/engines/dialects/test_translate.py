@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlglot
 from hypothesis import example, given
@@ -16,8 +18,14 @@ from metlog.engines.dialects.clickhouse import CLICKHOUSE
 from metlog.engines.dialects.hive import HIVE
 from metlog.engines.dialects.paths import read_path
 from metlog.engines.dialects.spark import SPARK
+from metlog.lake.cancel import Cancel
+from metlog.lake.result import Column, Result
 from metlog.lake.sql.guard import QueryError
 from metlog.reports import Library
+from metlog.web import overview
+from metlog.web.console import EXAMPLES
+from metlog.web.overview import look
+from metlog.web.search import Search, around, page
 from tests.helpers.engines import NASTY
 
 SOURCES = Sources({"events": "m.events", "arrivals": "m.arrivals", "files": "m.files"})
@@ -170,3 +178,44 @@ def test_paths_are_read_as_duckdb_reads_them(text: str | int, steps: list[str | 
 def test_paths_to_several_places_are_refused(text: str | int) -> None:
     with pytest.raises(QueryError):
         read_path(text)
+
+
+class Recorder:
+    """An engine that translates what it is asked and answers nothing."""
+
+    name, slow = "recorder", True
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.asked: list[str] = []
+
+    def query(self, sql: str, params: Any = None, **_: Any) -> Any:
+        self.asked.append(turned(sql, self.dialect, params))
+        return Result(
+            [Column("n", "BIGINT")],
+            pa.table({"n": pa.array([0] if "count(*) FROM" in sql else [], pa.int64())}),
+            False,
+            1.0,
+        )
+
+
+@pytest.mark.parametrize("dialect", [SPARK, CLICKHOUSE], ids=lambda dialect: dialect.name)
+def test_what_the_page_asks_is_translated(dialect: Dialect) -> None:
+    engine: Any = Recorder(dialect)
+    with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):  # of the empty answers
+        look(engine, "24h", loggers=None, cancel=Cancel())
+    for sql in (overview._RATES, overview._SERVICES, overview._TYPES, overview._LOSS):
+        turned(
+            sql,
+            dialect,
+            {"since": datetime(2026, 1, 1, tzinfo=UTC), "until": datetime(2026, 1, 2, tzinfo=UTC), "width": 60},
+        )
+    fields = ["user = u1", "a.b", "status >= 500", "route ~ /cart", "x != 5", "n = 5"]
+    if dialect is SPARK:
+        found = Search.parse(
+            {"type": "login", "token": "x", "logger": "s", "severity": "3", "q": "it's", "since": "24h"}, fields
+        )
+        page(engine, found, 50, loggers=None, cancel=Cancel())
+    around(engine, "s", 5, datetime(2026, 1, 1, tzinfo=UTC), loggers=None, cancel=Cancel())
+    for _, sql in EXAMPLES:
+        turned(sql, dialect)

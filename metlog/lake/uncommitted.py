@@ -70,7 +70,7 @@ class Part:
 
 
 class Uncommitted:
-    """Keeps what it has decoded, up to `most` bytes: the oldest segments first, since these are asked for the longest.
+    """Keeps what it has decoded, up to `most` bytes: prefers the oldest segments, which are queried most often before they are committed.
 
     Not safe to use from several threads at once: a query's `open` and `table` belong together.
     """

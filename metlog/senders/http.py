@@ -13,6 +13,7 @@ import httpx
 
 from metlog.core.backoff import Backoff
 from metlog.errors import SenderError
+from metlog.plugins.conversion import shown
 from metlog.senders._blocking import BlockingSender
 from metlog.senders.http_client import beginning, check_options, compressor, reason_of, retry_after
 from metlog.senders.options import at_least, host_list, positive
@@ -92,7 +93,7 @@ class HttpSender(BlockingSender):
             self.url = httpx.URL(scheme=self.scheme, host=hosts[0], port=port, raw_path=path.encode("ascii"))
             self._proxy = None if proxy is None else httpx.Proxy(proxy)
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-            raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {proxy!r}: {error}") from error
+            raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {shown('proxy', proxy)}: {error}") from error
         self._headers = {"User-Agent": "metlog", "Accept-Encoding": "identity"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"

@@ -1,4 +1,4 @@
-"""The lake asked through an engine in a process of its own, so that no query can take its memory or run forever.
+"""Runs queries in a separate, resource-limited process, so that none can exhaust this one's memory or run forever.
 
 DuckDB counts what its operators take and looks for an interrupt between chunks of rows; a single call of a function, such as `range(…)`
 or `printf`, does neither. So the engine's process has limits of the operating system, and is ended and started again when a query

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import atexit
-import inspect
 import os
 import signal
 import sys
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import aclosing
 from functools import wraps
 from time import monotonic, sleep
 from types import FrameType, TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from metlog.core.calls import around_async_generator, around_coroutine, around_generator, kind_of
 from metlog.errors import MetlogError
 
 __all__ = ["close_all", "flush_all", "flush_on_signal", "job", "live"]
@@ -200,31 +199,13 @@ class job:  # noqa: N801 - used like a function
 
     def __call__(self, function: F, /) -> F:
         """The function, each call of it a job; coroutine functions and generators (plain and async) as well."""
-        if inspect.iscoroutinefunction(function):
-
-            @wraps(function)
-            async def job_async(*args: Any, **kwargs: Any) -> Any:
-                async with self:
-                    return await function(*args, **kwargs)
-
-            return cast(F, job_async)
-        if inspect.isasyncgenfunction(function):
-
-            @wraps(function)
-            async def job_async_generator(*args: Any, **kwargs: Any) -> Any:
-                async with self, aclosing(function(*args, **kwargs)) as items:
-                    async for item in items:
-                        yield item
-
-            return cast(F, job_async_generator)
-        if inspect.isgeneratorfunction(function):
-
-            @wraps(function)
-            def job_generator(*args: Any, **kwargs: Any) -> Any:
-                with self:
-                    return (yield from function(*args, **kwargs))
-
-            return cast(F, job_generator)
+        kind = kind_of(function)
+        if kind == "coroutine":
+            return cast(F, around_coroutine(function, lambda: self))
+        if kind == "async generator":
+            return cast(F, around_async_generator(function, lambda: self))
+        if kind == "generator":
+            return cast(F, around_generator(function, lambda: self))
 
         def job_call(*args: Any, **kwargs: Any) -> Any:
             with self:

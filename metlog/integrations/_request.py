@@ -30,8 +30,8 @@ _traceparent: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
 ).fullmatch
 # Looked up once, not with every request.
-_get, _put, _take_back = current.get, current.set, current.reset
-_joined, _join, _part = _request.get, _request.set, _request.reset
+_get, _put = current.get, current.set
+_joined, _join = _request.get, _request.set
 _random: Final = random.random
 _MAX_ID: Final = 128
 _MAX_VALUE: Final = 1024
@@ -41,29 +41,44 @@ _MAX_QUERY: Final = 8192
 class Scope:
     """A request's own fields: what `metlog.context(…)` adds anywhere below, in threads and tasks too, is in `shared`.
 
-    As `metlog.context.request`, and beside a `with` block: a WSGI response lives on after the call that made it.
+    A `with` block would not do: a WSGI response lives on after the call that made it, and may be iterated elsewhere.
     """
 
-    __slots__ = ("_current", "_request", "shared")
+    __slots__ = ("_fields", "_mapping", "shared")
 
     def __init__(self) -> None:
         self.shared: dict[str, Any] = {}
-        self._request = _join(self.shared)
-        self._current = _put(_get())
+        self._fields, self._mapping = _get(), _joined()
+        _join(self.shared)
 
-    def rejoin(self) -> None:
-        """Goes on in a context that does not know the request: a server that iterates the body in another thread."""
-        if _joined() is not self.shared:
-            self._request = _join(self.shared)
-            self._current = _put({**(_get() or {}), **self.shared})
+    def rejoin(self) -> Rejoined | None:
+        """Goes on with the request in a context that does not know it (a server that iterates the body in another thread).
+
+        Gives what `Rejoined.part` has to put back there; None where the request is known.
+        """
+        return None if _joined() is self.shared else Rejoined(self.shared)
 
     def leave(self) -> None:
-        """Puts back what was there before."""
-        try:
-            _take_back(self._current)
-            _part(self._request)
-        except ValueError:
-            pass  # ended in another context than it began in: that one knows nothing of the request
+        """Puts back what was there before, where the request is known."""
+        if _joined() is self.shared:
+            _put(self._fields)
+            _join(self._mapping)
+
+
+class Rejoined:
+    """A request in a context that did not know it, up to `part`."""
+
+    __slots__ = ("_fields", "_mapping")
+
+    def __init__(self, shared: dict[str, Any]) -> None:
+        self._fields, self._mapping = _get(), _joined()
+        _join(shared)
+        _put({**(self._fields or {}), **shared})
+
+    def part(self) -> None:
+        """Puts back what was there before, in the same context."""
+        _put(self._fields)
+        _join(self._mapping)
 
 
 class Options(TypedDict, total=False):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any, Final, Unpack
 
-from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Scope, safe_path, type_name
+from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Rejoined, Scope, safe_path, type_name
 from metlog.integrations.django import is_handler, route_of, watch
 
 __all__ = ["MetlogMiddleware"]
@@ -159,9 +159,9 @@ class _Exchange:
         """The body is complete; what `close` does is no longer the client's time."""
         self._ended = perf_counter()
 
-    def rejoin(self) -> None:
+    def rejoin(self) -> Rejoined | None:
         """See `Scope`."""
-        self._scope.rejoin()
+        return self._scope.rejoin()
 
     def finish(self, error: BaseException | None, *, cut_short: bool = False) -> None:
         """Logs the request, once."""
@@ -228,7 +228,7 @@ class _Body(Iterator[bytes]):
 
     def __next__(self) -> bytes:
         exchange = self._exchange
-        exchange.rejoin()
+        elsewhere = exchange.rejoin()
         try:
             if self._iterator is None:
                 self._iterator = iter(self._body)
@@ -240,6 +240,9 @@ class _Body(Iterator[bytes]):
             exchange._error = error
             exchange.end()
             raise
+        finally:
+            if elsewhere is not None:
+                elsewhere.part()
         exchange.count(chunk)
         return chunk
 
@@ -250,6 +253,7 @@ class _Body(Iterator[bytes]):
         if cut_short:
             exchange.end()
         error = None
+        elsewhere = exchange.rejoin()
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
@@ -259,6 +263,8 @@ class _Body(Iterator[bytes]):
             raise
         finally:
             exchange.finish(error, cut_short=cut_short)
+            if elsewhere is not None:
+                elsewhere.part()
 
 
 def _framework_route(environ: Environ) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from metlog.core.context import current, merged
 from metlog.core.pipeline import Pipeline, Stats, Unconfigured
-from metlog.core.state import Home
+from metlog.core.state import ClientState
 from metlog.core.timer import DisabledTimer, Timer, sampled_out
 from metlog.errors import MetlogError
 from metlog.event import ONE
@@ -32,9 +32,9 @@ class MetlogClient:
             """Methods that were added."""
 
     def __init__(self, name: str | None = None) -> None:
-        self._home = Home(name)
+        self._state = ClientState(name)
         self._bound: dict[str, Any] = {}
-        self._home.admit(self)
+        self._state.register(self)
 
     # ---- the calls that log ------------------------------------------------------------------------------------------
 
@@ -51,12 +51,12 @@ class MetlogClient:
         # (filters, nested, infinite or huge values, an encoder without records) are encoded at once, by `put`.
         seq = 0
         try:
-            pipeline = self._home.pipeline
-            most, make, origin, next_seq, leave, buffer, base = pipeline.hot
+            pipeline = self._state.pipeline
+            most, make, origin, next_seq, leave, buffer, base = pipeline.fast_path
             if type(severity) is not int or not 0 <= severity <= most:
-                level = pipeline.refuse(severity)
+                level = pipeline.admit_severity(severity)
                 if level < 0:
-                    if pipeline is not self._home.pipeline:  # it was closed meanwhile: there is another in its place
+                    if pipeline is not self._state.pipeline:  # it was closed meanwhile: there is another in its place
                         self.log(tokens, msg, severity=severity, fields=fields)
                     return
                 severity = level
@@ -77,29 +77,29 @@ class MetlogClient:
                 else:
                     seq = next_seq()
                     leave(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
-                    if seq >= buffer.due:
+                    if seq >= buffer.flush_at_seq:
                         seq = -seq  # the buffer has it
-                        buffer.attend(-seq)
+                        buffer.flush_if_due(-seq)
                     return
             pipeline.put(known[0], known, severity, msg, own)
         except BaseException as error:
             if seq > 0:
                 assert isinstance(pipeline, Pipeline)
-                pipeline.cut_off(seq, error)
+                pipeline.abort_record(seq, error)
             if not isinstance(error, Exception):
                 raise  # a signal handler's; all else that goes wrong here is never the application's business
-            if seq < 0 or (seq == 0 and not self._carefully(tokens, msg, severity, fields)):
-                self._home.pipeline.failed(error, 0, "call_error")
+            if seq < 0 or (seq == 0 and not self._log_coerced(tokens, msg, severity, fields)):
+                self._state.pipeline.failed(error, 0, "call_error")
 
     def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:
         """The pipeline, and the severity that it takes the event with; -1 when it does not."""
         while True:
-            pipeline = self._home.pipeline
-            level = pipeline.refuse(severity)
-            if level >= 0 or pipeline is self._home.pipeline:  # else as in log: closed meanwhile
+            pipeline = self._state.pipeline
+            level = pipeline.admit_severity(severity)
+            if level >= 0 or pipeline is self._state.pipeline:  # else as in log: closed meanwhile
                 return pipeline, level
 
-    def _carefully(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
+    def _log_coerced(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
         """An event whose arguments are of another kind than asked for, as the nearest that the envelope admits."""
         try:
             pipeline, severity = self._admitted(severity)
@@ -137,12 +137,12 @@ class MetlogClient:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
                 pipeline.put(str(type), _tokens[tuple(tokens or (type,))], severity, payload, own, weight, logger)
         except Exception as error:  # noqa: BLE001 - as in log
-            self._home.pipeline.failed(error, 0, "call_error")
+            self._state.pipeline.failed(error, 0, "call_error")
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
-        pipeline = self._home.pipeline
+        pipeline = self._state.pipeline
         if severity > pipeline.severity_max:
-            pipeline.refuse(severity)
+            pipeline.admit_severity(severity)
             return
         try:
             exc_info = fields.pop("exc_info", None)
@@ -201,12 +201,12 @@ class MetlogClient:
             elif not sampled_out(rate):
                 self._sampled("counter", name, {"name": name, "count": count}, payload, rate)
         except Exception as error:  # noqa: BLE001 - as in log
-            self._home.pipeline.failed(error, 0, "call_error")
+            self._state.pipeline.failed(error, 0, "call_error")
 
     def timer_send(self, name: str, ms: float, rate: float = 1.0) -> None:
         """Logs an event of type `timer`: something took `ms` milliseconds; `rate` as for `incr`."""
         try:
-            if self._home.disabled_timers and self.timer_disabled(name):
+            if self._state.disabled_timers and self.timer_disabled(name):
                 return
             payload: Any = str(ms) if type(ms) is float else ms
             if rate >= 1.0:
@@ -214,15 +214,15 @@ class MetlogClient:
             elif not sampled_out(rate):
                 self._sampled("timer", name, {"name": name, "ms": ms}, payload, rate)
         except Exception as error:  # noqa: BLE001 - as in log
-            self._home.pipeline.failed(error, 0, "call_error")
+            self._state.pipeline.failed(error, 0, "call_error")
 
     def _sampled(self, kind: str, name: str, fields: dict[str, Any], payload: Any, rate: float) -> None:
         self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=1.0 / rate)
 
     def timer(self, name: str, rate: float = 1.0) -> Timer:
         """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
-        if self._home.disabled_timers and self.timer_disabled(name):
-            known = self._home.idle_timers
+        if self._state.disabled_timers and self.timer_disabled(name):
+            known = self._state.disabled_timer_cache
             if name not in known:
                 if len(known) > 1000:  # names made at run time
                     known.clear()
@@ -232,7 +232,7 @@ class MetlogClient:
 
     def timer_disabled(self, name: str) -> bool:
         """Whether `disabled_timers` names it, or `*`."""
-        disabled = self._home.disabled_timers
+        disabled = self._state.disabled_timers
         return bool(disabled) and (name in disabled or "*" in disabled)
 
     # ---- the client itself -------------------------------------------------------------------------------------------
@@ -242,8 +242,8 @@ class MetlogClient:
         bound: MetlogClient = object.__new__(type(self))
         if type(self) is not MetlogClient:  # a subclass may have attributes of its own
             bound.__dict__.update(self.__dict__)
-        bound._home, bound._bound = self._home, {**self._bound, **fields}
-        self._home.admit(bound)
+        bound._state, bound._bound = self._state, {**self._bound, **fields}
+        self._state.register(bound)
         return bound
 
     def configure(self, settings: object = None, /, **more: Any) -> MetlogClient:
@@ -258,7 +258,7 @@ class MetlogClient:
 
     def install(self, made: Plan) -> MetlogClient:
         """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
-        self._home.install(made)
+        self._state.install(made)
         return self
 
     @classmethod
@@ -271,63 +271,63 @@ class MetlogClient:
         name = getattr(method, "__name__", "")
         if not name.isidentifier():
             raise MetlogError(f"add_method: {method!r} has no name that can be called; give it a __name__")
-        if not override and (name in self._home.methods or hasattr(type(self), name)):
+        if not override and (name in self._state.methods or hasattr(type(self), name)):
             raise MetlogError(f"add_method: the client has a method {name!r} already; override=True replaces it")
-        self._home.add_method(name, method)
+        self._state.add_method(name, method)
 
     def __reduce__(self) -> Any:
-        if self._home.name is None:
+        if self._state.name is None:
             raise TypeError(
                 "a MetlogClient of its own cannot be pickled; use metlog.get_client(name), in the other process too"
             )
-        return _unpickle, (self._home.name, self._bound)
+        return _unpickle, (self._state.name, self._bound)
 
     @property
     def is_active(self) -> bool:
         """Whether events go anywhere: configured, and not closed."""
-        return not self._home.pipeline.closed
+        return not self._state.pipeline.closed
 
     @property
     def sender(self) -> Any:
         """The sender that was built; None before `configure`."""
-        return self._home.pipeline.sender
+        return self._state.pipeline.sender
 
     @property
     def branches(self) -> tuple[Pipeline, ...]:
         """The branches of a `tee`, each with its own sender, encoder, filters and `stats()`; else empty."""
-        return getattr(self._home.pipeline, "branches", ())
+        return getattr(self._state.pipeline, "branches", ())
 
     @property
     def encoder(self) -> Any:
         """The encoder that was built; None before `configure`."""
-        return self._home.pipeline.encoder
+        return self._state.pipeline.encoder
 
     @property
     def filters(self) -> tuple[Any, ...]:
         """The filters that were built, in order."""
-        return self._home.pipeline.filters
+        return self._state.pipeline.filters
 
     @property
     def statsd(self) -> Any:
         """The `statsd` package's client, or one with the same methods that does nothing (`statsd` false)."""
-        home = self._home
-        if home.statsd is None:
+        state = self._state
+        if state.statsd is None:
             from metlog.statsd.client import make
 
-            home.statsd = make(False)
-        return home.statsd
+            state.statsd = make(False)
+        return state.statsd
 
     def stats(self) -> Stats:
         """What became of the events since `configure`."""
-        return self._home.pipeline.stats()
+        return self._state.pipeline.stats()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Sends everything logged so far; waits at most `timeout` seconds (None: 60). False: it was too short."""
-        return self._home.pipeline.flush(monotonic() + (60.0 if timeout is None else timeout))
+        return self._state.pipeline.flush(monotonic() + (60.0 if timeout is None else timeout))
 
     def close(self, timeout: float | None = None) -> None:
         """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`)."""
-        self._home.close(timeout)
+        self._state.close(timeout)
 
     def __enter__(self) -> MetlogClient:
         return self

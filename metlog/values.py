@@ -21,7 +21,16 @@ import msgspec
 from metlog.event import Event
 from metlog.tracebacks import exception_fields, render
 
-__all__ = ["MARK", "MAX_DEPTH", "MAX_ITEMS", "MAX_TEXT", "exception_fields", "plain", "sanitize", "sayable"]
+__all__ = [
+    "MARK",
+    "MAX_DEPTH",
+    "MAX_ITEMS",
+    "MAX_TEXT",
+    "exception_fields",
+    "is_json_native",
+    "sanitize",
+    "to_json_value",
+]
 
 MARK: Final = "metlog.repaired"
 """Field that lists what was done to a repaired event: `"path: what was done"`, as a list of strings."""
@@ -45,21 +54,21 @@ _TEXTUAL: Final = frozenset({"decimal", "fractions", "ipaddress", "uuid"})
 _asking = threading.local()  # true in a thread that is inside an object's own `repr`
 
 
-def plain(value: Any) -> bool:
+def is_json_native(value: Any) -> bool:
     """Whether a value is of JSON's own types all the way down: text keys, finite floats, integers of 64 bits.
 
     Lone surrogates are not looked for: every encoder meets them itself.
     """
     kind = type(value)
     if kind is dict:
-        return all(type(key) is str and (type(item) is str or plain(item)) for key, item in value.items())
+        return all(type(key) is str and (type(item) is str or is_json_native(item)) for key, item in value.items())
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
         return bool(_INT_MIN <= value <= _INT_MAX)
     if kind is float:
         return math.isfinite(value)
-    return (kind is list or kind is tuple) and all(map(plain, value))
+    return (kind is list or kind is tuple) and all(map(is_json_native, value))
 
 
 def sanitize(event: Event) -> tuple[Event, list[str]]:
@@ -69,8 +78,8 @@ def sanitize(event: Event) -> tuple[Event, list[str]]:
     Never raises, whatever the event holds; the event itself, and the values in it, are left as they are.
     """
     walk = _Walk()
-    said = walk.value({} if event.fields is None else event.fields, "fields", 0)
-    fields: dict[str, Any] = said if type(said) is dict else {"fields": said}
+    converted = walk.value({} if event.fields is None else event.fields, "fields", 0)
+    fields: dict[str, Any] = converted if type(converted) is dict else {"fields": converted}
     tokens = event.tokens if isinstance(event.tokens, (tuple, list)) else (event.tokens,)
     repaired = Event(
         timestamp=walk.timestamp(event.timestamp),
@@ -95,7 +104,7 @@ def sanitize(event: Event) -> tuple[Event, list[str]]:
     return repaired, walk.notes
 
 
-def sayable(value: Any, path: str) -> tuple[Any, list[str]]:
+def to_json_value(value: Any, path: str) -> tuple[Any, list[str]]:
     """One value as the encoders would say it (text, numbers, truth values, null, lists and dicts of these), and the notes.
 
     For filters that must see what will be written. Never raises.
@@ -104,8 +113,13 @@ def sayable(value: Any, path: str) -> tuple[Any, list[str]]:
     return walk.value(value, path, 0), walk.notes
 
 
+plain = is_json_native
+sayable = to_json_value
+# Kept names.
+
+
 class _Walk:
-    """One pass over an event. Code of the application (`repr`, `__iter__`, properties) runs only inside `odd`."""
+    """One pass over an event. Code of the application (`repr`, `__iter__`, properties) runs only inside `convert_object`."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -128,7 +142,7 @@ class _Walk:
         if kind is dict or kind is list or kind is tuple or kind is set or kind is frozenset:
             return self.container(value, path, depth)
         try:
-            return self.odd(value, path, depth)
+            return self.convert_object(value, path, depth)
         except Exception as error:  # noqa: BLE001 - code of the application ran
             self.note(path, f"{_type_name(value)} cannot be read ({type(error).__name__})")
             return f"<{_type_name(value)}>"
@@ -174,7 +188,7 @@ class _Walk:
             self._above.discard(id(value))
 
     def mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
-        said: dict[str, Any] = {}
+        converted: dict[str, Any] = {}
         self._above.add(id(value))
         for key, item in _pairs(value):
             if self._room <= 0:
@@ -182,20 +196,20 @@ class _Walk:
                 break
             self._room -= 1
             name = self.key(key, path)
-            if name in said:
+            if name in converted:
                 self.note(path, "two keys became the same; the later one stays")
-            said[name] = self.value(item, f"{path}.{name}"[:_MAX_PATH], depth + 1)
-        return said
+            converted[name] = self.value(item, f"{path}.{name}"[:_MAX_PATH], depth + 1)
+        return converted
 
     def items(self, value: Iterable[Any], path: str, depth: int) -> list[Any]:
-        said: list[Any] = []
+        converted: list[Any] = []
         for item in islice(iter(value), self._room + 1):
             if self._room <= 0:
                 self.note(path, f"cut: more than {MAX_ITEMS} values in the event")
                 break
             self._room -= 1
-            said.append(self.value(item, f"{path}.{len(said)}", depth + 1))
-        return said
+            converted.append(self.value(item, f"{path}.{len(converted)}", depth + 1))
+        return converted
 
     def key(self, key: Any, path: str) -> str:
         if isinstance(key, str) and not isinstance(key, Enum):
@@ -207,11 +221,11 @@ class _Walk:
             (name,) = msgspec.to_builtins({key: None}, str_keys=True)
             return self.text(str.__str__(name), path)
         except (TypeError, ValueError, OverflowError, RecursionError):
-            said = self.value(key, f"{path} (a key)", MAX_DEPTH - 1)
+            converted = self.value(key, f"{path} (a key)", MAX_DEPTH - 1)
             self.note(path, f"a key of type {_type_name(key)} became text")
-            return said if isinstance(said, str) else str(said)[:_MAX_REPR]
+            return converted if isinstance(converted, str) else str(converted)[:_MAX_REPR]
 
-    def odd(self, value: Any, path: str, depth: int) -> Any:
+    def convert_object(self, value: Any, path: str, depth: int) -> Any:
         """Everything but the types of JSON itself: first what msgspec knows, then what has an obvious form."""
         if isinstance(value, Enum):
             return self.value(value.value, path, depth + 1) if depth < MAX_DEPTH else self.described(value, path)
@@ -276,9 +290,9 @@ class _Walk:
     def envelope_text(self, value: Any, path: str) -> str:
         if isinstance(value, str):
             return self.text(str.__str__(value), path)
-        said = self.value(value, path, MAX_DEPTH - 1)
+        converted = self.value(value, path, MAX_DEPTH - 1)
         self.note(path, f"{_type_name(value)} became text")
-        return said if isinstance(said, str) else msgspec.json.encode(said).decode()
+        return converted if isinstance(converted, str) else msgspec.json.encode(converted).decode()
 
     def envelope_int(self, value: Any, path: str, default: int, most: int = 2**63 - 1) -> int:
         try:
@@ -331,7 +345,9 @@ def _attributes(value: Any) -> Any:
     else:
         names = {attribute.name: attribute.name for attribute in value.__attrs_attrs__}
     return {
-        said: getattr(value, name) for name, said in names.items() if not name.startswith("_") and hasattr(value, name)
+        converted: getattr(value, name)
+        for name, converted in names.items()
+        if not name.startswith("_") and hasattr(value, name)
     }
 
 

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, NoReturn, cast
 
 import typer
 
 from metlog.errors import MetlogError
 
-__all__ = ["DataOption", "UsageError", "data_folder", "existing_data_folder", "open_output"]
+__all__ = ["DataOption", "UsageError", "data_folder", "existing_data_folder", "fail", "key_values", "open_output"]
 
 
 class UsageError(MetlogError):
@@ -39,6 +39,13 @@ def existing_data_folder(given: Path | None) -> Path:
             " start `metlog listen`, or make one to look at with `metlog demo --days 30`"
         )
     return folder
+
+
+def fail(command: str, error: object, status: int = 1) -> NoReturn:
+    """Writes the error to standard error, a line for each fault, and exits with `status`."""
+    for line in str(error).splitlines() or [type(error).__name__]:
+        typer.echo(f"metlog {command}: {line}", err=True)
+    raise typer.Exit(status)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from metlog.journal import repair as mending
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
 from metlog.journal.follow import events_of
-from metlog.journal.inspect import Behind, Checked, Journal
+from metlog.journal.inspect import Backlog, CheckedSegment, JournalState
 from metlog.journal.segment import Clock, Record, Scan, read_header
 from metlog.lake.values import Column
 
@@ -54,7 +54,7 @@ def status(data: DataOption = None, name: NameOption = None, form: FormatOption 
         _show(look)
 
 
-def _show(look: Journal) -> None:
+def _show(look: JournalState) -> None:
     running = look.status if look.listener is not None else {}
     typer.echo(f"journal {look.name} in {look.path}")
     typer.echo(f"  listener    {'does not run' if look.listener is None else f'runs, process {look.listener}'}")
@@ -84,7 +84,7 @@ _COLUMNS = (
 )
 
 
-def _row(item: Behind, told: dict[str, Any], look: Journal) -> tuple[Any, ...]:
+def _row(item: Backlog, told: dict[str, Any], look: JournalState) -> tuple[Any, ...]:
     behind = f"{_many(item.segments, 'segment')}, {_size(item.bytes)}" if item.segments else "nothing"
     if item.damaged:
         remark = "its cursor is damaged: it begins at the oldest segment"
@@ -102,7 +102,7 @@ def _row(item: Behind, told: dict[str, Any], look: Journal) -> tuple[Any, ...]:
 @journal.command()
 def check(data: DataOption = None, name: NameOption = None, form: FormatOption = _Format.text) -> None:
     """Read every record and verify it; exit 1 when something is damaged that is not in quarantine yet. Nothing is changed."""
-    checked: list[tuple[str, list[Checked], list[str]]] = []
+    checked: list[tuple[str, list[CheckedSegment], list[str]]] = []
     with _opened(data, name) as (_, found):
         for each, one in found:
             running = inspection.listener_of(one) is not None
@@ -119,7 +119,7 @@ def check(data: DataOption = None, name: NameOption = None, form: FormatOption =
         raise typer.Exit(1)
 
 
-def _show_checked(name: str, items: list[Checked], wrong: list[str]) -> None:
+def _show_checked(name: str, items: list[CheckedSegment], wrong: list[str]) -> None:
     columns = [Column(n, t) for n, t in (
         ("segment", "VARCHAR"), ("records", "BIGINT"), ("events", "BIGINT"), ("bytes", "BIGINT"), ("damaged", "VARCHAR"),
     )]  # fmt: skip
@@ -132,7 +132,7 @@ def _show_checked(name: str, items: list[Checked], wrong: list[str]) -> None:
         typer.echo(f"  {line}")
 
 
-def _wrong_in(item: Checked) -> str:
+def _wrong_in(item: CheckedSegment) -> str:
     texts = [
         f"{end - start} bytes at {start}{' (in quarantine)' * ((start, end) in item.kept)}"
         for start, end in item.damaged

@@ -207,12 +207,14 @@ def _draw(chosen: Report, result: ReportResult, where: str) -> None:
         return
     import vl_convert
 
+    from metlog.reports.charts.vega import specification
+
     path = Path(where)
-    specification = chosen.chart(result, width=860)
+    drawing = specification(chosen, result, width=860)
     made: dict[str, Callable[[], bytes]] = {
-        ".svg": lambda: vl_convert.vegalite_to_svg(specification).encode(),
-        ".png": lambda: vl_convert.vegalite_to_png(specification, scale=2),
-        ".html": lambda: vl_convert.vegalite_to_html(specification, bundle=True).encode(),
+        ".svg": lambda: vl_convert.vegalite_to_svg(drawing).encode(),
+        ".png": lambda: vl_convert.vegalite_to_png(drawing, scale=2),
+        ".html": lambda: vl_convert.vegalite_to_html(drawing, bundle=True).encode(),
     }
     with open_output(path, "--chart") as target:
         target.write(made[path.suffix.lower()]())

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metlog.cli._data import fail
+from metlog.cli.common import fail
 
 __all__ = ["send"]
 

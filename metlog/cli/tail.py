@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from metlog.cli._data import Data, data_folder, fail
 from metlog.cli._plain import plain
+from metlog.cli.common import DataOption, data_folder, fail
 
 __all__ = ["tail"]
 
@@ -24,7 +24,7 @@ class TailFormat(StrEnum):
 
 
 def tail(
-    data: Data = None,
+    data: DataOption = None,
     types: Annotated[list[str] | None, typer.Option("--type", help="Only events of this type.")] = None,
     number: Annotated[int | None, typer.Option("-n", min=1, help="End after so many events.")] = None,
     form: Annotated[

@@ -8,20 +8,19 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from metlog.client import MetlogClient as CoreClient
+from metlog.compat.plans import filter_component, planned
 from metlog.compat.senders import NoSendSender
+from metlog.config import Plan
 from metlog.core.pipeline import Pipeline
 from metlog.core.timer import Timer, sampled_out
 from metlog.errors import MetlogError, Problems
 from metlog.event import ENV_VERSION, ONE, Event
 from metlog.senders.null import NullSender
-
-if TYPE_CHECKING:
-    from metlog.config import Plan
 
 __all__ = ["SEVERITY", "CompatClient", "MetlogClient"]
 
@@ -72,6 +71,7 @@ class _CompatTimer(Timer):
         """The function, timed; a coroutine function as well."""
         if not callable(function):
             raise ValueError("Timer objects can only wrap callable objects.")
+        assert isinstance(self._client, CompatClient)
         again = partial(self._client.timer, self._name, rate=self._rate, **self._more)
         if inspect.iscoroutinefunction(function):
 
@@ -90,8 +90,20 @@ class _CompatTimer(Timer):
         return timed
 
 
+class Holder(Protocol):
+    """Keeps clients by name (`metlog.compat.clients`), so that one can be pickled as its name."""
+
+    def name_of(self, client: CompatClient) -> str | None:
+        """The name that a client, or one bound to it, is kept under."""
+
+    def get_client(self, name: str) -> CompatClient:
+        """The client of that name, made at the first call."""
+
+
 class CompatClient(CoreClient):
     """The client with the original's arguments. Without a sender it is not active."""
+
+    holder: ClassVar[Holder]
 
     env_version = ENV_VERSION
 
@@ -124,8 +136,6 @@ class CompatClient(CoreClient):
         `sender` is one of `metlog.compat.senders`, or any object with `send_message(msg: dict)`; a filter takes the message
         as a dict and says whether to keep it.
         """
-        from metlog.compat.config import planned
-
         if sender is None:
             self.close()
             self.logger, self.severity = logger, severity
@@ -157,14 +167,12 @@ class CompatClient(CoreClient):
     @sender.setter
     def sender(self, sender: Any) -> None:
         """Puts another in its place, by a new configuration: what the old one holds is sent, and it is closed."""
-        from metlog.compat.config import planned
-
-        plan = self._home.plan
+        plan = self._state.plan
         made = planned(
             sender=NoSendSender() if sender is None else sender,
             logger=self.logger,
             severity=self.severity,
-            disabled_timers=self._home.disabled_timers,
+            disabled_timers=self._state.disabled_timers,
             filters=(),
         )
         made.filters = [] if plan is None else list(plan.filters)
@@ -178,23 +186,21 @@ class CompatClient(CoreClient):
     @filters.setter
     def filters(self, filters: Iterable[Callable[[dict[str, Any]], Any]]) -> None:
         """Puts others in their place; ConfigError, with every fault, changes nothing."""
-        from metlog.compat.config import filter_component
-
         problems, found = Problems(), []
         for number, item in enumerate(filters):
             with problems.catch(f"filters[{number}]"):
                 found.append(filter_component(item, f"filters[{number}]"))
         problems.check()
-        pipeline, plan = self._home.pipeline, self._home.plan
+        pipeline, plan = self._state.pipeline, self._state.plan
         if isinstance(pipeline, Pipeline):
-            pipeline.ask([item.build() for item in found])
+            pipeline.set_filters([item.build() for item in found])
         if plan is not None:
             plan.filters = found
 
     @property
     def hostname(self) -> str:
         """Name of this machine, as events have it."""
-        return getattr(self._home.pipeline, "hostname", "") or socket.gethostname()
+        return getattr(self._state.pipeline, "hostname", "") or socket.gethostname()
 
     @property
     def pid(self) -> int:
@@ -214,7 +220,7 @@ class CompatClient(CoreClient):
         weight: float = ONE,
     ) -> None:
         """Logs an event under a type; logger and severity as configured unless given."""
-        if logger is None and self.logger != getattr(self._home.pipeline, "logger", self.logger):
+        if logger is None and self.logger != getattr(self._state.pipeline, "logger", self.logger):
             logger = self.logger  # it was assigned to
         super().metlog(type, logger, self.severity if severity is None else severity, payload, fields, weight=weight)
 
@@ -235,9 +241,9 @@ class CompatClient(CoreClient):
                     pid=msg.get("metlog_pid") or self.pid,
                     hostname=msg.get("metlog_hostname") or self.hostname,
                 )
-                pipeline.offer(event)  # type: ignore[union-attr]
+                pipeline.accept_copy(event)  # type: ignore[union-attr]
         except Exception as error:  # noqa: BLE001 - a call that logs raises nothing
-            self._home.pipeline.failed(error, 0, "call_error")
+            self._state.pipeline.failed(error, 0, "call_error")
 
     def timer(  # type: ignore[override]
         self,
@@ -310,7 +316,7 @@ class CompatClient(CoreClient):
         Raises SyntaxError when the name is in use, unless `override` says that it may be.
         """
         name = self.check_method(method, override)
-        self._home.add_method(name, method)
+        self._state.add_method(name, method)
         self._configured.discard(name)
 
     def check_method(self, method: Callable[..., Any], override: bool | str, *, configured: bool = False) -> str:
@@ -329,13 +335,11 @@ class CompatClient(CoreClient):
     def add_configured(self, method: Callable[..., Any], override: bool | str) -> None:
         """Adds a method that a configuration names, once `check_method` has let it pass."""
         name = self.check_method(method, override, configured=True)
-        self._home.add_method(name, method)
+        self._state.add_method(name, method)
         self._configured.add(name)
 
     def __reduce__(self) -> Any:
-        from metlog.compat.holder import CLIENT_HOLDER
-
-        name = CLIENT_HOLDER.name_of(self)
+        name = self.holder.name_of(self)
         if name is None:
             raise TypeError("a client that CLIENT_HOLDER does not keep cannot be pickled; keep it there under a name")
         return _unpickle, (name, self._bound)
@@ -348,9 +352,7 @@ def _is_exc_info(value: object) -> bool:
 
 
 def _unpickle(name: str, bound: dict[str, Any]) -> CompatClient:
-    from metlog.compat.holder import get_client
-
-    client = get_client(name)
+    client = CompatClient.holder.get_client(name)
     return client.bind(**bound) if bound else client  # type: ignore[return-value]
 
 

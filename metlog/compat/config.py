@@ -7,19 +7,19 @@ import difflib
 import io
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from textwrap import dedent
 from typing import Any, Final, TextIO
 
 from metlog.compat import filters as original_filters
 from metlog.compat import senders as original_senders
 from metlog.compat.client import CompatClient
+from metlog.compat.clients import CLIENT_HOLDER
 from metlog.compat.ini import dict_from_stream_config, nest_prefixes
-from metlog.compat.messages import MessageFilter, MessageSender
-from metlog.compat.senders import Mapped, NoSendSender, is_mapped, resolve
-from metlog.config import Plan
+from metlog.compat.plans import Promise, filter_component, planned_lazily, sender_component
+from metlog.compat.senders import Mapped, resolve
 from metlog.errors import ConfigError, Problems
-from metlog.plugins import Component, build, check, suggest
+from metlog.plugins import Component, suggest
 from metlog.plugins.conversion import convert, shown
 
 __all__ = [
@@ -60,8 +60,6 @@ def client_from_dict_config(
 
     Raises ConfigError with every fault, and then changes nothing; SyntaxError for a plugin whose name is in use.
     """
-    from metlog.compat.holder import CLIENT_HOLDER
-
     settings = nest_prefixes(copy.deepcopy(dict(config)))
     problems = Problems()
     values = _values(settings, problems)
@@ -77,7 +75,7 @@ def client_from_dict_config(
         except SyntaxError as error:
             taken = error
             problems.add(f"plugins: {error}; override = true replaces what has it")
-    found = _planned(
+    found = planned_lazily(
         problems,
         sender=lambda: sender_component(_sender(dict(values.get("sender") or {})), "sender_class"),
         logger=values.get("logger", ""),
@@ -121,56 +119,6 @@ def _values(settings: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     return values
 
 
-def planned(
-    *,
-    sender: Any,
-    logger: str,
-    severity: int,
-    disabled_timers: Iterable[str],
-    filters: Iterable[Callable[[dict[str, Any]], Any]],
-) -> Plan:
-    """Checks objects of the original's kinds, as its constructor takes them; raises ConfigError with every fault."""
-    problems = Problems()
-    made = _planned(
-        problems,
-        sender=lambda: sender_component(sender, "sender"),
-        logger=logger,
-        severity=severity,
-        disabled_timers=disabled_timers,
-        filters=[_lazily(item, f"filters[{n}]") for n, item in enumerate(filters)],
-    )
-    problems.check()
-    return made
-
-
-def _lazily(item: Any, where: str) -> Callable[[], Component]:
-    return lambda: filter_component(item, where)
-
-
-def _planned(
-    problems: Problems,
-    *,
-    sender: Callable[[], tuple[Component, Component, dict[str, Any]]],
-    logger: str,
-    severity: int,
-    disabled_timers: Iterable[str],
-    filters: list[Callable[[], Component]],
-) -> Plan:
-    """A plan, as far as it can be made; faults are noted in `problems`."""
-    made = Plan(logger=logger, disabled_timers=frozenset(disabled_timers))
-    if not 0 <= severity <= 7:
-        problems.add(f"severity = {severity!r}: a severity is 0 (emergency) to 7 (debug)")
-    with problems.catch("sender"):
-        made.sender, made.encoder, made.buffer = sender()
-    for number, item in enumerate(filters):
-        with problems.catch(f"filters[{number}]"):
-            made.filters.append(item())
-    made.prepare(problems)
-    if problems.lines:
-        made.discard()
-    return made
-
-
 # ---- senders ---------------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +134,7 @@ def _sender(config: dict[str, Any]) -> Any:
     else:
         factory = resolve(dotted, "sender_class")
         if not (isinstance(factory, type) and issubclass(factory, Mapped)):  # of those the constructor opens nothing
-            return _Promise(str(dotted), factory, args, config)
+            return Promise(str(dotted), factory, args, config)
     try:
         return factory(*args, **config)
     except TypeError as error:
@@ -199,51 +147,6 @@ def _sender(config: dict[str, Any]) -> Any:
 
 def _readable(error: TypeError, name: str) -> str:
     return str(error).replace(f"{name}.__init__()", f"{name}(…)").replace("an unexpected keyword argument", "no option")
-
-
-class _Promise:
-    """A sender of the user's own, made once all else has proved right: it may open something."""
-
-    def __init__(self, name: str, factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        self.name, self.factory, self.args, self.options = name, factory, args, options
-
-    def make(self) -> Any:
-        made = self.factory(*self.args, **self.options)
-        if is_mapped(made):
-            if made.encoder is not None:
-                raise ConfigError("its factory gives a sender with a formatter; name the sender's class itself")
-            return build("sender", made.settings, "sender")
-        return _taken(made)
-
-
-def _taken(sender: Any, where: str = "") -> Any:
-    """An object as a sender of this package's kind."""
-    if callable(getattr(sender, "send_message", None)):
-        return MessageSender(sender)
-    if not callable(getattr(sender, "send", None)):
-        raise ConfigError(
-            f"{where}{sender!r}: has neither send_message(msg) nor send(frame), one of which a sender needs"
-        )
-    return sender
-
-
-def sender_component(sender: Any, where: str) -> tuple[Component, Component, dict[str, Any]]:
-    """Component, encoder and settings of the buffer for a sender of any kind; ConfigError when it is none."""
-    json_encoder = check("encoder", "json", "encoder")
-    if isinstance(sender, NoSendSender):
-        return check("sender", "null", where), json_encoder, {}
-    if is_mapped(sender):
-        encoder = json_encoder if sender.encoder is None else check("encoder", sender.encoder, "encoder")
-        return check("sender", sender.settings, where.removesuffix("_class")), encoder, {}
-    if isinstance(sender, _Promise):
-        return Component("sender", sender.name, where, sender.make), json_encoder, _buffer(sender.factory)
-    made = _taken(sender, f"{where} = ")
-    return Component("sender", type(sender).__name__, where, lambda: made), json_encoder, _buffer(sender)
-
-
-def _buffer(sender: Any) -> dict[str, Any]:
-    """Settings of the buffer for a sender (or its class) that says whether messages have to be there at once."""
-    return {"flush_interval": 0.0} if getattr(sender, "immediate", False) is True else {}
 
 
 # ---- filters and plugins ---------------------------------------------------------------------------------------------
@@ -260,16 +163,6 @@ def _filter_of(spec: Any, where: str) -> Callable[[], Component]:
         return filter_component(_called(resolve(provider, where), (), options, where, provider), where)
 
     return make
-
-
-def filter_component(item: Any, where: str) -> Component:
-    """A component for a filter function of the original's kind."""
-    known = getattr(item, "metlog_filter", None)
-    if isinstance(known, Mapping):
-        return check("filter", known, where)
-    if not callable(item):
-        raise ConfigError(f"{where} = {item!r}: wants a callable that takes the message and says whether to keep it")
-    return Component("filter", getattr(item, "__name__", "filter"), where, lambda: MessageFilter(item))
 
 
 def _method(spec: Any, where: str) -> tuple[Callable[..., Any], bool | str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct, field
 
 from metlog.config.sources import KEYS, as_list, from_prefixed, gather
-from metlog.core.fanout import Fan
+from metlog.core.fanout import FanOut
 from metlog.core.pipeline import OnDrop, Pipeline
 from metlog.errors import ConfigError, Problems
 from metlog.plugins import Component, check, components, suggest
@@ -29,6 +29,7 @@ _BUFFER: Final[Mapping[str, tuple[Any, float, float, str]]] = {
     "flush_interval": (float, 0.0, 3600.0, "seconds"),
     "max_bytes": (int, 1024, 1 << 34, "bytes"),
 }
+_BRANCH_KEYS: Final = frozenset({"sender", "encoder", "filters", "buffer"})
 _VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -48,6 +49,8 @@ class Plan(Struct):
     exit_timeout: float = 2.0
     on_drop: OnDrop | None = None
     tests: list[Any] = field(default_factory=list)
+    branches: list[Plan] | None = None
+    """Of a sender that fans out (`tee`): the plan of each branch."""
 
     def prepare(self, problems: Problems) -> None:
         """Makes every component, which checks its options; a constructor that has an `open()` beside it opens nothing.
@@ -59,16 +62,50 @@ class Plan(Struct):
                 continue
             with problems.catch(item.where):
                 item.prepare()
+                if item is self.sender and self.branches is None:
+                    self._plan_branches(item, problems)
+
+    def _plan_branches(self, sender: Component, problems: Problems) -> None:
+        """Plans each branch of a sender that fans out, each under its own key."""
+        settings: list[dict[str, Any]] | None = getattr(sender.prepare(), "branch_settings", None)
+        if settings is not None:
+            self.branches = []
+            for index, branch in enumerate(settings):
+                where = f"{sender.where}.senders[{index}]"
+                for key in sorted(set(branch) - _BRANCH_KEYS):
+                    value = shown(key, branch[key])
+                    problems.add(
+                        f"{where}.{key} = {value}: a branch has {', '.join(sorted(_BRANCH_KEYS))}; set it outside"
+                    )
+                known = {key: value for key, value in branch.items() if key in _BRANCH_KEYS}
+                with problems.catch(where):
+                    self.branches.append(plan(known, where, expanded=True))
 
     def open(self) -> None:
-        """Opens what the sender has to open; raises ConfigError."""
+        """Opens what the sender, and those of the branches, have to open; raises ConfigError."""
         assert self.sender is not None
         self.sender.open()
+        for branch in self.branches or ():
+            branch.open()
 
     def discard(self) -> None:
         """Closes what was prepared: this plan is not carried out."""
+        for branch in self.branches or ():
+            branch.discard()
         if self.sender is not None:
             self.sender.discard()
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """The client methods that the plugins give, by name."""
+        return {component.name: component.build() for component in self.plugins}
+
+    def make_statsd(self) -> Any:
+        """The statsd client of the setting `statsd`; None when it is off."""
+        if not self.statsd:
+            return None
+        from metlog.statsd.client import make
+
+        return make(self.statsd)
 
     def pipeline(self) -> Pipeline:
         """Opens and puts together what was planned; raises ConfigError, and then leaves nothing open."""
@@ -82,7 +119,6 @@ class Plan(Struct):
         except ConfigError:
             self.discard()
             raise
-        sender = self.sender.build()
         common = {
             "logger": self.logger,
             "hostname": self.hostname or socket.gethostname(),
@@ -91,16 +127,15 @@ class Plan(Struct):
             "exit_timeout": self.exit_timeout,
             "on_drop": self.on_drop,
             "encoder": self.encoder.build(),
-            "sender": sender,
+            "sender": self.sender.build(),
             **self.buffer,
         }
-        branches: list[Plan] | None = getattr(sender, "branches", None)
-        if branches is None:
+        if self.branches is None:
             return Pipeline(**common)
-        for branch in branches:  # what a branch cannot say for itself
+        for branch in self.branches:  # these settings exist once, for all branches
             branch.logger, branch.hostname = self.logger, self.hostname
             branch.exit_timeout, branch.on_drop = self.exit_timeout, self.on_drop
-        return Fan(branches=[branch.pipeline() for branch in branches], **common)
+        return FanOut(branches=[branch.pipeline() for branch in self.branches], **common)
 
 
 def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False) -> Plan:

@@ -1,9 +1,9 @@
 """From events to frames: coalescing, flushing, shedding, fork and exit.
 
-The hot path appends to `Buffer.pending` (atomic under the GIL, so without a lock) and calls `Buffer.attend` when an event's
-`seq` has reached `Buffer.due`. Everything here runs once a frame, not once an event.
+The fast path appends to `Buffer.pending` (atomic under the GIL, so without a lock) and calls `Buffer.flush_if_due` when an event's
+`seq` has reached `Buffer.flush_at_seq`. Everything here runs once a frame, not once an event.
 
-`due` says when a logging thread has to look after the buffer itself: after a chunk of events while the flusher is awake, at the
+`flush_at_seq` says when a logging thread has to look after the buffer itself: after a chunk of events while the flusher is awake, at the
 next one (0) while it sleeps or was not started yet, at every one where no thread gets its turn (uWSGI without threads). So
 an idle process wakes for nothing, and one whose threads do not run still sends what is full or too old.
 """
@@ -20,11 +20,11 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from metlog.core.dispatch import Outlet
+from metlog.core.dispatch import Dispatcher
+from metlog.core.interfaces import Encoder, Records
 from metlog.core.stats import Counts
 from metlog.core.truncate import truncated
-from metlog.core.wakeup import Waker, threads_run
-from metlog.encoders import Encoder, Records
+from metlog.core.wakeup import Wakeup, threads_run
 from metlog.event import Event
 
 __all__ = ["Buffer"]
@@ -47,16 +47,46 @@ class Buffer:
     """
 
     __slots__ = (
-        "_acquire", "_awake", "_chunk", "_closed", "_count", "_counts", "_encoder", "_flusher", "_interval", "_join",
-        "_joint", "_late", "_limit", "_lines", "_lock", "_low", "_max_event", "_max_frame", "_next_report",
-        "_oldest", "_parts", "_release", "_report", "_shipped", "_size", "_straight", "_tick", "_waker",
-        "due", "leave", "outlet", "owner", "pending", "records",
+        "_acquire",
+        "_awake",
+        "_chunk",
+        "_closed",
+        "_count",
+        "_counts",
+        "_encode_frame",
+        "_encoder",
+        "_flusher",
+        "_framed",
+        "_interval",
+        "_join",
+        "_late_sink",
+        "_limit",
+        "_lock",
+        "_low",
+        "_max_event",
+        "_max_frame",
+        "_next_report",
+        "_oldest",
+        "_parts",
+        "_release",
+        "_report",
+        "_separator",
+        "_size",
+        "_tick",
+        "_unbuffered",
+        "_wakeup",
+        "append",
+        "dispatcher",
+        "flush_at_seq",
+        "owner",
+        "pending",
+        "records",
     )  # fmt: skip
 
     def __init__(
         self,
         encoder: Encoder,
-        outlet: Outlet,
+        dispatcher: Dispatcher,
         *,
         max_frame: int,
         max_event: int | None,
@@ -66,23 +96,23 @@ class Buffer:
         tick: Callable[[], None] | None = None,
     ) -> None:
         self.pending: list[Item] = []
-        self.outlet = outlet
+        self.dispatcher = dispatcher
         self.records: Records | None = getattr(encoder, "records", None)
-        self._lines = None if self.records is None else self.records.frame
+        self._encode_frame = None if self.records is None else self.records.frame
         self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else b"".join
-        self._joint = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
+        self._separator = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
         self._encoder = encoder
         self._max_frame = max_frame - int(getattr(encoder, "overhead", 0))
         self._max_event = max_event or sys.maxsize
-        self._straight = flush_interval == 0
-        self._low = 0 if self._straight else int(self._max_frame * 0.8)  # bytes from which a frame is full
+        self._unbuffered = flush_interval == 0
+        self._low = 0 if self._unbuffered else int(self._max_frame * 0.8)  # bytes from which a frame is full
         self._interval = flush_interval or _TICK
         self._counts = counts
         self._report = report
         self._tick = tick
         self._closed = False
-        self._late: Callable[[Event], None] | None = None
-        self.leave: Callable[[Item], None] = self._leave_straight if self._straight else self.pending.append
+        self._late_sink: Callable[[Event], None] | None = None
+        self.append: Callable[[Item], None] = self._append_unbuffered if self._unbuffered else self.pending.append
         self._reset()
 
     def _reset(self) -> None:
@@ -93,25 +123,25 @@ class Buffer:
         self.owner = 0  # the thread that makes and sends frames; 0: none
         self._parts: list[bytes] = []  # of the next frame; with their size in bytes and the count of their events
         self._size = self._count = 0
-        self._shipped = 0  # events, ever
+        self._framed = 0  # events, ever
         self._limit = _BACKLOG // 300  # events that may be pending
         # Events to encode at once; a guess, at first.
-        self._chunk = 1 if self._straight else _chunk_of(self._max_frame // 400)
+        self._chunk = 1 if self._unbuffered else _chunk_of(self._max_frame // 400)
         self._awake = False  # the flusher looks after the buffer; put to sleep only under the lock
-        self._waker = Waker()
+        self._wakeup = Wakeup()
         self._flusher: threading.Thread | None = None
         self._next_report = 0.0  # monotonic time
         self._oldest: float | None = None  # monotonic time of the oldest event, known only while nobody flushes
-        self.due = sys.maxsize if self._straight else 0
+        self.flush_at_seq = sys.maxsize if self._unbuffered else 0
 
     # ---- called by the thread that logs ------------------------------------------------------------------------------
 
-    def attend(self, seq: int) -> None:
+    def flush_if_due(self, seq: int) -> None:
         """Sends full frames; calls the flusher, or does its work where it does not run. Waits for nothing.
 
-        `seq` is that of the event just added: from it the next `due` is reckoned.
+        `seq` is that of the event just added: from it the next `flush_at_seq` is reckoned.
         """
-        if not self._awake and not self._call():
+        if not self._awake and not self._wake_flusher():
             return
         if self._acquire(False) or self._under_pressure():
             if self.owner:
@@ -122,22 +152,22 @@ class Buffer:
                 if not self._closed:
                     pending, chunk = self.pending, self._chunk
                     if len(pending) >= chunk:
-                        self._take(chunk)
+                        self._encode_batch(chunk)
                     if self._awake:
-                        self.due = seq + self._chunk - len(pending)
+                        self.flush_at_seq = seq + self._chunk - len(pending)
             finally:
                 self.owner = 0
                 self._release()
             if self._closed:
-                self._take_late()
+                self._hand_on_late()
 
-    def _leave_straight(self, item: Item) -> None:
+    def _append_unbuffered(self, item: Item) -> None:
         """Without a flush interval: the event is a frame of its own, sent before the call returns.
 
         Another thread that is at it is waited for, a moment; one that takes longer takes the event along.
         """
         if self._tick is not None and not self._awake:
-            self._rouse()  # the flusher has nothing to flush here, but keeps the filters' time
+            self._start_flusher()  # the flusher has nothing to flush here, but keeps the filters' time
         if not self._acquire(False) and not self._acquire(timeout=_PATIENCE):
             self.pending.append(item)
             self._shed()
@@ -147,27 +177,27 @@ class Buffer:
         else:
             self.owner = get_ident()
             try:
-                frame = self._alone([item])
+                frame = self._encode_single([item])
                 if self._closed or frame is None:
                     self.pending.append(item)
                 else:
-                    self._shipped += 1
-                    self.outlet.send(frame, 1)
+                    self._framed += 1
+                    self.dispatcher.send(frame, 1)
             finally:
                 self.owner = 0
                 self._release()
         while self.pending:
             if self._closed:
-                self._take_late()
+                self._hand_on_late()
                 return
             if not self.drain(deadline=0.0):
                 return  # whoever is at it comes by here afterwards
 
-    def _alone(self, record: list[Item]) -> bytes | None:
+    def _encode_single(self, record: list[Item]) -> bytes | None:
         """The frame of a record, when there is nothing else to see to."""
-        if self._lines is not None and not self._counts.untold:
+        if self._encode_frame is not None and not self._counts.unreported:
             try:
-                frame: bytes = self._lines(record)
+                frame: bytes = self._encode_frame(record)
             except Exception:  # noqa: BLE001 - a lone surrogate, say: the other way sees to it
                 return None
             if len(frame) <= self._max_event:
@@ -193,12 +223,12 @@ class Buffer:
                 self.pending.pop()
                 self._counts.dropped("buffer_full", 1)
 
-    def _call(self) -> bool:
+    def _wake_flusher(self) -> bool:
         """Calls the flusher, which is asleep; where there can be none, sends what is too old. Whether to look for what is full."""
         if self._closed:
-            self._take_late()
+            self._hand_on_late()
             return False
-        if self._rouse():
+        if self._start_flusher():
             self._awake = not self._closed  # it comes as soon as the interpreter lets it
             return True
         now, oldest = monotonic(), self._oldest
@@ -208,36 +238,36 @@ class Buffer:
             self.drain(deadline=now)
         return len(self.pending) >= self._chunk
 
-    def _rouse(self) -> bool:
+    def _start_flusher(self) -> bool:
         flusher = self._flusher
         if flusher is not None and flusher.is_alive():
-            self._waker.wake()
+            self._wakeup.wake()
             return True
         if not threads_run():
             return False
-        self._flusher = flusher = threading.Thread(target=self._work, name="metlog-flusher", daemon=True)
+        self._flusher = flusher = threading.Thread(target=self._flusher_main, name="metlog-flusher", daemon=True)
         try:
             flusher.start()
         except RuntimeError:  # no thread can be started while the interpreter ends
             return False
         return True
 
-    def _take_late(self) -> None:
+    def _hand_on_late(self) -> None:
         """Events of a thread that still held this buffer while it was closed or replaced."""
         with contextlib.suppress(IndexError):
             while True:
                 item = self.pending.pop(0)
                 try:
-                    if self._late is None:
+                    if self._late_sink is None:
                         self._counts.dropped("closed", 1)
                     else:
-                        self._late(self._event_of(item))
+                        self._late_sink(self._event_of(item))
                 except Exception as error:  # noqa: BLE001 - an encoder that only writes, for people, say
                     self._counts.failed(error, 1, "closed")
 
     def holds(self, seq: int) -> bool:
         """Whether the record of that number is pending, or may have been sent at once."""
-        return self._straight or any(getattr(item, "seq", 0) == seq for item in self.pending)
+        return self._unbuffered or any(getattr(item, "seq", 0) == seq for item in self.pending)
 
     def _event_of(self, item: Item) -> Event:
         if self.records is not None and not isinstance(item, (bytes, Raw)):
@@ -246,23 +276,23 @@ class Buffer:
 
     # ---- frames, under the lock --------------------------------------------------------------------------------------
 
-    def _take(self, most: int) -> None:
+    def _encode_batch(self, most: int) -> None:
         """Takes pending events, encodes what is not yet encoded, and sends each frame that is full."""
         batch = self.pending[:most]
-        count, before = len(batch), self._shipped + self._count
+        count, before = len(batch), self._framed + self._count
         try:
             del self.pending[:count]
-            if self._lines is None:
+            if self._encode_frame is None:
                 self._add_encoded(batch)
             else:
                 try:
-                    lines = self._lines(batch)
+                    lines = self._encode_frame(batch)
                 except Exception:  # noqa: BLE001 - a lone surrogate, say: `encode` finds out what, and says it
                     self._add_encoded([self._encoder.frame([data]) for data in self._encoded(batch)])
                     lines = b""
                 size = len(lines)
                 if self._size + size > self._max_frame and self._parts:
-                    self._ship()
+                    self._send_frame()
                 if size > self._max_frame and count > 1:
                     self._chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
                     assert self.records is not None
@@ -272,27 +302,27 @@ class Buffer:
                     self._size += size
                     self._count += count
             if self._size >= self._low:
-                self._ship()
+                self._send_frame()
         except BaseException:  # KeyboardInterrupt, say: what was not added yet is pending again
-            self.pending[:0] = batch[self._shipped + self._count - before :]
+            self.pending[:0] = batch[self._framed + self._count - before :]
             raise
 
     def _add_encoded(self, batch: list[bytes]) -> None:
         for data in batch:
-            size = len(data) + self._joint
+            size = len(data) + self._separator
             if self._parts and self._size + size > self._max_frame:
-                self._ship()
+                self._send_frame()
             self._parts.append(data)
             self._size += size
             self._count += 1
 
-    def _ship(self) -> None:
+    def _send_frame(self) -> None:
         """Sends the frame that was gathered."""
         parts, size, count = self._parts, self._size, self._count
         try:
             self._parts, self._size, self._count, self._oldest = [], 0, 0, None
-            self._shipped += count
-            if not self._low <= size <= self._max_frame and not self._straight:
+            self._framed += count
+            if not self._low <= size <= self._max_frame and not self._unbuffered:
                 self._chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
                 self._limit = max(8 * self._chunk, _BACKLOG * count // size)
             frame = self._join(parts)
@@ -307,19 +337,19 @@ class Buffer:
             if not isinstance(error, Exception):
                 raise
             return
-        self.outlet.send(frame, count)
-        self._tell_drops()
+        self.dispatcher.send(frame, count)
+        self._report_drops()
 
-    def _tell_drops(self) -> None:
+    def _report_drops(self) -> None:
         """A frame with the report of what was dropped, where it can be sent; at most one an interval, since it may be dropped as well."""
-        if not self._counts.untold or not self.outlet.reaches:
+        if not self._counts.unreported or not self.dispatcher.reaches:
             return
         now = monotonic()
         if now >= self._next_report:
             self._next_report = now + self._interval
-            self._send_own(self._report())
-            if not self.outlet.reaches:
-                self._counts.untold = True
+            self._send_own_event(self._report())
+            if not self.dispatcher.reaches:
+                self._counts.unreported = True
 
     def _encoded(self, batch: list[Item]) -> list[bytes]:
         """The items of a batch, each encoded by itself; one that cannot be is counted and left out."""
@@ -334,44 +364,46 @@ class Buffer:
                 self._counts.failed(error, 1, "encode_error")
         return encoded
 
-    def _send_own(self, event: Event) -> None:
+    def _send_own_event(self, event: Event) -> None:
         """Sends an event of metlog's own, as a frame of its own. Cut, it would say nothing: a transport too small for it goes without."""
         frame = self._encoder.frame([self._encoder.encode(event)])
         if len(frame) <= self._max_event:
-            self.outlet.send(frame, 0)
+            self.dispatcher.send(frame, 0)
 
     # ---- the flusher -------------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _flusher_main(self) -> None:
         try:
-            self._run()
+            self._flush_until_closed()
         finally:  # whatever ended it: the next event finds nobody awake, and starts another
-            self._awake, self.due = False, 0
+            self._awake, self.flush_at_seq = False, 0
 
-    def _run(self) -> None:
+    def _flush_until_closed(self) -> None:
         """The thread: flushes every interval, sleeps when there is nothing to do, survives whatever a sender raises."""
-        waker, idle, shipped = self._waker, 0, -1
+        wakeup, idle, shipped = self._wakeup, 0, -1
         self._awake = not self._closed
         while not self._closed:
-            waker.wait(self._interval / 2)
+            wakeup.wait(self._interval / 2)
             if self._closed:
                 break
             idle = 0 if self.pending or self._parts else idle + 1
             if self._tick is not None:
                 with contextlib.suppress(BaseException):  # as below
                     self._tick()
-            if self._shipped != shipped:
+            if self._framed != shipped:
                 # Callers fill frames and send them: what is left is younger than this round, and a thread that took the
                 # lock from them would only wait for the GIL with it.
-                shipped = self._shipped
+                shipped = self._framed
                 continue
             with contextlib.suppress(BaseException):  # counted where it was raised; this thread lives on
                 self.drain(deadline=monotonic() + 1.0)
             if idle >= _IDLE and self._tick is None:
                 with self._lock:
-                    self._awake, self.due = False, 0
-                if not self.pending and not self._parts:  # an event that comes from now on finds `due` and calls
-                    waker.wait(None)
+                    self._awake, self.flush_at_seq = False, 0
+                if (
+                    not self.pending and not self._parts
+                ):  # an event that comes from now on finds `flush_at_seq` and calls
+                    wakeup.wait(None)
                 self._awake, idle = not self._closed, 0
 
     def drain(self, *, deadline: float, last: bool = False) -> bool:
@@ -389,14 +421,14 @@ class Buffer:
             left = 0 if self._closed else len(self.pending)  # other threads go on logging
             while left > 0:
                 left -= self._chunk
-                self._take(self._chunk)
+                self._encode_batch(self._chunk)
             if self._parts:
-                self._ship()
+                self._send_frame()
             if not last:
-                self._tell_drops()
+                self._report_drops()
         finally:
             if last:
-                self._closed, self._awake, self.due = True, False, 0
+                self._closed, self._awake, self.flush_at_seq = True, False, 0
             self.owner = 0
             self._release()
         return True
@@ -404,22 +436,22 @@ class Buffer:
     def flush(self, deadline: float) -> bool:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
         done = self.drain(deadline=deadline)
-        while self._straight and self.pending and not self._closed:  # nobody else would send what came meanwhile
+        while self._unbuffered and self.pending and not self._closed:  # nobody else would send what came meanwhile
             if not self.drain(deadline=0.0) or monotonic() >= deadline:
                 break
-        done = done and self.outlet.flush(deadline)
-        if done and self._counts.untold:  # what was sent just now tells that a report can be sent
-            done = self.drain(deadline=deadline) and self.outlet.flush(deadline)
+        done = done and self.dispatcher.flush(deadline)
+        if done and self._counts.unreported:  # what was sent just now tells that a report can be sent
+            done = self.drain(deadline=deadline) and self.dispatcher.flush(deadline)
         return done
 
     @property
-    def held(self) -> int:
+    def unsent(self) -> int:
         """Events that were left here, and neither sent nor dropped."""
-        return len(self.pending) + self._count + self.outlet.held
+        return len(self.pending) + self._count + self.dispatcher.unsent
 
     def start(self) -> None:
         """Starts the flusher now, not at the first event."""
-        self._rouse()
+        self._start_flusher()
 
     def close(
         self, deadline: float, last: Callable[[], Event | None], late: Callable[[Event], None] | None = None
@@ -427,30 +459,30 @@ class Buffer:
         """Sends what is pending and then what `last` gives; events that still come go to `late`, or are counted as `closed`."""
         if self._closed:
             return
-        self._late = late
+        self._late_sink = late
         if not self.drain(deadline=deadline, last=True):
-            self._closed, self._awake, self.due = True, False, 0
+            self._closed, self._awake, self.flush_at_seq = True, False, 0
             shed = 0
             with contextlib.suppress(IndexError):
                 while True:
                     self.pending.pop()
                     shed += 1
             self._counts.dropped("exit", shed)
-        self._take_late()
+        self._hand_on_late()
         end = last()
         if end is not None:
             try:
-                self._send_own(end)
+                self._send_own_event(end)
             except Exception as error:  # noqa: BLE001 - an encoder may raise anything
                 self._counts.error("encode_error", error)
-        self._waker.wake()
-        self.outlet.close(deadline)
+        self._wakeup.wake()
+        self.dispatcher.close(deadline)
 
     def after_fork(self) -> None:
         """In a forked child: what is pending is the parent's to send; locks and threads are new."""
         self.pending.clear()
         self._reset()
-        self.outlet.after_fork()
+        self.dispatcher.after_fork()
 
 
 def _chunk_of(per_frame: int) -> int:

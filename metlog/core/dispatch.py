@@ -9,15 +9,15 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple, Protocol
 
-from metlog.core.wakeup import Waker
-from metlog.senders import Sender
+from metlog.core.interfaces import Sender
+from metlog.core.wakeup import Wakeup
 
-__all__ = ["Direct", "Outlet", "Queued", "Tally"]
+__all__ = ["InlineDispatcher", "Dispatcher", "BackgroundDispatcher", "LossRecorder"]
 
 _CLOSE_GRACE: Final = 0.05  # seconds that a sender's close() gets when the deadline has come already
 
 
-class Tally(Protocol):
+class LossRecorder(Protocol):
     """Who counts what was lost."""
 
     def failed(self, error: BaseException, count: int) -> None:
@@ -27,8 +27,8 @@ class Tally(Protocol):
         """`count` events are lost for another reason."""
 
 
-class Outlet(Protocol):
-    """Where frames go: a sender called in place (`Direct`), or one behind a queue (`Queued`)."""
+class Dispatcher(Protocol):
+    """Where frames go: a sender called in place (`InlineDispatcher`), or one behind a queue (`BackgroundDispatcher`)."""
 
     sent: int
     frames: int
@@ -41,7 +41,7 @@ class Outlet(Protocol):
         """Takes a frame that holds `count` events of the application; never waits, never raises an Exception."""
 
     @property
-    def held(self) -> int:
+    def unsent(self) -> int:
         """Events taken and neither sent nor dropped."""
 
     def flush(self, deadline: float) -> bool:
@@ -54,23 +54,23 @@ class Outlet(Protocol):
         """Forgets what belongs to the parent."""
 
 
-class _Outlet:
+class _Dispatcher:
     """What both have: the counts of what was sent, written only by the one thread at a time that sends."""
 
-    __slots__ = ("_sender", "_tally", "frames", "reaches", "sent", "sent_bytes")
+    __slots__ = ("_losses", "_sender", "frames", "reaches", "sent", "sent_bytes")
 
-    def __init__(self, sender: Sender, tally: Tally) -> None:
+    def __init__(self, sender: Sender, losses: LossRecorder) -> None:
         self._sender = sender
-        self._tally = tally
+        self._losses = losses
         self.reaches = True
         self.sent = self.frames = self.sent_bytes = 0
 
 
-class Direct(_Outlet):
+class InlineDispatcher(_Dispatcher):
     """A sender that never waits is called by the thread that fills a frame."""
 
     __slots__ = ()
-    held = 0
+    unsent = 0
 
     def send(self, frame: bytes, count: int) -> None:
         """Sends; what the sender raises is counted. KeyboardInterrupt and SystemExit are the application's own."""
@@ -78,7 +78,7 @@ class Direct(_Outlet):
             self._sender.send(frame)
         except BaseException as error:
             self.reaches = False
-            self._tally.failed(error, count)
+            self._losses.failed(error, count)
             if not isinstance(error, Exception):
                 raise
         else:
@@ -92,14 +92,14 @@ class Direct(_Outlet):
         try:
             self._sender.flush()
         except Exception as error:  # noqa: BLE001 - a sender may raise anything
-            self._tally.failed(error, 0)
+            self._losses.failed(error, 0)
         return monotonic() <= deadline
 
     def close(self, deadline: float) -> None:
         """Flushes and closes the sender."""
         _announce(self._sender, deadline)
         self.flush(deadline)
-        _close(self._sender, self._tally)
+        _close(self._sender, self._losses)
 
     def after_fork(self) -> None:
         """Counts from zero, and tells the sender."""
@@ -110,23 +110,23 @@ class Direct(_Outlet):
 class _Flush(NamedTuple):
     """In the queue: everything before this is out, and the sender was flushed."""
 
-    done: Waker
+    done: Wakeup
 
 
-class Queued(_Outlet):
+class BackgroundDispatcher(_Dispatcher):
     """A sender that may wait has a queue, bounded in bytes, and one thread; the oldest frames make room.
 
     One thread puts (the buffer's lock sees to it) and one takes, each with a count of its own, so that no lock is needed.
     """
 
-    def __init__(self, sender: Sender, tally: Tally, *, max_bytes: int) -> None:
-        super().__init__(sender, tally)
+    def __init__(self, sender: Sender, losses: LossRecorder, *, max_bytes: int) -> None:
+        super().__init__(sender, losses)
         self._max_bytes = max_bytes
         self._reset()
 
     def _reset(self) -> None:
         self._queue: deque[tuple[bytes, int] | _Flush] = deque()
-        self._waker = Waker()
+        self._wakeup = Wakeup()
         self._thread: threading.Thread | None = None
         self._working = threading.Lock()  # held by whoever takes from the queue
         self._put = self._taken = 0  # bytes, ever
@@ -135,14 +135,14 @@ class Queued(_Outlet):
         self.sent = self.frames = self.sent_bytes = 0
 
     @property
-    def held(self) -> int:
+    def unsent(self) -> int:
         """Events in the queue and in the frame that is being sent."""
         return sum(self._in_hand) + sum(item[1] for item in list(self._queue) if not isinstance(item, _Flush))
 
     def send(self, frame: bytes, count: int) -> None:
         """Queues the frame; the oldest ones are dropped, and counted as `queue_full`, when it does not fit."""
         if self._stop:
-            self._tally.dropped("closed", count)
+            self._losses.dropped("closed", count)
             return
         kept: list[_Flush] = []
         lost = 0
@@ -157,7 +157,7 @@ class Queued(_Outlet):
         for flush in reversed(kept):
             self._queue.appendleft(flush)
         if lost:
-            self._tally.dropped("queue_full", lost)
+            self._losses.dropped("queue_full", lost)
         self._put += len(frame)
         self._queue.append((frame, count))
         self._call_thread()
@@ -171,7 +171,7 @@ class Queued(_Outlet):
             except RuntimeError:  # the interpreter is ending: flush and close work in their caller's thread
                 self._thread = None
                 return False
-        self._waker.wake()
+        self._wakeup.wake()
         return True
 
     def _run(self) -> None:
@@ -180,7 +180,7 @@ class Queued(_Outlet):
                 self._work(None)
             if self._stop:
                 return
-            self._waker.wait(None)
+            self._wakeup.wait(None)
 
     def _work(self, deadline: float | None) -> None:
         """Sends what is queued until the deadline; a sender may raise anything, this goes on."""
@@ -193,7 +193,7 @@ class Queued(_Outlet):
                 try:
                     self._sender.flush()
                 except BaseException as error:  # noqa: BLE001 - as below
-                    self._tally.failed(error, 0)
+                    self._losses.failed(error, 0)
                 finally:
                     item.done.wake()
                 continue
@@ -204,7 +204,7 @@ class Queued(_Outlet):
                 self._sender.send(frame)
             except BaseException as error:  # noqa: BLE001 - SystemExit from a sender must not end its thread either
                 self.reaches = False
-                self._tally.failed(error, self._out_of_hand())
+                self._losses.failed(error, self._out_of_hand())
             else:
                 self.reaches = True
                 self.sent += self._out_of_hand()
@@ -220,7 +220,7 @@ class Queued(_Outlet):
 
     def flush(self, deadline: float) -> bool:
         """Waits until what was queued before is sent and the sender was flushed."""
-        done = Waker()
+        done = Wakeup()
         self._queue.append(_Flush(done))
         if self._call_thread():
             return done.wait(deadline - monotonic())
@@ -235,8 +235,8 @@ class Queued(_Outlet):
         _announce(self._sender, deadline)
         self.flush(deadline)
         self._stop = True
-        _close(self._sender, self._tally)
-        self._waker.wake()
+        _close(self._sender, self._losses)
+        self._wakeup.wake()
         if self._thread is not None:
             self._thread.join(max(_CLOSE_GRACE, deadline - monotonic()))
         left = self._out_of_hand()
@@ -245,7 +245,7 @@ class Queued(_Outlet):
                 item = self._queue.popleft()
                 left += 0 if isinstance(item, _Flush) else item[1]
         if left:
-            self._tally.dropped("exit", left)
+            self._losses.dropped("exit", left)
 
     def after_fork(self) -> None:
         """The queue is the parent's; the child starts empty, its thread at the first frame."""
@@ -261,11 +261,11 @@ def _announce(sender: Sender, deadline: float) -> None:
             hurry(max(0.0, deadline - monotonic()))
 
 
-def _close(sender: Sender, tally: Tally) -> None:
+def _close(sender: Sender, losses: LossRecorder) -> None:
     try:
         sender.close()
     except BaseException as error:  # noqa: BLE001 - a sender may raise anything
-        tally.failed(error, 0)
+        losses.failed(error, 0)
 
 
 def _after_fork(sender: Sender) -> None:

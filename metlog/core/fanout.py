@@ -7,27 +7,27 @@ from time import monotonic, sleep
 from typing import Any
 
 from metlog.core.pipeline import GLANCE, Pipeline
-from metlog.core.stats import Stats, Tick
+from metlog.core.stats import AtomicCounter, Stats
 from metlog.event import Event
 
-__all__ = ["Fan"]
+__all__ = ["FanOut"]
 
 
-class Fan(Pipeline):
+class FanOut(Pipeline):
     """Several ways out for one event (`tee`): each branch has filters, a stream, an encoder and a buffer of its own."""
 
     def __init__(self, *, branches: Sequence[Pipeline], **rest: Any) -> None:
         super().__init__(**rest)
         self.branches = tuple(branches)
         for number, branch in enumerate(self.branches):
-            branch.place = (number, len(self.branches))
+            branch.branch_index = (number, len(self.branches))
         self._successor: Pipeline | None = None
         if self._ticks:
             self.buffer.start()  # its flusher keeps the filters' time
 
     def _start_stream(self) -> None:
         super()._start_stream()
-        self._entered, self._left = Tick(), Tick()  # events that threads are giving the branches
+        self._entered, self._left = AtomicCounter(), AtomicCounter()  # events that threads are giving the branches
 
     def accept(self, event: Event) -> None:
         """Gives each branch a copy: all of them, or none and the successor instead."""
@@ -35,19 +35,19 @@ class Fan(Pipeline):
         try:
             if self._successor is None:
                 for branch in self.branches:
-                    branch.offer(event)
+                    branch.accept_copy(event)
             else:
-                self._successor.offer(event)
+                self._successor.accept_copy(event)
         finally:
             next(self._left)
 
-    def inherit(self, event: Event, place: int, places: int) -> bool:
+    def accept_late(self, event: Event, place: int, places: int) -> bool:
         """As a pipeline does; but where there are as many branches, each takes what its forerunner did not send."""
         if places != len(self.branches):
-            return super().inherit(event, place, places)
-        kept = self._filter(event, self._asked) if self._asked else event
+            return super().accept_late(event, place, places)
+        kept = self._filter(event, self._active_filters) if self._active_filters else event
         if kept is not None:
-            self.branches[place].offer(kept)
+            self.branches[place].accept_copy(kept)
         return True
 
     def stats(self) -> Stats:

@@ -14,13 +14,11 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from metlog.core.buffer import Buffer
-from metlog.core.dispatch import Direct, Queued
+from metlog.core.dispatch import BackgroundDispatcher, InlineDispatcher
+from metlog.core.interfaces import Encoder, Filter, Sender
 from metlog.core.lifecycle import live
-from metlog.core.stats import Counts, OnDrop, Stats, Tick, inside
-from metlog.encoders import Encoder
+from metlog.core.stats import AtomicCounter, Counts, OnDrop, Stats, inside
 from metlog.event import END_TYPE, ENV_VERSION, ONE, REPORT_TYPE, Event
-from metlog.filters import Filter
-from metlog.senders import Sender
 
 __all__ = ["OnDrop", "Pipeline", "Stats", "Unconfigured"]
 
@@ -34,8 +32,8 @@ GLANCE: Final = 0.0005
 class Pipeline:
     """One way out: filters, then a `seq`, then the encoder, then the buffer of one sender."""
 
-    place: tuple[int, int] = (0, 1)
-    """Which branch this is, of how many (`Fan`)."""
+    branch_index: tuple[int, int] = (0, 1)
+    """Which branch this is, of how many (`FanOut`)."""
 
     def __init__(
         self,
@@ -64,12 +62,14 @@ class Pipeline:
             encoder.sent_by(sender)
         self._silent = bool(own.get("silent", False))
         self.counts = Counts(on_drop)
-        self.failed, self.tell = self.counts.failed, self.counts.tell
-        self._take(filters)
+        self.failed, self.warn_once = self.counts.failed, self.counts.warn_once
+        self._install_filters(filters)
         nonblocking = getattr(sender, "nonblocking", False)
         self.buffer = Buffer(
             encoder,
-            Direct(sender, self.counts) if nonblocking else Queued(sender, self.counts, max_bytes=max_bytes),
+            InlineDispatcher(sender, self.counts)
+            if nonblocking
+            else BackgroundDispatcher(sender, self.counts, max_bytes=max_bytes),
             max_frame=max_frame or sender.max_frame,
             max_event=getattr(sender, "max_event", None),
             flush_interval=flush_interval,
@@ -80,40 +80,40 @@ class Pipeline:
         self._start_stream()
         live.add(self)
 
-    def _take(self, filters: Sequence[Filter]) -> None:
+    def _install_filters(self, filters: Sequence[Filter]) -> None:
         self.filters = tuple(filters)
         self.severity_max = min((getattr(item, "severity_max", 7) for item in filters), default=7)
-        self._asked = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
-        for place, item in enumerate(self._asked):
+        self._active_filters = tuple(item for item in self.filters if not getattr(item, "by_severity_only", False))
+        for place, item in enumerate(self._active_filters):
             if hasattr(item, "emit"):
-                item.emit = partial(self._emit, self._asked[place + 1 :])
+                item.emit = partial(self._emit, self._active_filters[place + 1 :])
         self._ticks = [item.tick for item in self.filters if hasattr(item, "tick")]
 
-    def ask(self, filters: Sequence[Filter]) -> None:
+    def set_filters(self, filters: Sequence[Filter]) -> None:
         """Asks these filters from now on, instead of those before. None of them may keep time (`tick`)."""
-        self._take(filters)
+        self._install_filters(filters)
         if not self.closed:
-            self.hot = self._hot()
+            self.fast_path = self._fast_path()
 
     def _start_stream(self) -> None:
         self.pid = os.getpid()
         self.stream = os.urandom(8).hex()
-        self.seq = Tick(1)
-        self.filtered = Tick()
+        self.seq = AtomicCounter(1)
+        self.filtered = AtomicCounter()
         self.counts.restart()
         self._own = 0  # events of metlog's own, which the counts leave out
-        self.hot = self._hot()
+        self.fast_path = self._fast_path()
 
     # ---- the way of an event -----------------------------------------------------------------------------------------
 
-    def _hot(self) -> tuple[Any, ...]:
+    def _fast_path(self) -> tuple[Any, ...]:
         """What `MetlogClient.log` needs at hand, all of one stream: the highest severity that goes out; how to make a record and
         what all records share; the next `seq`; where to leave the record; the fields to start from."""
         make = origin = None
         records = getattr(self.encoder, "records", None)
-        if records is not None and not self._asked and type(self) is Pipeline:
+        if records is not None and not self._active_filters and type(self) is Pipeline:
             make, origin = records.make, records.origin(self._event("", {}))
-        return self.severity_max, make, origin, self.seq.__next__, self.buffer.leave, self.buffer, self.fields
+        return self.severity_max, make, origin, self.seq.__next__, self.buffer.append, self.buffer, self.fields
 
     def put(
         self,
@@ -130,7 +130,7 @@ class Pipeline:
             _now(UTC), type, tokens, logger or self.logger, severity, payload if payload.__class__ is str else str(payload),
             fields, weight, ENV_VERSION, self.pid, self.hostname, self.stream,
         )  # fmt: skip
-        kept = self._filter(event, self._asked) if self._asked else event
+        kept = self._filter(event, self._active_filters) if self._active_filters else event
         if kept is not None:
             self.accept(kept)
 
@@ -150,11 +150,11 @@ class Pipeline:
         finally:
             if not self._silent:
                 inside.encoding = False
-        buffer.leave(data if buffer.records is None else Raw(data))
-        if seq >= buffer.due:
-            buffer.attend(seq)
+        buffer.append(data if buffer.records is None else Raw(data))
+        if seq >= buffer.flush_at_seq:
+            buffer.flush_if_due(seq)
 
-    def cut_off(self, seq: int, error: BaseException) -> None:
+    def abort_record(self, seq: int, error: BaseException) -> None:
         """A call raised once its event had a `seq`; a signal handler may have raised in the middle of it."""
         lost = 0 if self.buffer.holds(seq) else 1
         if isinstance(error, Exception):
@@ -165,19 +165,19 @@ class Pipeline:
     def _recurses(self) -> bool:
         """Whether the encoder itself logs this event: it would be encoded, and logged about, without an end."""
         if getattr(inside, "encoding", False):
-            self.tell("recursion", "an encoder logs an event itself: that event is left out")
+            self.warn_once("recursion", "an encoder logs an event itself: that event is left out")
             next(self.filtered)
             return True
         inside.encoding = True
         return False
 
-    def offer(self, event: Event) -> None:
+    def accept_copy(self, event: Event) -> None:
         """Takes a copy of an event that another pipeline built (`tee`)."""
         if event.severity > self.severity_max:
             next(self.filtered)
             return
         mine = replace(event, stream=self.stream)
-        kept = self._filter(mine, self._asked) if self._asked else mine
+        kept = self._filter(mine, self._active_filters) if self._active_filters else mine
         if kept is not None:
             self.accept(kept)
 
@@ -186,7 +186,7 @@ class Pipeline:
     def _filter(self, event: Event, filters: Sequence[Filter], *, added: bool = False) -> Event | None:
         within = getattr(inside, "active", False)
         if within and not added:
-            self.tell("recursion", "a filter or drop hook logs an event itself: that event is left out")
+            self.warn_once("recursion", "a filter or drop hook logs an event itself: that event is left out")
             next(self.filtered)
             return None
         inside.active = True
@@ -205,11 +205,11 @@ class Pipeline:
             inside.active = within
         return event
 
-    def refuse(self, severity: Any) -> int:
+    def admit_severity(self, severity: Any) -> int:
         """The severity that is meant; -1 (and one more filtered) when it is above `severity_max`, or this is closed."""
         level = int(severity)  # what is no number at all is the caller's error, which counts it
         if not 0 <= level <= 7:
-            self.tell(
+            self.warn_once(
                 "severity", f"severity = {severity}: a severity is 0 (emergency) to 7 (debug); taken as the nearest"
             )
             level = min(max(level, 0), 7)
@@ -247,16 +247,16 @@ class Pipeline:
     def _report(self) -> Event:
         """What goes behind the first frame that is sent after a drop. Its counts are totals: one that is lost is no loss."""
         with self.counts.locked():
-            self.counts.untold = False
+            self.counts.unreported = False
             dropped = dict(self.counts.by_reason)
         return self._made(REPORT_TYPE, {"dropped": dropped})
 
     def stats(self) -> Stats:
         """The counts, now."""
-        outlet, counts = self.buffer.outlet, self.counts
+        dispatcher, counts = self.buffer.dispatcher, self.counts
         with counts.locked():
             dropped = dict(counts.by_reason)
-            sent = outlet.sent
+            sent = dispatcher.sent
             accepted = self.seq.value - 1 - self._own
         return Stats(
             accepted=accepted,
@@ -264,8 +264,8 @@ class Pipeline:
             sent=sent,
             buffered=accepted - sent - sum(dropped.values()),
             dropped=dropped,
-            frames=outlet.frames,
-            bytes=outlet.sent_bytes,
+            frames=dispatcher.frames,
+            bytes=dispatcher.sent_bytes,
             errors=counts.errors,
             repaired=getattr(self.encoder, "repaired", 0),
         )
@@ -292,7 +292,7 @@ class Pipeline:
                     finish()
                 except Exception as error:  # noqa: BLE001 - a filter may raise anything
                     self.counts.error("filter_error", error)
-        self.hot = Unconfigured.hot  # calls from now on are refused
+        self.fast_path = Unconfigured.fast_path  # calls from now on are refused
         self.drain(deadline)
         if successor is not None:
             self._await_stragglers(min(deadline, monotonic() + _GRACE), successor)
@@ -301,7 +301,7 @@ class Pipeline:
 
     def _await_stragglers(self, end: float, successor: Pipeline) -> None:
         """Other threads may have a `seq` of this stream and not yet have left their event: one that came later would be a gap."""
-        while self.stats().buffered > self.buffer.held and monotonic() < end:
+        while self.stats().buffered > self.buffer.unsent and monotonic() < end:
             sleep(GLANCE)
             self.drain(end)
 
@@ -313,7 +313,7 @@ class Pipeline:
         """Where an event goes that a thread leaves here after the end: through the successor's filters, to its sender."""
 
         def late(event: Event) -> None:
-            if successor.inherit(event, *self.place):
+            if successor.accept_late(event, *self.branch_index):
                 with self.counts.locked():
                     self._own += 1  # the successor counts it
             else:
@@ -321,11 +321,11 @@ class Pipeline:
 
         return late
 
-    def inherit(self, event: Event, place: int, places: int) -> bool:
+    def accept_late(self, event: Event, place: int, places: int) -> bool:
         """Takes an event that came too late for the one of `places` branches that this one replaces. Whether it does: from
         the first of several, so that it takes it once."""
         if place == 0:
-            self.offer(event)
+            self.accept_copy(event)
         return place == 0
 
     def after_fork(self) -> None:
@@ -342,7 +342,7 @@ class Unconfigured:
     """Before `configure`, and after `close`: every call is refused at once, and counted."""
 
     severity_max = -1
-    hot: tuple[Any, ...] = (-1, None, None, None, None, None, {})
+    fast_path: tuple[Any, ...] = (-1, None, None, None, None, None, {})
     fields: dict[str, Any] = {}  # noqa: RUF012 - never written to
     closed = True
     sender = encoder = None
@@ -352,9 +352,9 @@ class Unconfigured:
     def __init__(self, message: str) -> None:
         self._message = message
         self._told = False
-        self._calls = Tick()
+        self._calls = AtomicCounter()
 
-    def refuse(self, severity: Any) -> int:
+    def admit_severity(self, severity: Any) -> int:
         """Counts the call, tells once."""
         next(self._calls)
         if not self._told:
@@ -364,7 +364,7 @@ class Unconfigured:
 
     def put(self, *event: Any) -> None:
         """A call that found the client open, and comes in when it is closed: refused like the others."""
-        self.refuse(0)
+        self.admit_severity(0)
 
     def failed(self, error: BaseException, count: int = 0, reason: str | None = None) -> None:
         """A call with arguments of the wrong kind: refused like the others."""

@@ -7,18 +7,14 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 from metlog.core.pipeline import Pipeline, Unconfigured
+from metlog.core.timer import DisabledTimer
 from metlog.errors import ConfigError
 
-if TYPE_CHECKING:
-    from metlog.client import MetlogClient
-    from metlog.config import Plan
-    from metlog.core.timer import DisabledTimer
-
-__all__ = ["Home", "unconfigured"]
+__all__ = ["ClientState", "unconfigured"]
 
 _UNCONFIGURED: Final = (
     "metlog is not configured: events are counted and left out (metlog.configure() sends them; told once)"
@@ -26,34 +22,58 @@ _UNCONFIGURED: Final = (
 _CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 
 
-class Home:
+class Plan(Protocol):
+    """What `ClientState.install` needs of a checked configuration (`metlog.config.Plan`)."""
+
+    disabled_timers: frozenset[str]
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """The client methods that the configuration's plugins give, by name."""
+
+    def make_statsd(self) -> Any:
+        """A statsd client; None when the configuration asks for none."""
+
+    def pipeline(self) -> Pipeline:
+        """Opens and builds the pipeline; raises ConfigError, and then leaves nothing open."""
+
+    def discard(self) -> None:
+        """Closes what was prepared and is not used."""
+
+
+class ClientState:
     """One for each client that was not made by `bind`."""
 
     __slots__ = (
-        "__weakref__", "clients", "disabled_timers", "idle_timers", "methods", "name", "pipeline", "plan", "statsd",
+        "__weakref__",
+        "clients",
+        "disabled_timer_cache",
+        "disabled_timers",
+        "methods",
+        "name",
+        "pipeline",
+        "plan",
+        "statsd",
     )  # fmt: skip
 
     def __init__(self, name: str | None) -> None:
         self.name = name
-        self.plan: Plan | None = None
-        self.pipeline: Pipeline | Unconfigured = unconfigured() if divert is None else divert(None)
+        self.plan: Any = None  # the `metlog.config.Plan` in force
+        self.pipeline: Pipeline | Unconfigured = (
+            unconfigured() if pipeline_override is None else pipeline_override(None)
+        )
         self.disabled_timers: frozenset[str] = frozenset()
-        self.idle_timers: dict[str, DisabledTimer] = {}
+        self.disabled_timer_cache: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
         self.methods: dict[str, Callable[..., Any]] = {}
-        self.clients: WeakSet[MetlogClient] = WeakSet()
-        homes.add(self)
+        self.clients: WeakSet[Any] = WeakSet()
+        states.add(self)
 
     def install(self, made: Plan) -> None:
         """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
-        methods = {component.name: component.build() for component in made.plugins}
-        statsd = None
-        if made.statsd and divert is None:
-            from metlog.statsd.client import make
-
-            statsd = make(made.statsd)
+        methods = made.methods()
+        statsd = made.make_statsd() if pipeline_override is None else None
         try:
-            pipeline = made.pipeline() if divert is None else divert(made)
+            pipeline = made.pipeline() if pipeline_override is None else pipeline_override(made)
         except ConfigError:
             if statsd is not None:
                 statsd.close()
@@ -61,7 +81,7 @@ class Home:
         for name, method in methods.items():
             self.add_method(name, method)
         old_statsd, self.statsd = self.statsd, statsd
-        self.idle_timers = {}
+        self.disabled_timer_cache = {}
         self.disabled_timers = made.disabled_timers
         self.swap(pipeline)
         self.plan = made
@@ -90,14 +110,14 @@ class Home:
             old, self.pipeline = self.pipeline, pipeline
         return old
 
-    def admit(self, client: MetlogClient) -> None:
+    def register(self, client: object) -> None:
         """A client more: it gets the methods that were added."""
         self.clients.add(client)
         for name, method in self.methods.items():
             setattr(client, name, MethodType(method, client))
 
     def add_method(self, name: str, method: Callable[..., Any]) -> None:
-        """Each client of this home gets the method for its own: a `__getattr__` would make the whole hot path slower."""
+        """Each client of this state gets the method for its own: a `__getattr__` would make the whole fast path slower."""
         self.methods[name] = method
         for client in self.clients.copy():
             setattr(client, name, MethodType(method, client))
@@ -108,10 +128,10 @@ def unconfigured() -> Unconfigured:
     return Unconfigured(_UNCONFIGURED)
 
 
-homes: Final[WeakSet[Home]] = WeakSet()
+states: Final[WeakSet[ClientState]] = WeakSet()
 """Of every client in the process."""
 
-divert: Callable[[Plan | None], Pipeline] | None = None
+pipeline_override: Callable[[Any], Pipeline] | None = None
 """While `metlog.testing.capture` listens: builds what a client gets instead of a plan's pipeline, or instead of none."""
 
 _exchanging = threading.Lock()

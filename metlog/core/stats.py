@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-__all__ = ["Counts", "OnDrop", "Stats", "Tick", "inside"]
+__all__ = ["Counts", "OnDrop", "Stats", "AtomicCounter", "inside"]
 
 OnDrop = Callable[[str, int], None]
 
@@ -53,22 +53,22 @@ class Stats(Struct, kw_only=True):
             self.dropped[reason] = self.dropped.get(reason, 0) + number
 
 
-class Tick(count):  # type: ignore[type-arg]
+class AtomicCounter(count):  # type: ignore[type-arg]
     """A count that rises without a lock; `value` says how far."""
 
     @property
     def value(self) -> int:
-        return int(repr(self)[5:-1])  # "Tick(…)": the only way to look without counting
+        return int(repr(self)[14:-1])  # "AtomicCounter(…)": the only way to look without counting
 
 
 class Counts:
     """What one pipeline lost, and why. What was sent is counted by its outlet, where only one thread at a time sends."""
 
-    __slots__ = ("_on_drop", "_told", "by_reason", "errors", "lock", "untold")
+    __slots__ = ("_on_drop", "_warned", "by_reason", "errors", "lock", "unreported")
 
     def __init__(self, on_drop: OnDrop | None) -> None:
         self._on_drop = on_drop
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self.restart()
 
     def restart(self) -> None:
@@ -77,7 +77,7 @@ class Counts:
         self.errors = 0
         # With a missing key counted in C: between `get` and the assignment a signal handler of this very thread could count too.
         self.by_reason: dict[str, int] = defaultdict(int)
-        self.untold = False
+        self.unreported = False
         """Whether something was dropped since the last report went out."""
 
     @contextmanager
@@ -97,8 +97,8 @@ class Counts:
             return
         with self.locked():
             self.by_reason[reason] += number
-            self.untold = True
-        self.tell(reason, f"events are dropped: {reason} (counted in stats(); told once)")
+            self.unreported = True
+        self.warn_once(reason, f"events are dropped: {reason} (counted in stats(); told once)")
         if self._on_drop is not None and not getattr(inside, "active", False):
             inside.active = True
             try:
@@ -118,13 +118,13 @@ class Counts:
         """Something raised, and nothing is lost by it."""
         with self.locked():
             self.errors += 1
-        self.tell(f"{kind} {type(error).__name__}", f"{kind}: {type(error).__name__}: {error}")
+        self.warn_once(f"{kind} {type(error).__name__}", f"{kind}: {type(error).__name__}: {error}")
 
-    def tell(self, kind: str, message: str) -> None:
+    def warn_once(self, kind: str, message: str) -> None:
         """Says something once a kind through the standard logger `metlog`."""
-        if kind in self._told or len(self._told) > 100:
+        if kind in self._warned or len(self._warned) > 100:
             return
-        self._told.add(kind)
+        self._warned.add(kind)
         try:
             _log.warning("%s", message)
         except Exception:  # noqa: BLE001 - a broken logging set-up is the application's; the counts tell it too

@@ -9,12 +9,9 @@ from contextvars import ContextVar
 from functools import wraps
 from time import perf_counter
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from metlog.core.calls import around_async_generator, around_generator, kind_of
-
-if TYPE_CHECKING:
-    from metlog.client import MetlogClient
 
 __all__ = ["DisabledTimer", "Timer"]
 
@@ -27,6 +24,16 @@ _starts: ContextVar[tuple[_Start, ...]] = ContextVar("metlog_timer_starts", defa
 _last: ContextVar[tuple[Timer, float] | None] = ContextVar("metlog_timer_last", default=None)
 
 
+class TimerClient(Protocol):
+    """What a timer needs of the client that made it."""
+
+    def timer_send(self, name: str, ms: float, /, *, rate: float = 1.0) -> None:
+        """Logs that something took `ms` milliseconds."""
+
+    def timer_disabled(self, name: str) -> bool:
+        """Whether the configuration disables timers of this name."""
+
+
 class Timer:
     """Times a block or every call of a function, and logs an event of type `timer` with `name` and `ms`.
 
@@ -37,7 +44,7 @@ class Timer:
 
     __slots__ = ("_client", "_free", "_name", "_others", "_outer", "_rate", "_result", "_start")
 
-    def __init__(self, client: MetlogClient, name: str, rate: float) -> None:
+    def __init__(self, client: TimerClient, name: str, rate: float) -> None:
         self._client = client
         self._name = name
         self._rate = rate
@@ -103,7 +110,7 @@ class Timer:
         self._send(ms)
 
     def _send(self, ms: float) -> None:
-        self._client.timer_send(self._name, ms, self._rate)
+        self._client.timer_send(self._name, ms, rate=self._rate)
 
     def __call__(self, function: F, /) -> F:
         """The function, each call timed to its end.

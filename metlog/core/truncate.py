@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from metlog.encoders import Encoder
+from metlog.core.interfaces import Encoder
 from metlog.errors import DecodeError
 from metlog.event import Event
 

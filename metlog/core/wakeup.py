@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 
-__all__ = ["Waker", "threads_run"]
+__all__ = ["Wakeup", "threads_run"]
 
 
 def threads_run() -> bool:
@@ -14,7 +14,7 @@ def threads_run() -> bool:
     return bool(getattr(sys.modules.get("uwsgi"), "has_threads", True))
 
 
-class Waker:
+class Wakeup:
     """A binary semaphore on one bare lock.
 
     `threading.Event` and `Condition` hold a lock inside `set()`: a signal handler or a `__del__` that logs in that moment would

@@ -115,14 +115,13 @@ def _tests(made: Plan) -> Iterator[Finding]:
         yield Finding(Verdict.OK, f"it has {count}", "run them with `metlog test FILE`")
 
 
-def _sender(made: Plan, above: str = "") -> Iterator[Finding]:
-    assert made.sender is not None
-    branches: list[Plan] | None = getattr(made.sender.prepare(), "branches", None)
-    if branches is None:
-        yield from reach(made.sender, above)
+def _sender(made: Plan) -> Iterator[Finding]:
+    if made.branches is None:
+        assert made.sender is not None
+        yield from reach(made.sender)
         return
-    for branch in branches:
-        yield from _sender(branch, f"{above}{made.sender.where}.")
+    for branch in made.branches:
+        yield from _sender(branch)
 
 
 def reach(component: Component, above: str = "") -> Iterator[Finding]:

@@ -161,12 +161,9 @@ def _dry(made: Plan) -> tuple[Pipeline, list[tuple[str, MemorySender]]]:
 
     def dry(part: Plan) -> Plan:
         assert part.sender is not None
-        sender = part.sender
-        if not getattr(sender.factory, "fans_out", False):
-            return msgspec.structs.replace(part, sender=capture(sender))
-        fan = sender.build()
-        fan.branches = [dry(branch) for branch in fan.branches]
-        return msgspec.structs.replace(part, sender=Component("sender", sender.name, sender.where, lambda: fan))
+        if part.branches is None:
+            return msgspec.structs.replace(part, sender=capture(part.sender))
+        return msgspec.structs.replace(part, branches=[dry(branch) for branch in part.branches])
 
     pipeline = dry(made).pipeline()
     for part in _parts(pipeline):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from metlog.core.stats import Tick
+from metlog.core.stats import AtomicCounter
 from metlog.encoders import wire as frames
 from metlog.event import Event
 from metlog.values import sanitize
@@ -32,7 +32,7 @@ class JsonEncoder:
     silent = True
 
     def __init__(self) -> None:
-        self._repairs = Tick()
+        self._repairs = AtomicCounter()
         self._encode = msgspec.json.Encoder().encode
         self._pack = msgspec.msgpack.Encoder().encode
         # A subclass may write events differently: they are then encoded by its own `encode`, one by one.

@@ -10,7 +10,7 @@ import msgspec
 
 from metlog.errors import DecodeError
 from metlog.event import Event
-from metlog.values import plain, sanitize
+from metlog.values import is_json_native, sanitize
 
 __all__ = ["decode", "decode_json", "decode_msgpack", "is_msgpack", "is_utf8", "tidy", "unsigned"]
 
@@ -32,7 +32,7 @@ _pack_events: Final = msgspec.msgpack.Decoder(list[Event]).decode
 _pack_pieces: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
-class _Bad(NamedTuple):
+class _Invalid(NamedTuple):
     """A piece of a frame that is no event."""
 
     piece: bytes
@@ -81,14 +81,14 @@ def decode_msgpack(frame: bytes) -> list[Event]:
     return _all_or_error(_split_msgpack(frame))
 
 
-def _all_or_error(parts: tuple[list[Event], list[_Bad]]) -> list[Event]:
+def _all_or_error(parts: tuple[list[Event], list[_Invalid]]) -> list[Event]:
     events, bad = parts
     if bad:
         raise DecodeError(bad[0].reason)
     return events
 
 
-def _split_json(frame: bytes) -> tuple[list[Event], list[_Bad]]:
+def _split_json(frame: bytes) -> tuple[list[Event], list[_Invalid]]:
     try:
         events = _json_lines(frame)
         # decode_lines takes any white space for the end of a line; only one object a line is the format
@@ -100,7 +100,7 @@ def _split_json(frame: bytes) -> tuple[list[Event], list[_Bad]]:
     except _ERRORS:
         pass
     good: list[Event] = []
-    bad: list[_Bad] = []
+    bad: list[_Invalid] = []
     for number, line in enumerate(frame.split(b"\n"), 1):
         piece = line.strip(b" \t\r")
         if not piece:
@@ -111,11 +111,11 @@ def _split_json(frame: bytes) -> tuple[list[Event], list[_Bad]]:
             _to_utc(event)
             good.append(event)
         except _ERRORS as error:
-            bad.append(_Bad(piece, f"line {number}: {_json_reason(piece, error)}"))
+            bad.append(_Invalid(piece, f"line {number}: {_json_reason(piece, error)}"))
     return good, bad
 
 
-def _split_msgpack(frame: bytes) -> tuple[list[Event], list[_Bad]]:
+def _split_msgpack(frame: bytes) -> tuple[list[Event], list[_Invalid]]:
     alone = frame[0] in _MAPS
     try:
         return [tidy(event) for event in ([_pack_event(frame)] if alone else _pack_events(frame))], []
@@ -124,15 +124,15 @@ def _split_msgpack(frame: bytes) -> tuple[list[Event], list[_Bad]]:
     try:
         pieces = [frame] if alone else [bytes(piece) for piece in _pack_pieces(frame)]
     except _ERRORS as error:
-        return [], [_Bad(frame, _reason(error))]
+        return [], [_Invalid(frame, _reason(error))]
     good: list[Event] = []
-    bad: list[_Bad] = []
+    bad: list[_Invalid] = []
     for number, piece in enumerate(pieces, 1):
         where = "" if alone else f"event {number}: "
         try:
             good.append(tidy(_pack_event(piece)))
         except _ERRORS as error:
-            bad.append(_Bad(piece, where + _reason(error)))
+            bad.append(_Invalid(piece, where + _reason(error)))
     return good, bad
 
 
@@ -148,7 +148,7 @@ def tidy(event: Event) -> Event:
     """An event of another program's MessagePack, with its fields as JSON would have said them."""
     _to_utc(event)
     try:
-        if plain(event.fields):
+        if is_json_native(event.fields):
             return event
     except RecursionError:
         pass

@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from metlog.filters._addresses import cut_ip
+from metlog.filters._rules import DROP, KEEP, PSEUDONYMIZE, Rules
 from metlog.tracebacks import render
-from metlog.values import MAX_DEPTH, MAX_ITEMS, sayable
+from metlog.values import MAX_DEPTH, MAX_ITEMS, to_json_value
 
-if TYPE_CHECKING:
-    from metlog.filters.redact import Redact
-
-__all__ = ["CUT", "DROP", "KEEP", "PSEUDONYMIZE", "Pass"]
-
-DROP: Final = 1
-KEEP: Final = 2
-PSEUDONYMIZE: Final = 4
-CUT: Final = 8
+__all__ = ["FieldRedactor"]
 
 _LEAVES: Final = frozenset({str, int, float, bool, type(None), bytes})
 
 
-class Pass:
+class FieldRedactor:
     """Bounded in depth and in the number of values."""
 
-    __slots__ = ("_above", "_left", "_redact", "_text", "notes")
+    __slots__ = ("_above", "_left", "_rules", "_text", "notes")
 
-    def __init__(self, redact: Redact) -> None:
+    def __init__(self, rules: Rules) -> None:
         self.notes: list[str] = []
-        self._redact = redact
-        self._text = redact.text if redact.masks_text else None
+        self._rules = rules
+        self._text = rules.text if rules.masks_text else None
         self._left = MAX_ITEMS
         self._above: set[int] | None = None  # ids of the containers around the value at hand
 
     def mapping(self, value: Mapping[Any, Any], path: str | None, *, kept: bool) -> dict[str, Any]:
         """What is left of a table; `path`: None at the top; `kept`: all in it that is not dropped."""
-        redact, text = self._redact, self._text
-        known, code_of = redact.codes.get, redact.code
+        rules, text = self._rules, self._text
+        known, code_of = rules.codes.get, rules.code
         made: dict[str, Any] = {}
         again: dict[str, int] = {}
         for name, item in list(value.items()):
@@ -73,7 +66,7 @@ class Pass:
                 if not keep and not (said and isinstance(said, dict | list)):
                     continue
             if text is not None:
-                key = redact.name(key)
+                key = rules.name(key)
                 if key in made:
                     key = _beside(key, made, again)
             made[key] = said
@@ -81,11 +74,11 @@ class Pass:
 
     def items(self, value: Iterable[Any], path: str, *, kept: bool) -> list[Any]:
         """What is left of a list."""
-        redact = self._redact
+        rules = self._rules
         made: list[Any] = []
         for index, item in enumerate(list(value)):
             here = f"{path}.{index}"
-            code = redact.code(here)
+            code = rules.code(here)
             keep = kept or bool(code & KEEP)
             if code & DROP or (not keep and (type(item) in _LEAVES or code)):
                 continue
@@ -100,7 +93,7 @@ class Pass:
 
     def changed(self, value: Any, path: str, code: int) -> Any:
         """The value, or each item of a list, as a pseudonym or a network."""
-        change = self._redact.pseudonym if code & PSEUDONYMIZE else cut_ip
+        change = self._rules.pseudonym if code & PSEUDONYMIZE else cut_ip
         if type(value) is str:
             return change(value)
         if value is None and code & PSEUDONYMIZE:
@@ -133,7 +126,7 @@ class Pass:
         if isinstance(value, BaseException):
             trace = render(value)
             return trace if text is None else text(trace)
-        said, notes = sayable(value, path)
+        said, notes = to_json_value(value, path)
         self.notes += notes
         return self.value(said, path, kept=kept)
 
@@ -170,7 +163,7 @@ def _beside(name: str, taken: Mapping[str, Any], again: dict[str, int]) -> str:
 
 
 def _name(key: Any) -> str:
-    said, _ = sayable({key: None}, "")
+    said, _ = to_json_value({key: None}, "")
     return next(iter(said), "") if isinstance(said, dict) else str(said)
 
 
@@ -180,5 +173,5 @@ def _said(value: Any, path: str) -> str:
         return str.__str__(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "replace")
-    said, _ = sayable(value, path)
+    said, _ = to_json_value(value, path)
     return said if isinstance(said, str) else msgspec.json.encode(said, order="deterministic").decode()

@@ -43,7 +43,7 @@ def is_own(client: MetlogClient, logger: str | None, thread: str | None) -> bool
     if (thread if thread is not None else threading.current_thread().name) in OWN_THREADS:
         return True
     # A sender that does not wait is called by the thread that fills a frame, the application's own.
-    pipeline: Any = client._home.pipeline
+    pipeline: Any = client._state.pipeline
     if pipeline.sender is None:  # not configured
         return False
     ident = get_ident()

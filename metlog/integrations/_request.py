@@ -153,7 +153,7 @@ class Recorder:
 
     def failed(self, error: BaseException) -> None:
         """Something of ours, or of `route`, raised: counted, never the application's problem."""
-        self.client._home.pipeline.failed(error, 0, "call_error")
+        self.client._state.pipeline.failed(error, 0, "call_error")
 
     def parameters(self, query: str) -> dict[str, Any]:
         """The named query parameters, the first of each."""
@@ -215,7 +215,7 @@ class Recorder:
                 client.log(tokens, words, severity=3 if broken else 6, fields=fields)
             else:
                 client.metlog("request", None, 6, words, fields, tokens=tokens, weight=1.0 / rate)
-            statsd = client._home.statsd
+            statsd = client._state.statsd
             if self._statsd and statsd is not None and statsd.__class__ is not DisabledStatsd:
                 statsd._pair(f"request.{method}.{status}", f"request.{method}", ms, rate)
         except Exception as failure:  # noqa: BLE001 - as `MetlogClient.log`

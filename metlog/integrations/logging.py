@@ -81,9 +81,9 @@ class MetlogHandler(logging.Handler):
         # faster way.
         its = record.__dict__
         severity = severity_of(its["levelno"])
-        pipeline = client._home.pipeline
+        pipeline = client._state.pipeline
         if severity > pipeline.severity_max:  # before anything is formatted
-            pipeline.refuse(severity)
+            pipeline.admit_severity(severity)
             return
         name = its["name"]
         fields: dict[str, Any] = {

@@ -61,7 +61,7 @@ class MetlogProcessor:
         try:
             self._send(logger, method_name, event_dict)
         except Exception as error:  # noqa: BLE001 - as in `MetlogClient.log`
-            self._client._home.pipeline.failed(error, 0, "call_error")
+            self._client._state.pipeline.failed(error, 0, "call_error")
         if self._drop:
             from structlog import DropEvent
 

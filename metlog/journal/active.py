@@ -7,17 +7,17 @@ import os
 import time
 from collections import deque
 
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 from metlog.journal.capacity import NO_ROOM
 from metlog.journal.folder import Folder, write_all
-from metlog.journal.segment import END, HEADER_SIZE, LIVE, RESCUE, SEALED, Clock, SegmentName, end_mark, header
+from metlog.journal.segment import ACTIVE, END, HEADER_SIZE, RESCUE, SEALED, Clock, SegmentName, end_mark, header
 
-__all__ = ["LiveSegment"]
+__all__ = ["ActiveSegment"]
 
 log = logging.getLogger("metlog.listener")
 
 
-class LiveSegment:
+class ActiveSegment:
     """The caller sees to it that `append`, `confirmed` and what they count are not used by two threads at once."""
 
     def __init__(self, folder: Folder, name: SegmentName, clock: Clock, base: int, *, confirm: bool) -> None:
@@ -41,22 +41,22 @@ class LiveSegment:
         """That new segment, once it is written."""
         self.rescued = False
         self._sealed = False
-        faults.point("create")
-        self.fd = folder.open(f"{name}{LIVE}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        failpoints.point("create")
+        self.fd = folder.open(f"{name}{ACTIVE}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
-            faults.point("header")
+            failpoints.point("header")
             write_all(self.fd, header(clock))
         except OSError:
             os.close(self.fd)
-            folder.unlink(f"{name}{LIVE}", missing_ok=True)
+            folder.unlink(f"{name}{ACTIVE}", missing_ok=True)
             raise
 
     def append(self, records: bytes) -> None:
         """Writes records. Raises OSError: then nothing of them counts, and the segment has `failed` unless there was
         only no room."""
-        faults.point("append")
-        if faults.ON:
-            faults.torn(self.fd, records)
+        failpoints.point("append")
+        if failpoints.ON:
+            failpoints.torn(self.fd, records)
         try:
             write_all(self.fd, records)
         except OSError as error:
@@ -69,15 +69,15 @@ class LiveSegment:
         self.written += len(records)
         if self._confirm:
             self._pending.append(records)
-        faults.point("appended")
+        failpoints.point("appended")
 
     def sync(self) -> None:
         """Makes what is written durable, its name too. Raises OSError: then do not call it again."""
-        faults.point("fsync")
+        failpoints.point("fsync")
         os.fdatasync(self.fd)
         if not self.synced:
             self._folder.sync()
-        faults.point("fsynced")
+        failpoints.point("fsynced")
 
     def confirmed(self, offset: int) -> None:
         """Everything up to `offset` is durable (or as durable as is asked for)."""
@@ -89,11 +89,11 @@ class LiveSegment:
     def seal(self) -> None:
         """Gives the file the name of a finished segment. Raises OSError when that name is not to be had; may be called again."""
         if not self._sealed:
-            faults.point("seal")
-            self._folder.rename(f"{self.name}{LIVE}", f"{self.name}{SEALED}")
+            failpoints.point("seal")
+            self._folder.rename(f"{self.name}{ACTIVE}", f"{self.name}{SEALED}")
             self._sealed = True
             os.close(self.fd)
-            faults.point("rename")
+            failpoints.point("rename")
         if self._confirm:
             try:
                 self._folder.sync()
@@ -111,20 +111,20 @@ class LiveSegment:
         if content and self.rest is None:
             self._write_rest(name, content)
             self.rest = name
-        faults.point("rescue.end")
+        failpoints.point("rescue.end")
         mark = end_mark(max(self.synced, HEADER_SIZE), str(self.rest or ""))
         self._folder.replace(f"{self.name}{END}", mark)
         if self.rest is not None and self._folder.exists(f"{self.rest}{RESCUE}"):
-            faults.point("rescue.rename")
+            failpoints.point("rescue.rename")
             self._folder.rename(f"{self.rest}{RESCUE}", f"{self.rest}{SEALED}")
         self.rescued = True
-        faults.point("rescue.seal")
+        failpoints.point("rescue.seal")
         return len(content)
 
     def _write_rest(self, name: SegmentName, content: bytes) -> None:
         fd = self._folder.open(f"{name}{RESCUE}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            faults.point("rescue.write")
+            failpoints.point("rescue.write")
             write_all(fd, content)
             os.fsync(fd)
             self._folder.sync()

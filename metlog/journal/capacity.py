@@ -8,10 +8,10 @@ import os
 import time
 from typing import Final
 
+from metlog.journal.errors import Full
 from metlog.journal.folder import Folder, write_all
-from metlog.listener.inputs import Full
 
-__all__ = ["NO_ROOM", "Room", "why"]
+__all__ = ["NO_ROOM", "Capacity", "why"]
 
 log = logging.getLogger("metlog.listener")
 
@@ -27,7 +27,7 @@ NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors that pass when somebody makes room; all others are the disk's."""
 
 
-class Room:
+class Capacity:
     """Refuses while there is none, and lifts that by itself. The caller holds the journal's lock."""
 
     def __init__(self, folder: Folder, max_bytes: int, min_free: int) -> None:
@@ -44,7 +44,7 @@ class Room:
         self.refusals = 0
         """Writes refused since the start."""
 
-    def demand(self, size: int, used: int, appended: int) -> None:
+    def check(self, size: int, used: int, appended: int) -> None:
         """Raises Full when `size` bytes more may not be written. `used`: bytes of the journal now; `appended`: ever."""
         if self.reason:
             self._refused += 1
@@ -53,12 +53,12 @@ class Room:
             raise Full(self.reason)
         reason = self._lack(size, used) if appended >= self._next_look else self._over(size, used)
         if reason:
-            raise self.refuse(reason, size)
+            raise self.pause(reason, size)
         if appended >= self._next_look:
             self._next_look = appended + min(self._min_free // 4, _STEP)
 
-    def refuse(self, reason: str, size: int = 0) -> Full:
-        """From now on nothing is taken, until `look` finds that it may be (a write of `size` bytes too); gives what to raise."""
+    def pause(self, reason: str, size: int = 0) -> Full:
+        """From now on nothing is taken, until `probe` finds that it may be (a write of `size` bytes too); gives what to raise."""
         if not self.reason:
             log.error("the journal takes no events: %s", reason)
             self._refused = 0
@@ -70,20 +70,20 @@ class Room:
         return Full(reason)
 
     @property
-    def look_due(self) -> bool:
+    def probe_due(self) -> bool:
         """Whether something is refused, and it is time to look whether it must be."""
         return bool(self.reason) and time.monotonic() >= self._look_at
 
-    def look(self, used: int) -> str:
+    def probe(self, used: int) -> str:
         """Why still nothing can be taken; empty when there is room and the disk takes a write and an fsync. The one
         method to be called without the lock: on a disk that hangs, it hangs.
 
-        Room is more than the last byte: else it would go on and refuse again four times a second, and say so each time."""
+        Some headroom (hysteresis) is asked for: else it would resume and pause again four times a second, and log each time."""
         spare = min(max(self._wanted, self._max_bytes // 16), self._max_bytes // 4)
         return self._over(spare, used) or self._scarce(max(self._wanted, self._min_free // 16)) or self._failure()
 
-    def settle(self, reason: str) -> None:
-        """Takes what `look` found: goes on, or refuses for that reason now."""
+    def resume_or_pause(self, reason: str) -> None:
+        """Takes what `probe` found: goes on, or refuses for that reason now."""
         self._look_at = time.monotonic() + _EVERY
         if not reason:
             log.warning("the journal takes events again; %d writes were refused meanwhile", self._refused)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 
 __all__ = ["DIR_MODE", "FILE_MODE", "Folder"]
 
@@ -92,8 +92,8 @@ class Folder:
         """Writes a whole file so that a reader sees the old or the new one, also after a crash when `durable`.
 
         `point` names the fault points around it (`metlog.journal.failpoints`): itself, `point.rename`, `point.saved`."""
-        if faults.ON and point:
-            faults.point(point)
+        if failpoints.ON and point:
+            failpoints.point(point)
         temporary = f".{name}.{os.getpid()}.tmp"
         descriptor = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
@@ -105,13 +105,13 @@ class Folder:
             raise
         finally:
             os.close(descriptor)
-        if faults.ON and point:
-            faults.point(f"{point}.rename")
+        if failpoints.ON and point:
+            failpoints.point(f"{point}.rename")
         self.rename(temporary, name)
         if durable:
             self.sync()
-        if faults.ON and point:
-            faults.point(f"{point}.saved")
+        if failpoints.ON and point:
+            failpoints.point(f"{point}.saved")
 
     def tidy(self, prefix: str) -> None:
         """Removes what `replace` of files whose names begin so left behind when its process was killed."""

@@ -11,7 +11,7 @@ import msgspec
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.journal.rows import correct, rows_of
-from metlog.journal.segment import HEADER_SIZE, LIVE, SEALED, Clock, Record, Scan, SegmentName, listing, read_header
+from metlog.journal.segment import ACTIVE, HEADER_SIZE, SEALED, Clock, Record, Scan, SegmentName, listing, read_header
 
 __all__ = ["Event", "Follower", "events_of"]
 
@@ -57,10 +57,10 @@ class Follower:
         return events
 
     def _journal(self, journal: Folder, events: list[Event], seen: set[SegmentName]) -> None:
-        sealed, live = listing(journal)
-        for name in sorted({*sealed, *live}):
+        sealed, active = listing(journal)
+        for name in sorted({*sealed, *active}):
             seen.add(name)
-            for suffix in (LIVE, SEALED):
+            for suffix in (ACTIVE, SEALED):
                 try:
                     fd = journal.open(f"{name}{suffix}", os.O_RDONLY)
                 except FileNotFoundError:  # sealed or removed since it was listed

@@ -22,7 +22,7 @@ from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.reader import read
 
-__all__ = ["LIMIT", "KeyMemory", "damaged", "through"]
+__all__ = ["LIMIT", "IdempotencyKeys", "damaged", "through"]
 
 log = logging.getLogger("metlog.listener")
 
@@ -37,7 +37,7 @@ _END: Final = Position(1 << 62)
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
-class KeyMemory:
+class IdempotencyKeys:
     """Which keys were journaled, and up to where the journal must be durable for each to count. Any thread."""
 
     def __init__(self, journal: Folder, limit: int = LIMIT) -> None:

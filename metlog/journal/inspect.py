@@ -18,12 +18,12 @@ from metlog.journal.idempotency import damaged as keys_damaged
 from metlog.journal.reader import Damage, Entry, read
 from metlog.journal.recovery import is_quarantined
 from metlog.journal.rows import rows_of
-from metlog.journal.segment import END, HEADER_SIZE, LIVE, RESCUE, SEALED, SegmentName, end_of, listing, read_end
+from metlog.journal.segment import ACTIVE, END, HEADER_SIZE, RESCUE, SEALED, SegmentName, end_of, listing, read_end
 
 __all__ = [
-    "Behind",
-    "Checked",
-    "Journal",
+    "Backlog",
+    "CheckedSegment",
+    "JournalState",
     "Segment",
     "check",
     "cursors",
@@ -51,10 +51,10 @@ class Segment(Struct, frozen=True):
 
     @property
     def file(self) -> str:
-        return f"{self.name}{LIVE if self.open else SEALED}"
+        return f"{self.name}{ACTIVE if self.open else SEALED}"
 
 
-class Behind(Struct):
+class Backlog(Struct):
     """How far an output is."""
 
     output: str
@@ -68,7 +68,7 @@ class Behind(Struct):
     """Whether it takes whole segments when they are sealed, as the lake does."""
 
 
-class Journal(Struct):
+class JournalState(Struct):
     """What `look` found."""
 
     name: str
@@ -76,7 +76,7 @@ class Journal(Struct):
     listener: int | None
     """The process that writes it now."""
     segments: list[Segment]
-    outputs: list[Behind]
+    outputs: list[Backlog]
     quarantined: int
     quarantined_bytes: int
     free: int
@@ -89,7 +89,7 @@ class Journal(Struct):
         return sum(segment.bytes for segment in self.segments)
 
 
-class Checked(Struct):
+class CheckedSegment(Struct):
     """A segment that was read from its first byte to its last."""
 
     segment: Segment
@@ -117,12 +117,12 @@ def journals(data: Folder, only: str | None = None) -> Iterator[tuple[str, Folde
 
 def segments(journal: Folder) -> list[Segment]:
     """Oldest first. What goes while it is looked at is left out."""
-    sealed, live = listing(journal)
+    sealed, active = listing(journal)
     found = []
-    for name in sorted({*sealed, *live}):
-        for is_open in (name in live, False):  # sealed since it was listed
+    for name in sorted({*sealed, *active}):
+        for is_open in (name in active, False):  # sealed since it was listed
             try:
-                facts = os.stat(f"{name}{LIVE if is_open else SEALED}", dir_fd=journal.fd, follow_symlinks=False)
+                facts = os.stat(f"{name}{ACTIVE if is_open else SEALED}", dir_fd=journal.fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue
             size = min(facts.st_size, end_of(journal, name) or facts.st_size)
@@ -131,7 +131,7 @@ def segments(journal: Folder) -> list[Segment]:
     return found
 
 
-def look(data: Folder, name: str, journal: Folder) -> Journal:
+def look(data: Folder, name: str, journal: Folder) -> JournalState:
     """The state of a journal."""
     found = segments(journal)
     quarantined = quarantined_bytes = 0
@@ -143,13 +143,13 @@ def look(data: Folder, name: str, journal: Folder) -> Journal:
     except FileNotFoundError:
         pass
     disk = os.fstatvfs(journal.fd)
-    return Journal(
+    return JournalState(
         name, journal.path, listener_of(journal), found, list(_outputs(journal, found)), quarantined, quarantined_bytes,
         disk.f_bavail * disk.f_frsize, _status(data, name),
     )  # fmt: skip
 
 
-def _outputs(journal: Folder, found: list[Segment]) -> Iterator[Behind]:
+def _outputs(journal: Folder, found: list[Segment]) -> Iterator[Backlog]:
     for output, cursor in cursors(journal):
         at = cursor.at if cursor is not None else Position()
         left = [segment for segment in found if segment.name.number >= at.number]
@@ -158,7 +158,7 @@ def _outputs(journal: Folder, found: list[Segment]) -> Iterator[Behind]:
             for segment in left
         )
         count = sum(1 for s in left if s.name.number > at.number or s.bytes > max(at.offset, HEADER_SIZE))
-        yield Behind(output, at, cursor is None, count, size, cursor is not None and cursor.lake)
+        yield Backlog(output, at, cursor is None, count, size, cursor is not None and cursor.lake)
 
 
 def cursors(journal: Folder) -> list[tuple[str, Cursor | None]]:
@@ -193,12 +193,12 @@ def _status(data: Folder, journal: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def check(journal: Folder, *, running: bool) -> Iterator[Checked]:
+def check(journal: Folder, *, running: bool) -> Iterator[CheckedSegment]:
     """Reads every segment whole. `running`: a listener writes, so that the last record of an open segment may be half there."""
     for segment in segments(journal):
-        found = Checked(segment)
+        found = CheckedSegment(segment)
 
-        def damaged(damage: Damage, found: Checked = found) -> None:
+        def damaged(damage: Damage, found: CheckedSegment = found) -> None:
             found.damaged.append((damage.offset, damage.offset + len(damage.data)))
 
         for entry in _of(journal, segment, damaged=damaged):
@@ -240,7 +240,7 @@ def strangers(journal: Folder, *, running: bool) -> list[str]:
         elif suffix == END:
             if read_end(journal, stem) is None:
                 wrong.append(f"{entry} is damaged")
-        elif entry in _OURS or (suffix in {LIVE, SEALED, RESCUE} and SegmentName.parse(stem)):
+        elif entry in _OURS or (suffix in {ACTIVE, SEALED, RESCUE} and SegmentName.parse(stem)):
             continue
         elif entry.startswith(".") and suffix == ".tmp":
             if not running:  # else it is being written

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.segment import (
+    ACTIVE,
     HEADER_SIZE,
-    LIVE,
     SEALED,
     Clock,
     Record,
@@ -48,8 +48,8 @@ def read(
     journal: Folder, at: Position, end: Position, on_damage: Callable[[Damage], None] = lambda _: None
 ) -> Iterator[Entry]:
     """The records from `at` (an offset within a record's segment; `skip` is the caller's) up to `end`."""
-    sealed, live = listing(journal)
-    for name in sorted({*sealed, *live}):
+    sealed, active = listing(journal)
+    for name in sorted({*sealed, *active}):
         if at.number <= name.number and Position(name.number) < end:
             start = at.offset if name.number == at.number else 0
             limit = end.offset if name.number == end.number else None
@@ -96,7 +96,7 @@ def _segment(
 
 
 def _open(journal: Folder, name: SegmentName) -> int:
-    for suffix in (LIVE, SEALED, LIVE):
+    for suffix in (ACTIVE, SEALED, ACTIVE):
         try:
             return journal.open(f"{name}{suffix}", os.O_RDONLY)
         except FileNotFoundError:  # sealed since it was listed

@@ -1,4 +1,4 @@
-"""What a crash left: live segments are read, what is damaged is copied aside and told, and they are sealed."""
+"""What a crash left: active segments are read, what is damaged is copied aside and told, and they are sealed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 from metlog.journal.folder import Folder, read_all
-from metlog.journal.segment import END, HEADER_SIZE, LIVE, RESCUE, SEALED, Scan, SegmentName, listing, read_end
+from metlog.journal.segment import ACTIVE, END, HEADER_SIZE, RESCUE, SEALED, Scan, SegmentName, listing, read_end
 
 __all__ = ["Recovered", "is_quarantined", "quarantine", "recover"]
 
@@ -26,18 +26,18 @@ class Recovered(Struct):
 
 
 def recover(journal: Folder) -> Recovered:
-    """Seals the segments that were live when the listener was killed; its cost is theirs, not the backlog's.
+    """Seals the segments that were active when the listener was killed; its cost is theirs, not the backlog's.
 
     Nothing is cut: whoever reads a segment skips what does not verify. It is copied into `quarantine/` for whoever
     wants to look, and told.
     """
     found = Recovered()
-    faults.point("recover")
+    failpoints.point("recover")
     _settle_rescues(journal)
-    sealed, live = listing(journal)
-    for name in live:
+    sealed, active = listing(journal)
+    for name in active:
         _seal(journal, name, found)
-    known = {str(name) for name in (*sealed, *live)}
+    known = {str(name) for name in (*sealed, *active)}
     for entry in journal.regular(END):
         if entry.name.removesuffix(END) not in known:  # its segment went first
             journal.unlink(entry.name, missing_ok=True)
@@ -66,13 +66,13 @@ def _settle_rescues(journal: Folder) -> None:
 
 def _seal(journal: Folder, name: SegmentName, found: Recovered) -> None:
     mark = read_end(journal, str(name))
-    fd = journal.open(f"{name}{LIVE}", os.O_RDWR)
+    fd = journal.open(f"{name}{ACTIVE}", os.O_RDWR)
     try:
         data = read_all(fd, mark.offset if mark is not None else None)
         records = Scan(data)
         count = sum(record.count for record in records)
         if mark is None and len(data) <= HEADER_SIZE:  # not a byte of a record
-            journal.unlink(f"{name}{LIVE}")
+            journal.unlink(f"{name}{ACTIVE}")
             return
         if records.damaged:
             found.damaged_bytes += quarantine(journal, name, data, records.damaged)
@@ -82,8 +82,8 @@ def _seal(journal: Folder, name: SegmentName, found: Recovered) -> None:
             log.error("fsync of segment %s failed (%s): it is handed on as it can be read now", name, error)
     finally:
         os.close(fd)
-    faults.point("recover.seal")
-    journal.rename(f"{name}{LIVE}", f"{name}{SEALED}")
+    failpoints.point("recover.seal")
+    journal.rename(f"{name}{ACTIVE}", f"{name}{SEALED}")
     found.segments += 1
     found.events += count
 

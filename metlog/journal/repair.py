@@ -21,7 +21,7 @@ from metlog.journal.folder import DIR_MODE, FILE_MODE, Folder
 from metlog.journal.idempotency import damaged as keys_damaged
 from metlog.journal.reader import Damage, read
 from metlog.journal.recovery import quarantine, recover
-from metlog.journal.segment import END, LIVE, RESCUE, read_end
+from metlog.journal.segment import ACTIVE, END, RESCUE, read_end
 
 __all__ = ["Step", "held", "plan"]
 
@@ -90,7 +90,7 @@ def _small_files(journal: Folder) -> Iterator[Step]:
 
 
 def _left_open(journal: Folder) -> Iterator[Step]:
-    left = sorted(entry.name for suffix in (LIVE, RESCUE, ".tmp") for entry in journal.regular(suffix))
+    left = sorted(entry.name for suffix in (ACTIVE, RESCUE, ".tmp") for entry in journal.regular(suffix))
     if left:
         yield Step(f"{', '.join(left)}: sealed, or cleared away, as a start does it", partial(recover, journal))
 

@@ -25,7 +25,7 @@ from metlog.journal.folder import Folder, read_all
 __all__ = [
     "END",
     "HEADER_SIZE",
-    "LIVE",
+    "ACTIVE",
     "RESCUE",
     "SEALED",
     "Clock",
@@ -43,7 +43,7 @@ __all__ = [
     "scan",
 ]
 
-LIVE: Final = ".open"
+ACTIVE: Final = ".open"
 """Suffix of the segment that is being written."""
 SEALED: Final = ".seg"
 """Suffix of a segment that will not change any more."""
@@ -223,11 +223,11 @@ def end_of(folder: Folder, name: SegmentName) -> int | None:
 
 
 def listing(folder: Folder) -> tuple[list[SegmentName], list[SegmentName]]:
-    """Sealed and live segments of a journal, oldest first, each in one of the two. None that is there all the time is left
-    out, though it be sealed meanwhile: the live ones are looked for first."""
-    live = _named(folder, LIVE)
+    """Sealed and active segments of a journal, oldest first, each in one of the two. None that is there all the time is left
+    out, though it be sealed meanwhile: the active ones are looked for first."""
+    active = _named(folder, ACTIVE)
     sealed = _named(folder, SEALED)
-    return sorted(sealed), sorted(live - sealed)
+    return sorted(sealed), sorted(active - sealed)
 
 
 def _named(folder: Folder, suffix: str) -> set[SegmentName]:

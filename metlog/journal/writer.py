@@ -3,7 +3,7 @@
 What is promised:
 
 - `wait(lsn)` returns when everything up to there is on disk as `sync` has it.
-- A segment's name is never used twice. A live segment becomes a sealed one by a rename, after an fsync.
+- A segment's name is never used twice. An active segment becomes a sealed one by a rename, after an fsync.
 - An fsync that fails is never tried again on that file: what it did not confirm is written to a new segment.
 - A full disk or the cap refuse what comes, and touch nothing that is there; when there is room it goes on.
 """
@@ -22,15 +22,15 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from metlog.journal import failpoints as faults
-from metlog.journal.active import LiveSegment
-from metlog.journal.capacity import Room, why
+from metlog.journal import failpoints
+from metlog.journal.active import ActiveSegment
+from metlog.journal.capacity import Capacity, why
 from metlog.journal.cursor import Cursor, Position
+from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.idempotency import through
 from metlog.journal.recovery import recover
 from metlog.journal.segment import END, HEADER_SIZE, SEALED, Clock, SegmentName, listing
-from metlog.listener.inputs import Full
 
 __all__ = ["Journal", "JournalOptions"]
 
@@ -79,11 +79,11 @@ class Journal:
         self._lock = threading.Lock()
         self._durable_changed = threading.Condition(self._lock)
         self._wake = threading.Event()
-        self._live: LiveSegment | None = None
-        self._to_seal: deque[LiveSegment] = deque()
+        self._active: ActiveSegment | None = None
+        self._to_seal: deque[ActiveSegment] = deque()
         self._appended = 0
         self._durable = 0
-        self._room = Room(folder, options.max_bytes, options.min_free)
+        self._capacity = Capacity(folder, options.max_bytes, options.min_free)
         self._closed = False
         self._syncs = 0
         self._failures = 0
@@ -134,10 +134,10 @@ class Journal:
         with self._lock:
             if self._closed:
                 raise Full("the listener is stopping")
-            self._room.demand(len(records), self._bytes, self._appended)
-            segment = self._live
+            self._capacity.check(len(records), self._bytes, self._appended)
+            segment = self._active
             if segment is not None and segment.written + len(records) > self._options.segment_bytes > HEADER_SIZE:
-                self._retire_live()
+                self._retire_active()
                 segment = None
             try:
                 if segment is None:
@@ -146,7 +146,7 @@ class Journal:
             except OSError as error:
                 if segment is not None and segment.failed:
                     self._give_up(segment)
-                raise self._room.refuse(why(error), len(records)) from error
+                raise self._capacity.pause(why(error), len(records)) from error
             self._bytes += len(records)
             self._appended += len(records)
             unconfirmed = segment.written - segment.synced
@@ -171,37 +171,37 @@ class Journal:
                 patience = min(timeout, _DISK_FAILS) if self._broken() else timeout
                 left = began + patience - time.monotonic()
                 if left <= 0 or (self._closed and not self._thread.is_alive()):
-                    raise Full(self._room.reason or "the disk did not confirm in time")
+                    raise Full(self._capacity.reason or "the disk did not confirm in time")
                 self._wake.set()
                 self._durable_changed.wait(min(left, 1.0))
 
     def _broken(self) -> bool:
         return any(segment.failed for segment in self._to_seal)
 
-    def _begin(self) -> LiveSegment:
+    def _begin(self) -> ActiveSegment:
         name = self._next_name()
-        self._live = LiveSegment(
+        self._active = ActiveSegment(
             self._folder, name, self._clock, self._appended, confirm=self._options.sync != "never"
         )  # fmt: skip
         self._bytes += HEADER_SIZE
-        return self._live
+        return self._active
 
     def _next_name(self) -> SegmentName:
         name = SegmentName(self._number, self.run)
         self._number += 1  # also when no file comes of it: a name is never used twice
         return name
 
-    def _retire_live(self) -> None:
-        if self._live is not None:
-            self._to_seal.append(self._live)
-            self._live = None
+    def _retire_active(self) -> None:
+        if self._active is not None:
+            self._to_seal.append(self._active)
+            self._active = None
             self._wake.set()
 
-    def _give_up(self, segment: LiveSegment) -> None:
+    def _give_up(self, segment: ActiveSegment) -> None:
         segment.failed = True
         self._failures += 1
-        if segment is self._live:
-            self._retire_live()
+        if segment is self._active:
+            self._retire_active()
 
     # Committing: one thread.
 
@@ -213,22 +213,22 @@ class Journal:
             except OSError as error:  # told and tried again: the thread must not end while the listener runs
                 log.error("the journal cannot commit: %s", error)
                 with self._lock:
-                    self._room.refuse(why(error))
+                    self._capacity.pause(why(error))
                 time.sleep(0 if closing else _PATIENCE)
             if closing:
                 return
             wait = self._options.sync_interval
-            self._wake.wait(min(wait, _PATIENCE) if self._room.reason else wait)
+            self._wake.wait(min(wait, _PATIENCE) if self._capacity.reason else wait)
             self._wake.clear()
 
     def _commit(self, closing: bool) -> None:
         with self._lock:
-            live = self._live
-            if live is not None and (closing or time.monotonic() - live.since >= self._options.segment_age):
-                self._retire_live()
+            active = self._active
+            if active is not None and (closing or time.monotonic() - active.since >= self._options.segment_age):
+                self._retire_active()
             batch = [*self._to_seal]
-            live = self._live
-            target = live.written if live is not None else 0
+            active = self._active
+            target = active.written if active is not None else 0
         for segment in batch:
             self._sync(segment, segment.written)
             if segment.failed:
@@ -238,18 +238,18 @@ class Journal:
                 self._to_seal.popleft()
                 self._sealed.append((segment.name, segment.written))
             self._progress(segment.base + segment.written)
-        if live is not None and target > live.synced:
-            self._sync(live, target)
-            if live.failed:
+        if active is not None and target > active.synced:
+            self._sync(active, target)
+            if active.failed:
                 self._wake.set()
             else:
-                self._progress(live.base + target)
-        if self._room.look_due and not self._broken():
-            reason = self._room.look(self._bytes)
+                self._progress(active.base + target)
+        if self._capacity.probe_due and not self._broken():
+            reason = self._capacity.probe(self._bytes)
             with self._lock:
-                self._room.settle(reason)
+                self._capacity.resume_or_pause(reason)
 
-    def _sync(self, segment: LiveSegment, target: int) -> None:
+    def _sync(self, segment: ActiveSegment, target: int) -> None:
         """Makes a segment durable up to `target`, or marks it as failed."""
         if segment.failed or segment.synced >= target:
             return
@@ -265,7 +265,7 @@ class Journal:
         with self._lock:
             segment.confirmed(target)  # appends that came between are confirmed by the next one
 
-    def _rescue(self, segment: LiveSegment) -> None:
+    def _rescue(self, segment: ActiveSegment) -> None:
         if segment.rescued:
             return
         with self._lock:
@@ -275,13 +275,13 @@ class Journal:
             if segment.rest is not None:
                 self._sealed.append((segment.rest, size))
                 self._bytes += size
-                # It may be younger than the live one, which must be sealed before outputs come to it.
-                self._retire_live()
+                # It may be younger than the active one, which must be sealed before outputs come to it.
+                self._retire_active()
 
     def _progress(self, lsn: int) -> None:
         with self._durable_changed:
             self._durable = max(self._durable, lsn)
-            unsealed = [*self._to_seal] + ([self._live] if self._live else [])
+            unsealed = [*self._to_seal] + ([self._active] if self._active else [])
             first = min(unsealed, key=lambda segment: segment.name.number, default=None)
             self._end = Position(first.name.number, first.synced) if first else Position(self._number)
             self._durable_changed.notify_all()
@@ -300,9 +300,9 @@ class Journal:
         with self._lock:
             going = [entry for entry in self._sealed if entry[0].number < number]
         for name, size in going:
-            faults.point("before_unlink")
+            failpoints.point("before_unlink")
             self._folder.unlink(f"{name}{SEALED}", missing_ok=True)
-            faults.point("after_unlink")
+            failpoints.point("after_unlink")
             self._folder.unlink(f"{name}{END}", missing_ok=True)
             gone += 1
             with self._lock:
@@ -318,7 +318,7 @@ class Journal:
     @property
     def refuses(self) -> str:
         """Why it takes no events now, or the empty string."""
-        return self._room.reason
+        return self._capacity.reason
 
     def stats(self) -> dict[str, Any]:
         """`run`, and figures: `bytes` and `segments` now, `oldest` number; since the start `appended_bytes`,
@@ -329,12 +329,12 @@ class Journal:
         return {
             "run": self.run,
             "bytes": self._bytes,
-            "segments": len(self._sealed) + len(self._to_seal) + (self._live is not None),
+            "segments": len(self._sealed) + len(self._to_seal) + (self._active is not None),
             "appended_bytes": self._appended,
             "durable_bytes": self._durable,
             "syncs": self._syncs,
             "failures": self._failures,
-            "refusals": self._room.refusals,
+            "refusals": self._capacity.refusals,
             "oldest": min((name.number for name, _ in tuple(self._sealed)), default=0),
         }
 

@@ -35,7 +35,7 @@ _BATCH: Final = (
 )
 _BEHIND: Final = "behind"
 """Folder beside what the engine spills, for files of what the lake is behind by."""
-_FRESH: Final = 256 << 20
+_UNCOMMITTED_BYTES: Final = 256 << 20
 """Bytes that events of the journal may take between two queries: three segments of the usual size."""
 
 
@@ -95,7 +95,7 @@ class Lake(Queryable):
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._cursors = Cursors(self._connection)
         # A folder whose path reads like a column would give its files that column.
-        self._memory = Memory(_FRESH, None if "=" in folder else Path(folder, _BEHIND))
+        self._memory = Memory(_UNCOMMITTED_BYTES, None if "=" in folder else Path(folder, _BEHIND))
 
     def close(self) -> None:
         """Closes the engine and removes what it spilled."""
@@ -152,21 +152,23 @@ class Lake(Queryable):
         if loggers is not None and "files" in parsed.tables:
             raise QueryError("the view `files` is not for those who see some services only", "refused")
         since, until = self._days(parsed, params)
-        files, behind, fresh = snapshot(
+        files, backlog_files, uncommitted = snapshot(
             self.data, since_date=since, until_date=until, memory=self._memory, check=watch.check
         )
         arrivals = "arrivals" in parsed.tables
         tables = {}
-        readable = sorted([*files, *behind]) if behind else files
-        if fresh.num_rows or not readable:
-            tables["metlog_fresh"] = numbered(fresh) if arrivals else fresh
+        readable = sorted([*files, *backlog_files]) if backlog_files else files
+        if uncommitted.num_rows or not readable:
+            tables["metlog_fresh"] = numbered(uncommitted) if arrivals else uncommitted
         if loggers is not None:
             tables["metlog_loggers"] = pa.table({"logger": pa.array(list(loggers), pa.string())})
         if "files" in parsed.tables:
             tables["files"] = files_table(self.data, files)
-        views = {"events": events_view(readable, fresh.num_rows > 0, limited=loggers is not None)}
+        views = {"events": events_view(readable, uncommitted.num_rows > 0, limited=loggers is not None)}
         if arrivals:
-            views["arrivals"] = events_view(readable, fresh.num_rows > 0, limited=loggers is not None, arrivals=True)
+            views["arrivals"] = events_view(
+                readable, uncommitted.num_rows > 0, limited=loggers is not None, arrivals=True
+            )
         if "delivery" in parsed.tables:
             views["delivery"] = DELIVERY
         return views, tables

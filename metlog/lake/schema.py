@@ -15,7 +15,7 @@ from metlog.journal.routing import Route
 from metlog.journal.rows import FIRST, LAST, WRONG, Row, micros, rows_of
 from metlog.journal.segment import Clock, Record
 
-__all__ = ["COLUMNS", "FRESH_SCHEMA", "SCHEMA", "tables"]
+__all__ = ["COLUMNS", "UNCOMMITTED_SCHEMA", "SCHEMA", "tables"]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -41,7 +41,7 @@ SCHEMA: Final = pa.schema(
 )
 """Schema of the Parquet files. `date`, the UTC day of `timestamp`, is the folder's name."""
 
-FRESH_SCHEMA: Final = SCHEMA.append(pa.field("date", pa.date32(), nullable=False))
+UNCOMMITTED_SCHEMA: Final = SCHEMA.append(pa.field("date", pa.date32(), nullable=False))
 """Schema of the events that are in no file yet."""
 
 COLUMNS: Final[dict[str, str]] = {
@@ -74,7 +74,7 @@ def tables(
     rows: int = 3000,
     bad: list[tuple[bytes, str, str]] | None = None,
 ) -> Iterator[pa.Table]:
-    """The events of journal records as tables of about `rows` rows with FRESH_SCHEMA, in the order of the journal. `bad`
+    """The events of journal records as tables of about `rows` rows with UNCOMMITTED_SCHEMA, in the order of the journal. `bad`
     gets what cannot be decoded, with its source and the reason.
 
     So many rows stay in the processor's cache between decoding and the columns; ten times as many take twice as long.
@@ -167,7 +167,7 @@ def _table(
         claims,
         times.cast(pa.date32()),
     ]
-    yield pa.Table.from_arrays(columns, schema=FRESH_SCHEMA)
+    yield pa.Table.from_arrays(columns, schema=UNCOMMITTED_SCHEMA)
 
 
 def _times(claimed: pa.Array, received_at: pa.Array, clock: Clock) -> tuple[pa.Array, pa.Array]:

@@ -24,9 +24,9 @@ import pyarrow.compute as pc
 from metlog.journal.cursor import Cursor
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
-from metlog.journal.segment import LIVE, SEALED, SegmentName, listing
+from metlog.journal.segment import ACTIVE, SEALED, SegmentName, listing
 from metlog.lake.backlog import Backlog, day_of
-from metlog.lake.uncommitted import Fresh, Part
+from metlog.lake.uncommitted import Part, Uncommitted
 from metlog.lake.writer import PARQUET, segment_of
 
 __all__ = ["Memory", "Snapshot", "snapshot"]
@@ -39,23 +39,23 @@ _TURN: Final = 0.1
 
 
 class Snapshot(NamedTuple):
-    """Each event of the data folder is in one of `files`, in one of `behind`, or in `fresh`, never in two of them."""
+    """Each event of the data folder is in one of `files`, in one of `backlog_files`, or in `uncommitted`, never in two of them."""
 
     files: list[tuple[date, Path]]
     """Committed Parquet files with their day, by day and name; columns as `metlog.lake.schema.SCHEMA`."""
-    behind: list[tuple[date, Path]]
+    backlog_files: list[tuple[date, Path]]
     """The same, of segments for which the reader made files of its own."""
-    fresh: pa.Table
-    """Events that are in no file yet; columns as `metlog.lake.schema.FRESH_SCHEMA` (with `date`)."""
+    uncommitted: pa.Table
+    """Events that are in no file yet; columns as `metlog.lake.schema.UNCOMMITTED_SCHEMA` (with `date`)."""
 
 
 class Memory:
-    """What snapshots of one data folder leave to each other. `fresh`: bytes of events that are kept in memory; `folder`: where
+    """What snapshots of one data folder leave to each other. `most`: bytes of events that are kept in memory; `folder`: where
     files are made of what the lake is behind by. Safe to use from several threads, one at a time."""
 
-    def __init__(self, fresh: int, folder: Path | None) -> None:
+    def __init__(self, most: int, folder: Path | None) -> None:
         self.lock = threading.Lock()
-        self.fresh = Fresh(fresh)
+        self.uncommitted = Uncommitted(most)
         self.backlog = Backlog(folder) if folder is not None else None
 
 
@@ -95,25 +95,25 @@ class _Vanished(Exception):
 def _attempt(
     root: Folder, since: date | None, until: date | None, memory: Memory, check: Callable[[int], None]
 ) -> Snapshot:
-    uncommitted: set[SegmentName] = set()
+    pending: set[SegmentName] = set()
     parts: list[Part] = []
     written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
     for journal in _journals(root):
         with journal:
-            sealed, live = listing(journal)
+            sealed, active = listing(journal)
             cursor = _lake_cursor(journal)
             sealed = [segment for segment in sealed if segment.number >= cursor.at.number]
-            live = [segment for segment in live if segment.number >= cursor.at.number]
-            uncommitted.update(sealed, live)
+            active = [segment for segment in active if segment.number >= cursor.at.number]
+            pending.update(sealed, active)
             old = sealed[:-_NEWEST] if memory.backlog is not None else []
             written |= _write(memory.backlog, journal, old, cursor.route, check)
-            for segments, suffix in ((sealed[len(old) :], SEALED), (live, LIVE)):
-                parts += [_open(memory.fresh, journal, segment, suffix, cursor.route) for segment in segments]
+            for segments, suffix in ((sealed[len(old) :], SEALED), (active, ACTIVE)):
+                parts += [_open(memory.uncommitted, journal, segment, suffix, cursor.route) for segment in segments]
     if memory.backlog is not None:
         memory.backlog.keep(written)
-    files = sorted(_files(root, uncommitted, since, until))
-    behind = sorted(file for found in written.values() for file in found if _within(file[0], since, until))
-    return Snapshot(files, behind, _between(memory.fresh.table(parts), since, until))
+    files = sorted(_files(root, pending, since, until))
+    backlog_files = sorted(file for found in written.values() for file in found if _within(file[0], since, until))
+    return Snapshot(files, backlog_files, _between(memory.uncommitted.table(parts), since, until))
 
 
 def _write(
@@ -154,15 +154,15 @@ def _lake_cursor(journal: Folder) -> Cursor:
     return Cursor("")  # nothing is committed yet
 
 
-def _open(fresh: Fresh, journal: Folder, segment: SegmentName, suffix: str, route: Route) -> Part:
+def _open(uncommitted: Uncommitted, journal: Folder, segment: SegmentName, suffix: str, route: Route) -> Part:
     try:
-        return fresh.open(journal, segment, suffix, route)
+        return uncommitted.open(journal, segment, suffix, route)
     except FileNotFoundError:
         raise _Vanished from None  # or sealed since it was listed: look again
 
 
 def _files(
-    root: Folder, uncommitted: set[SegmentName], since: date | None, until: date | None
+    root: Folder, pending: set[SegmentName], since: date | None, until: date | None
 ) -> Iterator[tuple[date, Path]]:
     try:
         events = root.sub("events")
@@ -179,7 +179,7 @@ def _files(
                 continue
             with folder:
                 for entry in folder.regular(PARQUET):
-                    if not entry.name.startswith(".") and segment_of(entry.name) not in uncommitted:
+                    if not entry.name.startswith(".") and segment_of(entry.name) not in pending:
                         yield day, folder.path / entry.name
 
 
@@ -187,12 +187,12 @@ def _within(day: date, since: date | None, until: date | None) -> bool:
     return (since is None or day >= since) and (until is None or day <= until)
 
 
-def _between(fresh: pa.Table, since: date | None, until: date | None) -> pa.Table:
-    if not fresh.num_rows or (since is None and until is None):
-        return fresh
-    first, last = pc.min_max(fresh["date"]).as_py().values()
+def _between(table: pa.Table, since: date | None, until: date | None) -> pa.Table:
+    if not table.num_rows or (since is None and until is None):
+        return table
+    first, last = pc.min_max(table["date"]).as_py().values()
     if since is not None and first < since:
-        fresh = fresh.filter(pc.greater_equal(fresh["date"], pa.scalar(since)))
+        table = table.filter(pc.greater_equal(table["date"], pa.scalar(since)))
     if until is not None and last > until:
-        fresh = fresh.filter(pc.less_equal(fresh["date"], pa.scalar(until)))
-    return fresh
+        table = table.filter(pc.less_equal(table["date"], pa.scalar(until)))
+    return table

@@ -12,9 +12,9 @@ import pyarrow as pa
 from metlog.journal.folder import Folder, read_all
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, Record, Scan, SegmentName, end_of, read_header
-from metlog.lake.schema import FRESH_SCHEMA, tables
+from metlog.lake.schema import UNCOMMITTED_SCHEMA, tables
 
-__all__ = ["Fresh", "Part"]
+__all__ = ["Uncommitted", "Part"]
 
 _ROWS: Final = 3000
 """Rows of a table below which it is joined with the next: many queries in a row must not leave many small ones."""
@@ -57,7 +57,7 @@ class Part:
             yield record
 
 
-class Fresh:
+class Uncommitted:
     """Keeps what it has decoded, up to `most` bytes: the oldest segments first, since these are asked for the longest.
 
     Not safe to use from several threads at once: a query's `open` and `table` belong together.
@@ -93,4 +93,4 @@ class Fresh:
             if size <= self._most:
                 kept[part.name] = part.known
         self._kept = kept
-        return pa.concat_tables(found) if found else FRESH_SCHEMA.empty_table()
+        return pa.concat_tables(found) if found else UNCOMMITTED_SCHEMA.empty_table()

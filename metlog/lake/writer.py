@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
 from metlog.journal.routing import Route
 from metlog.journal.segment import Scan, SegmentName, scan
-from metlog.lake.schema import FRESH_SCHEMA, SCHEMA, tables
+from metlog.lake.schema import SCHEMA, UNCOMMITTED_SCHEMA, tables
 
 __all__ = ["PARQUET", "file_name", "segment_of", "write_segment"]
 
@@ -57,7 +57,7 @@ def write_segment(
     for part in tables(records, clock, route, bad=bad):
         check()
         parts.append(part)
-    whole = pa.concat_tables(parts) if parts else FRESH_SCHEMA.empty_table()
+    whole = pa.concat_tables(parts) if parts else UNCOMMITTED_SCHEMA.empty_table()
     days: list[date] = sorted(pc.unique(whole["date"]).to_pylist())
     for day in days:
         rows = whole if len(days) == 1 else whole.filter(pc.equal(whole["date"], pa.scalar(day)))
@@ -72,16 +72,16 @@ def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
     temporary = f".{name}.tmp"
     descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        faults.point("lake.write")
+        failpoints.point("lake.write")
         write_all(descriptor, buffer.getbuffer())
-        faults.point("lake.fsync")
+        failpoints.point("lake.fsync")
         os.fsync(descriptor)
     except BaseException:
         folder.unlink(temporary, missing_ok=True)
         raise
     finally:
         os.close(descriptor)
-    faults.point("lake.rename")
+    failpoints.point("lake.rename")
     folder.rename(temporary, name)
-    faults.point("lake.sync")
+    failpoints.point("lake.sync")
     folder.sync()

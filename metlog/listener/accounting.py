@@ -15,7 +15,7 @@ from msgspec import Struct
 from metlog.event import END_TYPE, REPORT_TYPE
 from metlog.listener.metrics import Bounded
 
-__all__ = ["Accounting", "Heard", "survey"]
+__all__ = ["Accounting", "SeqRuns", "summarize"]
 
 _GAPS: Final = 32
 """Gaps of a stream that a late event may still fill; of older ones it is known only that they are lost."""
@@ -39,19 +39,19 @@ class Numbered(Protocol):
     def fields(self) -> dict[str, Any]: ...
 
 
-class Heard(NamedTuple):
+class SeqRuns(NamedTuple):
     """What some events say, without the events: for a batch that waits to be counted until it is journaled."""
 
     runs: list[tuple[str, int, int]]
     """Stream, first number, and how many events with the numbers from there on."""
-    told: list[Numbered]
+    reports: list[Numbered]
     """End records and reports."""
 
 
-def survey(events: Sequence[Numbered]) -> Heard:
+def summarize(events: Sequence[Numbered]) -> SeqRuns:
     """What events say, in the order in which they came."""
     if not events:
-        return Heard([], [])
+        return SeqRuns([], [])
     seqs = [event.seq for event in events]
     stream, first = events[0].stream, seqs[0]
     if (
@@ -64,8 +64,8 @@ def survey(events: Sequence[Numbered]) -> Heard:
     else:
         runs = [(event.stream, event.seq, 1) for event in events if event.stream and event.seq > 0]
     if {event.type for event in events}.isdisjoint(_TOLD):
-        return Heard(runs, [])
-    return Heard(runs, [event for event in events if event.type in _TOLD and event.stream and event.seq > 0])
+        return SeqRuns(runs, [])
+    return SeqRuns(runs, [event for event in events if event.type in _TOLD and event.stream and event.seq > 0])
 
 
 class _Stream(Struct, gc=False):
@@ -94,14 +94,14 @@ class Accounting:
 
     def note(self, events: Sequence[Numbered]) -> None:
         """Takes events in the order in which they came."""
-        self.take(survey(events))
+        self.take(summarize(events))
 
-    def take(self, heard: Heard) -> None:
+    def take(self, runs: SeqRuns) -> None:
         """Takes what a batch says."""
         with self._lock:
-            for stream, first, count in heard.runs:
+            for stream, first, count in runs.runs:
                 self._run(stream, first, count)
-            for event in heard.told:
+            for event in runs.reports:
                 self._told(event)
 
     def _run(self, name: str, first: int, count: int) -> None:
@@ -110,7 +110,7 @@ class Accounting:
         stream = self._streams.pop(name, None)
         if stream is None:
             stream = self._begin(first)
-        self._streams[name] = stream  # the last that was heard of
+        self._streams[name] = stream  # the last heard of
         if first == stream.next:
             stream.next += count
         elif first > stream.next:

@@ -1,4 +1,4 @@
-"""The sink that inputs write to: frames are checked, what is good goes to the journal, what is bad to the dead letters."""
+"""The sink that inputs write to: frames are validated, what is good goes to the journal, what is bad to the dead letters."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from metlog.event import Event
-from metlog.journal.idempotency import KeyMemory
+from metlog.journal.errors import Full
+from metlog.journal.idempotency import IdempotencyKeys
 from metlog.journal.segment import encode_record
 from metlog.journal.writer import Journal
-from metlog.listener.accounting import Accounting, survey
+from metlog.listener.accounting import Accounting, summarize
 from metlog.listener.deadletters import DeadLetters
-from metlog.listener.inputs import Full
-from metlog.listener.validate import check, check_events
+from metlog.listener.validate import validate, validate_events
 
-__all__ = ["Intake"]
+__all__ = ["Ingest"]
 
-_PIECE: Final = 96 << 10
-"""Bytes that are checked at once and become one record: what is decoded of them stays in the processor's cache; pieces of
+_CHUNK: Final = 96 << 10
+"""Bytes that are validated at once and become one record: what is decoded of them stays in the processor's cache; pieces of
 2 MB take twice as long by the event."""
 
 
@@ -29,10 +29,10 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
-class Intake:
+class Ingest:
     """Implements `metlog.listener.inputs.Sink` over a journal."""
 
-    def __init__(self, journal: Journal, dead: DeadLetters, keys: KeyMemory, accounting: Accounting) -> None:
+    def __init__(self, journal: Journal, dead: DeadLetters, keys: IdempotencyKeys, accounting: Accounting) -> None:
         self._journal = journal
         self._dead = dead
         self._keys = keys
@@ -56,13 +56,13 @@ class Intake:
         taken = []
         events = 0
         for source, frames in by_source.items():
-            for piece in _pieces(frames):
-                checked = check(piece)
-                if checked.count:
-                    records.append(encode_record(moment, checked.count, source.encode(), b"", checked.lines))
-                    events += checked.count
-                    taken.append(survey(checked.rows))
-                letters += [(bad.data, source, bad.reason) for bad in checked.bad]
+            for chunk in _chunks(frames):
+                validated = validate(chunk)
+                if validated.count:
+                    records.append(encode_record(moment, validated.count, source.encode(), b"", validated.lines))
+                    events += validated.count
+                    taken.append(summarize(validated.rows))
+                letters += [(item.data, source, item.reason) for item in validated.invalid]
         outcome = "journaled"
         if records:
             try:
@@ -71,8 +71,8 @@ class Intake:
                 outcome = "dropped_full"
             else:
                 outcome = self._confirmed(lsn)
-                for heard in taken:  # what was dropped shows as a gap when the next events come
-                    self._accounting.take(heard)
+                for runs in taken:  # what was dropped shows as a gap when the next events come
+                    self._accounting.take(runs)
         if letters:
             self._dead.add(letters)
         with self._lock:
@@ -89,23 +89,23 @@ class Intake:
         return "journaled"
 
     def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
-        checked = check_events(events)
-        if not checked.count:
+        validated = validate_events(events)
+        if not validated.count:
             return True
         moment = now() if received_at is None else received_at
-        record = encode_record(moment, checked.count, source.encode(), key.encode(), checked.lines)
+        record = encode_record(moment, validated.count, source.encode(), key.encode(), validated.lines)
         try:
             lsn, new = self._append_once(record, key) if key else (self._journal.append(record), True)
             self._journal.wait(lsn)
         except Full:
             with self._lock:
-                self._counts["refused_full"] += checked.count
+                self._counts["refused_full"] += validated.count
             raise
         if new:
-            self._accounting.note(checked.rows)
+            self._accounting.note(validated.rows)
         with self._lock:
             self._counts["frames"] += 1
-            self._counts["journaled" if new else "repeated"] += checked.count
+            self._counts["journaled" if new else "repeated"] += validated.count
         return new
 
     def _append_once(self, record: bytes, key: str) -> tuple[int, bool]:
@@ -135,12 +135,12 @@ class Intake:
             return {name: self._counts[name] for name in names}
 
 
-def _pieces(frames: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """The frames in runs of about `_PIECE` bytes."""
+def _chunks(frames: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The frames in runs of about `_CHUNK` bytes."""
     start = size = 0
     for index, frame in enumerate(frames):
         size += len(frame)
-        if size >= _PIECE:
+        if size >= _CHUNK:
             yield frames[start : index + 1]
             start, size = index + 1, 0
     if start < len(frames):

@@ -13,17 +13,18 @@ import msgspec
 
 from metlog.errors import ConfigError, Problems
 from metlog.journal.cursor import Cursor, Position
+from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
-from metlog.journal.idempotency import KeyMemory
+from metlog.journal.idempotency import IdempotencyKeys
 from metlog.journal.writer import Journal
 from metlog.listener.accounting import Accounting
 from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
-from metlog.listener.delivery.process import Worker
+from metlog.listener.delivery.process import OutputProcess
 from metlog.listener.delivery.worker import Assignment
 from metlog.listener.drops import Drops
-from metlog.listener.ingest import Intake
-from metlog.listener.inputs import Full, Input
+from metlog.listener.ingest import Ingest
+from metlog.listener.inputs import Input
 
 __all__ = ["Service"]
 
@@ -48,7 +49,7 @@ class Service:
     def __init__(self, config: ListenerConfig) -> None:
         self.config = config
         self.inputs: dict[str, Input] = {}
-        self._workers: dict[str, Worker] = {}
+        self._processes: dict[str, OutputProcess] = {}
         self._stopping = threading.Event()
         self._started_at = datetime.now(UTC)
         self.accounting = Accounting(config.general.streams)
@@ -70,16 +71,16 @@ class Service:
             self._folder = journals.sub(general.journal, create=True)
         self._cursors = self._folder.sub("cursors", create=True)
         self._dead = DeadLetters(self._data.sub("dead", create=True), f"{general.journal}.input", general.dead_bytes)
-        self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._moved)
+        self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._advance)
         try:
             self._data.tidy("status")
-            self._keys = KeyMemory(self._folder)
-            self.sink = Intake(self.journal, self._dead, self._keys, self.accounting)
+            self._keys = IdempotencyKeys(self._folder)
+            self.sink = Ingest(self.journal, self._dead, self._keys, self.accounting)
             for assignment in self._assignments():
-                self._workers[assignment.id] = Worker(assignment)
-            for worker in self._workers.values():
-                worker.moved(self.journal.end)
-                worker.start()
+                self._processes[assignment.id] = OutputProcess(assignment)
+            for process in self._processes.values():
+                process.advance(self.journal.end)
+                process.start()
             for started in self.inputs.values():
                 if watch := getattr(started, "watch", None):  # the input http shows health and metrics
                     watch(self)
@@ -100,9 +101,9 @@ class Service:
             for output in self.config.outputs
         ]  # fmt: skip
 
-    def _moved(self, end: Position) -> None:
-        for worker in self._workers.values():
-            worker.moved(end)
+    def _advance(self, end: Position) -> None:
+        for process in self._processes.values():
+            process.advance(end)
 
     @property
     def addresses(self) -> list[str]:
@@ -138,12 +139,12 @@ class Service:
         """Ends the outputs' processes; gives which of them had handed on everything."""
         deadline = time.monotonic() + seconds
         end = self.journal.end
-        outcomes = dict.fromkeys(self._workers, False)
+        outcomes = dict.fromkeys(self._processes, False)
 
         def drain(name: str) -> None:
-            outcomes[name] = self._workers[name].drain(end, deadline)
+            outcomes[name] = self._processes[name].drain(end, deadline)
 
-        threads = [threading.Thread(target=drain, args=(name,)) for name in self._workers]
+        threads = [threading.Thread(target=drain, args=(name,)) for name in self._processes]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -166,8 +167,8 @@ class Service:
             if time.monotonic() - told >= _DROPS:
                 told = time.monotonic()
                 self._tell_drops()
-            for worker in self._workers.values():
-                worker.remind()
+            for process in self._processes.values():
+                process.retry_notify()
             self._tidy()
 
     def _tidy(self) -> None:
@@ -191,8 +192,8 @@ class Service:
     def _retain(self) -> None:
         """Unlinks segments that every configured output is durably past."""
         reached = self._keys.save(self.journal.end.number)
-        for worker in self._workers:
-            cursor = Cursor.load(self._cursors, worker)
+        for process in self._processes:
+            cursor = Cursor.load(self._cursors, process)
             if cursor is None:
                 return
             reached = min(reached, cursor.at.number)
@@ -213,7 +214,7 @@ class Service:
             "delivery": self.accounting.stats(),
             "inputs": {name: item.stats() for name, item in self.inputs.items()},
             "sockets": self._sockets(),
-            "outputs": {name: worker.status() for name, worker in self._workers.items()},
+            "outputs": {name: process.status() for name, process in self._processes.items()},
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
             "dead_letters": dict(self._dead.counts),
         }
@@ -228,8 +229,8 @@ class Service:
                 wrong.append(f"input {name}: {text}")
         if self.journal.refuses:
             wrong.append(f"journal: {self.journal.refuses}")
-        for name, worker in self._workers.items():
-            facts = worker.status()
+        for name, process in self._processes.items():
+            facts = process.status()
             if (still := facts["behind_seconds"]) > self.config.general.stall_after:
                 wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
         return wrong

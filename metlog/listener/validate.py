@@ -13,7 +13,7 @@ from metlog.event import Event
 from metlog.journal.rows import Row, decode
 from metlog.values import plain, sanitize
 
-__all__ = ["Bad", "Checked", "check", "check_events"]
+__all__ = ["Invalid", "Validated", "validate", "validate_events"]
 
 _OPENS_JSON: Final = frozenset(b"{ \t\r\n")
 _ARRAYS: Final = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])
@@ -36,7 +36,7 @@ _BRACKETS: Final = re.compile(rb"[\[\]{}]")
 _WRONG: Final = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
 
 
-class Bad(NamedTuple):
+class Invalid(NamedTuple):
     """What could not be taken."""
 
     data: bytes
@@ -44,18 +44,18 @@ class Bad(NamedTuple):
     """One of a bounded number of texts, with the detail after `: `."""
 
 
-class Checked(NamedTuple):
+class Validated(NamedTuple):
     """The outcome for some frames of one source."""
 
     lines: bytes
     """The good events, JSON, one a line; as received where the whole frame was good JSON."""
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks it for
-    bad: list[Bad]
+    invalid: list[Invalid]
     rows: Sequence[Row]
     """The good events, decoded."""
 
 
-def check(frames: Sequence[bytes]) -> Checked:
+def validate(frames: Sequence[bytes]) -> Validated:
     """Checks frames; cheap when all is well, line by line when not."""
     data = frames[0] if len(frames) == 1 else b"".join([f if f.endswith(b"\n") else f + b"\n" for f in frames])
     if data[:1] == b"{" and is_utf8(data):
@@ -70,16 +70,16 @@ def check(frames: Sequence[bytes]) -> Checked:
             marks = data.translate(_OPENERS, _NEITHER)  # what opens, and the ends of the lines
             # A blank line would make up for a line of two.
             if len(rows) == marks.count(b"\n") and b"\n\n" not in marks and _TOO_DEEP not in marks:
-                return Checked(data, len(rows), [], rows)
+                return Validated(data, len(rows), [], rows)
     lines: list[bytes] = []
-    bad: list[Bad] = []
+    invalid: list[Invalid] = []
     good: list[Row] = []
     for frame in frames:
-        _check_frame(frame, lines, bad, good)
-    return Checked(b"".join(lines), len(lines), bad, good)
+        _check_frame(frame, lines, invalid, good)
+    return Validated(b"".join(lines), len(lines), invalid, good)
 
 
-def check_events(events: Sequence[Event]) -> Checked:
+def validate_events(events: Sequence[Event]) -> Validated:
     """The lines of events that were built here; raises ValueError for one that JSON or a column cannot hold."""
     lines = []
     rows: list[Row] = []
@@ -91,48 +91,48 @@ def check_events(events: Sequence[Event]) -> Checked:
         except _WRONG as error:
             raise ValueError(f"event {index}: {_reason(error)}") from error
         lines.append(line)
-    return Checked(b"".join(lines), len(lines), [], rows)
+    return Validated(b"".join(lines), len(lines), [], rows)
 
 
-def _check_frame(frame: bytes, lines: list[bytes], bad: list[Bad], good: list[Row]) -> None:
+def _check_frame(frame: bytes, lines: list[bytes], invalid: list[Invalid], good: list[Row]) -> None:
     frame = unsigned(frame)
     first = frame[0] if frame else -1
     if first in _OPENS_JSON:
         for line in frame.split(b"\n"):
             if line and not line.isspace():
-                _check_line(line, lines, bad, good)
+                _check_line(line, lines, invalid, good)
     elif first in _ARRAYS:
         try:
             items: list[Any] = _unpack_array(frame)
         except _WRONG as error:
-            bad.append(Bad(frame, _reason(error, "not MessagePack")))
+            invalid.append(Invalid(frame, _reason(error, "not MessagePack")))
             return
         for item in items:
-            _check_packed(bytes(item), lines, bad, good)
+            _check_packed(bytes(item), lines, invalid, good)
     elif first in _MAPS:
-        _check_packed(frame, lines, bad, good)
+        _check_packed(frame, lines, invalid, good)
     elif first < 0:
-        bad.append(Bad(frame, "empty"))
+        invalid.append(Invalid(frame, "empty"))
     else:
-        bad.append(Bad(frame, "neither JSON lines nor MessagePack"))
+        invalid.append(Invalid(frame, "neither JSON lines nor MessagePack"))
 
 
-def _check_line(line: bytes, lines: list[bytes], bad: list[Bad], good: list[Row]) -> None:
+def _check_line(line: bytes, lines: list[bytes], invalid: list[Invalid], good: list[Row]) -> None:
     try:
         line.decode()  # a key that is no field of an event is skipped by the decoder, with whatever it holds
         found = decode(line)
         _check_depth(line)
     except _WRONG as error:
-        bad.append(Bad(line, _reason(error, "not JSON")))
+        invalid.append(Invalid(line, _reason(error, "not JSON")))
         return
     if len(found) == 1:
         lines.append(line + b"\n")
         good += found
     else:
-        bad.append(Bad(line, "more than one event on a line"))
+        invalid.append(Invalid(line, "more than one event on a line"))
 
 
-def _check_packed(data: bytes, lines: list[bytes], bad: list[Bad], good: list[Row]) -> None:
+def _check_packed(data: bytes, lines: list[bytes], invalid: list[Invalid], good: list[Row]) -> None:
     """One MessagePack event, as JSON from here on: one format in the journal. What JSON cannot say is said as the encoders do."""
     try:
         row = _unpack_row(data)
@@ -145,7 +145,7 @@ def _check_packed(data: bytes, lines: list[bytes], bad: list[Bad], good: list[Ro
         found = decode(line)
         _check_depth(line)
     except _WRONG as error:
-        bad.append(Bad(data, _reason(error, "not MessagePack")))
+        invalid.append(Invalid(data, _reason(error, "not MessagePack")))
         return
     lines.append(line + b"\n")
     good += found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -16,102 +16,13 @@ from msgspec import Struct
 from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Queryable, Result
 from metlog.lake.sql.guard import QueryError, parse
+from metlog.reports.spec import COMMON, Chart, Empty, Parameter
 from metlog.reports.times import moment, zone
 
 __all__ = ["COMMON", "Chart", "Empty", "Parameter", "Report", "ReportResult"]
 
-Kind = Literal["text", "integer", "number", "boolean", "choice", "bucket", "time", "zone"]
-
-COMMON: Final = ("since", "until", "tz", "logger")
-"""Parameters that every report has."""
-_BUCKETS: Final = ("auto", "minute", "hour", "day", "week", "month")
 _LIMIT: Final = 10_000
 """Rows of a report, unless told otherwise."""
-
-
-class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
-    """One parameter. In the SQL it is `$name`; its value is bound, never written into the text."""
-
-    type: Kind = "text"
-    default: str | int | float | bool = ""
-    help: str = ""
-    choices: tuple[str, ...] = ()
-    min: float | None = None
-    max: float | None = None
-
-    def convert(self, name: str, value: Any) -> Any:
-        """The value as the SQL gets it; raises ConfigError with name, value and remedy. Times are texts still."""
-        text = str(value).strip()
-        if self.type in {"choice", "bucket"}:
-            allowed = self.choices or _BUCKETS
-            if text not in allowed:
-                raise ConfigError(f"{name} = {text!r}: wants one of {', '.join(allowed)}")
-            return text
-        if self.type in {"integer", "number"}:
-            try:
-                number = int(text) if self.type == "integer" else float(text)
-            except ValueError:
-                raise ConfigError(f"{name} = {text!r}: wants {_ARTICLE[self.type]}") from None
-            if not (self.min is None or number >= self.min) or not (self.max is None or number <= self.max):
-                raise ConfigError(f"{name} = {text}: wants {_range(self.min, self.max)}")
-            return number
-        if self.type == "boolean":
-            if text.lower() not in _BOOLEANS:
-                raise ConfigError(f"{name} = {text!r}: wants true or false")
-            return _BOOLEANS[text.lower()]
-        return text
-
-
-def _range(low: float | None, high: float | None) -> str:
-    if high is None:
-        return f"{low:g} or more"
-    return f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
-
-
-_ARTICLE: Final = {"integer": "a whole number", "number": "a number"}
-_BOOLEANS: Final = {
-    "true": True,
-    "yes": True,
-    "1": True,
-    "on": True,
-    "false": False,
-    "no": False,
-    "0": False,
-    "off": False,
-}
-
-
-class Chart(Struct, forbid_unknown_fields=True, kw_only=True):
-    """How the result is drawn: what kind of chart, and which columns it shows."""
-
-    kind: Literal["bars", "lines", "ranked", "spread"]
-    """`bars` and `lines` over time, `ranked` bars by name, `spread` from the first to the last of `y` by name."""
-    x: str
-    """Column of the time, or of the name."""
-    step: Literal["", "minute", "hour", "day", "week", "month"] = ""
-    """Of the time, when the report has no parameter `by` that says it."""
-    y: tuple[str, ...]
-    """Columns of the values, each a series of its own."""
-    color: str = ""
-    """Column that splits the one value column into series."""
-    unit: str = ""
-    """Of the values: `ms`, `bytes a {by}`, `requests a {by}`; `{by}` is the step, where there is one."""
-    labels: dict[str, str] = {}  # msgspec copies it
-    """Names of the series, by column."""
-    colors: dict[str, str] = {}  # msgspec copies it
-    """`good`, `bad`, `warn`, `plain`, `other` or a colour, by series."""
-    missing: Literal["gap", "zero"] = "gap"
-    """What a step without events is to a line: nothing known, or a 0 (counts)."""
-    zero: str = ""
-    """What a ranking says when all of its values are 0; given, bars over time say it too."""
-
-
-class Empty(Struct, forbid_unknown_fields=True, kw_only=True):
-    """What to say when there is nothing to report."""
-
-    text: str = "There are no such events in this time."
-    code: str = ""
-    """The line (or lines) of an application that would bring some."""
 
 
 class _File(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from metlog.senders._timing import Patience
+from metlog.senders._timing import Deadline
 from metlog.senders.options import NotPicklable, closed
 
 __all__ = ["BlockingSender"]
@@ -24,7 +24,7 @@ class BlockingSender(NotPicklable):
         self._fresh_state()
 
     def _fresh_state(self) -> None:
-        self._patience = Patience()
+        self._deadline = Deadline()
         self._busy = threading.Lock()
 
     def send(self, frame: bytes) -> None:
@@ -32,29 +32,29 @@ class BlockingSender(NotPicklable):
         if not frame:
             return
         with self._busy:
-            if self._patience.closed:
+            if self._deadline.closed:
                 raise closed(self)
             try:
                 self._send(frame)
             finally:
-                if self._patience.closed:
+                if self._deadline.closed:
                     self._release()
 
     def flush(self) -> None:
         """Hands on what the sender itself still holds."""
         with self._busy:
-            if not self._patience.closed:
+            if not self._deadline.closed:
                 self._flush()
 
     def deadline(self, seconds: float) -> None:
         """From now on all waiting together ends within so many seconds."""
-        self._patience.deadline(seconds)
+        self._deadline.deadline(seconds)
 
     def close(self) -> None:
         """Releases everything; makes a `send` under way in another thread come back soon."""
-        if self._patience.closed:
+        if self._deadline.closed:
             return
-        self._patience.close()
+        self._deadline.close()
         self._interrupt()
         if self._busy.acquire(timeout=CLOSE_WAIT):
             try:
@@ -67,11 +67,11 @@ class BlockingSender(NotPicklable):
 
     def after_fork(self) -> None:
         """The child starts with nothing open; what the parent has open is not touched."""
-        was_closed = self._patience.closed
+        was_closed = self._deadline.closed
         self._release()
         self._fresh_state()
         if was_closed:
-            self._patience.close()
+            self._deadline.close()
 
     # The transport.
 

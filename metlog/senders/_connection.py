@@ -44,10 +44,10 @@ class ConnectionSender(BlockingSender):
         self._last_error: OSError | None = None
 
     def _send(self, frame: bytes) -> None:
-        end = self._patience.until(self.timeout)
+        end = self._deadline.until(self.timeout)
         while True:
             pause = self._not_before - monotonic()
-            if pause > 0 and (monotonic() + pause >= end or not self._patience.sleep(pause)):
+            if pause > 0 and (monotonic() + pause >= end or not self._deadline.sleep(pause)):
                 raise self._lost(self._last_error)
             try:
                 connected = self._connected(end)
@@ -58,7 +58,7 @@ class ConnectionSender(BlockingSender):
                     raise SenderError(f"{len(frame)} bytes do not fit a datagram", reason="too_large") from error
                 self._last_error = error
                 self._not_before = monotonic() + self._backoff.pause()
-                if self._patience.closed or monotonic() >= end:
+                if self._deadline.closed or monotonic() >= end:
                     raise self._lost(error) from error
             else:
                 self._backoff.reset()
@@ -76,7 +76,7 @@ class ConnectionSender(BlockingSender):
     def _hold(self, made: socket.socket) -> socket.socket:
         """Notes a new socket, so that `close` can wake whoever waits on it; raises if `close` came first."""
         self._socket = made
-        if self._patience.closed:
+        if self._deadline.closed:
             raise OSError(errno.ECANCELED, "closed")
         return made
 

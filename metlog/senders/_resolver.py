@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from metlog.senders._timing import Patience
+from metlog.senders._timing import Deadline
 from metlog.senders.options import Address, numeric
 
 __all__ = ["Resolver", "lookup"]
@@ -89,7 +89,7 @@ class Resolver:
         return [address for host in self.hosts for address in self._known.get(host, [])]
 
 
-def lookup(host: str, port: int, kind: socket.SocketKind, patience: Patience, end: float) -> list[Address]:
+def lookup(host: str, port: int, kind: socket.SocketKind, patience: Deadline, end: float) -> list[Address]:
     """The addresses of a name, for a sender that may wait: until `end` (monotonic seconds) or `close`, not for ever.
 
     Raises OSError (`socket.gaierror`, TimeoutError). A lookup cannot be interrupted: a thread of its own waits for it.

@@ -6,10 +6,10 @@ import random
 import threading
 from time import monotonic
 
-__all__ = ["Backoff", "Patience"]
+__all__ = ["Backoff", "Deadline"]
 
 
-class Patience:
+class Deadline:
     """Sleeps that another thread can end. Made anew in a forked child."""
 
     def __init__(self) -> None:

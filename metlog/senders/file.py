@@ -132,12 +132,12 @@ class FileSender(BlockingSender):
             rotated = True
 
     def _wait_for_lock(self, fd: int) -> None:
-        until = self._patience.until(LOCK_WAIT)
+        until = self._deadline.until(LOCK_WAIT)
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                if monotonic() >= until or not self._patience.sleep(LOCK_RETRY):
+                if monotonic() >= until or not self._deadline.sleep(LOCK_RETRY):
                     raise SenderError(f"{self.path}: another process keeps it locked", reason="timeout") from error
             except OSError as error:
                 if error.errno in {errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}:

@@ -126,11 +126,11 @@ class HttpSender(BlockingSender):
 
     def _send(self, frame: bytes) -> None:
         body, headers = self._request(frame)
-        end = self._patience.until(self.give_up)
+        end = self._deadline.until(self.give_up)
         extended = False
         while True:
             pause = self._not_before - monotonic()
-            if pause > 0 and (monotonic() + pause >= end or not self._patience.sleep(pause)):
+            if pause > 0 and (monotonic() + pause >= end or not self._deadline.sleep(pause)):
                 raise self._last_error
             try:
                 self._post(body, headers, end)
@@ -140,9 +140,9 @@ class HttpSender(BlockingSender):
                 if later.seconds is not None:
                     pause = max(pause, min(later.seconds, self.give_up))
                     if not extended:
-                        end, extended = self._patience.until(end - monotonic() + pause), True
+                        end, extended = self._deadline.until(end - monotonic() + pause), True
                 self._not_before = monotonic() + pause
-                if self._patience.closed:
+                if self._deadline.closed:
                     raise later.error from later
             else:
                 self._backoff.reset()
@@ -214,7 +214,7 @@ class HttpSender(BlockingSender):
             self._handshake = self._socket.dup()
         if step in {"start_tls.complete", "start_tls.failed"}:
             self._end_handshake()
-        if self._patience.closed:
+        if self._deadline.closed:
             self._interrupt()
 
     def _end_handshake(self) -> None:

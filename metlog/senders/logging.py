@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from metlog.encoders.wire import decode
 from metlog.errors import DecodeError, SenderError
 from metlog.event import Event
-from metlog.senders._decode import events_of
 from metlog.senders.options import Unopened, at_least, closed
 
 __all__ = ["LoggingSender"]
@@ -43,7 +43,7 @@ class LoggingSender(Unopened):
         if self._closed:
             raise closed(self)
         try:
-            events = events_of(frame)
+            events = decode(frame)
         except DecodeError as error:
             raise SenderError(f"the logging sender needs frames that it can read: {error}", "undecodable") from error
         target = logging.getLogger(self.logger)

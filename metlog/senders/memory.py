@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from metlog.encoders.wire import decode
 from metlog.event import Event
-from metlog.senders._decode import events_of
 from metlog.senders.options import Unopened, at_least, closed
 
 __all__ = ["MemorySender"]
@@ -32,7 +32,7 @@ class MemorySender(Unopened):
     @property
     def events(self) -> list[Event]:
         """The events of all frames that are kept; DecodeError when one is neither JSON nor MessagePack."""
-        return [event for frame in list(self.frames) for event in events_of(frame)]
+        return [event for frame in list(self.frames) for event in decode(frame)]
 
     def send(self, frame: bytes) -> None:
         """Keeps the frame; raises SenderError once closed."""

@@ -95,7 +95,7 @@ class TcpSender(ConnectionSender):
                 except OSError as failed:
                     error = failed
                     self._release()
-                    if self._patience.closed:
+                    if self._deadline.closed:
                         raise
                 else:
                     return
@@ -103,7 +103,7 @@ class TcpSender(ConnectionSender):
 
     def _lookup(self, host: str, end: float) -> list[Address]:
         known = numeric(host, self.port, socket.SOCK_STREAM)
-        return known or lookup(host, self.port, socket.SOCK_STREAM, self._patience, end)
+        return known or lookup(host, self.port, socket.SOCK_STREAM, self._deadline, end)
 
     def _connect_to(self, host: str, address: Address, end: float) -> None:
         family, target = address

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
-
-from metlog.errors import ConfigError, Problems
-from metlog.plugins.conversion import shown
+from typing import Any
 
 __all__ = ["TeeSender"]
-
-_OF_A_BRANCH: Final = frozenset({"sender", "encoder", "filters", "buffer"})
 
 
 class TeeSender:
@@ -37,32 +32,16 @@ class TeeSender:
     fans_out = True
 
     def __init__(self, *, senders: list[Any]) -> None:
-        from metlog.config import Plan, plan
-
         if not senders:
             raise ValueError("senders = []: wants at least one")
-        problems = Problems()
-        self.branches: list[Plan] = []
-        for index, branch in enumerate(senders):
-            where = f"senders[{index}]"
-            settings = dict(branch) if isinstance(branch, Mapping) and "sender" in branch else {"sender": branch}
-            for key in sorted(set(settings) - _OF_A_BRANCH):
-                shows = shown(key, settings.pop(key))
-                problems.add(f"{where}.{key} = {shows}: a branch has {', '.join(sorted(_OF_A_BRANCH))}; set it outside")
-            with problems.catch(where):
-                self.branches.append(plan(settings, where, expanded=True))
-        if problems.lines:
-            self.close()
-        problems.check()
+        self.branch_settings: list[dict[str, Any]] = [
+            dict(branch) if isinstance(branch, Mapping) and "sender" in branch else {"sender": branch}
+            for branch in senders
+        ]
+        """The settings of each branch; `metlog.config.Plan` checks them, and opens and closes what they name."""
 
     def open(self) -> None:
-        """Opens the branches' senders, or none of them; raises ConfigError."""
-        try:
-            for branch in self.branches:
-                branch.open()
-        except ConfigError:
-            self.close()
-            raise
+        """Opens nothing: the branches' senders are opened by themselves."""
 
     def send(self, frame: bytes) -> None:
         """Never called with a frame: each branch makes its own."""
@@ -72,6 +51,4 @@ class TeeSender:
         """The branches are flushed by themselves."""
 
     def close(self) -> None:
-        """Closes what was prepared and never became a pipeline; those close by themselves."""
-        for branch in self.branches:
-            branch.discard()
+        """The branches are closed by themselves."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from statsd.client.timer import Timer
 
+from metlog.statsd.line import StatsdStats
+
 __all__ = ["DisabledStatsd"]
 
 
@@ -42,10 +44,8 @@ class DisabledStatsd:
     def reconnect(self) -> None:
         """Does nothing."""
 
-    def stats(self) -> Any:
+    def stats(self) -> StatsdStats:
         """Counts that are all zero."""
-        from metlog.statsd.client import StatsdStats
-
         return StatsdStats()
 
     def flush(self, timeout: float | None = None) -> bool:

@@ -9,9 +9,9 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from metlog.core.dispatch import Direct, Queued
+from metlog.core.dispatch import BackgroundDispatcher, InlineDispatcher
+from metlog.core.interfaces import Sender
 from metlog.core.lifecycle import live
-from metlog.senders import Sender
 
 __all__ = ["EXIT_TIMEOUT", "MAX_BYTES", "Line", "StatsdStats"]
 
@@ -43,11 +43,11 @@ class Line:
     def __init__(self, sender: Sender, *, max_bytes: int = MAX_BYTES, exit_timeout: float = EXIT_TIMEOUT) -> None:
         self.sender = sender
         self.exit_timeout = exit_timeout
-        self._outlet: Direct | Queued
+        self._dispatcher: InlineDispatcher | BackgroundDispatcher
         if getattr(sender, "nonblocking", False):
-            self._outlet = Direct(sender, self)
+            self._dispatcher = InlineDispatcher(sender, self)
         else:
-            self._outlet = Queued(sender, self, max_bytes=max_bytes)
+            self._dispatcher = BackgroundDispatcher(sender, self, max_bytes=max_bytes)
         self._told: set[str] = set()
         self._closed = False
         self._fresh()
@@ -73,11 +73,11 @@ class Line:
                 return
             self._busy = True
             try:
-                self._outlet.send(frame, count)
+                self._dispatcher.send(frame, count)
             finally:
                 self._busy = False
 
-    # What the outlet tells (metlog.core.dispatch.Tally).
+    # What the dispatcher tells (metlog.core.dispatch.LossRecorder).
 
     def failed(self, error: BaseException, count: int = 0) -> None:
         """Something raised; `count` metrics are lost by it."""
@@ -105,10 +105,14 @@ class Line:
 
     def stats(self) -> StatsdStats:
         """A copy of the counts."""
-        out = self._outlet
+        out = self._dispatcher
         with self._lock:
             return StatsdStats(
-                sent=out.sent, buffered=out.held, dropped=dict(self._dropped), bytes=out.sent_bytes, errors=self._errors
+                sent=out.sent,
+                buffered=out.unsent,
+                dropped=dict(self._dropped),
+                bytes=out.sent_bytes,
+                errors=self._errors,
             )
 
     # Fork and exit (metlog.core.lifecycle).
@@ -118,16 +122,16 @@ class Line:
 
     def flush(self, deadline: float) -> bool:
         """Sends what is queued; False when the deadline (monotonic seconds) came first."""
-        return self._closed or self._outlet.flush(deadline)
+        return self._closed or self._dispatcher.flush(deadline)
 
     def close(self, deadline: float) -> None:
         """Sends until the deadline, counts the rest."""
         if not self._closed:
             self._closed = True
             live.discard(self)
-            self._outlet.close(deadline)
+            self._dispatcher.close(deadline)
 
     def after_fork(self) -> None:
         """The child starts with no metrics, a socket and locks of its own."""
         self._fresh()
-        self._outlet.after_fork()
+        self._dispatcher.after_fork()

@@ -44,7 +44,7 @@ def client_with(
     ['login', 'metlog.end']
     """
     client = MetlogClient()
-    client._home.swap(
+    client._state.swap(
         Pipeline(
             logger="conformance",
             hostname="localhost",

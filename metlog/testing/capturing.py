@@ -82,24 +82,24 @@ class _Capturing(Pipeline):
 class _Before(NamedTuple):
     """A client as it was."""
 
-    home: hub.Home
+    state: hub.ClientState
     pipeline: Pipeline | Unconfigured
     plan: Plan | None
     rest: tuple[Any, ...]
     methods: dict[str, Any]
 
     @classmethod
-    def of(cls, home: hub.Home) -> _Before:
-        rest = (home.statsd, home.disabled_timers, home.idle_timers)
-        return cls(home, home.pipeline, home.plan, rest, dict(home.methods))
+    def of(cls, state: hub.ClientState) -> _Before:
+        rest = (state.statsd, state.disabled_timers, state.disabled_timer_cache)
+        return cls(state, state.pipeline, state.plan, rest, dict(state.methods))
 
     def restore(self) -> None:
-        home = self.home
-        home.pipeline, home.plan = self.pipeline, self.plan
-        home.statsd, home.disabled_timers, home.idle_timers = self.rest
-        added = [name for name in home.methods if name not in self.methods]
-        home.methods = self.methods
-        for one in home.clients.copy():
+        state = self.state
+        state.pipeline, state.plan = self.pipeline, self.plan
+        state.statsd, state.disabled_timers, state.disabled_timer_cache = self.rest
+        added = [name for name in state.methods if name not in self.methods]
+        state.methods = self.methods
+        for one in state.clients.copy():
             for name in added:
                 vars(one).pop(name, None)
             for name, method in self.methods.items():
@@ -131,12 +131,14 @@ class _Capture:
         return pipeline
 
     def begin(self) -> None:
-        self._divert, self._chance, self._context = hub.divert, _timer.chance, current.get()
+        self._divert, self._chance, self._context = hub.pipeline_override, _timer.chance, current.get()
         # A client of `client_with` has a sender that a test gave it, and keeps it.
-        homes = [
-            home for home in _homes() if home.plan is not None or isinstance(home.pipeline, (Unconfigured, _Capturing))
+        states = [
+            state
+            for state in _homes()
+            if state.plan is not None or isinstance(state.pipeline, (Unconfigured, _Capturing))
         ]
-        self._before = [_Before.of(home) for home in homes]
+        self._before = [_Before.of(state) for state in states]
         for before in self._before:
             self._set += [(item, "emit", item.emit) for item in before.pipeline.filters if hasattr(item, "emit")]
         try:
@@ -145,18 +147,18 @@ class _Capture:
             self._close()
             raise
         for before, pipeline in zip(self._before, pipelines, strict=True):
-            before.home.pipeline, before.home.statsd = pipeline, None
-        hub.divert, _timer.chance = self.instead, _zero
+            before.state.pipeline, before.state.statsd = pipeline, None
+        hub.pipeline_override, _timer.chance = self.instead, _zero
 
     def end(self) -> None:
-        hub.divert, _timer.chance = self._divert, self._chance
+        hub.pipeline_override, _timer.chance = self._divert, self._chance
         current.set(self._context)
         for before in self._before:
             before.restore()
         ours = {id(pipeline) for pipeline in self._built}
-        for home in _homes():  # clients made meanwhile
-            if id(home.pipeline) in ours:
-                home.pipeline, home.plan = hub.unconfigured(), None
+        for state in _homes():  # clients made meanwhile
+            if id(state.pipeline) in ours:
+                state.pipeline, state.plan = hub.unconfigured(), None
         self._close()
 
     def _close(self) -> None:
@@ -170,10 +172,10 @@ class _Capture:
         self.events.end()
 
 
-def _homes() -> list[hub.Home]:
+def _homes() -> list[hub.ClientState]:
     while True:
         try:
-            return list(hub.homes)
+            return list(hub.states)
         except RuntimeError:  # another thread made a client meanwhile
             continue
 

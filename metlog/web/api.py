@@ -83,5 +83,5 @@ async def healthz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Prometheus text about the page itself; the listener has its own."""
     page = page_of(request)
-    text = page.measures.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.hub))
+    text = page.metrics.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.broadcaster))
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -20,12 +20,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metlog.lake.engine.client import GuardedLake
 from metlog.web import api, console, events, login, overview, reports, tail
 from metlog.web.assets import Assets
-from metlog.web.broadcast import Hub
+from metlog.web.broadcast import TailBroadcaster
 from metlog.web.errors import Refused
-from metlog.web.metrics import Measures
+from metlog.web.metrics import Metrics
 from metlog.web.pool import QueryPool
 from metlog.web.results import json_response
-from metlog.web.security import Gate, SecurityHeaders, Sessions
+from metlog.web.security import AccessMiddleware, SecurityHeaders, Sessions
 from metlog.web.settings import WebSettings
 from metlog.web.state import Page
 from metlog.web.templating import Views
@@ -46,22 +46,22 @@ def create_app(settings: WebSettings) -> Application:
     )
     assets = Assets()
     sessions = Sessions()
-    measures = Measures()
+    metrics = Metrics()
     page = Page(
         settings,
         lake,
         QueryPool(settings.workers, settings.waiting),
-        Hub(settings.data),
+        TailBroadcaster(settings.data),
         Views(assets),
         sessions,
-        measures,
+        metrics,
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(lake.start)
         yield
-        page.hub.close()
+        page.broadcaster.close()
         page.pool.close()
         lake.close()
 
@@ -89,7 +89,7 @@ def create_app(settings: WebSettings) -> Application:
             Route("/metrics", api.metrics),
             Route("/static/{digest}/{name}", assets.serve),
         ],
-        middleware=[Middleware(_Refusals), Middleware(Gate, settings=settings, sessions=sessions)],
+        middleware=[Middleware(_Refusals), Middleware(AccessMiddleware, settings=settings, sessions=sessions)],
         exception_handlers=cast(
             "Any",
             {Refused: refused, HTTPException: not_here, ClientDisconnect: _gone, Exception: failed},
@@ -97,7 +97,7 @@ def create_app(settings: WebSettings) -> Application:
         lifespan=lifespan,
     )
     app.state.page = page
-    return Application(SecurityHeaders(measures.around(app)), page)
+    return Application(SecurityHeaders(metrics.around(app)), page)
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Application:
 
 
 class _Refusals:
-    """Answers what the gate refuses, before any route is looked for."""
+    """Answers what the access middleware refuses, before any route is looked for."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -12,7 +12,7 @@ from typing import Final
 
 from metlog.journal.follow import Event, Follower
 
-__all__ = ["Hub", "Subscription"]
+__all__ = ["TailBroadcaster", "Subscription"]
 
 log = logging.getLogger("metlog.web")
 
@@ -63,7 +63,7 @@ class Subscription:
         return events, missed
 
 
-class Hub:
+class TailBroadcaster:
     """Reads the journals once for all tails, and not at all while there is none."""
 
     def __init__(self, data: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Measures"]
+__all__ = ["Metrics"]
 
 _KNOWN: Final = (
     "/reports",
@@ -24,7 +24,7 @@ _KNOWN: Final = (
 )
 
 
-class Measures:
+class Metrics:
     """Counts requests by page and status; the pages are a fixed list, whatever is asked for."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ __all__ = ["Bar", "Overview", "bars", "listeners", "look", "show"]
 
 _SPANS: Final = {"1h": (3600, 60), "24h": (86400, 1800), "7d": (604800, 10800), "30d": (2592000, 86400)}
 """Length and width of a bar, in seconds."""
-_FRESH: Final = 5.0
+_TTL: Final = 5.0
 """Seconds that an overview is shown again before it is asked for anew."""
 _STALE: Final = 15.0
 """Seconds after which a listener that has not written its status counts as gone; it writes twice a second."""
@@ -108,7 +108,7 @@ class Overview:
         return sum(entry["lost"] for entry in self.loss.values())
 
 
-_recent: Final[Cache[Overview]] = Cache(_FRESH, 64)
+_recent: Final[Cache[Overview]] = Cache(_TTL, 64)
 
 
 def look(

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Column
+from metlog.reports.charts.vega import specification
 from metlog.reports.library import Library
 from metlog.reports.library import save as save_report
 from metlog.reports.report import Report, ReportResult
@@ -25,7 +26,7 @@ from metlog.web.state import access_of, page_of
 
 __all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
 
-_FRESH: Final = 10.0
+_TTL: Final = 10.0
 """Seconds that a result is used again: the page, its picture and its chart ask for the same one."""
 _SIZES: Final = {"": (960, 340), "page": (960, 320), "small": (460, 250), "phone": (390, 300)}
 """Width and height of a picture, in pixels; one with a name stands on a page, which has the title already."""
@@ -35,8 +36,8 @@ _FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logi
 _CHARTS: Final = ("bars", "lines", "ranked")
 
 _libraries: Final[Cache[Library]] = Cache(5.0, 16)
-_results: Final[Cache[ReportResult]] = Cache(_FRESH, 64)
-_pictures: Final[Cache[str]] = Cache(_FRESH, 128)
+_results: Final[Cache[ReportResult]] = Cache(_TTL, 64)
+_pictures: Final[Cache[str]] = Cache(_TTL, 128)
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Made:
         if size not in _SIZES:
             raise Refused(400, f"_size = {size!r}: wants {', '.join(filter(None, _SIZES))}, or nothing")
         width, height = _SIZES[size]
-        spec = self.report.chart(self.result, dark=dark, width=width, height=height)
+        spec = specification(self.report, self.result, dark=dark, width=width, height=height)
         if size:
             title = spec["title"]
             spec["title"] = {

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from metlog.web.errors import Refused
 from metlog.web.settings import Access, WebSettings, is_loopback, token_digest
 
-__all__ = ["COOKIE", "Gate", "SecurityHeaders", "Sessions", "csrf_token", "require_csrf"]
+__all__ = ["COOKIE", "AccessMiddleware", "SecurityHeaders", "Sessions", "csrf_token", "require_csrf"]
 
 COOKIE: Final = "metlog_session"
 _OPEN: Final = ("/static/", "/healthz", "/login")
@@ -121,7 +121,7 @@ class Sessions:
         return found
 
 
-class Gate:
+class AccessMiddleware:
     """Lets a request in when it asks for this page by a name of ours, comes from no other site, and says who it is.
 
     The visitor's `Access` is `request.state.access` afterwards. Raises Refused.

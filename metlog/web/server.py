@@ -44,7 +44,7 @@ class _Server(uvicorn.Server):
             self._on_ready(address_of(sockets[0]))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._page.hub.close()
+        self._page.broadcaster.close()
         self._page.pool.cancel()
         await super().shutdown(sockets)
 
@@ -85,7 +85,7 @@ def serve(settings: WebSettings, on_ready: Callable[[str], None] = lambda _: Non
             access_log=False,
             server_header=False,
             date_header=True,
-            proxy_headers=False,  # who is believed is for `Gate` to say
+            proxy_headers=False,  # who is believed is for `AccessMiddleware` to say
             limit_concurrency=256,
             backlog=128,
             timeout_keep_alive=15,

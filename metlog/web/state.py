@@ -8,8 +8,8 @@ from typing import cast
 from starlette.requests import Request
 
 from metlog.lake.query import Queryable
-from metlog.web.broadcast import Hub
-from metlog.web.metrics import Measures
+from metlog.web.broadcast import TailBroadcaster
+from metlog.web.metrics import Metrics
 from metlog.web.pool import QueryPool
 from metlog.web.security import Sessions
 from metlog.web.settings import Access, WebSettings
@@ -25,10 +25,10 @@ class Page:
     settings: WebSettings
     lake: Queryable
     pool: QueryPool
-    hub: Hub
+    broadcaster: TailBroadcaster
     views: Views
     sessions: Sessions
-    measures: Measures
+    metrics: Metrics
 
 
 def page_of(request: Request) -> Page:
@@ -36,5 +36,5 @@ def page_of(request: Request) -> Page:
 
 
 def access_of(request: Request) -> Access:
-    """Who is asking; the gate has let them in."""
+    """Who is asking; the access middleware has let them in."""
     return cast("Access", request.state.access)

@@ -36,9 +36,9 @@ async def stream(request: Request) -> Response:
     because the reader was too slow."""
     page, access = page_of(request), access_of(request)
     wants = _wants(query_of(request), access.loggers)
-    if len(page.hub) >= page.settings.tails:
+    if len(page.broadcaster) >= page.settings.tails:
         raise Refused(429, "too many live tails at once; close one, or try again later", headers={"Retry-After": "10"})
-    tail = await page.hub.join(wants)
+    tail = await page.broadcaster.join(wants)
 
     async def messages() -> AsyncIterator[bytes]:
         try:
@@ -49,7 +49,7 @@ async def stream(request: Request) -> Response:
                 if tail.closed:
                     return
         finally:
-            page.hub.leave(tail)
+            page.broadcaster.leave(tail)
 
     return StreamingResponse(messages(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 

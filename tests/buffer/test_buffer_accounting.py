@@ -239,20 +239,20 @@ class _Stop(BaseException):
 @pytest.mark.parametrize("leaves", [True, False], ids=["left", "numbered"])
 def test_a_call_that_a_signal_handler_cuts_off_leaves_its_event_or_counts_it(leaves: bool) -> None:
     mine = client("memory")
-    pipeline = mine._home.pipeline
-    hot = pipeline.hot
+    pipeline = mine._state.pipeline
+    hot = pipeline.fast_path
     leave = hot[4]
 
-    def cut_off(record: Any) -> None:
+    def abort_record(record: Any) -> None:
         if leaves:
             leave(record)
         raise _Stop
 
     mine.log("first")
-    pipeline.hot = (*hot[:4], cut_off, *hot[5:])
+    pipeline.fast_path = (*hot[:4], abort_record, *hot[5:])
     with pytest.raises(_Stop):
         mine.log("second")
-    pipeline.hot = hot
+    pipeline.fast_path = hot
     mine.log("third")
     mine.close()
     stats = mine.stats()

@@ -119,7 +119,7 @@ def test_a_sender_that_never_comes_back_costs_no_memory_without_end():
     slow = threading.Thread(target=client.log, args=("first",))
     slow.start()
     assert sender.waiting.acquire(timeout=20)
-    pipeline = client._home.pipeline
+    pipeline = client._state.pipeline
     pipeline.buffer._limit = 20
     for _ in range(30):
         client.log("shed")

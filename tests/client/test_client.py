@@ -233,7 +233,7 @@ def test_an_overridden_method_is_used() -> None:
 def test_named_clients_pickle_by_name_and_others_refuse() -> None:
     named = metlog.get_client("audit")
     again = pickle.loads(pickle.dumps(named.bind(a=1)))
-    assert again._home is named._home
+    assert again._state is named._state
     assert metlog.get_client("audit") is named
     with pytest.raises(TypeError, match="get_client"):
         pickle.dumps(MetlogClient())

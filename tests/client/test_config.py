@@ -118,7 +118,7 @@ def test_the_environment_configures_without_arguments(monkeypatch: pytest.Monkey
     monkeypatch.setenv("METLOG_BUFFER__FLUSH_INTERVAL", "0.25")
     client = metlog.configure()
     assert client.sender.frames.maxlen == 3
-    assert client._home.pipeline.logger == "file"  # type: ignore[union-attr]
+    assert client._state.pipeline.logger == "file"  # type: ignore[union-attr]
 
 
 def test_variables_have_defaults_and_dollars_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,8 +274,8 @@ def test_variables_are_put_in_once_also_in_a_branch(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("NESTED", "${NOT_A_VARIABLE}")
     made = plan({"sender": {"name": "tee", "senders": [{"sender": "null", "filters": [
         {"name": "type_deny", "types": ["$${LITERAL}", "${NESTED}"]}]}]}})  # fmt: skip
-    assert made.sender is not None
-    (branch,) = made.sender.prepare().branches
+    assert made.branches is not None
+    (branch,) = made.branches
     assert branch.filters[0].options == {"types": ["${LITERAL}", "${NOT_A_VARIABLE}"]}
 
 

@@ -15,6 +15,7 @@ import pytest
 import metlog
 from metlog import ConfigError, MetlogClient
 from metlog.config import plan
+from metlog.plugins import registry
 from metlog.senders._resolver import Resolver
 from metlog.testing.peers import StreamPeer, closed_port
 
@@ -183,9 +184,9 @@ def test_a_sender_that_opens_in_its_constructor_is_made_when_all_else_is_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[str] = []
-    real = metlog.plugins.load
+    real = registry.load
     monkeypatch.setattr(
-        metlog.plugins,
+        registry,
         "load",
         lambda kind, name, where: (lambda: Opens(made)) if name == "opens" else real(kind, name, where),
     )
@@ -213,9 +214,9 @@ def test_an_error_of_any_kind_in_a_constructor_names_the_key(monkeypatch: pytest
     def broken() -> Any:
         raise OSError(13, "Permission denied")
 
-    real = metlog.plugins.load
+    real = registry.load
     monkeypatch.setattr(
-        metlog.plugins, "load", lambda kind, name, where: broken if name == "broken" else real(kind, name, where)
+        registry, "load", lambda kind, name, where: broken if name == "broken" else real(kind, name, where)
     )
     with pytest.raises(ConfigError, match=r"^sender: 'broken' cannot be made: PermissionError: .*Permission denied"):
         MetlogClient.from_config({"sender": "broken"})

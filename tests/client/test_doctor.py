@@ -278,11 +278,11 @@ def test_a_sender_of_another_package_is_tried_by_its_options(monkeypatch: pytest
         def flush(self) -> None: ...
         def close(self) -> None: ...
 
-    import metlog.plugins
+    from metlog.plugins import registry
 
-    real = metlog.plugins.load
+    real = registry.load
     monkeypatch.setattr(
-        metlog.plugins, "load", lambda kind, name, where: Other if name == "other" else real(kind, name, where)
+        registry, "load", lambda kind, name, where: Other if name == "other" else real(kind, name, where)
     )
     with StreamPeer() as peer:
         assert one({"name": "other", "port": peer.port}).verdict is Verdict.OK

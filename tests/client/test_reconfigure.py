@@ -15,10 +15,10 @@ import pytest
 
 from metlog import ConfigError, Event, MetlogClient
 from metlog.core.pipeline import Pipeline
-from metlog.core.stats import Tick
+from metlog.core.stats import AtomicCounter
 from metlog.encoders import wire as frames
 from metlog.encoders.json import JsonEncoder
-from metlog.senders._decode import events_of
+from metlog.encoders.wire import decode as events_of
 from metlog.senders.memory import MemorySender
 from metlog.testing.peers import StreamPeer
 
@@ -65,7 +65,7 @@ def under_load(
     stop = threading.Event()
     logged: dict[str, int] = dict.fromkeys(WAYS, 0)
     turns = iter(range(rounds))
-    done = Tick()
+    done = AtomicCounter()
 
     def work(name: str, log: Log) -> None:
         while not stop.is_set():
@@ -295,17 +295,17 @@ def test_what_comes_too_late_and_has_nowhere_to_go_is_counted(encoder: type[Held
 
 def test_a_call_that_finds_the_old_way_closed_has_the_new_configurations_fields(monkeypatch: Any) -> None:
     client = MetlogClient.from_config("memory:", fields={"release": 1})
-    old = client._home.pipeline
+    old = client._state.pipeline
     assert isinstance(old, Pipeline)
-    refuse, new = old.refuse, MemorySender()
+    admit, new = old.admit_severity, MemorySender()
 
     def slow(severity: int) -> int:  # as if another thread had come in here
         monkeypatch.undo()
         client.configure(sender=new, fields={"release": 2})
-        return refuse(severity)
+        return admit(severity)
 
-    old.hot = (-1, *old.hot[1:])
-    monkeypatch.setattr(old, "refuse", slow)
+    old.fast_path = (-1, *old.fast_path[1:])
+    monkeypatch.setattr(old, "admit_severity", slow)
     client.log("a", severity=7)
     client.close(10)
     assert [(event.type, event.severity, event.fields) for event in new.events][:1] == [("a", 7, {"release": 2})]

@@ -321,7 +321,7 @@ def test_named_clients_are_kept_for_the_process() -> None:
     assert not other.is_active
     CLIENT_HOLDER.set_default_client_name("other")
     assert CLIENT_HOLDER.default_client is other
-    assert pickle.loads(pickle.dumps(client.bind(user="u"))).bind()._home is client._home
+    assert pickle.loads(pickle.dumps(client.bind(user="u"))).bind()._state is client._state
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(MetlogClient(None, "alone"))
     CLIENT_HOLDER.delete_client("other")

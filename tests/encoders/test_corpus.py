@@ -35,7 +35,7 @@ from metlog.errors import DecodeError
 from metlog.lake.query import open_lake
 from metlog.listener.inputs import _http_body as http_body
 from metlog.listener.inputs._http_server import Refusal
-from metlog.listener.validate import check, check_events
+from metlog.listener.validate import validate, validate_events
 
 REASONS = {
     "neither": "neither JSON lines nor MessagePack",
@@ -106,16 +106,16 @@ def test_a_good_frame_written_again_in_either_form_says_the_same(entry: dict[str
 
 @pytest.mark.parametrize("entry", [*of("json"), *of("msgpack"), *of("signed")])
 def test_the_listener_takes_the_good_events_and_tells_why_not_the_others(entry: dict[str, Any]) -> None:
-    checked = check([frame_of(entry)])
+    checked = validate([frame_of(entry)])
     lines = [msgspec.json.decode(line) for line in checked.lines.splitlines()]
     assert len(lines) == checked.count
     assert_same([whole(line) for line in map(in_utc, lines)], entry["events"])
     if entry["file"].startswith("signed"):  # nobody asked for a signature: it is passed over
-        assert checked.bad == []
+        assert checked.invalid == []
         return
     bad = entry.get("bad", [])
-    assert len(checked.bad) == len(bad)
-    for found, wanted in zip(checked.bad, bad, strict=True):
+    assert len(checked.invalid) == len(bad)
+    for found, wanted in zip(checked.invalid, bad, strict=True):
         assert found.reason.startswith(REASONS[wanted["kind"]])
         if wanted["kind"] in {"event", "json"}:
             assert says(wanted["words"], found.reason)
@@ -132,7 +132,7 @@ def test_a_body_of_an_http_submission_means_the_same(entry: dict[str, Any]) -> N
         assert caught.value.response.status == (413 if "4294967295" in str(caught.value) else 400)
         assert special or says(entry["bad"][0]["words"], str(caught.value))
     else:
-        lines = check_events(http_body.events(frame, "", 1000)).lines.splitlines()
+        lines = validate_events(http_body.events(frame, "", 1000)).lines.splitlines()
         assert_same([whole(in_utc(msgspec.json.decode(line))) for line in lines], entry["events"])
 
 

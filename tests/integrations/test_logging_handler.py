@@ -196,7 +196,7 @@ def test_the_logger_metlog_is_left_alone(client: MetlogClient, name: str) -> Non
 def test_records_of_metlog_s_own_threads_are_left_alone(client: MetlogClient) -> None:
     """Every thread that the sending side starts has a name of its own, and the handler knows all of them."""
     package = Path(metlog.__file__).parent
-    sending = [*package.glob("*.py"), *(package / "senders").glob("*.py")]
+    sending = [path for folder in (".", "core", "senders", "statsd") for path in (package / folder).glob("*.py")]
     sources = [path.read_text("utf-8") for path in sending]
     named = [name for text in sources for name in re.findall(r'Thread\([^\n]*name="([^"]+)"', text)]
     assert len(named) == sum(text.count("threading.Thread(") for text in sources)
@@ -253,7 +253,7 @@ def test_on_the_root_at_debug_a_sender_that_logs_does_not_feed_itself(
 
     made = plan({"sender": "memory:", "buffer": {"flush_interval": 0.01}})
     made.sender = Component("sender", "test", "sender", lambda: sender, {})
-    client._home.swap(made.pipeline())
+    client._state.swap(made.pipeline())
     root = logging.getLogger()
     handler = MetlogHandler(client=client)
     monkeypatch.setattr(root, "handlers", [handler])

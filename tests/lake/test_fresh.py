@@ -15,7 +15,7 @@ import pytest
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
-from metlog.journal.segment import END, LIVE, SEALED, Clock, Record, SegmentName, encode_record, end_mark, header
+from metlog.journal.segment import ACTIVE, END, SEALED, Clock, Record, SegmentName, encode_record, end_mark, header
 from metlog.lake import backlog
 from metlog.lake import uncommitted as module
 from metlog.lake.query import Cancel, Lake, QueryError
@@ -61,7 +61,7 @@ class Writer:
 
     @property
     def live(self) -> Path:
-        return self.journal.path / f"{self.name}{LIVE}"
+        return self.journal.path / f"{self.name}{ACTIVE}"
 
     def record(self, count: int = 1, type: str = "a") -> bytes:
         lines = b""
@@ -117,7 +117,7 @@ def kept(most: int = 1 << 30) -> Memory:
 
 
 def seqs(data: Path, memory: Memory | None = None) -> list[int]:
-    return snapshot(data, memory=memory).fresh["seq"].to_pylist()
+    return snapshot(data, memory=memory).uncommitted["seq"].to_pylist()
 
 
 def numbers_in(files: Iterable[tuple[date, Path]]) -> list[int]:
@@ -126,7 +126,7 @@ def numbers_in(files: Iterable[tuple[date, Path]]) -> list[int]:
 
 def unwritten(found: Snapshot) -> list[int]:
     """Numbers of the events that are in the journal only."""
-    return sorted(numbers_in(found.behind) + found.fresh["seq"].to_pylist())
+    return sorted(numbers_in(found.backlog_files) + found.uncommitted["seq"].to_pylist())
 
 
 def day_of(chance: random.Random, writer: Writer) -> date:
@@ -172,8 +172,8 @@ def test_whatever_happens_to_the_journal_it_finds_what_a_first_look_finds(
                 again = snapshot(tmp_path, since_date=since, until_date=until, memory=memory)
                 assert again.files == first.files
                 assert unwritten(again) == unwritten(first)
-                assert own or again.fresh.equals(first.fresh)
-                behind_by.append(len(again.behind))
+                assert own or again.uncommitted.equals(first.uncommitted)
+                behind_by.append(len(again.backlog_files))
                 everything = numbers_in(again.files) + unwritten(again)
                 assert len(set(everything)) == len(everything)
     assert len(behind_by) > 10
@@ -228,13 +228,13 @@ def test_no_more_is_kept_than_was_allowed_and_the_oldest_stays(
         writer.seal()
     whole = kept()
     seqs(tmp_path, whole)
-    size = sum(part.size for part in whole.fresh._kept.values())
+    size = sum(part.size for part in whole.uncommitted._kept.values())
     memory = kept(size * 5 // 8)
     seqs(tmp_path, memory)
     decoded.clear()
     assert seqs(tmp_path, memory) == list(range(1, 4001))
     assert decoded == [1000, 1000]
-    assert sorted(name.number for name in memory.fresh._kept) == [1, 2]
+    assert sorted(name.number for name in memory.uncommitted._kept) == [1, 2]
 
 
 def test_many_small_looks_leave_few_tables(writer: Writer, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_many_small_looks_leave_few_tables(writer: Writer, tmp_path: Path) -> No
     for _ in range(300):
         writer.append(writer.record(1))
         seqs(tmp_path, memory)
-    assert snapshot(tmp_path, memory=memory).fresh["seq"].num_chunks == 1
+    assert snapshot(tmp_path, memory=memory).uncommitted["seq"].num_chunks == 1
 
 
 def behind(writer: Writer, segments: int, events: int = 100) -> None:
@@ -301,7 +301,7 @@ def test_a_route_that_changes_makes_the_files_anew(
     writer.cursor.save(writer.cursors)
     for _ in range(2):
         found = snapshot(tmp_path, memory=memory)
-        assert (unwritten(found), len(found.behind)) == ([3, 6, 9], 1)
+        assert (unwritten(found), len(found.backlog_files)) == ([3, 6, 9], 1)
 
 
 def test_a_query_that_ends_at_its_limit_leaves_what_it_wrote_to_the_next(

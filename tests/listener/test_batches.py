@@ -15,8 +15,8 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import HEADER_SIZE, Clock, SegmentName, encode_record, header
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.batches import Limits, run_batches
-from metlog.listener.delivery.context import Context, Stopped
 from metlog.listener.outputs import Batch
+from metlog.listener.outputs.context import Context, Stopped
 
 NOW = 1_700_000_000_000_000
 
@@ -76,7 +76,7 @@ def run(data: Folder, output: Any, end: Position, limits: Limits, route: Route |
     ):
         letters = DeadLetters(dead, "test")
         context = Context("out", route or Route(), data, journal, cursors, letters, lambda facts: None)
-        context.moved(end)
+        context.advance(end)
         context.drain()
         if hasattr(output, "context"):
             output.context = context

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from metlog.journal.cursor import Position
+from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, encode_record, listing
 from metlog.journal.writer import Journal, JournalOptions
 from metlog.lake.writer import write_segment
-from metlog.listener.inputs import Full
 
 LONG = 3600.0
 

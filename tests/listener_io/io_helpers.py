@@ -12,7 +12,7 @@ import msgspec
 from metlog.event import Event
 from metlog.listener.inputs import Full
 from metlog.listener.outputs import Batch, Delivery
-from metlog.listener.validate import check, check_events
+from metlog.listener.validate import validate, validate_events
 
 
 class FakeSink:
@@ -34,13 +34,13 @@ class FakeSink:
 
     def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
         for data, source in batch:
-            checked = check([data])
+            validated = validate([data])
             with self.lock:
-                self._keep(checked.lines, source)
-                self.dead += [(bad.data, source, bad.reason) for bad in checked.bad]
+                self._keep(validated.lines, source)
+                self.dead += [(bad.data, source, bad.reason) for bad in validated.invalid]
 
     def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
-        checked = check_events(events)
+        validated = validate_events(events)
         assert self.gate.wait(20)
         if self.error is not None:
             raise self.error
@@ -50,7 +50,7 @@ class FakeSink:
             if key and key in self.keys:
                 return False
             self.keys |= {key} - {""}
-            self._keep(checked.lines, source)
+            self._keep(validated.lines, source)
         return True
 
     def _keep(self, lines: bytes, source: str) -> None:

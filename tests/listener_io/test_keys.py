@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from io_helpers import numbered, wait_for
 
+from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
-from metlog.journal.idempotency import KeyMemory
+from metlog.journal.idempotency import IdempotencyKeys
 from metlog.journal.segment import Clock, listing
 from metlog.journal.writer import Journal, JournalOptions
 from metlog.listener.accounting import Accounting
 from metlog.listener.deadletters import DeadLetters
-from metlog.listener.ingest import Intake
-from metlog.listener.inputs import Full
+from metlog.listener.ingest import Ingest
 
 
 class Run:
@@ -27,8 +27,8 @@ class Run:
         self.folder = Folder.root(path, create=True)
         self.folder.sub("cursors", create=True).close()
         self.journal = Journal(self.folder, JournalOptions(min_free=0, sync_interval=0.01, **options), Clock())
-        self.keys = KeyMemory(self.folder, limit)
-        self.sink = Intake(
+        self.keys = IdempotencyKeys(self.folder, limit)
+        self.sink = Ingest(
             self.journal, DeadLetters(self.folder.sub("dead", create=True), "input"), self.keys, Accounting(100)
         )
 

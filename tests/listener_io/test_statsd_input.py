@@ -90,13 +90,13 @@ def test_a_line_that_is_none_says_why(line: bytes, reason: str) -> None:
 )
 @example(b"a:1|c|#" + b"," * 1000)
 def test_any_line_is_an_event_that_json_can_say_or_a_bad_line(line: bytes) -> None:
-    from metlog.listener.validate import check_events
+    from metlog.listener.validate import validate_events
 
     try:
         events = parse(line, "")
     except BadLine:
         return
-    assert check_events(events).count == len(events) >= 1
+    assert validate_events(events).count == len(events) >= 1
 
 
 @pytest.fixture

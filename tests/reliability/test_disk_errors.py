@@ -15,11 +15,11 @@ import pytest
 from reliable import Client, Listener, faults_in, in_file, in_lake, wait_for
 
 from metlog.journal.cursor import Position
+from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.reader import read
 from metlog.journal.segment import Clock, encode_record, listing, scan
 from metlog.journal.writer import Journal, JournalOptions
-from metlog.listener.inputs import Full
 
 Make = Callable[..., Listener]
 

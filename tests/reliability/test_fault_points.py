@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from reliable import Client, Listener, datagram, faults_in, in_file, in_lake, lines, wait_for
 
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 
 Case = tuple[str, int]
 Outcome = Future[None]
@@ -50,13 +50,13 @@ FRESH = 1_000_000
 
 def chains() -> list[tuple[str, ...]]:
     """Points that are tried one after the other on one data folder: each finds what the kill at the one before left."""
-    points = [point for point in faults.POINTS if point not in ALONE]
+    points = [point for point in failpoints.POINTS if point not in ALONE]
     return [*((point,) for point in ALONE), *(tuple(points[n : n + 6]) for n in range(0, len(points), 6))]
 
 
 def test_every_point_is_tried() -> None:
-    assert set(AT) <= set(faults.POINTS)
-    assert sorted(point for chain in chains() for point in chain) == sorted(faults.POINTS)
+    assert set(AT) <= set(failpoints.POINTS)
+    assert sorted(point for chain in chains() for point in chain) == sorted(failpoints.POINTS)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("kills", [1, 2])
-@pytest.mark.parametrize("point", faults.POINTS)
+@pytest.mark.parametrize("point", failpoints.POINTS)
 def test_killed_at(point: str, kills: int, outcomes: dict[Case, Outcome]) -> None:
     outcomes[point, kills].result()
 

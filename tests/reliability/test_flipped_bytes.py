@@ -14,13 +14,13 @@ from reliable import Client, Listener, faults_in, in_file, in_lake
 
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
-from metlog.journal.idempotency import KeyMemory
+from metlog.journal.idempotency import IdempotencyKeys
 from metlog.journal.reader import Damage, read
 from metlog.journal.recovery import quarantine
 from metlog.journal.routing import Route
 from metlog.journal.segment import (
+    ACTIVE,
     HEADER_SIZE,
-    LIVE,
     SEALED,
     Clock,
     SegmentName,
@@ -65,7 +65,7 @@ class Small:
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "cursors").mkdir(parents=True)
         (self.folder / f"{self.sealed}{SEALED}").write_bytes(segment(0))
-        (self.folder / f"{self.live}{LIVE}").write_bytes(segment(RECORDS))
+        (self.folder / f"{self.live}{ACTIVE}").write_bytes(segment(RECORDS))
 
     def start(self) -> tuple[list[int], list[tuple[str, int]]]:
         """Starts on it as a listener does, and reads it as an output does: the numbers found, and the files of the quarantine
@@ -73,7 +73,7 @@ class Small:
         with Folder.root(self.folder) as folder:
             journal = Journal(folder, JournalOptions(min_free=0), Clock())
             try:
-                KeyMemory(folder)
+                IdempotencyKeys(folder)
 
                 def damaged(damage: Damage) -> None:
                     span = (damage.offset, damage.offset + len(damage.data))
@@ -110,7 +110,7 @@ def test_a_flipped_byte_costs_the_record_that_it_is_in(small: Small, name: str, 
     whole = segment(first)
     for offset in range(len(whole)):
         small.fill()
-        path = small.folder / (f"{small.sealed}{SEALED}" if name == "sealed" else f"{small.live}{LIVE}")
+        path = small.folder / (f"{small.sealed}{SEALED}" if name == "sealed" else f"{small.live}{ACTIVE}")
         path.write_bytes(whole[:offset] + bytes([whole[offset] ^ mask]) + whole[offset + 1 :])
         found, kept = small.start()
         lost = [first + hit(offset)] if hit(offset) >= 0 else []
@@ -126,7 +126,7 @@ def test_a_cut_journal_keeps_every_record_before_the_cut(small: Small, name: str
     whole = segment(first)
     for offset in range(len(whole)):
         small.fill()
-        path = small.folder / (f"{small.sealed}{SEALED}" if name == "sealed" else f"{small.live}{LIVE}")
+        path = small.folder / (f"{small.sealed}{SEALED}" if name == "sealed" else f"{small.live}{ACTIVE}")
         path.write_bytes(whole[:offset])
         found, kept = small.start()
         complete = max(hit(offset), 0)
@@ -157,7 +157,7 @@ def test_small_files_beside_the_segments_are_never_in_the_way_of_a_start(small: 
         small.fill()
         with Folder.root(small.folder) as folder, folder.sub("cursors") as cursors:
             Cursor("out", Position(2, HEADER_SIZE)).save(cursors)
-            memory = KeyMemory(folder)
+            memory = IdempotencyKeys(folder)
             memory.save(2)
         (small.folder / "lock").write_text("4711\n")
         mark = small.folder / f"{small.sealed}.end"

@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from metlog.journal.cursor import Position
+from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.reader import read
-from metlog.journal.segment import LIVE, Clock, encode_record, listing, scan
+from metlog.journal.segment import ACTIVE, Clock, encode_record, listing, scan
 from metlog.journal.writer import Journal, JournalOptions
-from metlog.listener.inputs import Full
 
 OPTIONS = JournalOptions(segment_bytes=400, segment_age=1e9, sync_bytes=1 << 40, min_free=0, max_bytes=1 << 30)
 EVERYTHING = Position(1 << 40)
@@ -188,7 +188,7 @@ class JournalOnAForgetfulDisk(RuleBasedStateMachine):
 
     def abandon(self) -> None:
         """As when the process is killed: descriptors are closed, nothing else happens."""
-        for segment in [self.journal._live, *self.journal._to_seal]:
+        for segment in [self.journal._active, *self.journal._to_seal]:
             if segment is not None and not segment._sealed:
                 os.close(segment.fd)
         self.journal.release()
@@ -223,8 +223,8 @@ class JournalOnAForgetfulDisk(RuleBasedStateMachine):
             pass
         self.disk.fail = 0
         self.confirmed |= {n for n, lsn in self.appended.items() if lsn <= self.journal._durable}
-        if self.journal._room.reason and not self.journal._broken():
-            self.journal._room.settle("")
+        if self.journal._capacity.reason and not self.journal._broken():
+            self.journal._capacity.resume_or_pause("")
 
     @precondition(lambda self: self.journal._sealed)
     @rule(share=st.floats(0, 1))
@@ -293,7 +293,7 @@ class JournalOnAForgetfulDisk(RuleBasedStateMachine):
         if not hasattr(self, "journal"):
             return
         for what, _, new, inode in self.disk.since:
-            if what == "create" and new.endswith(LIVE):
+            if what == "create" and new.endswith(ACTIVE):
                 known = self.made.setdefault(new, inode)
                 assert known == inode
 

@@ -201,7 +201,7 @@ def test_a_filter_that_cannot_be_made_again_leaves_all_as_it_was():
             return event
 
     EARLY.configure("memory:")
-    EARLY._home.plan.filters.append(component("once", Once))
+    EARLY._state.plan.filters.append(component("once", Once))
     NAMED.configure("memory:")
     Once()
     senders = EARLY.sender, NAMED.sender
@@ -263,7 +263,7 @@ def test_a_filter_object_that_serves_both_goes_on_afterwards():
 
     shared = Shared()
     EARLY.configure("memory:")
-    plan = EARLY._home.plan
+    plan = EARLY._state.plan
     plan.filters.append(component("shared", lambda: shared))
     EARLY.install(plan)
     with capture() as events:
@@ -283,7 +283,7 @@ def test_nothing_is_left_to_chance():
             return event if self.chance() < 0.01 else None
 
     EARLY.configure("memory:")
-    EARLY._home.plan.filters.append(component("rarely", Rarely))
+    EARLY._state.plan.filters.append(component("rarely", Rarely))
     compat = CompatClient(logger="chance")
     with capture() as events:
         for _ in range(20):

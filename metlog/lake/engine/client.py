@@ -1,8 +1,8 @@
-"""The lake asked through an engine in a process of its own, so that no query can take the asker's memory or go on for ever.
+"""The lake asked through an engine in a process of its own, so that no query can take its memory or run forever.
 
 DuckDB counts what its operators take and looks for an interrupt between chunks of rows; a single call of a function, such as `range(…)`
 or `printf`, does neither. So the engine's process has limits of the operating system, and is ended and started again when a query
-has not let go some seconds after its time or its asker's patience was over. Other queries of that moment are asked again.
+has not let go some seconds after its time or its client gave up. Other queries of that moment are asked again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import msgspec
 import pyarrow as pa
 
 from metlog.lake.cancel import Cancel
-from metlog.lake.engine import protocol as frames
-from metlog.lake.engine.protocol import BATCH, DONE, ERROR, HEAD, RETIRED, Head, Setup, Told
+from metlog.lake.engine import protocol
+from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, ErrorMessage, Head, Setup
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.sql.guard import QueryError
 
@@ -90,8 +90,8 @@ class _Engine:
         self._control.settimeout(_START)
         try:
             setup = msgspec.structs.replace(setup, spill_folder=self.folder)
-            frames.send(self._control, HEAD, msgspec.msgpack.encode(setup))
-            frames.receive(frames.exactly(self._control))
+            protocol.send(self._control, HEAD, msgspec.msgpack.encode(setup))
+            protocol.receive(protocol.exactly(self._control))
         except (OSError, EOFError, ValueError):
             self.end()
             raise QueryError("the query engine does not start; the log has what it said", "failed") from None
@@ -107,7 +107,7 @@ class _Engine:
             with theirs, self._lock:
                 socket.send_fds(self._control, [b"q"], [theirs.fileno()])
             ours.settimeout(_HEARD)
-            frames.send(ours, HEAD, content)
+            protocol.send(ours, HEAD, content)
             ours.settimeout(None)
         except BaseException:
             ours.close()
@@ -128,7 +128,7 @@ class _Engine:
         if not self.ended:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(_GRACE)
-        return self.ended or self.process.returncode == RETIRED
+        return self.ended or self.process.returncode == EXIT_RECYCLE
 
 
 class _Lost(QueryError):
@@ -193,7 +193,7 @@ class GuardedLake(Queryable):
         loggers: Sequence[str] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[Stream]:
-        content = frames.asked(sql, params, timeout, loggers)
+        content = protocol.encode_request(sql, params, timeout, loggers)
         limit = min((value for value in (timeout, self.timeout) if value is not None), default=None)
         with self._turn(cancel):
             for _ in range(_ATTEMPTS):
@@ -284,11 +284,11 @@ class _Question:
                 return
             if kind != BATCH:
                 raise self._error(kind, content)
-            yield from frames.batch_of(content)
+            yield from protocol.batch_of(content)
 
     def _next(self, sock: socket.socket) -> tuple[bytes, bytes]:
         try:
-            return frames.receive(frames.exactly(sock, lambda: self._wait(sock)))
+            return protocol.receive(protocol.exactly(sock, lambda: self._wait(sock)))
         except ConnectionError:
             raise EOFError from None
         except ValueError as error:
@@ -318,5 +318,5 @@ class _Question:
         if kind != ERROR:
             self.engine.end()
             return QueryError("the query engine answered out of turn", "failed")
-        told = msgspec.msgpack.decode(content, type=Told)
+        told = msgspec.msgpack.decode(content, type=ErrorMessage)
         return QueryError.placed(told.message, told.kind, told.line, told.column)

@@ -26,8 +26,8 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from metlog.lake.engine import protocol as frames
-from metlog.lake.engine.protocol import BATCH, DONE, ERROR, HEAD, RETIRED, Asked, Head, Setup, Told
+from metlog.lake.engine import protocol
+from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, ErrorMessage, Head, QueryRequest, Setup
 from metlog.lake.query import Cancel, Lake, QueryError
 
 __all__ = ["main"]
@@ -69,68 +69,70 @@ class _Engine:
                     self._woken.recv(4096)
                     while self._todo:
                         self._note(*self._todo.popleft())
-                elif key.fileobj in self._open:  # an asker says nothing more, so it was closed
+                elif key.fileobj in self._open:  # a client says nothing more, so it was closed
                     self._selector.unregister(key.fileobj)
                     key.data.cancel()
 
-    def _begin(self, asker: socket.socket) -> None:
-        self._open.add(asker)
+    def _begin(self, client: socket.socket) -> None:
+        self._open.add(client)
         # Not threading.Thread: its start() waits for ever when the new thread dies at once for want of memory.
-        _thread.start_new_thread(self._answer, (asker,))
+        _thread.start_new_thread(self._answer, (client,))
 
-    def _note(self, asker: socket.socket, cancel: Cancel | None) -> None:
+    def _note(self, client: socket.socket, cancel: Cancel | None) -> None:
         if cancel is not None:
-            self._selector.register(asker, selectors.EVENT_READ, cancel)
+            self._selector.register(client, selectors.EVENT_READ, cancel)
             return
         with contextlib.suppress(KeyError):
-            self._selector.unregister(asker)
-        asker.close()
-        self._open.discard(asker)
+            self._selector.unregister(client)
+        client.close()
+        self._open.discard(client)
         if not self._open and _data_bytes() > _WORN * self._most:
             _leave()
 
-    def _tell(self, asker: socket.socket, cancel: Cancel | None) -> None:
-        self._todo.append((asker, cancel))
+    def _tell(self, client: socket.socket, cancel: Cancel | None) -> None:
+        self._todo.append((client, cancel))
         self._wake.send(b"x")
 
-    def _answer(self, asker: socket.socket) -> None:
+    def _answer(self, client: socket.socket) -> None:
         """One query, from its socket to its socket."""
         try:
-            query = msgspec.msgpack.decode(frames.receive(frames.exactly(asker))[1], type=Asked)
+            query = msgspec.msgpack.decode(protocol.receive(protocol.exactly(client))[1], type=QueryRequest)
             cancel = Cancel()
-            self._tell(asker, cancel)
-            self._run(query, cancel, asker)
-        except (OSError, EOFError):  # the asker has gone
+            self._tell(client, cancel)
+            self._run(query, cancel, client)
+        except (OSError, EOFError):  # the client has gone
             pass
         finally:
-            self._tell(asker, None)
+            self._tell(client, None)
 
-    def _run(self, query: Asked, cancel: Cancel, asker: socket.socket) -> None:
+    def _run(self, query: QueryRequest, cancel: Cancel, client: socket.socket) -> None:
         try:
             with self._lake.stream(
                 query.sql, query.values(), timeout=query.timeout, loggers=query.loggers, cancel=cancel
             ) as stream:
                 head = Head([(name, kind) for name, kind in stream.columns], stream.schema.serialize().to_pybytes())
-                frames.send(asker, HEAD, msgspec.msgpack.encode(head))
+                protocol.send(client, HEAD, msgspec.msgpack.encode(head))
                 for batch in stream.batches:
-                    for part in frames.parts(batch):
-                        frames.send(asker, BATCH, part)
-            frames.send(asker, DONE, b"")
+                    for part in protocol.parts(batch):
+                        protocol.send(client, BATCH, part)
+            protocol.send(client, DONE, b"")
         except QueryError as error:
-            told = Told(error.message, error.kind, error.line, error.column)
-            frames.send(asker, ERROR, msgspec.msgpack.encode(told))
+            told = ErrorMessage(error.message, error.kind, error.line, error.column)
+            protocol.send(client, ERROR, msgspec.msgpack.encode(told))
             if _broken(error.__cause__):
                 _leave()
         except MemoryError:
-            told = Told("the query needs more memory than it may have; ask for fewer days, rows or columns", "memory")
-            frames.send(asker, ERROR, msgspec.msgpack.encode(told))
+            told = ErrorMessage(
+                "the query needs more memory than it may have; ask for fewer days, rows or columns", "memory"
+            )
+            protocol.send(client, ERROR, msgspec.msgpack.encode(told))
             _leave()
-        except OSError:  # the asker has gone
+        except OSError:  # the client has gone
             raise
         except Exception:  # noqa: BLE001 - a fault of ours: whoever asked must hear of it, and the log have it all
             traceback.print_exc()
-            told = Told("something went wrong in the query engine; the log says what", "failed")
-            frames.send(asker, ERROR, msgspec.msgpack.encode(told))
+            told = ErrorMessage("something went wrong in the query engine; the log says what", "failed")
+            protocol.send(client, ERROR, msgspec.msgpack.encode(told))
 
 
 def _broken(cause: BaseException | None) -> bool:
@@ -142,7 +144,7 @@ def _broken(cause: BaseException | None) -> bool:
 
 def _leave() -> None:
     """Ends the process: a fresh one will be started, and asked again what this one has not answered."""
-    os._exit(RETIRED)
+    os._exit(EXIT_RECYCLE)
 
 
 def _data_bytes() -> int:
@@ -181,7 +183,7 @@ def main(descriptor: int) -> None:
     """Serves queries until the control socket is closed."""
     sys.unraisablehook = _fault
     control = socket.socket(fileno=descriptor)
-    setup = msgspec.msgpack.decode(frames.receive(frames.exactly(control))[1], type=Setup)
+    setup = msgspec.msgpack.decode(protocol.receive(protocol.exactly(control))[1], type=Setup)
     status = 0
     try:
         pa.set_cpu_count(1)
@@ -190,10 +192,10 @@ def main(descriptor: int) -> None:
             spill_folder=setup.spill_folder,
         )  # fmt: skip
         engine = _Engine(control, lake, _limit(setup))
-        frames.send(control, DONE, b"")
+        protocol.send(control, DONE, b"")
         engine.run()
     except (RuntimeError, MemoryError):  # no thread for a query
-        status = RETIRED
+        status = EXIT_RECYCLE
     except QueryError as error:
         print(f"metlog query engine: {error}", file=sys.stderr)
         status = 1

@@ -19,12 +19,12 @@ __all__ = [
     "DONE",
     "ERROR",
     "HEAD",
-    "RETIRED",
-    "Asked",
+    "EXIT_RECYCLE",
+    "QueryRequest",
     "Head",
     "Setup",
-    "Told",
-    "asked",
+    "ErrorMessage",
+    "encode_request",
     "batch_of",
     "parts",
     "receive",
@@ -36,7 +36,7 @@ BATCH: Final = b"b"
 DONE: Final = b"d"
 ERROR: Final = b"e"
 
-RETIRED: Final = 75
+EXIT_RECYCLE: Final = 75
 """Exit status of an engine that makes room for a fresh one; what it has not answered may be asked again."""
 
 _FRAME: Final = struct.Struct("<cI")
@@ -58,7 +58,7 @@ class Setup(Struct, frozen=True):
     spill_folder: str = ""
 
 
-class Asked(Struct, frozen=True):
+class QueryRequest(Struct, frozen=True):
     """A query. `params` are pairs of a kind (`v` as it is, `t` a time, `d` a day) and a value."""
 
     sql: str
@@ -80,7 +80,7 @@ class Head(Struct, frozen=True):
     schema: bytes
 
 
-class Told(Struct, frozen=True):
+class ErrorMessage(Struct, frozen=True):
     """A QueryError on its way."""
 
     message: str
@@ -89,7 +89,7 @@ class Told(Struct, frozen=True):
     column: int | None = None
 
 
-def asked(sql: str, params: Any, timeout: float | None, loggers: Sequence[str] | None) -> bytes:
+def encode_request(sql: str, params: Any, timeout: float | None, loggers: Sequence[str] | None) -> bytes:
     """A query, encoded."""
     packed: Any = None
     if isinstance(params, Mapping):
@@ -97,7 +97,7 @@ def asked(sql: str, params: Any, timeout: float | None, loggers: Sequence[str] |
     elif params is not None:
         packed = [_packed(value) for value in params]
     try:
-        return msgspec.msgpack.encode(Asked(sql, packed, timeout, None if loggers is None else list(loggers)))
+        return msgspec.msgpack.encode(QueryRequest(sql, packed, timeout, None if loggers is None else list(loggers)))
     except (TypeError, OverflowError, UnicodeEncodeError) as error:
         raise QueryError(f"a value of the query cannot be used: {error}", "syntax") from None
 

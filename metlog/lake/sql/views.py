@@ -61,7 +61,7 @@ def events_view(
         for columns, paths in groups.items()
     ]
     if fresh or not parts:
-        names = [_column(name, *_FRESH[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
+        names = [_column(name, *_UNCOMMITTED[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
         parts.append(f"SELECT {', '.join(names)} FROM metlog_fresh")  # noqa: S608 - our own names
     view = "\nUNION ALL\n".join(parts)
     if not limited:
@@ -133,12 +133,12 @@ def _select_list(path: Path) -> tuple[str, ...]:
 def _column(name: str, sql_type: str, found: pa.DataType | None) -> str:
     if found is None:
         return f"CAST({_DEFAULTS.get(name, 'NULL')} AS {sql_type}) AS {name}"
-    expected = _FRESH[name][1]
+    expected = _UNCOMMITTED[name][1]
     if found.equals(expected) and sql_type != "JSON":
         return name
     return f"CAST({name} AS {sql_type}) AS {name}"
 
 
-_FRESH: Final = {
+_UNCOMMITTED: Final = {
     name: (sql_type, pa.date32() if name == "date" else SCHEMA.field(name).type) for name, sql_type in COLUMNS.items()
 }

@@ -12,12 +12,12 @@ import msgspec
 from msgspec import Struct
 
 from metlog.event import Event
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.reader import Entry, read
 from metlog.journal.rows import Row, correct, rows_of
-from metlog.listener.delivery.context import Context
 from metlog.listener.outputs import Batch, Delivery, Output, Rejected
+from metlog.listener.outputs.context import Context
 
 __all__ = ["Limits", "run_batches"]
 
@@ -72,11 +72,11 @@ def run_batches(output: Output, context: Context, limits: Limits) -> None:
             if forming.deliveries:
                 cursor.pending = forming.end
                 context.keep(cursor)
-                faults.point("batch.pending")
+                failpoints.point("batch.pending")
         if forming.deliveries:
             rejected += _deliver(output, forming.batch(cursor.route), context)
             delivered += len(forming.deliveries)
-            faults.point("batch.delivered")
+            failpoints.point("batch.delivered")
         moved = forming.end > cursor.at
         cursor.at, cursor.pending = forming.end, None
         idle = cursor.at >= context.end

@@ -15,7 +15,7 @@ import msgspec
 from metlog.journal.cursor import Position
 from metlog.listener.delivery.worker import Assignment, Message
 
-__all__ = ["Worker"]
+__all__ = ["OutputProcess"]
 
 log = logging.getLogger("metlog.listener")
 
@@ -23,7 +23,7 @@ _RESTART: Final = 0.2
 _RESTART_MAX: Final = 10.0
 
 
-class Worker:
+class OutputProcess:
     """One output's process. Every method returns at once, but for `drain`."""
 
     def __init__(self, assignment: Assignment) -> None:
@@ -35,7 +35,7 @@ class Worker:
         self._untold = False
         self._draining = False
         self._stopping = threading.Event()
-        self._facts: dict[str, Any] = {}
+        self._last_report: dict[str, Any] = {}
         self.restarts = 0
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"metlog-output-{self.id}", daemon=True)
@@ -43,15 +43,15 @@ class Worker:
     def start(self) -> None:
         self._thread.start()
 
-    def moved(self, end: Position) -> None:
+    def advance(self, end: Position) -> None:
         """The journal may be read up to `end`."""
         with self._lock:
-            if not self._behind(self._facts):  # it had nothing to do until now
+            if not self._behind(self._last_report):  # it had nothing to do until now
                 self._moved = time.monotonic()
             self._end = end
             self._tell(Message(end))
 
-    def remind(self) -> None:
+    def retry_notify(self) -> None:
         """Tells it again what it could not be told when it was busy; to be called now and then."""
         with self._lock:
             if self._untold:
@@ -81,7 +81,7 @@ class Worker:
             if self._stopping.is_set() or (self._draining and code == 0):
                 return
             self.restarts += 1
-            self._facts = {**self._facts, "error": told}
+            self._last_report = {**self._last_report, "error": told}
             log.error("output %s: %s; starting it again", self.id, told)
             delay = _RESTART if time.monotonic() - began > _RESTART_MAX else min(delay * 2, _RESTART_MAX)
             self._stopping.wait(delay)
@@ -128,9 +128,9 @@ class Worker:
         except msgspec.DecodeError:  # its process was killed while it wrote
             return
         with self._lock:
-            if facts.get("at") != self._facts.get("at"):
+            if facts.get("at") != self._last_report.get("at"):
                 self._moved = time.monotonic()
-            self._facts = facts
+            self._last_report = facts
 
     def _behind(self, facts: dict[str, Any]) -> bool:
         """Whether there is something in the journal that it could have handed on."""
@@ -143,7 +143,7 @@ class Worker:
         """Its counters, `at`, `error`; `restarts`, `alive`, and `behind_seconds`: how long it has not moved though there
         was something to do."""
         with self._lock:
-            facts = dict(self._facts)
+            facts = dict(self._last_report)
             behind = self._behind(facts)
             facts["alive"] = self._process is not None
         facts["restarts"] = self.restarts
@@ -159,7 +159,7 @@ class Worker:
             self._tell(Message(end, drain=True))
         while self._thread.is_alive() and time.monotonic() < deadline:
             self._thread.join(0.2)
-            self.remind()  # the pipe may have been full
+            self.retry_notify()  # the pipe may have been full
         drained = not self._thread.is_alive()
         self._stopping.set()
         if not drained:

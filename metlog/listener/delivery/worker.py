@@ -25,7 +25,7 @@ from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.batches import limits_of, run_batches
-from metlog.listener.delivery.context import Context, Stopped
+from metlog.listener.outputs.context import Context, Stopped
 
 __all__ = ["Assignment", "Message", "main"]
 
@@ -145,7 +145,7 @@ def _listen(context: Context, lines: Iterator[bytes]) -> None:
     decode = msgspec.json.Decoder(Message).decode
     for line in lines:
         message = decode(line)
-        context.moved(message.end)
+        context.advance(message.end)
         if message.drain:
             context.drain()
     context.stop()

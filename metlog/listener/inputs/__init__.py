@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from metlog.errors import MetlogError
 from metlog.event import Event
+from metlog.journal.errors import Full
 
 __all__ = ["Full", "Input", "Sink"]
-
-
-class Full(MetlogError):
-    """The journal takes nothing now: its cap is reached, the disk is full or broken. Try again later."""
 
 
 class Sink(Protocol):

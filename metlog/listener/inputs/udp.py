@@ -20,7 +20,7 @@ log = logging.getLogger("metlog.listener")
 
 _LARGEST: Final = 65_535
 """More than a datagram can carry (65,507 bytes of payload over IPv4): none is ever cut."""
-_GULP: Final = 256
+_RECV_BATCH: Final = 256
 """Datagrams taken before they are journaled together."""
 _SOURCES: Final = 65_536
 """Peers whose name is kept as text."""
@@ -186,9 +186,9 @@ class _Receiver:
         while not self._stop.is_set():
             self.turned = time.monotonic()
             if poll.poll(500):
-                self._gulp()
+                self._recv_batch()
         until = time.monotonic() + _LAST
-        while self._gulp():
+        while self._recv_batch():
             self.turned = time.monotonic()
             if self.turned >= until:
                 log.warning(
@@ -196,12 +196,12 @@ class _Receiver:
                 )
                 return
 
-    def _gulp(self) -> int:
+    def _recv_batch(self) -> int:
         receive, names = self._sock.recvfrom, self._names
         batch: list[tuple[bytes, str]] = []
         size = 0
         try:
-            for _ in range(_GULP):
+            for _ in range(_RECV_BATCH):
                 data, peer = receive(_LARGEST)
                 size += len(data)
                 key = peer[:2]

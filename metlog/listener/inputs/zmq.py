@@ -17,7 +17,7 @@ __all__ = ["ZmqInput"]
 
 log = logging.getLogger("metlog.listener")
 
-_GULP: Final = 256
+_RECV_BATCH: Final = 256
 """Messages taken before they are journaled together."""
 _STUCK: Final = 10.0
 """Seconds without a turn of the loop after which it counts as stuck; idle, it turns twice a second."""
@@ -179,18 +179,18 @@ class ZmqInput:
                     parse_monitor_message(monitor.recv_multipart())
                     self._counts["handshakes_failed"] += 1
                 if receiver in ready:
-                    self._gulp(sink, receiver)
+                    self._recv_batch(sink, receiver)
                 elif stopping:
                     return
         finally:
             receiver.disable_monitor()
             context.destroy(linger=0)
 
-    def _gulp(self, sink: Sink, receiver: zmq.Socket[Any]) -> None:
+    def _recv_batch(self, sink: Sink, receiver: zmq.Socket[Any]) -> None:
         batch: list[tuple[bytes, str]] = []
         size = 0
         try:
-            for _ in range(_GULP):
+            for _ in range(_RECV_BATCH):
                 message = receiver.recv_multipart(zmq.NOBLOCK, copy=False)
                 source = self._source(message[0])
                 if len(message) > (2 if self._pattern == "sub" else 1):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 from metlog.errors import ConfigError
-from metlog.journal import failpoints as faults
+from metlog.journal import failpoints
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SegmentName, listing
-from metlog.listener.delivery.context import Context
+from metlog.listener.outputs.context import Context
 
 __all__ = ["LakeOutput"]
 
@@ -47,7 +47,7 @@ class LakeOutput:
                 if cursor.at.number <= segment.number < end.number:
                     done += self._write(context, segment, events)
                     cursor.at = Position(segment.number + 1)
-                    faults.point("lake.cursor")
+                    failpoints.point("lake.cursor")
                     context.keep(cursor)
                     context.report(at=cursor.at, events=done, error="", moved=time.time(), by_segment=True)
             if end.number > cursor.at.number:  # numbers that hold nothing

@@ -5,16 +5,14 @@ from __future__ import annotations
 from datetime import date, datetime
 from itertools import cycle, pairwise
 from math import log
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rich.text import Text
 
+from metlog.lake.query import Result
 from metlog.reports.charts.timeline import STEPS, between, label_of_step, step_after, step_of, unit_of
 from metlog.reports.charts.vega import in_digits, lacks, log_range, of_what, shown_rows
-
-if TYPE_CHECKING:
-    from metlog.lake.query import Result
-    from metlog.reports.report import Chart, Report
+from metlog.reports.spec import Chart, Charted
 
 __all__ = ["lines"]
 
@@ -28,7 +26,7 @@ _MARKS: Final = "│●◆▶○◇"
 _BARS: Final = 400  # bars of one picture
 
 
-def lines(report: Report, result: Result, width: int = 80) -> list[Text]:
+def lines(report: Charted, result: Result, width: int = 80) -> list[Text]:
     """The chart, `width` characters wide; without rows or a chart, words."""
     chart = report.chart_spec
     rows = result.dicts()
@@ -55,7 +53,7 @@ def lines(report: Report, result: Result, width: int = 80) -> list[Text]:
     return [head, *_bars(chart, rows, by, width)]
 
 
-def _nothing(report: Report) -> list[Text]:
+def _nothing(report: Charted) -> list[Text]:
     code = report.empty.code.splitlines()
     more = [Text("This would bring some:"), Text(), *(Text(f"    {line}") for line in code), Text()] if code else []
     return [Text(report.empty.text), *more]

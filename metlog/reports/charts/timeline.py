@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-if TYPE_CHECKING:
-    from metlog.reports.report import Chart
+from metlog.reports.spec import Chart
 
 __all__ = ["STEPS", "between", "label_of_step", "over_time", "step_after", "step_of", "unit_of"]
 

@@ -7,17 +7,14 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from metlog.lake.query import Result
 from metlog.reports.charts.timeline import over_time
-from metlog.reports.report import COMMON
-
-if TYPE_CHECKING:
-    from metlog.lake.query import Result
-    from metlog.reports.report import Chart, Report
+from metlog.reports.spec import COMMON, Chart, Charted
 
 __all__ = [
     "RANKED",
@@ -50,7 +47,7 @@ Rows = list[dict[str, Any]]
 
 
 def specification(
-    report: Report, result: Result, *, dark: bool = False, width: int = 640, height: int | None = None
+    report: Charted, result: Result, *, dark: bool = False, width: int = 640, height: int | None = None
 ) -> dict[str, Any]:
     """The specification; `width` and `height` of the whole picture in pixels. Without rows or a chart it says so in words."""
     chart = report.chart_spec
@@ -137,7 +134,7 @@ def period(values: Mapping[str, Any]) -> str:
     return f"{text}, {zone.key}" + (f", {logger} only" if logger else "")
 
 
-def of_what(report: Report, values: Mapping[str, Any]) -> str:
+def of_what(report: Charted, values: Mapping[str, Any]) -> str:
     """The time, and what else the report was narrowed down to: `24 Mar to 31 Mar 2026, UTC; field = user`."""
     own = (name for name, parameter in report.parameters.items() if name not in COMMON and parameter.type == "text")
     return "; ".join([period(values), *(f"{name} = {values[name]}" for name in own if values.get(name))])
@@ -165,7 +162,7 @@ def decades(low: float, high: float) -> list[float]:
     return [number for number in found if begin <= number <= end]
 
 
-def _base(report: Report, notes: list[str], colours: dict[str, str], width: int) -> dict[str, Any]:
+def _base(report: Charted, notes: list[str], colours: dict[str, str], width: int) -> dict[str, Any]:
     axis = {
         "labelColor": colours["text"], "titleColor": colours["text"], "gridColor": colours["grid"], "domain": False,
         "tickColor": colours["grid"], "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 240,

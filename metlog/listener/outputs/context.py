@@ -43,7 +43,7 @@ class Context:
 
     # From the listener.
 
-    def moved(self, end: Position) -> None:
+    def advance(self, end: Position) -> None:
         with self._changed:
             self._end = end
             self._changed.notify_all()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from metlog.core.coerce import fields_of, joined, rate_of, severity_of, tokens_of
 from metlog.core.context import current, merged
 from metlog.core.pipeline import Pipeline, Stats, Unconfigured
 from metlog.core.state import ClientState
 from metlog.core.timer import DisabledTimer, Timer, sampled_out
 from metlog.errors import MetlogError
 from metlog.event import ONE
+from metlog.tracebacks import exception_fields
+from metlog.values import MARK, formatted, noted
 
 if TYPE_CHECKING:
     from metlog.config import Plan
@@ -45,11 +48,17 @@ class MetlogClient:
         *,
         severity: int = 6,
         fields: dict[str, Any] | None = None,
+        **more: Any,
     ) -> None:
-        """Logs an event. The first token is its type; `fields` is anything else that JSON can say."""
+        """Logs an event. The first token is its type; `fields`, and other keywords, are anything else that JSON can say.
+
+        `severity` is 0 (emergency) to 7 (debug), or its name ("error").
+        """
         # The hot path, whole. An event without anything odd becomes a record, and is encoded with its frame; all others
         # (filters, nested, infinite or huge values, an encoder without records) are encoded at once, by `put`.
         seq = 0
+        if more:
+            fields = joined(more, fields)
         try:
             pipeline = self._state.pipeline
             most, make, origin, next_seq, leave, buffer, base = pipeline.fast_path
@@ -67,8 +76,10 @@ class MetlogClient:
             else:
                 own = fields.copy() if fields else {}
             if make is not None and type(msg) is str:
-                for value in own.values():
+                for name, value in own.items():
                     kind = type(value)
+                    if type(name) is not str:
+                        break  # two names may become one
                     if kind is int:
                         if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
                             break  # perhaps more than MessagePack can say: as text, then
@@ -89,7 +100,8 @@ class MetlogClient:
             if not isinstance(error, Exception):
                 raise  # a signal handler's; all else that goes wrong here is never the application's business
             if seq < 0 or (seq == 0 and not self._log_coerced(tokens, msg, severity, fields)):
-                self._state.pipeline.failed(error, 0, "call_error")
+                pipeline = self._state.pipeline
+                pipeline.failed(error, 0, "call_error") if seq else pipeline.lose(error)
 
     def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:
         """The pipeline, and the severity that it takes the event with; -1 when it does not."""
@@ -99,18 +111,25 @@ class MetlogClient:
             if level >= 0 or pipeline is self._state.pipeline:  # else as in log: closed meanwhile
                 return pipeline, level
 
-    def _log_coerced(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
+    def _log_coerced(
+        self,
+        tokens: Any,
+        msg: Any,
+        severity: Any,
+        fields: Any,
+        weight: Any = ONE,
+        logger: Any = None,
+    ) -> bool:
         """An event whose arguments are of another kind than asked for, as the nearest that the envelope admits."""
         try:
-            pipeline, severity = self._admitted(severity)
+            told: list[str] = []
+            pipeline, severity = self._admitted(severity_of(severity, told))
             if severity >= 0:
-                if not isinstance(tokens, (str, Iterable)):
-                    tokens = (str(tokens),)
-                tokens = _tokens[tokens if isinstance(tokens, str) else tuple(map(str, tokens))]
-                if fields is not None and not isinstance(fields, Mapping):
-                    fields = {"fields": fields}
-                own = merged(pipeline.fields, current.get(), self._bound, dict(fields or {}))
-                pipeline.put(tokens[0], tokens, severity, msg, own)
+                tokens = tokens_of(tokens, told)
+                own = merged(pipeline.fields, current.get(), self._bound, fields_of(fields, told))
+                if told:
+                    own[MARK] = noted(own, told)
+                pipeline.put(tokens[0], tokens, severity, msg, own, weight, logger)
         except Exception:  # noqa: BLE001 - the first error is the one that is told
             return False
         return True
@@ -125,9 +144,12 @@ class MetlogClient:
         *,
         tokens: tuple[str, ...] | None = None,
         weight: float = ONE,
+        **more: Any,
     ) -> None:
-        """Logs an event under an explicit type; `logger` and `severity` as configured (6) unless given."""
+        """Logs an event under an explicit type; `logger` and `severity` as configured (6) unless given. Other keywords: fields."""
         severity = 6 if severity is None else severity
+        if more:
+            fields = joined(more, fields)
         if logger is None and tokens is None and weight is ONE:
             self.log((type,), payload, severity=severity, fields=fields)
             return
@@ -135,33 +157,36 @@ class MetlogClient:
             pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
-                pipeline.put(str(type), _tokens[tuple(tokens or (type,))], severity, payload, own, weight, logger)
+                known = _tokens[(type,) if tokens is None else tokens]
+                pipeline.put(
+                    type if type.__class__ is str else str(type), known, severity, payload, own, weight, logger
+                )
         except Exception as error:  # noqa: BLE001 - as in log
-            self._state.pipeline.failed(error, 0, "call_error")
+            if not self._log_coerced((type,) if tokens is None else tokens, payload, severity, fields, weight, logger):
+                self._state.pipeline.lose(error)
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
         pipeline = self._state.pipeline
         if severity > pipeline.severity_max:
             pipeline.admit_severity(severity)
             return
+        notes: list[str] = []
         try:
             exc_info = fields.pop("exc_info", None)
-            text = str(msg)
-            if args:
-                try:
-                    text = text % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) else args)
-                except (TypeError, ValueError, KeyError) as error:
-                    fields["metlog.format_error"] = f"{error}: {args!r}"
+            text, wrong = (msg, None) if type(msg) is str and not args else formatted(msg, args)
+            if wrong:
+                fields["metlog.format_error"] = wrong
+                notes.append(f"payload: {wrong}")
             extra = fields.pop("fields", None)
-            if extra:
-                fields.update(extra)
-            if exc_info:
-                from metlog.tracebacks import exception_fields
-
+            if extra is not None:
+                fields.update(fields_of(extra, notes))
+            if exc_info is not None and exc_info is not False:
                 fields.update(exception_fields(exc_info))
+            if notes:
+                fields[MARK] = noted(fields, notes)
             self.metlog("oldstyle", None, severity, text, fields or None)
         except Exception as error:  # noqa: BLE001 - as in log
-            pipeline.failed(error, 0, "call_error")
+            pipeline.lose(error)
 
     def debug(self, msg: object, /, *args: Any, **fields: Any) -> None:
         """Severity 7. %-arguments as in stdlib logging; `exc_info=True` adds the exception; other keywords: fields."""
@@ -192,32 +217,25 @@ class MetlogClient:
 
     # ---- counters and timers -----------------------------------------------------------------------------------------
 
-    def incr(self, name: str, count: int = 1, rate: float = 1.0) -> None:
-        """Logs an event of type `counter`; below rate 1 some are left out, and `weight` makes up for it."""
-        try:
-            payload: Any = str(count) if type(count) is int else count
-            if rate >= 1.0:
-                self.log(("counter", name), payload, fields={"name": name, "count": count})
-            elif not sampled_out(rate):
-                self._sampled("counter", name, {"name": name, "count": count}, payload, rate)
-        except Exception as error:  # noqa: BLE001 - as in log
-            self._state.pipeline.failed(error, 0, "call_error")
+    def incr(self, name: str, count: int = 1, rate: float = 1.0, **more: Any) -> None:
+        """Logs an event of type `counter`; below rate 1 some are left out, and `weight` makes up for it. Other keywords: fields."""
+        payload: Any = str(count) if type(count) is int else count
+        self._measured("counter", name, payload, {**more, "name": name, "count": count}, rate)
 
-    def timer_send(self, name: str, ms: float, rate: float = 1.0) -> None:
-        """Logs an event of type `timer`: something took `ms` milliseconds; `rate` as for `incr`."""
-        try:
-            if self._state.disabled_timers and self.timer_disabled(name):
-                return
-            payload: Any = str(ms) if type(ms) is float else ms
-            if rate >= 1.0:
-                self.log(("timer", name), payload, fields={"name": name, "ms": ms})
-            elif not sampled_out(rate):
-                self._sampled("timer", name, {"name": name, "ms": ms}, payload, rate)
-        except Exception as error:  # noqa: BLE001 - as in log
-            self._state.pipeline.failed(error, 0, "call_error")
+    def timer_send(self, name: str, ms: float, rate: float = 1.0, **more: Any) -> None:
+        """Logs an event of type `timer`: something took `ms` milliseconds; `rate` and keywords as for `incr`."""
+        if self._state.disabled_timers and self.timer_disabled(name):
+            return
+        payload: Any = str(ms) if type(ms) is float else ms
+        self._measured("timer", name, payload, {**more, "name": name, "ms": ms}, rate)
 
-    def _sampled(self, kind: str, name: str, fields: dict[str, Any], payload: Any, rate: float) -> None:
-        self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=1.0 / rate)
+    def _measured(self, kind: str, name: str, payload: Any, fields: dict[str, Any], rate: float) -> None:
+        if type(rate) is not float:
+            rate = rate_of(rate)
+        if rate >= 1.0:
+            self.log((kind, name), payload, fields=fields)
+        elif not sampled_out(rate):
+            self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=1.0 / rate)
 
     def timer(self, name: str, rate: float = 1.0) -> Timer:
         """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
@@ -233,7 +251,7 @@ class MetlogClient:
     def timer_disabled(self, name: str) -> bool:
         """Whether `disabled_timers` names it, or `*`."""
         disabled = self._state.disabled_timers
-        return bool(disabled) and (name in disabled or "*" in disabled)
+        return bool(disabled) and ("*" in disabled or (isinstance(name, str) and name in disabled))
 
     # ---- the client itself -------------------------------------------------------------------------------------------
 

@@ -66,7 +66,10 @@ def exception_fields(
     if isinstance(exc_info, tuple):
         error = exc_info[1] if len(exc_info) == 3 else None
     elif not isinstance(exc_info, BaseException):
-        error = sys.exc_info()[1] if exc_info else None
+        try:
+            error = sys.exc_info()[1] if exc_info else None
+        except Exception:  # noqa: BLE001 - `__bool__` is code of the application; it asked for the exception
+            error = sys.exc_info()[1]
     if not isinstance(error, BaseException):
         return {}
     kind = type(error)

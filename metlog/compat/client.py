@@ -16,11 +16,13 @@ from metlog.client import MetlogClient as CoreClient
 from metlog.compat.plans import filter_component, planned
 from metlog.compat.senders import NoSendSender
 from metlog.config import Plan
+from metlog.core.coerce import joined, rate_of
 from metlog.core.pipeline import Pipeline
 from metlog.core.timer import Timer, sampled_out
 from metlog.errors import MetlogError, Problems
 from metlog.event import ENV_VERSION, ONE, Event
 from metlog.senders.null import NullSender
+from metlog.values import text_of
 
 __all__ = ["SEVERITY", "CompatClient", "MetlogClient"]
 
@@ -232,18 +234,18 @@ class CompatClient(CoreClient):
                 when = msg.get("timestamp")
                 event = Event(
                     timestamp=datetime.now(UTC) if when is None else msgspec.convert(when, datetime),
-                    type=str(msg["type"]),
-                    tokens=(str(msg["type"]),),
-                    logger=msg.get("logger") or self.logger,
+                    type=text_of(msg["type"])[0],
+                    tokens=(text_of(msg["type"])[0],),
+                    logger=self.logger if msg.get("logger") is None else msg["logger"],
                     severity=severity,
-                    payload=str(msg.get("payload", "")),
-                    fields=dict(msg.get("fields") or {}),
+                    payload=text_of(msg.get("payload", ""))[0],
+                    fields=joined({}, msg.get("fields")),
                     pid=msg.get("metlog_pid") or self.pid,
                     hostname=msg.get("metlog_hostname") or self.hostname,
                 )
                 pipeline.accept_copy(event)  # type: ignore[union-attr]
         except Exception as error:  # noqa: BLE001 - a call that logs raises nothing
-            self._state.pipeline.failed(error, 0, "call_error")
+            self._state.pipeline.lose(error)
 
     def timer(  # type: ignore[override]
         self,
@@ -254,6 +256,7 @@ class CompatClient(CoreClient):
         rate: float = 1.0,
     ) -> Timer:
         """A timer: context manager and decorator. The rate is enforced here, for a decorated function at each call."""
+        rate = rate_of(rate)
         idle = self.timer_disabled(name) or sampled_out(rate)
         return _CompatTimer(self, name, rate, {"logger": logger, "severity": severity, "fields": fields}, idle=idle)
 
@@ -279,6 +282,7 @@ class CompatClient(CoreClient):
         rate: float = 1.0,
     ) -> None:
         """An event of type `counter`, sampled by the rate."""
+        rate = rate_of(rate)
         if not sampled_out(rate):
             self._metric("counter", name, count, {"count": count}, logger, severity, fields, rate)
 
@@ -293,9 +297,11 @@ class CompatClient(CoreClient):
         fields: dict[str, Any] | None,
         rate: float,
     ) -> None:
-        weight = 1.0 / rate if 0 < rate < 1 else ONE
-        together = {**(fields or {}), "name": name, "rate": rate, **measured}
-        self.metlog(kind, logger, severity, str(value), together, weight=weight)
+        share = rate_of(rate)
+        weight = 1.0 / share if 0 < share < 1 else ONE
+        together = joined({}, fields) | {"name": name, "rate": rate, **measured}
+        payload: Any = str(value) if type(value) in {int, float} else value
+        self.metlog(kind, logger, severity, payload, together, weight=weight)
 
     def exception(self, msg: object, /, *args: Any, **fields: Any) -> None:
         """Severity 1 (ALERT), as the original has it, with the exception being handled.

@@ -41,6 +41,11 @@ class FanOut(Pipeline):
         finally:
             next(self._left)
 
+    def lose(self, error: BaseException) -> None:
+        """Each branch counts it."""
+        for branch in self.branches:
+            branch.lose(error)
+
     def accept_late(self, event: Event, place: int, places: int) -> bool:
         """As a pipeline does; but where there are as many branches, each takes what its forerunner did not send."""
         if places != len(self.branches):

@@ -19,6 +19,7 @@ from metlog.core.interfaces import Encoder, Filter, Sender
 from metlog.core.lifecycle import live
 from metlog.core.stats import AtomicCounter, Counts, OnDrop, Stats, inside
 from metlog.event import END_TYPE, ENV_VERSION, ONE, REPORT_TYPE, Event
+from metlog.values import MARK, noted, text_of
 
 __all__ = ["OnDrop", "Pipeline", "Stats", "Unconfigured"]
 
@@ -126,8 +127,12 @@ class Pipeline:
         logger: str | None = None,
     ) -> None:
         """Builds an event, and asks the filters. `severity` was held against `severity_max`; `fields` are its own by now."""
+        if payload.__class__ is not str:
+            payload, note = text_of(payload)
+            if note:
+                fields[MARK] = noted(fields, [f"payload: {note}"])
         event = Event(
-            _now(UTC), type, tokens, logger or self.logger, severity, payload if payload.__class__ is str else str(payload),
+            _now(UTC), type, tokens, self.logger if logger is None else logger, severity, payload,
             fields, weight, ENV_VERSION, self.pid, self.hostname, self.stream,
         )  # fmt: skip
         kept = self._filter(event, self._active_filters) if self._active_filters else event
@@ -161,6 +166,11 @@ class Pipeline:
             self.failed(error, lost, "call_error")
         else:
             self.counts.dropped("interrupted", lost)
+
+    def lose(self, error: BaseException) -> None:
+        """A call of which no event could be made. It has a `seq`: accepted and dropped, so that the counts add up."""
+        next(self.seq)
+        self.failed(error, 1, "call_error")
 
     def _recurses(self) -> bool:
         """Whether the encoder itself logs this event: it would be encoded, and logged about, without an end."""
@@ -368,6 +378,10 @@ class Unconfigured:
 
     def failed(self, error: BaseException, count: int = 0, reason: str | None = None) -> None:
         """A call with arguments of the wrong kind: refused like the others."""
+        next(self._calls)
+
+    def lose(self, error: BaseException) -> None:
+        """As `failed`."""
         next(self._calls)
 
     def stats(self) -> Stats:

@@ -7,7 +7,7 @@ import msgspec
 from metlog.encoders import wire as frames
 from metlog.encoders.json import JsonEncoder
 from metlog.event import Event
-from metlog.values import is_json_native
+from metlog.values import MARK, is_json_native, is_proper
 
 __all__ = ["MsgpackEncoder"]
 
@@ -35,7 +35,7 @@ class MsgpackEncoder:
     def encode(self, event: Event) -> bytes:
         """One event as a map; never raises."""
         try:
-            if is_json_native(event.fields):
+            if is_json_native(event.fields) and MARK not in event.fields and is_proper(event):
                 return self._encode(event)
         except Exception:  # noqa: BLE001, S110 - the JSON encoder finds out what it is and says it
             pass

@@ -185,6 +185,10 @@ STEPS = st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 2)),
 
 @given(STEPS)
 def test_no_order_of_entering_and_leaving_raises(steps: list[tuple[int, bool, int]]) -> None:
+    contextvars.copy_context().run(take, steps)
+
+
+def take(steps: list[tuple[int, bool, int]]) -> None:
     client = MetlogClient.from_config("memory:")
     first = contextvars.copy_context()
     contexts = [first, contextvars.copy_context(), first.run(contextvars.copy_context)]

@@ -12,10 +12,12 @@ from metlog.client import MetlogClient
 from metlog.core.context import _request, current
 from metlog.errors import ConfigError
 from metlog.integrations._common import client_of
+from metlog.integrations._faults import error_fields
 from metlog.integrations._paths import safe_path
 from metlog.statsd.disabled import DisabledStatsd
+from metlog.values import type_name
 
-__all__ = ["CLOSED_BY_CLIENT", "Options", "Recorder", "Scope", "safe_path", "type_name"]
+__all__ = ["CLOSED_BY_CLIENT", "Options", "Recorder", "Rejoined", "Scope", "safe_path"]
 
 CLOSED_BY_CLIENT: Final = 499
 """Status of a request whose client went away before the response began; nginx's number for it."""
@@ -92,6 +94,7 @@ class Options(TypedDict, total=False):
     route: Callable[[Any], str | None] | None
     request_id: str
     statsd: bool
+    exceptions: bool
 
 
 class Recorder:
@@ -100,7 +103,8 @@ class Recorder:
     client
         A `MetlogClient`, the name of one, or None for the default client. It may be configured later.
     exclude
-        Paths of which nothing is logged; `*` at the end stands for anything.
+        Paths of which nothing is logged; `*` at the end stands for anything. With and without the prefix under which the
+        application is mounted (SCRIPT_NAME, `root_path`).
     sample
         Share of the requests that is logged, above 0 and up to 1; `weight` says how many one stands for. Those that failed
         (status 500 and up, or an exception) are always logged.
@@ -112,6 +116,8 @@ class Recorder:
         Name of the header that holds the request's id; "" for none.
     statsd
         Whether to send the metrics `request.METHOD.STATUS` (counter) and `request.METHOD` (timer).
+    exceptions
+        Whether the event of a request that raised has `exception_message`, `traceback` and the like; else its class only.
 
     Raises ConfigError for options that cannot be used.
     """
@@ -127,6 +133,7 @@ class Recorder:
         route: Callable[[Any], str | None] | None = None,
         request_id: str = "x-request-id",
         statsd: bool = True,
+        exceptions: bool = True,
     ) -> None:
         if not 0 < sample <= 1:
             raise ConfigError(f"sample = {sample!r}: wants a share above 0, up to 1")
@@ -146,10 +153,13 @@ class Recorder:
         self._prefixes = tuple(path[:-1] for path in exclude if path.endswith("*"))
         self._sample = sample
         self._statsd = statsd
+        self._exceptions = exceptions
 
-    def wanted(self, path: str) -> bool:
-        """Whether requests of this path are logged."""
-        return path not in self._exact and not (self._prefixes and path.startswith(self._prefixes))
+    def wanted(self, path: str, mounted: str = "") -> bool:
+        """Whether requests of this path are logged; `mounted` is the prefix of the application, which is not in `path`."""
+        if path in self._exact or (self._prefixes and path.startswith(self._prefixes)):
+            return False
+        return not mounted or self.wanted(mounted + path)
 
     def failed(self, error: BaseException) -> None:
         """Something of ours, or of `route`, raised: counted, never the application's problem."""
@@ -185,7 +195,7 @@ class Recorder:
         size: int,
         fields: dict[str, Any],
         shared: Mapping[str, Any],
-        error: str | None = None,
+        error: BaseException | None = None,
         disconnected: bool = False,
     ) -> None:
         """Logs one request that is over; never raises an Exception."""
@@ -206,7 +216,9 @@ class Recorder:
                 "bytes": size,
             }
             if error is not None:
-                fields["error"] = error
+                if self._exceptions:
+                    fields.update(error_fields(error))
+                fields["error"] = type_name(error)
             if disconnected:
                 fields["disconnected"] = True
             client = self.client
@@ -220,9 +232,3 @@ class Recorder:
                 statsd._pair(f"request.{method}.{status}", f"request.{method}", ms, rate)
         except Exception as failure:  # noqa: BLE001 - as `MetlogClient.log`
             self.failed(failure)
-
-
-def type_name(error: BaseException) -> str:
-    """The name of the exception's class, with its module unless it is Python's own."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import isnan
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from metlog.core.adapt import original
 from metlog.core.coerce import fields_of, joined, rate_of, severity_of, tokens_of
 from metlog.core.context import current, merged
-from metlog.core.pipeline import Pipeline, Stats, Unconfigured
+from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
-from metlog.core.timer import DisabledTimer, Timer, sampled_out
+from metlog.core.timer import DisabledTimer, Timer
+from metlog.core.unconfigured import Unconfigured
 from metlog.errors import MetlogError
 from metlog.event import ONE
 from metlog.tracebacks import exception_fields
@@ -234,7 +237,7 @@ class MetlogClient:
             rate = rate_of(rate)
         if rate >= 1.0:
             self.log((kind, name), payload, fields=fields)
-        elif not sampled_out(rate):
+        elif isnan(rate) or self._state.pipeline.chance.keeps(rate):  # NaN: kept, and told by the encoder
             self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=1.0 / rate)
 
     def timer(self, name: str, rate: float = 1.0) -> Timer:
@@ -251,7 +254,7 @@ class MetlogClient:
     def timer_disabled(self, name: str) -> bool:
         """Whether `disabled_timers` names it, or `*`."""
         disabled = self._state.disabled_timers
-        return bool(disabled) and ("*" in disabled or (isinstance(name, str) and name in disabled))
+        return bool(disabled) and ("*" in disabled or (type(name) is str and name in disabled))
 
     # ---- the client itself -------------------------------------------------------------------------------------------
 
@@ -308,22 +311,22 @@ class MetlogClient:
     @property
     def sender(self) -> Any:
         """The sender that was built; None before `configure`."""
-        return self._state.pipeline.sender
+        return original(self._state.pipeline.sender)
 
     @property
     def branches(self) -> tuple[Pipeline, ...]:
         """The branches of a `tee`, each with its own sender, encoder, filters and `stats()`; else empty."""
-        return getattr(self._state.pipeline, "branches", ())
+        return self._state.pipeline.branches
 
     @property
     def encoder(self) -> Any:
         """The encoder that was built; None before `configure`."""
-        return self._state.pipeline.encoder
+        return original(self._state.pipeline.encoder)
 
     @property
     def filters(self) -> tuple[Any, ...]:
         """The filters that were built, in order."""
-        return self._state.pipeline.filters
+        return tuple([original(item) for item in self._state.pipeline.filters])
 
     @property
     def statsd(self) -> Any:

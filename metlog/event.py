@@ -47,8 +47,8 @@ def severity_from(value: object) -> int | None:
     It may be out of range; None for what is neither.
     """
     try:
-        if isinstance(value, str):
-            name = value.strip().lower()
+        if issubclass(type(value), str):
+            name = str(value).strip().lower()
             return _SEVERITIES[name] if name in _SEVERITIES else int(name)
         return int(value)  # type: ignore[call-overload, no-any-return]
     except Exception:  # noqa: BLE001 - `__int__` is code of the application

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -13,12 +14,13 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from metlog.client import MetlogClient as CoreClient
+from metlog.compat.messages import MessageSender
 from metlog.compat.plans import filter_component, planned
 from metlog.compat.senders import NoSendSender
 from metlog.config import Plan
 from metlog.core.coerce import joined, rate_of
 from metlog.core.pipeline import Pipeline
-from metlog.core.timer import Timer, sampled_out
+from metlog.core.timer import Timer
 from metlog.errors import MetlogError, Problems
 from metlog.event import ENV_VERSION, ONE, Event
 from metlog.senders.null import NullSender
@@ -164,7 +166,7 @@ class CompatClient(CoreClient):
     def sender(self) -> Any:
         """The sender; the very object, where the application gave one of its own."""
         built = super().sender
-        return getattr(built, "inner", built)
+        return built.inner if isinstance(built, MessageSender) else built
 
     @sender.setter
     def sender(self, sender: Any) -> None:
@@ -243,7 +245,7 @@ class CompatClient(CoreClient):
                     pid=msg.get("metlog_pid") or self.pid,
                     hostname=msg.get("metlog_hostname") or self.hostname,
                 )
-                pipeline.accept_copy(event)  # type: ignore[union-attr]
+                pipeline.accept_copy(event)
         except Exception as error:  # noqa: BLE001 - a call that logs raises nothing
             self._state.pipeline.lose(error)
 
@@ -257,7 +259,7 @@ class CompatClient(CoreClient):
     ) -> Timer:
         """A timer: context manager and decorator. The rate is enforced here, for a decorated function at each call."""
         rate = rate_of(rate)
-        idle = self.timer_disabled(name) or sampled_out(rate)
+        idle = self.timer_disabled(name) or self._left_out(rate)
         return _CompatTimer(self, name, rate, {"logger": logger, "severity": severity, "fields": fields}, idle=idle)
 
     def timer_send(  # type: ignore[override]
@@ -283,8 +285,11 @@ class CompatClient(CoreClient):
     ) -> None:
         """An event of type `counter`, sampled by the rate."""
         rate = rate_of(rate)
-        if not sampled_out(rate):
+        if not self._left_out(rate):
             self._metric("counter", name, count, {"count": count}, logger, severity, fields, rate)
+
+    def _left_out(self, rate: float) -> bool:
+        return not math.isnan(rate) and not self._state.pipeline.chance.keeps(rate)
 
     def _metric(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import io
 import json
 import logging
@@ -20,7 +19,7 @@ from metlog.compat.plans import Promise, filter_component, planned_lazily, sende
 from metlog.compat.senders import Mapped, resolve
 from metlog.errors import ConfigError, Problems
 from metlog.plugins import Component, suggest
-from metlog.plugins.conversion import convert, shown
+from metlog.plugins.conversion import convert, nearest, shown
 
 __all__ = [
     "client_from_dict_config", "client_from_stream_config", "client_from_text_config", "dict_from_stream_config",
@@ -101,7 +100,7 @@ def _values(settings: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in _KEYS:
-            if difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.75):
+            if nearest(key, _KEYS, cutoff=0.75):
                 _log.warning("%s = %s: no such setting, left alone; %s", key, shown(key, value), suggest(key, _KEYS))
             continue
         if value is None:

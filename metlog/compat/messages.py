@@ -8,9 +8,12 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from metlog.encoders import BaseEncoder
 from metlog.encoders.json import JsonEncoder
 from metlog.errors import DecodeError
 from metlog.event import END_TYPE, REPORT_TYPE, Event
+from metlog.filters import BaseFilter
+from metlog.senders import BaseSender
 from metlog.values import sanitize
 
 __all__ = ["Formatter", "FormatterEncoder", "MessageFilter", "MessageSender", "to_message"]
@@ -40,7 +43,7 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
-class MessageSender:
+class MessageSender(BaseSender):
     """A sender written for the original: `send_message(msg: dict)`. It runs behind the queue, so that it may block.
 
     One that says `nonblocking = True` of itself is called at once, in the thread that logs. It gets no event that the
@@ -79,7 +82,7 @@ class MessageSender:
             close()
 
 
-class MessageFilter:
+class MessageFilter(BaseFilter):
     """A filter written for the original: a dict in, whether to keep it out; it may change the dict."""
 
     def __init__(self, inner: Callable[[dict[str, Any]], Any]) -> None:
@@ -94,7 +97,7 @@ class MessageFilter:
         return replace(event, **{key: message[key] for key in ("type", "logger", "severity", "payload", "fields")})
 
 
-class FormatterEncoder:
+class FormatterEncoder(BaseEncoder):
     """Writes what a formatter of the original's makes of the message, a line each. It cannot be read back."""
 
     content_type = "text/plain; charset=utf-8"

@@ -9,28 +9,34 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
+from metlog.config.schema import Seconds, Size, checked, unknown
 from metlog.config.sources import KEYS, as_list, from_prefixed, gather
+from metlog.core.chance import Chance, chance
 from metlog.core.fanout import FanOut
 from metlog.core.pipeline import OnDrop, Pipeline
 from metlog.errors import ConfigError, Problems
-from metlog.plugins import Component, check, components, suggest
+from metlog.plugins import Component, check, components
 from metlog.plugins.conversion import convert, shown
 
-__all__ = ["DEFAULT_SENDER", "Plan", "expand", "from_prefixed", "gather", "plan"]
+__all__ = ["DEFAULT_SENDER", "Buffer", "Plan", "expand", "from_prefixed", "gather", "plan"]
 
 DEFAULT_SENDER: Final = "udp://127.0.0.1:5565"
 
-_BUFFER: Final[Mapping[str, tuple[Any, float, float, str]]] = {
-    "max_frame": (int, 64, 1 << 26, "bytes"),
-    "flush_interval": (float, 0.0, 3600.0, "seconds"),
-    "max_bytes": (int, 1024, 1 << 34, "bytes"),
-}
 _BRANCH_KEYS: Final = frozenset({"sender", "encoder", "filters", "buffer"})
 _VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class Buffer(Struct):
+    """The setting `buffer`."""
+
+    max_frame: Annotated[Size, Meta(ge=64, le=1 << 26)] | None = None
+    """None: what suits the sender."""
+    flush_interval: Annotated[Seconds, Meta(ge=0, le=3600)] = 0.1
+    max_bytes: Annotated[Size, Meta(ge=1024, le=1 << 34)] = 8 << 20
 
 
 class Plan(Struct):
@@ -58,7 +64,7 @@ class Plan(Struct):
         A sender of another kind may open in its constructor, and is left for when all else is right.
         """
         for item in (self.encoder, *self.filters, *self.plugins, self.sender):
-            if item is None or (item is self.sender and problems.lines and not hasattr(item.factory, "open")):
+            if item is None or (item is self.sender and problems.lines and not item.opens_late):
                 continue
             with problems.catch(item.where):
                 item.prepare()
@@ -67,10 +73,10 @@ class Plan(Struct):
 
     def _plan_branches(self, sender: Component, problems: Problems) -> None:
         """Plans each branch of a sender that fans out, each under its own key."""
-        settings: list[dict[str, Any]] | None = getattr(sender.prepare(), "branch_settings", None)
-        if settings is not None:
+        made = sender.prepare()
+        if made.fans_out:
             self.branches = []
-            for index, branch in enumerate(settings):
+            for index, branch in enumerate(made.branch_settings):
                 where = f"{sender.where}.senders[{index}]"
                 for key in sorted(set(branch) - _BRANCH_KEYS):
                     value = shown(key, branch[key])
@@ -107,7 +113,7 @@ class Plan(Struct):
 
         return make(self.statsd)
 
-    def pipeline(self) -> Pipeline:
+    def pipeline(self, chance: Chance = chance) -> Pipeline:
         """Opens and puts together what was planned; raises ConfigError, and then leaves nothing open."""
         assert self.sender is not None
         assert self.encoder is not None
@@ -126,6 +132,7 @@ class Plan(Struct):
             "fields": self.fields,
             "exit_timeout": self.exit_timeout,
             "on_drop": self.on_drop,
+            "chance": chance,
             "encoder": self.encoder.build(),
             "sender": self.sender.build(),
             **self.buffer,
@@ -135,7 +142,7 @@ class Plan(Struct):
         for branch in self.branches:  # these settings exist once, for all branches
             branch.logger, branch.hostname = self.logger, self.hostname
             branch.exit_timeout, branch.on_drop = self.exit_timeout, self.on_drop
-        return FanOut(branches=[branch.pipeline() for branch in self.branches], **common)
+        return FanOut(branches=[branch.pipeline(chance) for branch in self.branches], **common)
 
 
 def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False) -> Plan:
@@ -150,7 +157,7 @@ def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in KEYS:
-            problems.add(f"{prefix}{key} = {shown(str(key), value)}: no such setting; {suggest(str(key), KEYS)}")
+            problems.add(unknown(key, value, KEYS, where))
             continue
         if isinstance(value, str) and key in {"filters", "plugins", "disabled_timers"}:
             value = as_list(value)  # noqa: PLW2901 - as an INI file or the environment has them
@@ -171,7 +178,7 @@ def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False
         made.encoder = check("encoder", values.get("encoder", "json"), f"{prefix}encoder")
     made.filters = components("filter", values.get("filters"), f"{prefix}filters", problems)
     made.plugins = components("plugin", values.get("plugins"), f"{prefix}plugins", problems)
-    made.buffer = _buffer(values.get("buffer", {}), f"{prefix}buffer", problems)
+    made.buffer = checked(Buffer, values.get("buffer", {}), f"{prefix}buffer", problems)
     made.exit_timeout = values.get("exit_timeout", 2.0)
     if not 0 <= made.exit_timeout <= 3600:
         problems.add(f"{prefix}exit_timeout = {made.exit_timeout}: wants 0 to 3600 seconds")
@@ -197,10 +204,10 @@ def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False
 def _check_frame(made: Plan, prefix: str, problems: Problems) -> None:
     """A frame must not be larger than the transport can carry: what is cut to fit is one event, not a frame of many."""
     wanted = made.buffer.get("max_frame")
-    if wanted is None or made.sender is None or (problems.lines and not hasattr(made.sender.factory, "open")):
+    if wanted is None or made.sender is None or (problems.lines and not made.sender.opens_late):
         return
     try:
-        limit = getattr(made.sender.prepare(), "max_event", None)
+        limit = made.sender.prepare().max_event
     except ConfigError:
         return  # told already
     if limit is not None and wanted > limit:
@@ -208,25 +215,6 @@ def _check_frame(made: Plan, prefix: str, problems: Problems) -> None:
             f"{prefix}buffer.max_frame = {wanted}: the sender {made.sender.name!r} carries at most {limit} bytes; "
             "leave it out, and frames have the size that suits the transport"
         )
-
-
-def _buffer(settings: Mapping[str, Any], where: str, problems: Problems) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key not in _BUFFER:
-            problems.add(f"{where}.{key} = {shown(str(key), value)}: no such setting; {suggest(str(key), _BUFFER)}")
-            continue
-        kind, low, high, unit = _BUFFER[key]
-        try:
-            number = convert(value, kind)
-        except ValueError as error:
-            problems.add(f"{where}.{key} = {value!r}: {error}")
-            continue
-        if low <= number <= high:
-            made[key] = number
-        else:
-            problems.add(f"{where}.{key} = {value!r}: wants {low:g} to {high:g} {unit}")
-    return made
 
 
 def expand(value: Any, where: str, problems: Problems) -> Any:

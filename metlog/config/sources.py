@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from metlog.errors import ConfigError
-from metlog.plugins.conversion import shown
+from metlog.plugins.conversion import nearest, shown
 
 __all__ = ["KEYS", "as_list", "from_prefixed", "gather", "sources"]
 
@@ -179,8 +178,8 @@ def _misspelt(variable: str) -> str | None:
     first, *rest = variable.removeprefix("METLOG_").lower().split("__")
     if first in _OTHER_VARIABLES or first.partition("_")[0] in _OTHER_VARIABLES:
         return None
-    near = difflib.get_close_matches(first, KEYS, n=1, cutoff=0.8)
-    return "METLOG_" + "__".join([*near, *rest]).upper() if near else None
+    near = nearest(first, KEYS, cutoff=0.8)
+    return "METLOG_" + "__".join([near, *rest]).upper() if near else None
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

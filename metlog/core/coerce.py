@@ -1,4 +1,7 @@
-"""Arguments of a call that are of another kind than asked for, as the nearest that an event can have; what was done is noted."""
+"""Arguments of a call that are of another kind than asked for, as the nearest that an event can have; what was done is noted.
+
+Looks at types, since `isinstance` runs code of the object (`__class__`), which may raise.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _MAX_TOKENS: Final = 1_000
 
 def tokens_of(tokens: Any, notes: list[str]) -> tuple[str, ...]:
     """Tokens as text, at least one."""
-    if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+    if issubclass(type(tokens), str | bytes) or not issubclass(type(tokens), Iterable):
         tokens = (tokens,)
     found: list[Any] = []
     try:
@@ -37,7 +40,7 @@ def fields_of(fields: Any, notes: list[str]) -> dict[Any, Any]:
     if fields is None:
         return {}
     try:
-        if isinstance(fields, Mapping):
+        if issubclass(type(fields), Mapping):
             return dict(fields)
     except Exception as error:  # noqa: BLE001 - code of the application
         notes.append(f"fields: {type_name(fields)} cannot be read ({type(error).__name__})")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple, Protocol
 
-from metlog.core.interfaces import Sender
+from metlog.core.interfaces import BaseSender
 from metlog.core.wakeup import Wakeup
 
 __all__ = ["InlineDispatcher", "Dispatcher", "BackgroundDispatcher", "LossRecorder"]
@@ -59,7 +58,7 @@ class _Dispatcher:
 
     __slots__ = ("_losses", "_sender", "frames", "reaches", "sent", "sent_bytes")
 
-    def __init__(self, sender: Sender, losses: LossRecorder) -> None:
+    def __init__(self, sender: BaseSender, losses: LossRecorder) -> None:
         self._sender = sender
         self._losses = losses
         self.reaches = True
@@ -104,7 +103,7 @@ class InlineDispatcher(_Dispatcher):
     def after_fork(self) -> None:
         """Counts from zero, and tells the sender."""
         self.sent = self.frames = self.sent_bytes = 0
-        _after_fork(self._sender)
+        self._sender.after_fork()
 
 
 class _Flush(NamedTuple):
@@ -119,7 +118,7 @@ class BackgroundDispatcher(_Dispatcher):
     One thread puts (the buffer's lock sees to it) and one takes, each with a count of its own, so that no lock is needed.
     """
 
-    def __init__(self, sender: Sender, losses: LossRecorder, *, max_bytes: int) -> None:
+    def __init__(self, sender: BaseSender, losses: LossRecorder, *, max_bytes: int) -> None:
         super().__init__(sender, losses)
         self._max_bytes = max_bytes
         self._reset()
@@ -250,25 +249,17 @@ class BackgroundDispatcher(_Dispatcher):
     def after_fork(self) -> None:
         """The queue is the parent's; the child starts empty, its thread at the first frame."""
         self._reset()
-        _after_fork(self._sender)
+        self._sender.after_fork()
 
 
-def _announce(sender: Sender, deadline: float) -> None:
-    """Tells a sender that knows how to hurry (`deadline(seconds)`) how long it has."""
-    hurry: Callable[[float], None] | None = getattr(sender, "deadline", None)
-    if hurry is not None:
-        with contextlib.suppress(Exception):  # advice only: the sender is closed when the time has come
-            hurry(max(0.0, deadline - monotonic()))
+def _announce(sender: BaseSender, deadline: float) -> None:
+    """Tells the sender how long it has."""
+    with contextlib.suppress(Exception):  # advice only: the sender is closed when the time has come
+        sender.deadline(max(0.0, deadline - monotonic()))
 
 
-def _close(sender: Sender, losses: LossRecorder) -> None:
+def _close(sender: BaseSender, losses: LossRecorder) -> None:
     try:
         sender.close()
     except BaseException as error:  # noqa: BLE001 - a sender may raise anything
         losses.failed(error, 0)
-
-
-def _after_fork(sender: Sender) -> None:
-    hook: Callable[[], None] | None = getattr(sender, "after_fork", None)
-    if hook is not None:
-        hook()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic, sleep
 from typing import Any
 
-from metlog.core.pipeline import GLANCE, Pipeline
+from metlog.core.pipeline import Pipeline
 from metlog.core.stats import AtomicCounter, Stats
 from metlog.event import Event
 
@@ -22,12 +21,9 @@ class FanOut(Pipeline):
         for number, branch in enumerate(self.branches):
             branch.branch_index = (number, len(self.branches))
         self._successor: Pipeline | None = None
+        self._entered, self._left = AtomicCounter(), AtomicCounter()  # calls of `accept`
         if self._ticks:
             self.buffer.start()  # its flusher keeps the filters' time
-
-    def _start_stream(self) -> None:
-        super()._start_stream()
-        self._entered, self._left = AtomicCounter(), AtomicCounter()  # events that threads are giving the branches
 
     def accept(self, event: Event) -> None:
         """Gives each branch a copy: all of them, or none and the successor instead."""
@@ -46,17 +42,17 @@ class FanOut(Pipeline):
         for branch in self.branches:
             branch.lose(error)
 
-    def accept_late(self, event: Event, place: int, places: int) -> bool:
-        """As a pipeline does; but where there are as many branches, each takes what its forerunner did not send."""
-        if places != len(self.branches):
-            return super().accept_late(event, place, places)
-        kept = self._filter(event, self._active_filters) if self._active_filters else event
+    def accept_late(self, event: Event, index: int, count: int) -> bool:
+        """As a pipeline does; but with as many branches as before, each accepts what its predecessor did not send."""
+        if count != len(self.branches):
+            return super().accept_late(event, index, count)
+        kept = self._filter(event, self._calls) if self._calls else event
         if kept is not None:
-            self.branches[place].accept_copy(kept)
+            self.branches[index].accept_copy(kept)
         return True
 
     def stats(self) -> Stats:
-        """The sum over the branches; `accepted` counts an event once a branch that took it."""
+        """The sum over the branches; `accepted` counts an event once for each branch that took it."""
         total = Stats(filtered=self.filtered.value, errors=self.counts.errors)
         for branch in self.branches:
             total.add(branch.stats())
@@ -78,10 +74,16 @@ class FanOut(Pipeline):
         for branch in self.branches:
             branch.close(deadline, successor)
 
-    def _await_stragglers(self, end: float, successor: Pipeline) -> None:
+    def replaced_by(self, successor: Pipeline) -> None:
+        """Gives the successor what is accepted from now on."""
         self._successor = successor
-        while True:
-            left = self._left.value  # first: what enters meanwhile goes to the successor
-            if left >= self._entered.value or monotonic() >= end:
-                return
-            sleep(GLANCE)
+
+    def calls_under_way(self) -> bool:
+        """Whether another thread is giving the branches an event."""
+        left = self._left.value  # first: what enters meanwhile goes to the successor
+        return left < self._entered.value
+
+    def after_fork(self) -> None:
+        """In a forked child; the branches are told by themselves."""
+        super().after_fork()
+        self._entered, self._left = AtomicCounter(), AtomicCounter()

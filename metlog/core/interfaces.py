@@ -1,13 +1,19 @@
-"""What the core expects of a sender, an encoder and a filter. Re-exported by `metlog.senders`, `metlog.encoders`, `metlog.filters`."""
+"""What the core expects of a sender, an encoder and a filter: a Protocol each, and a base class with a default for every hook.
+
+`metlog.senders`, `metlog.encoders` and `metlog.filters` re-export them. An object that has the methods of the Protocol alone is
+taken as well: `metlog.core.adapt` gives it the defaults. docs/extending.md says when each hook is called, and from which thread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from metlog.core.chance import Chance, chance
+from metlog.errors import SenderError
 from metlog.event import Event
 
-__all__ = ["Encoder", "Filter", "Records", "Sender"]
+__all__ = ["BaseEncoder", "BaseFilter", "BaseSender", "Encoder", "Filter", "Records", "Sender"]
 
 
 @runtime_checkable
@@ -32,23 +38,7 @@ class Sender(Protocol):
 
     `send` may block and may raise: it runs in a background thread behind a queue bounded in bytes, one call at a time.
     What it raises is counted as dropped, under the exception's `reason` (see `metlog.errors.SenderError`) or
-    `send_error`. These optional attributes change that:
-
-    - `nonblocking = True`: `send` never waits (a datagram, a list). It is then called by the thread that fills a frame,
-      one call at a time, without the queue.
-    - `max_event` (bytes): the most that the transport can carry. A larger event has its payload cut and is marked
-      `truncated`. Without it there is no limit.
-    - `after_fork()`: called in a forked child before anything else, to drop what belongs to the parent (a socket that
-      must not be shared) without telling the peer.
-    - `deadline(seconds)`: called at shutdown: from then on all waiting inside `send`, `flush` and `close` together ends
-      within that many seconds. Without it `close`, called from another thread, must make a `send` under way return.
-    - `stats()`: counts (str to int) of what the sender learnt after `send` had returned, such as refused datagrams.
-    - `open()`: called once, after everything in the configuration has proved right, for what should not wait for the
-      first frame (a port to bind). It may raise ValueError or OSError. The constructor of a sender that has it opens
-      nothing, and is called while other things may still be wrong.
-    - `isatty()`: whether what is sent goes to a terminal, where text may have colours.
-    - `probe()`: for `metlog doctor`: tries to reach the peer within some seconds, sends nothing that becomes an event,
-      and yields what it saw: a text for what is well, a `metlog.errors.SenderError` for what is not.
+    `send_error`. `BaseSender` has the hooks that change this; a class that does not inherit it may have any of them.
     """
 
     max_frame: int
@@ -59,12 +49,67 @@ class Sender(Protocol):
         ...
 
     def flush(self) -> None:
-        """Hands on whatever the sender itself still holds."""
+        """Hands on what the sender itself still holds."""
         ...
 
     def close(self) -> None:
         """Releases everything. Called once more, it does nothing."""
         ...
+
+
+class BaseSender:
+    """A sender with every hook at its default. Subclasses write `send` and set `max_frame`.
+
+    The constructor checks its options and opens nothing: it is called while other settings may still be wrong.
+    """
+
+    max_frame: int = 65536
+    """Bytes that a frame should not exceed; an event larger than that goes alone."""
+    nonblocking: bool = False
+    """True: `send` never waits (a datagram, a list). The thread that fills a frame calls it, without a queue."""
+    max_event: int | None = None
+    """Bytes that the transport can carry: the payload of a larger event is cut, and the event marked `truncated`. None: no
+    limit."""
+    fans_out: bool = False
+    """True: takes events, not frames, and hands each to its branches (`tee`)."""
+    branch_settings: Sequence[dict[str, Any]] = ()
+    """The settings of each branch of a sender that fans out."""
+    parts: Sequence[Any] = ()
+    """Of a sender that hands frames to others (`fallback`): the component (`metlog.plugins.Component`) of each."""
+
+    def open(self) -> None:
+        """Opens what should not wait for the first frame (a port to bind); may raise ValueError or OSError."""
+
+    def send(self, frame: bytes) -> None:
+        """Takes one frame. Raises when the frame is known to be lost."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Hands on what the sender itself still holds."""
+
+    def close(self) -> None:
+        """Releases everything, and makes a `send` under way in another thread return. Called once more, it does nothing."""
+
+    def deadline(self, seconds: float) -> None:
+        """Says that from now on all waiting inside `send`, `flush` and `close` together has to end within so many seconds."""
+
+    def after_fork(self) -> None:
+        """Drops what belongs to the parent process (a socket that must not be shared) without telling the peer."""
+
+    def stats(self) -> dict[str, int]:
+        """Returns counts of what the sender learnt after `send` had returned, such as refused datagrams."""
+        return {}
+
+    def isatty(self) -> bool:
+        """Returns whether frames go to a terminal, where text may have colours."""
+        return False
+
+    def probe(self) -> Iterator[str | SenderError] | None:
+        """Tries to reach the peer within some seconds, without sending what would become an event.
+
+        Yields a text for what is well, a SenderError for what is not. None: `metlog doctor` goes by the options instead.
+        """
+        return None
 
 
 @runtime_checkable
@@ -79,8 +124,8 @@ class Encoder(Protocol):
     >>> class ReprEncoder:
     ...     content_type = "text/x-python"
     ...     def encode(self, event):
-    ...         sayable, _ = sanitize(event)  # a copy without NaN, loops, objects, …
-    ...         return ascii(msgspec.to_builtins(sayable)).encode()
+    ...         converted, _ = sanitize(event)  # a copy without NaN, loops, objects, …
+    ...         return ascii(msgspec.to_builtins(converted)).encode()
     ...     def frame(self, encoded):
     ...         return b"\\n".join([*encoded, b""])
     ...     def decode(self, frame):
@@ -92,14 +137,8 @@ class Encoder(Protocol):
     >>> encoder.decode(encoder.frame([encoder.encode(Event(type="login"))]))[0].type
     'login'
 
-    Options are the constructor's keyword arguments. `encode` is called by many threads at once, on the hot path; what
-    it raises is counted, never seen by the application.
-
-    Optional attributes: `repaired` (int) counts the events whose values had to be changed to be sayable (see
-    `metlog.values`); `overhead` (int) is how many bytes `frame` adds on top of what a frame of its content would have,
-    for an encoder that wraps its frames in something; `silent` (true) says that `encode` never logs, not even
-    through others, which spares a check; `sent_by(sender)` is called with the sender that gets the frames, before the
-    first one; `records` (see `Records`) lets the usual event be encoded together with its frame.
+    Options are the constructor's keyword arguments. `encode` is called by many threads at once, on the fast path; what
+    it raises is counted, never seen by the application. `BaseEncoder` has the optional hooks.
 
     `metlog.testing.EncoderConformance` is the suite that the built-in encoders pass, for yours in three lines.
     """
@@ -120,10 +159,48 @@ class Encoder(Protocol):
         ...
 
 
+class BaseEncoder:
+    """An encoder with every hook at its default. Subclasses write `encode`, `frame` and `decode`, and set `content_type`."""
+
+    content_type: str = "application/octet-stream"
+    """Media type of a frame, for senders that name it (HTTP)."""
+    overhead: int = 0
+    """Bytes that `frame` adds to a frame of the same events without it, for an encoder that wraps frames."""
+    silent: bool = False
+    """True: `encode` never logs, not even through others, which spares a check. Not inherited: a subclass may log."""
+    records: Records | None = None
+    """For speed: events are kept as records, and encoded together with their frame. See `Records`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "silent" not in vars(cls):
+            cls.silent = False
+
+    @property
+    def repaired(self) -> int:
+        """How many events had a value that had to be converted, since JSON has no such value (see `metlog.values`)."""
+        return 0
+
+    def sent_by(self, sender: BaseSender) -> None:
+        """Says which sender takes the frames."""
+
+    def encode(self, event: Event) -> bytes:
+        """One event as bytes."""
+        raise NotImplementedError
+
+    def frame(self, encoded: list[bytes]) -> bytes:
+        """Several encoded events as one frame: what one datagram, message or request body holds."""
+        raise NotImplementedError
+
+    def decode(self, frame: bytes) -> list[Event]:
+        """The events of a frame; raises `metlog.errors.DecodeError` that says what is wrong with it."""
+        raise NotImplementedError
+
+
 class Records(Protocol):
     """Optional, for speed: an event whose fields cannot change any more is kept as a record, and a frame's are encoded at once.
 
-    Only events without anything odd come this way: text, true and false, null, integers and finite floats as fields, weight 1, no filters.
+    Only the usual event comes this way: text, true and false, null, integers and finite floats as fields, weight 1, no filters.
     All others go through `Encoder.encode` at the call.
     """
 
@@ -164,17 +241,7 @@ class Filter(Protocol):
     Options are the constructor's keyword arguments, converted by their annotations. It runs in the calling thread, before
     `seq` is given and before anything is encoded. It must not change the event in place when it was given
     `fields` by the caller: use `msgspec.structs.replace`. What it raises drops the event, counted under `filter_error`.
-
-    Optional attributes:
-
-    - `severity_max` (int): every event of a greater severity number would be dropped anyway, so that the
-      client need not build it.
-    - `by_severity_only` (True, beside `severity_max`): no other event is dropped and none is changed, so that it need not be asked.
-    - `emit`: None until the pipeline sets it to a callable `(event) -> None` by which the filter
-      can add an event of its own (`rate_limit` tells what it suppressed); it passes the filters behind this one.
-    - `tick(now)`: called every so often with the time (monotonic seconds), in a thread of metlog's.
-    - `close()`: called when the client closes, before the last flush.
-    - `after_fork()`: called in a forked child, before it logs: to renew locks and forget what is the parent's.
+    `BaseFilter` has the optional hooks; a class that does not inherit it may have any of them.
 
     `metlog.testing.FilterConformance` is the suite that the built-in filters pass, for yours in three lines.
     """
@@ -182,3 +249,36 @@ class Filter(Protocol):
     def __call__(self, event: Event, /) -> Event | None:
         """The event to go on with, or None to drop it."""
         ...
+
+
+class BaseFilter:
+    """A filter with every hook at its default. Subclasses write `__call__`."""
+
+    severity_max: int = 7
+    """Events of a greater severity number would be dropped: the client does not build them."""
+    by_severity_only: bool = False
+    """True, beside `severity_max`: no other event is dropped and none is changed, so that the filter is never called."""
+    emit: Callable[[Event], None] | None = None
+    """Set by the pipeline: adds an event of the filter's own, which passes the filters behind this one (`rate_limit` reports
+    what it suppressed)."""
+    chance: Chance = chance
+    """Set by the pipeline: for a filter that samples. `metlog.testing.capture` puts one in place that keeps every event."""
+    ticking: bool = False
+    """Whether `tick` is to be called: true for a class that has one."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.ticking = cls.tick is not BaseFilter.tick
+
+    def __call__(self, event: Event, /) -> Event | None:
+        """The event to go on with, or None to drop it."""
+        raise NotImplementedError
+
+    def tick(self, now: float) -> None:
+        """Says what time it is (monotonic seconds), several times a second."""
+
+    def close(self) -> None:
+        """Says that no event follows; events that the filter adds now are still sent."""
+
+    def after_fork(self) -> None:
+        """Renews locks, and forgets what is the parent process's."""

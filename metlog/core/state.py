@@ -7,19 +7,15 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 from types import MethodType
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 from weakref import WeakSet
 
-from metlog.core.pipeline import Pipeline, Unconfigured
+from metlog.core.pipeline import Pipeline
 from metlog.core.timer import DisabledTimer
+from metlog.core.unconfigured import CLOSED, UNCONFIGURED, Unconfigured
 from metlog.errors import ConfigError
 
-__all__ = ["ClientState", "unconfigured"]
-
-_UNCONFIGURED: Final = (
-    "metlog is not configured: events are counted and left out (metlog.configure() sends them; told once)"
-)
-_CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
+__all__ = ["ClientState", "Plan"]
 
 
 class Plan(Protocol):
@@ -36,44 +32,43 @@ class Plan(Protocol):
     def pipeline(self) -> Pipeline:
         """Opens and builds the pipeline; raises ConfigError, and then leaves nothing open."""
 
-    def discard(self) -> None:
-        """Closes what was prepared and is not used."""
+
+Make = Callable[[Any], Pipeline]
+"""Builds a pipeline in place of a plan's; the argument is None for a client that is not configured."""
 
 
 class ClientState:
     """One for each client that was not made by `bind`."""
 
     __slots__ = (
-        "__weakref__",
-        "clients",
-        "disabled_timer_cache",
-        "disabled_timers",
-        "methods",
-        "name",
-        "pipeline",
-        "plan",
+        "__weakref__", "clients", "disabled_timer_cache", "disabled_timers", "methods", "name", "pinned", "pipeline", "plan",
         "statsd",
     )  # fmt: skip
+
+    _all: ClassVar[WeakSet[ClientState]] = WeakSet()
+    _overrides: ClassVar[list[_Override]] = []
 
     def __init__(self, name: str | None) -> None:
         self.name = name
         self.plan: Any = None  # the `metlog.config.Plan` in force
-        self.pipeline: Pipeline | Unconfigured = (
-            unconfigured() if pipeline_override is None else pipeline_override(None)
-        )
+        self.pinned = False  # the pipeline was given by `use`
+        self.pipeline: Pipeline | Unconfigured = self._not_configured()
         self.disabled_timers: frozenset[str] = frozenset()
         self.disabled_timer_cache: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
         self.methods: dict[str, Callable[..., Any]] = {}
         self.clients: WeakSet[Any] = WeakSet()
-        states.add(self)
+        self._all.add(self)
+
+    # ---- configuration -----------------------------------------------------------------------------------------------
 
     def install(self, made: Plan) -> None:
-        """Builds a checked plan (`metlog.config.plan`) and swaps it in; ConfigError changes nothing."""
+        """Builds a checked plan and swaps it in; ConfigError changes nothing."""
         methods = made.methods()
-        statsd = made.make_statsd() if pipeline_override is None else None
+        override = self._overrides[-1] if self._overrides else None
+        statsd = made.make_statsd() if override is None else None
         try:
-            pipeline = made.pipeline() if pipeline_override is None else pipeline_override(made)
+            pipeline = made.pipeline() if override is None else override.make(made)
         except ConfigError:
             if statsd is not None:
                 statsd.close()
@@ -83,56 +78,138 @@ class ClientState:
         old_statsd, self.statsd = self.statsd, statsd
         self.disabled_timer_cache = {}
         self.disabled_timers = made.disabled_timers
-        self.swap(pipeline)
-        self.plan = made
+        self._swap(pipeline)
+        self.plan, self.pinned = made, False
         if old_statsd is not None:
             old_statsd.close()
 
-    def swap(self, pipeline: Pipeline | Unconfigured) -> None:
-        """Puts a pipeline in place; the old one sends what it holds and ends its stream."""
-        old = self._exchange(pipeline)
-        old.close(monotonic() + old.exit_timeout, pipeline if isinstance(pipeline, Pipeline) else None)
+    def use(self, pipeline: Pipeline) -> None:
+        """Puts a pipeline in place that was built by hand; `override` leaves it alone."""
+        self._swap(pipeline)
+        self.plan, self.pinned = None, True
 
     def close(self, timeout: float | None) -> None:
         """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`)."""
         if isinstance(self.pipeline, Pipeline):
-            closed = Unconfigured(_CLOSED)
+            closed = Unconfigured(CLOSED)
             old, self.plan = self._exchange(closed), None
             old.close(monotonic() + (old.exit_timeout if timeout is None else timeout))
-            final = old.stats()
-            closed.stats = lambda: final  # type: ignore[method-assign]  # the counts stay readable after the end
+            closed.final_stats = old.stats()  # the counts stay readable after the end
         if self.statsd is not None:
             self.statsd.close()
 
+    def _swap(self, pipeline: Pipeline) -> None:
+        """Puts a pipeline in place; the old one sends what it holds and ends its stream."""
+        old = self._exchange(pipeline)
+        old.close(monotonic() + old.exit_timeout, pipeline)
+
     def _exchange(self, pipeline: Pipeline | Unconfigured) -> Pipeline | Unconfigured:
-        """Puts a pipeline in place, and gives the one that was there: to one of several threads that do so at once."""
+        """Puts a pipeline in place and returns the old one: to one of several threads that do so at once."""
         with _exchanging:
             old, self.pipeline = self.pipeline, pipeline
         return old
 
+    # ---- clients -----------------------------------------------------------------------------------------------------
+
     def register(self, client: object) -> None:
-        """A client more: it gets the methods that were added."""
+        """Adds a client, which gets the methods that were added."""
         self.clients.add(client)
         for name, method in self.methods.items():
             setattr(client, name, MethodType(method, client))
 
     def add_method(self, name: str, method: Callable[..., Any]) -> None:
-        """Each client of this state gets the method for its own: a `__getattr__` would make the whole fast path slower."""
+        """Gives each client the method as an attribute of its own: a `__getattr__` would slow every call."""
         self.methods[name] = method
         for client in self.clients.copy():
             setattr(client, name, MethodType(method, client))
 
+    # ---- for tests ---------------------------------------------------------------------------------------------------
 
-def unconfigured() -> Unconfigured:
-    """What stands in the place of a pipeline before `configure`."""
-    return Unconfigured(_UNCONFIGURED)
+    @classmethod
+    def override(cls, make: Make) -> None:
+        """Gives every client in the process a pipeline of `make`, those configured or made later too, until `restore`.
+
+        Called again before that, the inner one holds until its own `restore`. The pipelines in force stay open. What `make`
+        raises changes nothing.
+        """
+        states = [state for state in cls._every() if not state.pinned]
+        pipelines = [make(state.plan) for state in states]
+        saved = [_Saved.of(state) for state in states]
+        for state, pipeline in zip(states, pipelines, strict=True):
+            state.pipeline, state.statsd = pipeline, None
+        cls._overrides.append(_Override(make, saved))
+
+    @classmethod
+    def restore(cls) -> None:
+        """Ends the last `override`: each client has its pipeline, settings and methods back; one made since has none."""
+        override = cls._overrides.pop()
+        before = {id(saved.state): saved for saved in override.saved}
+        for state in cls._every():
+            if id(state) in before:
+                before[id(state)].restore()
+            elif not state.pinned:
+                state.pipeline, state.plan = state._not_configured(), None
+
+    @classmethod
+    def pipelines(cls) -> list[Pipeline | Unconfigured]:
+        """The pipeline of each client in the process."""
+        return [state.pipeline for state in cls._every()]
+
+    @classmethod
+    def _every(cls) -> list[ClientState]:
+        while True:
+            try:
+                return list(cls._all)
+            except RuntimeError:  # another thread made a client meanwhile
+                continue
+
+    def _not_configured(self) -> Pipeline | Unconfigured:
+        return self._overrides[-1].make(None) if self._overrides else Unconfigured(UNCONFIGURED)
 
 
-states: Final[WeakSet[ClientState]] = WeakSet()
-"""Of every client in the process."""
+class _Saved(NamedTuple):
+    """A client's state as it was before an `override`."""
 
-pipeline_override: Callable[[Any], Pipeline] | None = None
-"""While `metlog.testing.capture` listens: builds what a client gets instead of a plan's pipeline, or instead of none."""
+    state: ClientState
+    pipeline: Pipeline | Unconfigured
+    plan: Any
+    pinned: bool
+    statsd: Any
+    disabled_timers: frozenset[str]
+    disabled_timer_cache: dict[str, DisabledTimer]
+    methods: dict[str, Callable[..., Any]]
+
+    @classmethod
+    def of(cls, state: ClientState) -> _Saved:
+        return cls(
+            state=state,
+            pipeline=state.pipeline,
+            plan=state.plan,
+            pinned=state.pinned,
+            statsd=state.statsd,
+            disabled_timers=state.disabled_timers,
+            disabled_timer_cache=state.disabled_timer_cache,
+            methods=dict(state.methods),
+        )
+
+    def restore(self) -> None:
+        state = self.state
+        for name in ("pipeline", "plan", "pinned", "statsd", "disabled_timers", "disabled_timer_cache"):
+            setattr(state, name, getattr(self, name))
+        if isinstance(state.pipeline, Pipeline):  # a filter that was given as an object may have served both
+            state.pipeline.set_filters(state.pipeline.filters)
+        added = state.methods.keys() - self.methods.keys()
+        state.methods = self.methods
+        for client in state.clients.copy():
+            for name in added:
+                vars(client).pop(name, None)
+            state.register(client)
+
+
+class _Override(NamedTuple):
+    make: Make
+    saved: list[_Saved]
+
 
 _exchanging = threading.Lock()
 
@@ -142,4 +219,5 @@ def _after_fork() -> None:
     _exchanging = threading.Lock()  # a thread that is not in the child may have held it
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

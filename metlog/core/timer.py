@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from contextvars import ContextVar
@@ -199,12 +198,3 @@ class DisabledTimer(Timer):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None
-
-
-def sampled_out(rate: float) -> bool:
-    """Whether chance leaves this one out."""
-    return rate < 1.0 and chance() >= rate
-
-
-chance: Callable[[], float] = random.random
-"""A number from 0 up to 1; `metlog.testing.capture` leaves nothing to it."""

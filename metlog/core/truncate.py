@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from metlog.core.interfaces import Encoder
+from metlog.core.interfaces import BaseEncoder
 from metlog.errors import DecodeError
 from metlog.event import Event
 
@@ -21,7 +21,7 @@ MARK: Final = "… [truncated]"
 _NAME: Final = 256  # characters that are left of type and logger, when even these are too long
 
 
-def truncated(frame: bytes, alone: bytes, encoder: Encoder, room: int) -> bytes | None:
+def truncated(frame: bytes, alone: bytes, encoder: BaseEncoder, room: int) -> bytes | None:
     """The frame of one event, with as much of it as fits into `room` bytes; None when not even its envelope does.
 
     `alone`: the event as `encoder.encode` gave it, where that is known. The payload is cut; when the fields alone are too
@@ -70,7 +70,7 @@ def _most(made: Callable[[int], bytes], longest: int, room: int) -> bytes | None
     return best
 
 
-def _cut_text(text: bytes, encoder: Encoder, room: int) -> bytes | None:
+def _cut_text(text: bytes, encoder: BaseEncoder, room: int) -> bytes | None:
     """Text for people, cut between two characters."""
 
     def made(length: int) -> bytes:

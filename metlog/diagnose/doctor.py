@@ -128,12 +128,11 @@ def reach(component: Component, above: str = "") -> Iterator[Finding]:
     """Tries to reach what a sender names; sends nothing that would become an event. `above`: the key it stands under."""
     made = component.prepare()
     label = f"{above}{component.where} {component.name}"
-    parts: list[Component] | None = getattr(made, "parts", None)
-    if parts is not None:
-        for part in parts:
+    if made.parts:
+        for part in made.parts:
             yield from reach(part, f"{above}{component.where}.")
-    elif hasattr(made, "probe"):
-        for found in made.probe():
+    elif (probed := made.probe()) is not None:
+        for found in probed:
             if isinstance(found, SenderError):
                 yield Finding(Verdict.FAIL, f"{label}: {found}", _REMEDIES.get(found.reason, "correct the options"))
             else:
@@ -148,7 +147,7 @@ def _by_options(component: Component, label: str) -> Iterator[Finding]:
     if hosts is not None and options.get("port") is not None:
         for host in hosts.split(",") if isinstance(hosts, str) else hosts:
             address = (host.strip().strip("[]"), int(options["port"]))
-            if getattr(component.factory, "nonblocking", False):
+            if component.prepare().nonblocking:
                 yield _datagram(label, *address, b"\n")
             else:
                 yield _connect(label, *address)

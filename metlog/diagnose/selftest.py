@@ -30,24 +30,31 @@ from typing import Any
 import msgspec
 
 from metlog.config import Plan, gather, plan
+from metlog.config.schema import checked
+from metlog.core.chance import Certain
 from metlog.core.pipeline import Pipeline
 from metlog.errors import DecodeError, Problems
 from metlog.event import ONE, Event
 from metlog.plugins import Component, suggest
-from metlog.plugins.conversion import convert, shown
+from metlog.plugins.conversion import shown
 from metlog.senders.memory import MemorySender
 
 __all__ = ["Outcome", "check", "run"]
 
-_KEYS = {
-    "name": str,
-    "event": dict[str, Any],
-    "expect": dict[str, Any] | str,
-    "absent": list[str],
-    "contains": list[str],
-    "contains_not": list[str],
-    "reaches": list[str],
-}
+
+class _Table(msgspec.Struct):
+    """What a test's table may hold."""
+
+    name: str = ""
+    event: dict[str, Any] = {}
+    expect: dict[str, Any] | str = ""
+    absent: list[str] = []
+    contains: list[str] = []
+    contains_not: list[str] = []
+    reaches: list[str] = []
+
+
+_KEYS = _Table.__struct_fields__
 _EXPECTATIONS = frozenset(_KEYS) - {"name", "event"}
 _GIVEN = ("type", "tokens", "logger", "severity", "payload", "fields", "weight")
 """What an event of a test may say; the rest of the envelope is the client's own."""
@@ -110,17 +117,9 @@ def _checked(spec: object, where: str, problems: Problems) -> Iterator[_Test]:
         problems.add(f"{where} = {spec!r}: a test is a table with {', '.join(_KEYS)}")
         return
     before = len(problems.lines)
-    found: dict[str, Any] = {}
-    for key, value in spec.items():
-        if key not in _KEYS:
-            problems.add(f"{where}.{key} = {shown(str(key), value)}: no such key; {suggest(str(key), _KEYS)}")
-            continue
-        if isinstance(value, str) and key in {"absent", "contains", "contains_not", "reaches"}:
-            value = [value]  # noqa: PLW2901 - one of them needs no list
-        try:
-            found[key] = convert(value, _KEYS[key])
-        except ValueError as error:
-            problems.add(f"{where}.{key} = {shown(str(key), value)}: {error}")
+    lists = ("absent", "contains", "contains_not", "reaches")
+    table = {key: [value] if isinstance(value, str) and key in lists else value for key, value in spec.items()}
+    found = checked(_Table, table, where, problems)  # one text needs no list
     if not _EXPECTATIONS & set(spec):
         problems.add(f"{where}: expects nothing; give {', '.join(sorted(_EXPECTATIONS))}")
     expect = found.get("expect")
@@ -165,17 +164,12 @@ def _dry(made: Plan) -> tuple[Pipeline, list[tuple[str, MemorySender]]]:
             return msgspec.structs.replace(part, sender=capture(part.sender))
         return msgspec.structs.replace(part, branches=[dry(branch) for branch in part.branches])
 
-    pipeline = dry(made).pipeline()
-    for part in _parts(pipeline):
-        for item in part.filters:
-            if hasattr(item, "chance"):
-                item.chance = lambda: 0.0
-    return pipeline, kept
+    return dry(made).pipeline(Certain()), kept
 
 
 def _parts(pipeline: Pipeline) -> Iterator[Pipeline]:
     yield pipeline
-    for branch in getattr(pipeline, "branches", ()):
+    for branch in pipeline.branches:
         yield from _parts(branch)
 
 
@@ -193,7 +187,7 @@ def _through(made: Plan, event: Event) -> list[_Captured]:
                 event.logger or None,
             )
         pipeline.flush(monotonic() + 10)
-        leaves = [part for part in _parts(pipeline) if not getattr(part, "branches", ())]
+        leaves = [part for part in _parts(pipeline) if not part.branches]
         found = []
         for (name, sender), part in zip(senders, leaves, strict=True):
             for frame in sender.frames:

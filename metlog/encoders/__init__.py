@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from metlog.core.interfaces import Encoder, Records
+from metlog.core.interfaces import BaseEncoder, Encoder, Records
 
-__all__ = ["Encoder", "Records"]
+__all__ = ["BaseEncoder", "Encoder", "Records"]

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from metlog.core.stats import AtomicCounter
-from metlog.encoders import wire as frames
+from metlog.encoders import BaseEncoder
 from metlog.event import Event
 from metlog.values import MARK, is_proper, is_written_natively, sanitize
 
@@ -22,7 +22,7 @@ _FLOAT64: Final = 0xCB
 _TEXT: Final = {str}
 
 
-class JsonEncoder:
+class JsonEncoder(BaseEncoder):
     """RFC 8259 JSON in UTF-8, one event a line, each line ended by a line feed.
 
     msgspec writes NaN and infinity as null without a word, and integers beyond 64 bits as they are, which hardly a receiver
@@ -89,7 +89,9 @@ class JsonEncoder:
 
     def decode(self, frame: bytes) -> list[Event]:
         """The events of a frame; raises DecodeError that names line and reason."""
-        return frames.decode_json(frame)
+        from metlog.encoders.wire import decode_json
+
+        return decode_json(frame)
 
 
 class JsonRecord(Struct, gc=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from metlog.encoders import BaseEncoder
 from metlog.encoders import wire as frames
 from metlog.encoders.json import JsonEncoder
 from metlog.event import Event
@@ -12,7 +13,7 @@ from metlog.values import MARK, is_json_native, is_proper
 __all__ = ["MsgpackEncoder"]
 
 
-class MsgpackEncoder:
+class MsgpackEncoder(BaseEncoder):
     """MessagePack as its specification has it, with what JSON can say inside `fields`, and no more.
 
     MessagePack could carry bytes, times and keys that are no text. They go as the encoder `json` says them, so that an

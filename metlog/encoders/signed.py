@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from metlog.encoders import Encoder
+from metlog.core.adapt import adapt_encoder
+from metlog.encoders import BaseEncoder
 from metlog.errors import ConfigError, DecodeError
 from metlog.event import Event
 from metlog.plugins import build
@@ -35,7 +36,7 @@ _read_header: Final = msgspec.json.Decoder(_Header).decode
 _write_header: Final = msgspec.json.Encoder().encode
 
 
-class SignedEncoder:
+class SignedEncoder(BaseEncoder):
     """Signs the frames of another encoder, and refuses those that do not verify.
 
     A frame is a line of JSON and then the other encoder's frame, byte for byte:
@@ -66,20 +67,22 @@ class SignedEncoder:
         ]
         if problems:
             raise ConfigError(problems)
-        self._inner: Encoder = build("encoder", encoder, "encoder") if isinstance(encoder, (str, Mapping)) else encoder
+        self._inner: BaseEncoder = (
+            build("encoder", encoder, "encoder") if isinstance(encoder, (str, Mapping)) else adapt_encoder(encoder)
+        )
         self._key_id = key_id
         self._secrets = {name: secret.encode() for name, secret in secrets.items()}
         self._signing = hmac.new(self._secrets[key_id], digestmod="sha256")
         self.content_type = "application/x-metlog-signed"
         self.overhead = len(self._header(b"")) + 8
         """Bytes that a frame has more than the other encoder's."""
-        self.encode = self._inner.encode
-        self.silent: bool = getattr(self._inner, "silent", False)
+        self.encode = self._inner.encode  # type: ignore[method-assign] # no call more on the fast path
+        self.silent = self._inner.silent
 
     @property
     def repaired(self) -> int:
         """Events that the other encoder had to change to make them sayable."""
-        return int(getattr(self._inner, "repaired", 0))
+        return self._inner.repaired
 
     def _header(self, inner: bytes) -> bytes:
         mac = self._signing.copy()  # the key's part is hashed once, not once a frame

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
 
+from metlog.core.interfaces import BaseSender
+from metlog.encoders import BaseEncoder
 from metlog.encoders.json import JsonEncoder
 from metlog.errors import DecodeError
 from metlog.event import Event, Severity
@@ -23,7 +24,7 @@ _QUOTED: Final = re.compile(r'[\s="]')
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-class TextEncoder:
+class TextEncoder(BaseEncoder):
     r"""A line an event, for people: `2026-05-09T07:35:25.123Z INFORMATIONAL login sync: user logged in user=u1 ms=12.5`
 
     Time in UTC with milliseconds, severity, type, logger, payload, fields. A traceback follows on lines of its own,
@@ -46,7 +47,7 @@ class TextEncoder:
         self._json = JsonEncoder()
         self._read = msgspec.json.Decoder(Event).decode
 
-    def sent_by(self, sender: object) -> None:
+    def sent_by(self, sender: BaseSender) -> None:
         """Colours when this sender writes to a terminal, and every other one that was told before does too."""
         if self._ask:
             self._color = _terminal(sender) and (self._color or not self._senders)
@@ -89,11 +90,10 @@ class TextEncoder:
         return f"\x1b[{code}m{text}\x1b[0m" if self._color else text
 
 
-def _terminal(sender: object) -> bool:
+def _terminal(sender: BaseSender) -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    asked: Callable[[], bool] | None = getattr(sender, "isatty", None)
-    return asked is not None and asked()
+    return sender.isatty()
 
 
 def _escape(text: str) -> str:

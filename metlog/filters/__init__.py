@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from metlog.core.interfaces import Filter
+from metlog.core.interfaces import BaseFilter, Filter
 
-__all__ = ["Filter"]
+__all__ = ["BaseFilter", "Filter"]

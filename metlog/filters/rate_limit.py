@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from time import monotonic
 
 from metlog.event import Event
+from metlog.filters import BaseFilter
 
 __all__ = ["RateLimit"]
 
@@ -24,7 +24,7 @@ class _Bucket:
         self.since = now
 
 
-class RateLimit:
+class RateLimit(BaseFilter):
     """A token bucket a type; what it drops is told by an event of its own.
 
     rate
@@ -40,8 +40,6 @@ class RateLimit:
     max_types
         Types that have a bucket each; those that come after share one, `(others)`.
     """
-
-    emit: Callable[[Event], None] | None = None
 
     def __init__(
         self, *, rate: float, burst: float | None = None, window: float = 10.0, types: list[str] | None = None,

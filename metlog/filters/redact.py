@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from metlog.event import Event
+from metlog.filters import BaseFilter
 from metlog.filters._addresses import cut_ip
 from metlog.filters._masks import MASKS
 from metlog.filters._rules import DROP, KEEP, MIN_KEY, Rules
@@ -17,7 +18,7 @@ from metlog.values import MARK
 __all__ = ["MASKS", "MIN_KEY", "Redact", "cut_ip"]
 
 
-class Redact:
+class Redact(BaseFilter):
     """Removes what must not leave the process, from fields and payload, nested values and names included.
 
     drop

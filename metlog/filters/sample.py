@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
 
 from metlog.event import Event
+from metlog.filters import BaseFilter
 
 __all__ = ["Sample"]
 
 
-class Sample:
+class Sample(BaseFilter):
     """Keeps a share of the events, by chance or consistently by a field; `weight` says how many each one stands for.
 
     rate
@@ -32,8 +31,6 @@ class Sample:
         self._rate = rate
         self._path = field.split(".") if field else None
         self._types = frozenset(types) if types else None
-        self.chance: Callable[[], float] = random.random
-        """A number from 0 up to 1, for events that no field decides."""
 
     def __call__(self, event: Event, /) -> Event | None:
         """The event with its weight, or None."""
@@ -52,4 +49,4 @@ class Sample:
             if value is not None:
                 digest = hashlib.blake2b(str(value).encode("utf-8", "surrogatepass"), digest_size=8).digest()
                 return int.from_bytes(digest) / 2**64
-        return self.chance()
+        return self.chance.draw()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from metlog.event import Event
+from metlog.filters import BaseFilter
 
 __all__ = ["SeverityMax"]
 
 
-class SeverityMax:
+class SeverityMax(BaseFilter):
     """Drops what is less urgent.
 
     severity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metlog.event import Event
+from metlog.filters import BaseFilter
 
 __all__ = ["TypeAllow", "TypeDeny", "TypeSeverityMax"]
 
@@ -13,7 +14,7 @@ def _names(types: list[str]) -> frozenset[str]:
     return frozenset(types)
 
 
-class TypeAllow:
+class TypeAllow(BaseFilter):
     """Keeps events of some types only.
 
     types
@@ -28,7 +29,7 @@ class TypeAllow:
         return event if event.type in self._types else None
 
 
-class TypeDeny:
+class TypeDeny(BaseFilter):
     """Drops events of some types.
 
     types
@@ -43,7 +44,7 @@ class TypeDeny:
         return None if event.type in self._types else event
 
 
-class TypeSeverityMax:
+class TypeSeverityMax(BaseFilter):
     """Drops what is less urgent than its type may be.
 
     types

@@ -1,16 +1,34 @@
-"""Values from files, URLs and the environment as what an annotation says; and values as errors may show them."""
+"""Converts option values to their annotated types; formats values for error messages with secrets masked."""
 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import types
-from collections.abc import Mapping
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
-__all__ = ["convert", "shown"]
+__all__ = ["FilePath", "Port", "Seconds", "Size", "Unit", "convert", "nearest", "shown", "suggest"]
+
+
+class Unit(NamedTuple):
+    """What a number counts, for error messages; texts such as `64KB` are taken for bytes, `5m` for seconds."""
+
+    name: str
+
+
+Size = Annotated[int, Unit("bytes"), msgspec.Meta(ge=0)]
+"""Bytes: a whole number, or a text such as `64KB`, `8 MiB` (powers of 1,024). Limits: `Annotated[Size, Meta(ge=64)]`."""
+Seconds = Annotated[float, Unit("seconds"), msgspec.Meta(ge=0)]
+"""Seconds: a finite number, or a text such as `250ms`, `30s`, `5m`, `12h`, `7d`."""
+Port = Annotated[int, Unit("(a port)"), msgspec.Meta(ge=1, le=65535)]
+"""A port that one can send to."""
+FilePath = Path
+"""A path; `~` is the user's home directory."""
 
 _SECRET: Final = re.compile(r"(?:^|_|\.|\])(?:keys?|secret|token|password|passwd|pwd|credentials?)$", re.IGNORECASE)
 _IN_URL: Final = re.compile(r"([?&][^=&]*(?:key|secret|token|password)[^=&]*=)[^&]+", re.IGNORECASE)
@@ -20,25 +38,39 @@ _BOOLEANS: Final[Mapping[str, bool]] = {
 }  # fmt: skip
 _WORDS: Final[Mapping[Any, str]] = {
     int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list", dict: "a table",
-    type(None): "nothing",
+    tuple: "a list", Path: "a path, as a text", type(None): "nothing",
 }  # fmt: skip
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_SECONDS_OF: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SPELT: Final[Mapping[str, str]] = {
+    "bytes": 'bytes, as 67108864 or "64MB"',
+    "seconds": 'seconds, as 60 or "60s", "5m", "7d"',
+}
+_LISTS: Final = frozenset({list, tuple, set, frozenset})
 
 
 def convert(value: Any, hint: Any) -> Any:
-    """The value as an annotation says it; raises ValueError that tells what would be right.
+    """Returns the value as an annotation says it; raises ValueError that tells what would be right.
 
     Text becomes what is asked for: a number, a truth value (`yes` and `on` as well), a list of the parts between commas
-    or line ends.
+    or line ends. `Unit` and `msgspec.Meta` inside `Annotated` are honoured: see `Size` and `Seconds`.
     """
     if hint is Any or hint is inspect.Parameter.empty or "Callable" in str(hint):
         return value
     kinds = _alternatives(hint)
+    if len(kinds) == 2 and type(None) in kinds and value is not None:
+        return convert(value, kinds[0] if kinds[1] is type(None) else kinds[1])
+    if get_origin(hint) is Annotated:
+        return _limited(value, *get_args(hint))
+    if hint is Path:
+        if isinstance(value, str | Path) and str(value):
+            return Path(value).expanduser()
+        raise ValueError(_wants(hint, value))
     if isinstance(value, str):
         if bool in kinds and str not in kinds and value.strip().lower() in _BOOLEANS:
             return _BOOLEANS[value.strip().lower()]
-        if any(get_origin(kind) in {list, tuple, set, frozenset} for kind in kinds) and (
-            str not in kinds or "\n" in value
-        ):
+        if any(get_origin(kind) in _LISTS for kind in kinds) and (str not in kinds or "\n" in value):
             value = [part.strip() for part in re.split(r"\n" if "\n" in value else ",", value) if part.strip()]
     try:
         return msgspec.convert(value, hint, strict=False)
@@ -46,6 +78,67 @@ def convert(value: Any, hint: Any) -> Any:
         return value
     except (msgspec.ValidationError, ValueError) as error:
         raise ValueError(_wants(hint, value) or str(error)) from error
+
+
+def _limited(value: Any, kind: Any, *notes: Any) -> Any:
+    """A value of an `Annotated` type; its last `msgspec.Meta` that sets a limit decides."""
+    unit = next((note.name for note in notes if isinstance(note, Unit)), "")
+    if unit in _SPELT:
+        number: Any = _measured(value, unit)
+        if number is None:
+            raise ValueError(f"wants {_SPELT[unit]}")
+    else:
+        number = convert(value, kind)
+    limits = [note for note in notes if isinstance(note, msgspec.Meta)]
+
+    def limit(name: str) -> Any:
+        return next((found for note in reversed(limits) if (found := getattr(note, name)) is not None), None)
+
+    low, above, high, below = limit("ge"), limit("gt"), limit("le"), limit("lt")
+    if low is None and above is None and high is None and below is None:
+        return number if unit or not limits else msgspec.convert(number, Annotated[(kind, *limits)])
+    if above is not None and low is not None and low <= above:
+        low = None
+    if (
+        (low is None or number >= low)
+        and (above is None or number > above)
+        and (high is None or number <= high)
+        and (below is None or number < below)
+    ):
+        return number
+    raise ValueError(f"wants {_range(low, above, high, below, unit)}")
+
+
+def _measured(value: Any, unit: str) -> float | int | None:
+    """A number of bytes or seconds; None for what is neither a finite number nor a text that says one."""
+    if isinstance(value, str):
+        if unit == "bytes":
+            match = _SIZE.fullmatch(value.strip())
+            return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " ")) if match else None
+        match = _DURATION.fullmatch(value.strip())
+        return float(match[1]) * _SECONDS_OF[match[2] or "s"] if match else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    if unit == "bytes":
+        return int(value) if value == int(value) else None
+    return float(value)
+
+
+def _range(low: Any, above: Any, high: Any, below: Any, unit: str) -> str:
+    units = f" {unit}" if unit else ""
+    if above is not None:
+        most = "" if high is None else f", up to {_digits(high)}"
+        return f"more than {_digits(above)}{most}{units}"
+    if below is not None:
+        least = "" if low is None else f"{_digits(low)} or more, "
+        return f"{least}less than {_digits(below)}{units}"
+    if high is None:
+        return f"{_digits(low)}{units} or more"
+    return f"at most {_digits(high)}{units}" if low is None else f"{_digits(low)} to {_digits(high)}{units}"
+
+
+def _digits(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -67,28 +160,45 @@ def _word(kind: Any) -> str | None:
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
-    if origin is list:
+    if origin in _LISTS:
         part = None if inner[0] is Any else _word(inner[0])
         return "a list" + (f", each {part}" if part else "")
-    if origin is dict or kind is dict:
+    if origin is dict:
         part = None if not inner or inner[1] is Any else _word(inner[1])
         return "a table" + (f", each value {part}" if part else "")
     return None
 
 
+def nearest(word: str, names: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The name that was probably meant: similar to `word` by at least `cutoff` (0 to 1); None when there is none."""
+    import difflib
+
+    found = difflib.get_close_matches(word, sorted(names), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or the list of what there is."""
+    names = sorted(known)
+    near = nearest(word, names)
+    if near:
+        return f"did you mean {near!r}?"
+    return f"there is {', '.join(names)}" if names else "there is none"
+
+
 def shown(key: str, value: object) -> str:
     """A value as an error may show it: what has the name of a secret is hidden, what is long is cut."""
-    text = repr(_hidden(key, value))
+    text = repr(_masked(key, value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}… ({len(text)} characters)"
 
 
-def _hidden(key: str, value: object) -> object:
+def _masked(key: str, value: object) -> object:
     if isinstance(value, Mapping):
-        return {name: _hidden(str(name), item) for name, item in value.items()}
+        return {name: _masked(str(name), item) for name, item in value.items()}
     if _SECRET.search(key) and not (isinstance(value, str) and value.startswith("${")):
         return "***"
     if isinstance(value, list | tuple):
-        return [_hidden("", item) for item in value]
+        return [_masked("", item) for item in value]
     if isinstance(value, str):
         return _IN_URL.sub(r"\1***", value)
     return value

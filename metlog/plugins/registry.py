@@ -1,40 +1,19 @@
-"""Names to components: entry points loaded through stevedore, options checked by the factory's own signature."""
+"""Names to components: factories of entry points, options checked by the factory's own signature."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, get_type_hints
+from typing import Any, Final, get_type_hints
 
+from metlog.core.adapt import adapt_encoder, adapt_filter, adapt_sender
 from metlog.errors import ConfigError, Problems
-from metlog.plugins.conversion import convert, shown
+from metlog.plugins.conversion import convert, shown, suggest
+from metlog.plugins.loading import load
 
-__all__ = [
-    "GROUPS",
-    "Component",
-    "Plugin",
-    "build",
-    "check",
-    "components",
-    "convert",
-    "installed",
-    "load",
-    "parse_spec",
-]
-
-GROUPS: Final[Mapping[str, str]] = {
-    "encoder": "metlog.encoders",
-    "sender": "metlog.senders",
-    "filter": "metlog.filters",
-    "plugin": "metlog.plugins",
-    "input": "metlog.inputs",
-    "output": "metlog.outputs",
-    "report": "metlog.reports",
-}
-"""Entry-point group of each kind of component."""
+__all__ = ["Component", "build", "check", "components", "parse_spec"]
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.+-]*):(.*)", re.DOTALL)
 _OPTION: Final = re.compile(r"([A-Za-z_]\w*)(?:\[\d+\])*(?:\.[\w.\[\]]+)?(?: = |: )")
@@ -47,6 +26,12 @@ _METHODS: Final[Mapping[str, tuple[str, ...]]] = {
     "plugin": ("__call__",),
 }
 """What an object must have to be taken as it is, without a name."""
+
+_ADAPTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "sender": adapt_sender,
+    "encoder": adapt_encoder,
+    "filter": adapt_filter,
+}
 
 
 class Component:
@@ -61,11 +46,16 @@ class Component:
         self._made: Any = None
         self._opened = False
 
+    @property
+    def opens_late(self) -> bool:
+        """Whether the factory opens nothing, since what it makes has an `open()` for that."""
+        return hasattr(self.factory, "open")
+
     def prepare(self) -> Any:
         """Calls the factory, once; raises ConfigError that names the key at fault."""
         if self._made is None:
             try:
-                self._made = self.factory(**self.options)
+                self._made = _adapted(self.kind, self.factory(**self.options))
             except Exception as error:
                 raise ConfigError(self._located(error)) from error
             if self._made is None:
@@ -73,12 +63,12 @@ class Component:
         return self._made
 
     def open(self) -> None:
-        """Calls the component's own `open()`, where it has one; once, after everything has proved right."""
+        """Calls the sender's `open()`; once, after everything has proved right."""
         made = self.prepare()
         if self._opened:
             return
         try:
-            getattr(made, "open", _nothing)()
+            made.open()
         except Exception as error:
             raise ConfigError(self._located(error)) from error
         self._opened = True
@@ -92,10 +82,9 @@ class Component:
     def discard(self) -> None:
         """Closes what was prepared and is not wanted."""
         made, self._made = self._made, None
-        close = getattr(made, "close", None)
-        if callable(close) and self.kind == "sender":
+        if made is not None and self.kind == "sender":
             with contextlib.suppress(Exception):  # somebody is being told a fault already, and nothing was sent
-                close()
+                made.close()
 
     def _located(self, error: Exception) -> list[str]:
         """Faults under this component's key; those that name one of its options become `sender.port = 0: …`."""
@@ -117,74 +106,10 @@ class Component:
         return located
 
 
-def _nothing() -> None:
-    """What a component without `open` does."""
-
-
-class Plugin(NamedTuple):
-    """One installed entry point."""
-
-    kind: str
-    name: str
-    target: str
-    origin: str
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"`, or the list of what there is."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"there is {', '.join(names)}" if names else "there is none"
-
-
-def installed(kind: str) -> list[Plugin]:
-    """Every installed component of a kind, by name, nothing imported."""
-    from importlib.metadata import entry_points
-
-    found = [
-        Plugin(kind, point.name, point.value, f"{point.dist.name} {point.dist.version}" if point.dist else "?")
-        for point in entry_points(group=GROUPS[kind])
-    ]
-    return sorted(found, key=lambda plugin: (plugin.name, plugin.origin))
-
-
-def load(kind: str, name: str, where: str) -> Callable[..., Any]:
-    """The factory behind a name; raises ConfigError that names the nearest one, or what its import lacks."""
-    from stevedore import DriverManager
-    from stevedore.exception import MultipleMatches, NoMatches
-
-    failed: list[str] = []
-
-    def on_failure(manager: object, point: object, error: BaseException) -> None:
-        failed.append(f"{type(error).__name__}: {error}")
-
-    try:
-        manager: Any = DriverManager(
-            GROUPS[kind], name, on_load_failure_callback=on_failure, on_missing_entrypoints_callback=lambda _: None
-        )
-    except MultipleMatches as error:
-        raise ConfigError(f"{where} = {name!r}: more than one package registers this name ({error})") from error
-    except NoMatches:
-        if failed:
-            raise ConfigError(
-                f"{where} = {name!r}: the {kind} is installed and cannot be loaded: {failed[0]}{_extra(failed[0])}"
-            ) from None
-        names = {plugin.name for plugin in installed(kind)}
-        raise ConfigError(f"{where} = {name!r}: no such {kind}; {suggest(name, names)}") from None
-    factory: Callable[..., Any] = manager.driver
-    return factory
-
-
-_EXTRAS: Final[Mapping[str, str]] = {"zmq": "zmq", "httpx": "http", "confluent_kafka": "kafka", "duckdb": "listener"}
-
-
-def _extra(failure: str) -> str:
-    """What to install when one of metlog's own extras is what an import lacks."""
-    found = re.fullmatch(r"ModuleNotFoundError: No module named '(\w+).*'", failure)
-    extra = _EXTRAS.get(found[1]) if found else None
-    return f'; pip install "metlog[{extra}]"' if extra else ""
+def _adapted(kind: str, made: Any) -> Any:
+    """A sender, encoder or filter with every hook, whatever its own class has."""
+    adapt = _ADAPTERS.get(kind)
+    return made if made is None or adapt is None else adapt(made)
 
 
 def parse_spec(spec: object, where: str) -> tuple[str, dict[str, Any]]:

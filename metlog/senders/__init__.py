@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from metlog.core.interfaces import Sender
+from metlog.core.interfaces import BaseSender, Sender
 
-__all__ = ["Sender"]
+__all__ = ["BaseSender", "Sender"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from metlog.errors import ConfigError, Problems, SenderError
 from metlog.plugins import Component, check
-from metlog.senders import Sender
+from metlog.senders import BaseSender
 from metlog.senders.options import NotPicklable, closed, positive
 
 __all__ = ["FallbackSender"]
@@ -34,27 +35,27 @@ class FallbackSender(NotPicklable):
             raise ValueError("senders = []: wants two or more senders, best first")
         self.pause = pause
         self.parts: list[Component] = []
-        """How each of them was configured."""
-        self.senders: list[Sender] = []
+        self.senders: list[BaseSender] = []
         problems = Problems()
         for index, spec in enumerate(senders):
             where = f"senders[{index}]"
             with problems.catch(where):
                 component = check("sender", spec, where)
-                if getattr(component.factory, "fans_out", False):
+                sender = component.prepare()
+                if sender.fans_out:
                     problems.add(
                         f"{where} = {component.name!r}: takes events, not frames; put the fallback into a branch of it"
                     )
                     continue
-                self.senders.append(component.prepare())
+                self.senders.append(sender)
                 self.parts.append(component)
         if problems.lines:
-            self._each("close")
+            self._each(lambda sender: sender.close())
         problems.check()
         self.max_frame = min(sender.max_frame for sender in self.senders)
-        limits = [limit for sender in self.senders if (limit := getattr(sender, "max_event", None)) is not None]
-        self.max_event: int | None = min(limits, default=None)
-        self.nonblocking = all(getattr(sender, "nonblocking", False) for sender in self.senders)
+        limits = [limit for sender in self.senders if (limit := sender.max_event) is not None]
+        self.max_event = min(limits, default=None)
+        self.nonblocking = all(sender.nonblocking for sender in self.senders)
         self.used: list[int] = [0] * len(self.senders)
         """Frames that each of them took."""
         self._not_before = [0.0] * len(self.senders)
@@ -96,39 +97,35 @@ class FallbackSender(NotPicklable):
 
     def flush(self) -> None:
         """Flushes every sender; raises what the first that failed raised, once all had their turn."""
-        self._each("flush")
+        self._each(lambda sender: sender.flush())
 
     def deadline(self, seconds: float) -> None:
         """Passes the time that is left on to each sender."""
-        self._each("deadline", seconds)
+        self._each(lambda sender: sender.deadline(seconds))
 
     def close(self) -> None:
         """Closes every sender; raises what the first that failed raised, once all are closed."""
         self._closed = True
-        self._each("close")
+        self._each(lambda sender: sender.close())
 
     def stats(self) -> dict[str, int]:
         """`senders[N]`: frames that each sender took; `senders[N].KEY`: what that sender counts itself."""
         found = {f"senders[{index}]": used for index, used in enumerate(self.used)}
         for index, sender in enumerate(self.senders):
-            for key, count in getattr(sender, "stats", dict)().items():
+            for key, count in sender.stats().items():
                 found[f"senders[{index}].{key}"] = count
         return found
 
     def after_fork(self) -> None:
         """Tells every sender."""
-        self._each("after_fork")
+        self._each(lambda sender: sender.after_fork())
 
-    def _each(self, name: str, *arguments: float) -> None:
+    def _each(self, call: Callable[[BaseSender], None]) -> None:
         error: Exception | None = None
         for sender in self.senders:
             try:
-                getattr(sender, name, _nothing)(*arguments)
+                call(sender)
             except Exception as failed:  # noqa: BLE001 - the others must have their turn
                 error = error or failed
         if error is not None:
             raise error
-
-
-def _nothing(*_: float) -> None:
-    """What a sender without an optional method does."""

@@ -8,7 +8,8 @@ from typing import Final
 from metlog.encoders.wire import decode
 from metlog.errors import DecodeError, SenderError
 from metlog.event import Event
-from metlog.senders.options import Unopened, at_least, closed
+from metlog.senders import BaseSender
+from metlog.senders.options import at_least, closed
 
 __all__ = ["LoggingSender"]
 
@@ -19,7 +20,7 @@ LEVELS: Final = (
 """Level of each severity, 0 to 7."""
 
 
-class LoggingSender(Unopened):
+class LoggingSender(BaseSender):
     """Makes each event a log record: its payload (or type) is the message, its severity the level, its time `created`.
 
     logger

@@ -6,12 +6,13 @@ from collections import deque
 
 from metlog.encoders.wire import decode
 from metlog.event import Event
-from metlog.senders.options import Unopened, at_least, closed
+from metlog.senders import BaseSender
+from metlog.senders.options import at_least, closed
 
 __all__ = ["MemorySender"]
 
 
-class MemorySender(Unopened):
+class MemorySender(BaseSender):
     """Keeps the last `limit` frames in `frames`; what comes after `close` is refused.
 
     >>> sender = MemorySender()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from metlog.senders.options import Unopened, at_least, closed
+from metlog.senders import BaseSender
+from metlog.senders.options import at_least, closed
 
 __all__ = ["NullSender"]
 
 
-class NullSender(Unopened):
+class NullSender(BaseSender):
     """Takes every frame and keeps none."""
 
     nonblocking = True

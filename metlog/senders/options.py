@@ -6,24 +6,18 @@ import math
 import socket
 from typing import Any, NoReturn
 
+from metlog.core.interfaces import BaseSender
 from metlog.errors import SenderError
 
 __all__ = [
-    "Address", "NotPicklable", "Unopened", "at_least", "closed", "host_list", "numeric", "one_of", "port_number", "positive",
+    "Address", "NotPicklable", "at_least", "closed", "host_list", "numeric", "one_of", "port_number", "positive",
 ]  # fmt: skip
 
 Address = tuple[socket.AddressFamily, Any]
 """Family and socket address, as `socket.connect` takes them."""
 
 
-class Unopened:
-    """A sender whose constructor checks its options and opens nothing."""
-
-    def open(self) -> None:
-        """Called once the whole configuration has proved right; here nothing is opened before the first frame."""
-
-
-class NotPicklable(Unopened):
+class NotPicklable(BaseSender):
     """A sender with a socket, a file or a thread: a copy in another process would share or lack them."""
 
     def __reduce__(self) -> NoReturn:
@@ -78,7 +72,8 @@ def numeric(host: str, port: int, kind: socket.SocketKind) -> list[Address] | No
     found: list[Address] = []
     for literal in literals:
         try:
-            answers = socket.getaddrinfo(literal, port, type=kind, flags=socket.AI_NUMERICHOST)
+            # As bytes: a text would be encoded by IDNA, whose import takes 10 ms at the first one.
+            answers = socket.getaddrinfo(literal.encode("ascii"), port, type=kind, flags=socket.AI_NUMERICHOST)
         except (socket.gaierror, UnicodeError):
             return None
         found.extend((answer[0], answer[4]) for answer in answers)

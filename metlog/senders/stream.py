@@ -9,7 +9,8 @@ import sys
 from typing import ClassVar, TextIO
 
 from metlog.errors import SenderError
-from metlog.senders.options import Unopened, at_least, closed
+from metlog.senders import BaseSender
+from metlog.senders.options import at_least, closed
 
 __all__ = ["StderrSender", "StdoutSender"]
 
@@ -20,7 +21,7 @@ GLANCE = 0.05
 """Seconds between two looks at whether `close` was called, while a reader does not read."""
 
 
-class _StreamSender(Unopened):
+class _StreamSender(BaseSender):
     """Writes frames to the file descriptor of a standard stream, as it is at that moment (`redirect_stdout` works).
 
     max_frame

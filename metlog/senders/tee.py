@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from metlog.senders import BaseSender
+
 __all__ = ["TeeSender"]
 
 
-class TeeSender:
+class TeeSender(BaseSender):
     """Gives every event to several branches, each a pipeline with a stream of its own, so that no filter makes a false gap.
 
     A branch is a sender (name, URL or table), or a table with `sender` and, if wanted, `encoder`, `filters` and `buffer`:
@@ -34,21 +36,11 @@ class TeeSender:
     def __init__(self, *, senders: list[Any]) -> None:
         if not senders:
             raise ValueError("senders = []: wants at least one")
-        self.branch_settings: list[dict[str, Any]] = [
+        self.branch_settings = [
             dict(branch) if isinstance(branch, Mapping) and "sender" in branch else {"sender": branch}
             for branch in senders
         ]
-        """The settings of each branch; `metlog.config.Plan` checks them, and opens and closes what they name."""
-
-    def open(self) -> None:
-        """Opens nothing: the branches' senders are opened by themselves."""
 
     def send(self, frame: bytes) -> None:
         """Never called with a frame: each branch makes its own."""
         raise TypeError("tee: its branches make their own frames")
-
-    def flush(self) -> None:
-        """The branches are flushed by themselves."""
-
-    def close(self) -> None:
-        """The branches are closed by themselves."""

@@ -13,16 +13,16 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from time import monotonic
 from types import FunctionType
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-import msgspec
-from msgspec import Struct, structs
+from msgspec import Meta, Struct
 from statsd.client.base import PipelineBase, StatsClientBase
 from statsd.client.stream import StreamPipeline, TCPStatsClient, UnixSocketStatsClient
 from statsd.client.udp import Pipeline, StatsClient
 
 from metlog.errors import ConfigError, Problems
-from metlog.plugins import convert, parse_spec, suggest
+from metlog.plugins import parse_spec
+from metlog.plugins.schema import Port, Seconds, Size, checked
 from metlog.senders.options import Address, numeric
 from metlog.senders.tcp import TcpSender
 from metlog.senders.udp import UdpSender
@@ -225,19 +225,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     transport: str = "udp"
     """`udp`, `tcp` or `unix`; the scheme of a URL."""
     host: str = "localhost"
-    port: int = 8125
+    port: Port = 8125
     path: str = ""
     """Of the Unix socket."""
     prefix: str = ""
     ipv6: bool = False
-    maxudpsize: int = 512
+    maxudpsize: Annotated[Size, Meta(ge=64, le=65507)] = 512
     """Bytes that a pipeline's datagram may have."""
-    timeout: float = _TIMEOUT
-    """Seconds that one metric is tried over TCP or Unix."""
-    max_bytes: int = MAX_BYTES
-    """Bytes of metrics that wait for a connection; the oldest make room."""
-    exit_timeout: float = EXIT_TIMEOUT
-    """Seconds that closing may take."""
+    timeout: Annotated[Seconds, Meta(ge=0.01, le=3600)] = _TIMEOUT
+    """Time that one metric is tried over TCP or Unix."""
+    max_bytes: Annotated[Size, Meta(ge=1024, le=1 << 30)] = MAX_BYTES
+    """Metrics that wait for a connection; the oldest make room."""
+    exit_timeout: Annotated[Seconds, Meta(ge=0, le=3600)] = EXIT_TIMEOUT
+    """Time that closing may take."""
 
 
 _ONLY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -249,13 +249,6 @@ _ONLY: Final[Mapping[str, tuple[str, ...]]] = {
     "timeout": ("tcp", "unix"),
     "max_bytes": ("tcp", "unix"),
 }
-_RANGES: Final[Mapping[str, tuple[float, float, str]]] = {
-    "port": (1, 65535, "(a port)"),
-    "maxudpsize": (64, 65507, "bytes"),
-    "timeout": (0.01, 3600, "seconds"),
-    "max_bytes": (1024, 1 << 30, "bytes"),
-    "exit_timeout": (0, 3600, "seconds"),
-}
 
 
 def check_settings(settings: object, where: str = "statsd") -> Settings:
@@ -264,20 +257,8 @@ def check_settings(settings: object, where: str = "statsd") -> Settings:
     Opens nothing. Raises ConfigError with every fault.
     """
     problems = Problems()
-    values: dict[str, Any] = {}
-    for key, value in _table(settings, where).items():
-        if key not in Settings.__struct_fields__:
-            problems.add(f"{where}.{key} = {value!r}: no such setting; {suggest(str(key), Settings.__struct_fields__)}")
-            continue
-        try:
-            values[key] = convert("" if value is None else value, _HINTS[key])
-        except (msgspec.ValidationError, ValueError) as error:
-            problems.add(f"{where}.{key} = {value!r}: {error}")
-            continue
-        if key in _RANGES:
-            low, high, unit = _RANGES[key]
-            if not low <= values[key] <= high:
-                problems.add(f"{where}.{key} = {value!r}: wants {low:g} to {high:g} {unit}")
+    table = {key: "" if value is None else value for key, value in _table(settings, where).items()}
+    values = checked(Settings, table, where, problems)
     transport = values.get("transport", "udp")
     if transport not in {"udp", "tcp", "unix"}:
         problems.add(f"{where}.transport = {transport!r}: wants udp, tcp or unix")
@@ -291,9 +272,6 @@ def check_settings(settings: object, where: str = "statsd") -> Settings:
         _check_host(values["host"], _family(values.get("ipv6", False)), where, problems)
     problems.check()
     return Settings(**values)
-
-
-_HINTS: Final = {item.name: item.type for item in structs.fields(Settings)}
 
 
 def _table(settings: object, where: str) -> dict[str, Any]:

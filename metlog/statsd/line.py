@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from metlog.core.dispatch import BackgroundDispatcher, InlineDispatcher
-from metlog.core.interfaces import Sender
+from metlog.core.interfaces import BaseSender
 from metlog.core.lifecycle import live
 
 __all__ = ["EXIT_TIMEOUT", "MAX_BYTES", "Line", "StatsdStats"]
@@ -40,11 +40,11 @@ class StatsdStats(Struct, kw_only=True):
 class Line:
     """The way out: a sender called in place (UDP) or behind a bounded queue; counted, and part of fork and exit."""
 
-    def __init__(self, sender: Sender, *, max_bytes: int = MAX_BYTES, exit_timeout: float = EXIT_TIMEOUT) -> None:
+    def __init__(self, sender: BaseSender, *, max_bytes: int = MAX_BYTES, exit_timeout: float = EXIT_TIMEOUT) -> None:
         self.sender = sender
         self.exit_timeout = exit_timeout
         self._dispatcher: InlineDispatcher | BackgroundDispatcher
-        if getattr(sender, "nonblocking", False):
+        if sender.nonblocking:
             self._dispatcher = InlineDispatcher(sender, self)
         else:
             self._dispatcher = BackgroundDispatcher(sender, self, max_bytes=max_bytes)

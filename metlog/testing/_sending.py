@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import pytest
 
 from metlog.client import MetlogClient
+from metlog.core.adapt import adapt_encoder, adapt_filter, adapt_sender
 from metlog.core.pipeline import Pipeline
 from metlog.encoders import Encoder
 from metlog.encoders.json import JsonEncoder
@@ -44,13 +45,13 @@ def client_with(
     ['login', 'metlog.end']
     """
     client = MetlogClient()
-    client._state.swap(
+    client._state.use(
         Pipeline(
             logger="conformance",
             hostname="localhost",
-            filters=filters,
-            encoder=encoder,
-            sender=sender,
+            filters=[adapt_filter(item) for item in filters],
+            encoder=adapt_encoder(encoder),
+            sender=adapt_sender(sender),
             flush_interval=flush_interval,
         )
     )
@@ -123,7 +124,7 @@ class Sending:
     @staticmethod
     def _opened(sender: Sender) -> Sender:
         """As `configure` hands it on: one that has an `open()` was opened, once."""
-        getattr(sender, "open", lambda: None)()
+        adapt_sender(sender).open()
         return sender
 
     @pytest.fixture(name="sender")

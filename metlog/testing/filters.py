@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from metlog.core.adapt import adapt_filter
 from metlog.encoders.json import JsonEncoder
 from metlog.event import Event
 from metlog.filters import Filter
@@ -176,11 +177,12 @@ class FilterConformance:
             filter(Event(timestamp=_WHEN, type="busy", fields={"user": "u1"}))
 
         def child() -> int:
-            getattr(filter, "after_fork", int)()
+            full = adapt_filter(filter)
+            full.after_fork()
             for event in _events()[:4]:
                 filter(event)
-            getattr(filter, "tick", float)(monotonic())
-            getattr(filter, "close", int)()
+            full.tick(monotonic())
+            full.close()
             return 0
 
         survives_forks(busy, child, self.wait, "a forked child that uses it")
@@ -208,11 +210,8 @@ class FilterConformance:
     def test_severity_max_is_true(self, filter: Filter) -> None:
         """Where there is one, every event beyond it is dropped: the client does not even build it. With `by_severity_only`
         no other is, and none is changed: the client does not even ask."""
-        limit = getattr(filter, "severity_max", None)
-        alone = getattr(filter, "by_severity_only", False)
-        assert limit is not None or not alone, "by_severity_only, and no severity_max"
-        if limit is None:
-            return
+        full = adapt_filter(filter)
+        limit, alone = full.severity_max, full.by_severity_only
         assert type(limit) is int, f"severity_max = {limit!r}: wants an int"
         assert 0 <= limit <= 7, f"severity_max = {limit!r}: a severity is 0 to 7"
         for event in _events():
@@ -224,9 +223,8 @@ class FilterConformance:
     def test_emit_tick_and_close(self, filter: Filter) -> None:
         """`emit` is None until it is set, gets whole events, and may be called by what it calls; `close` works twice."""
         told: list[Event] = []
-        emits = hasattr(filter, "emit")
-        if emits:
-            assert getattr(filter, "emit", None) is None, "emit is set by the pipeline, and None before"
+        full = adapt_filter(filter)
+        assert full.emit is None, "emit is set by the pipeline, and None before"
         self._call(filter, Event(type="before"))
 
         def emit(event: Event) -> None:
@@ -234,17 +232,14 @@ class FilterConformance:
             if len(told) < 1000:
                 filter(Event(type="again"))  # the pipeline's other threads go on while an event is added
 
-        if emits:
-            filter.emit = emit  # type: ignore[attr-defined]
-        tick: Callable[[float], object] = getattr(filter, "tick", lambda _: None)
-        close: Callable[[], object] = getattr(filter, "close", lambda: None)
+        full.emit = emit
         for _ in range(3):
             for event in _events()[:12]:
                 self._call(filter, event)
-            self._within("tick", lambda: tick(monotonic()))
-            self._within("tick an hour later", lambda: tick(monotonic() + 3600))
-        self._within("close", close)
-        self._within("close, the second time", close)
+            self._within("tick", lambda: full.tick(monotonic()))
+            self._within("tick an hour later", lambda: full.tick(monotonic() + 3600))
+        self._within("close", full.close)
+        self._within("close, the second time", full.close)
         self._call(filter, Event(type="after"))
         for event in told:
             assert isinstance(event, Event), f"emits {event!r}: wants an Event"
@@ -267,14 +262,15 @@ class FilterConformance:
     def _added(filter: Filter) -> list[Event]:
         """What the filter adds by itself from now on."""
         added: list[Event] = []
-        real = getattr(filter, "emit", None)
+        full = adapt_filter(filter)
+        real = full.emit
         if real is not None:
 
             def emit(event: Event) -> None:
                 added.append(event)
                 real(event)
 
-            filter.emit = emit  # type: ignore[attr-defined]
+            full.emit = emit
         return added
 
     @pytest.fixture(name="filter")

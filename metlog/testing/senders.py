@@ -12,6 +12,7 @@ from time import monotonic, sleep
 
 import pytest
 
+from metlog.core.adapt import adapt_sender
 from metlog.senders import Sender
 from metlog.testing._running import child_status, join_all, needs_fork
 from metlog.testing._sending import Sending, Trouble, client_with, frame_of
@@ -51,12 +52,12 @@ class SenderConformance(Sending):
         """`max_frame`, and `max_event` where there is one."""
         assert type(sender.max_frame) is int, f"max_frame = {sender.max_frame!r}: wants an int"
         assert sender.max_frame >= 64, f"max_frame = {sender.max_frame!r}: no event fits so few bytes"
-        limit = getattr(sender, "max_event", None)
+        limit = adapt_sender(sender).max_event
         assert limit is None or limit >= sender.max_frame, f"max_event = {limit!r} is below max_frame"
 
     def test_what_it_counts_are_whole_numbers(self, sender: Sender) -> None:
         """`stats()`, where there is one, gives counts by name, before and after use."""
-        stats = getattr(sender, "stats", dict)
+        stats = adapt_sender(sender).stats
         for _ in range(2):
             counts: dict[str, int] = stats()
             assert type(counts) is dict, f"stats() = {counts!r}: wants a dict of counts"
@@ -90,7 +91,7 @@ class SenderConformance(Sending):
     def test_the_largest_frame_arrives_whole(self, sender: Sender) -> None:
         """As many bytes as `max_frame` promises, and `max_event` where there is one."""
         sent = [frame_of(1, sender.max_frame)]
-        limit = getattr(sender, "max_event", None)
+        limit = adapt_sender(sender).max_event
         if limit is not None:
             sent.append(frame_of(2, limit))
         sent.append(frame_of(3))
@@ -102,7 +103,7 @@ class SenderConformance(Sending):
 
     def test_max_frame_is_honoured_and_what_is_larger_arrives_alone_or_cut(self, sender: Sender) -> None:
         """Through the client: no frame of several events exceeds `max_frame`, no event is lost for its size."""
-        limit, most = sender.max_frame, getattr(sender, "max_event", None)
+        limit, most = sender.max_frame, adapt_sender(sender).max_event
         client = client_with(sender)
         sizes = [0, limit // 3, limit // 2, limit // 4, 10, 10, limit // 2, limit, 10]
         if most is not None:

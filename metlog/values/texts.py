@@ -28,7 +28,7 @@ def type_name(value: object) -> str:
 def text_of(value: Any) -> tuple[str, str | None]:
     """What `str` gives, bytes as the text that they spell; and a note, when there is no text: `<module.Type>` then."""
     try:
-        if isinstance(value, bytes | bytearray):
+        if issubclass(type(value), bytes | bytearray):
             return value.decode("utf-8", "backslashreplace"), None
         text = str(value)
         return (text if type(text) is str else str.__str__(text)), None
@@ -54,8 +54,8 @@ def formatted(message: Any, arguments: Any) -> tuple[str, str | None]:
     text, note = text_of(message)
     if not arguments:
         return text, note
-    if isinstance(arguments, tuple) and len(arguments) == 1 and isinstance(arguments[0], Mapping) and arguments[0]:
-        arguments = arguments[0]
+    if isinstance(arguments, tuple) and len(arguments) == 1 and issubclass(type(arguments[0]), Mapping):
+        arguments = arguments[0] or arguments
     try:
         return text % arguments, note
     except Exception as error:  # noqa: BLE001 - `__str__`, `__repr__`, `__float__`, … of the arguments

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.paths import ROOT
+
 EXAMPLE = ROOT / "examples" / "custom_sender"
 PAGE = ROOT / "docs" / "writing-a-sender.md"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import metlog
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 RUNNABLE = [page for page in PAGES if BLOCK.search(page.read_text("utf-8"))]

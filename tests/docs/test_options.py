@@ -8,7 +8,6 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -16,13 +15,14 @@ from msgspec import NODEFAULT, structs
 
 from metlog import ConfigError
 from metlog.config import DEFAULT_SENDER, Plan, plan
-from metlog.config.planning import _BUFFER
+from metlog.config.planning import Buffer
 from metlog.config.sources import KEYS
 from metlog.core.pipeline import Pipeline
 from metlog.plugins import build
 from metlog.statsd.client import Settings, check_settings
+from tests.helpers.paths import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "configuration.md").read_text("utf-8")
 WORDS: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "component"}
 KINDS = {"sender": "Senders", "encoder": "Encoders", "filter": "Filters"}
 
@@ -107,12 +107,12 @@ def test_options_of_statsd() -> None:
 
 def test_settings_are_those_that_are_taken() -> None:
     documented = rows(section("## Settings"))
-    keys = [key for key in KEYS if key != "buffer"] + [f"buffer.{key}" for key in _BUFFER]
+    keys = [key for key in KEYS if key != "buffer"] + [f"buffer.{key}" for key in get_type_hints(Buffer)]
     assert sorted(name for name, *_ in documented) == sorted(keys)
     pipeline = inspect.signature(Pipeline).parameters
     defaults = {name: default for name, _, default in documented}
     types_of = {name: kind for name, kind, _ in documented}
-    for name, (kind, *_) in _BUFFER.items():
+    for name, kind in get_type_hints(Buffer).items():
         assert defaults[f"buffer.{name}"] == shown(pipeline[name].default)
         assert types_of[f"buffer.{name}"] == word(kind)
     unset = plan({})

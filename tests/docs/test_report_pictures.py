@@ -13,10 +13,11 @@ import pytest
 from metlog.lake.query import Lake
 from metlog.reports import COMMON, Library, Report
 from metlog.reports.sample import fill
+from tests.helpers.paths import ROOT
 
 pytest.importorskip("vl_convert")
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 PAGE = (DOCS / "reports.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^### ([a-z-]+)\n(.*?)(?=^##)", PAGE, re.DOTALL | re.MULTILINE))
 MOST = 50_000

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from metlog.listener.inputs import Sink
 from metlog.listener.inputs._http_app import App, Rules, Watched
@@ -33,7 +33,7 @@ class HttpInput:
     """Listens for HTTP/1.1.
 
     host, port
-        Loopback by default; port 0 takes a free one.
+        Loopback and 5580 by default; port 0 takes a free one.
     namespaces
         Patterns (`sync`, `web-*`) of the namespaces that are taken; everything by default.
     deletable
@@ -60,11 +60,15 @@ class HttpInput:
         restarts, connections wait.
     """
 
+    default_port: ClassVar[int] = 5580
+    url_prefix: ClassVar[str] = ""
+    """Before `http://` in the address, for another interface: `otlp+`."""
+
     def __init__(
         self,
         *,
         host: str = "127.0.0.1",
-        port: int = 5580,
+        port: int | None = None,
         namespaces: list[str] | None = None,
         deletable: list[str] | None = None,
         token: str = "",
@@ -83,6 +87,7 @@ class HttpInput:
         systemd: bool | str = False,
         fd: int = -1,
     ) -> None:
+        port = self.default_port if port is None else port
         if not 0 <= port <= 65_535:
             raise ValueError(f"port = {port}: wants 0 to 65535")
         counts = {
@@ -137,18 +142,24 @@ class HttpInput:
     def start(self, sink: Sink) -> None:
         sock = self._bind()
         host, port = sock.getsockname()[:2]
-        self._address = f"{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        self._address = (
+            f"{self.url_prefix}{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        )
         if not (host == "::1" or host.startswith("127.") or self._rules.tokens or self._limits_clients):
             text = f"{self._address} takes events from everybody who reaches it; set token_file or client_ca_file"
             self.warnings.append(text)
             log.warning(text)
-        self._app = App(self._rules, sink, self._watched, self._workers)
+        self._app = self._make_app(sink)
         self._server = HttpServer(self._app, self._limits, self._tls)
         self._turned = time.monotonic()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(sock, started), name="metlog-http", daemon=True)
         self._thread.start()
         started.wait()
+
+    def _make_app(self, sink: Sink) -> App:
+        """What answers requests; inputs with another interface return their own."""
+        return App(self._rules, sink, self._watched, self._workers)
 
     @property
     def _limits_clients(self) -> bool:

@@ -1,0 +1,202 @@
+"""From events to frames: encodes a batch at once, fills a frame, sends it, and reports drops behind it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+from msgspec import Raw
+
+from metlog.core.dispatch import Dispatcher
+from metlog.core.interfaces import BaseEncoder, Records
+from metlog.core.stats import Counts
+from metlog.core.truncate import truncated
+from metlog.event import Event
+
+__all__ = ["FrameBuilder", "Item"]
+
+_FILL: Final = 0.95  # of a frame that a chunk should fill, since events vary in size
+_CHUNK: Final = 32  # events that are encoded together, at most
+_BACKLOG: Final = 4 << 20  # bytes, about, that may be pending before events are shed
+
+Item = Any  # an encoded event (bytes, or a Raw among records) or a record
+
+
+class FrameBuilder:
+    """Builds the frames of one buffer, and gives them to the dispatcher. Called by the owner of the buffer's lock only.
+
+    An encoder with records encodes a chunk of events at once: each of the parts of a frame is then the lines of several.
+    """
+
+    __slots__ = (
+        "_counts", "_dispatcher", "_encode_frame", "_encoder", "_interval", "_join", "_low", "_max_event", "_max_frame",
+        "_next_report", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "limit", "oldest", "parts",
+        "records",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        encoder: BaseEncoder,
+        dispatcher: Dispatcher,
+        *,
+        max_frame: int,
+        max_event: int | None,
+        unbuffered: bool,
+        interval: float,
+        counts: Counts,
+        report: Callable[[], Event],
+    ) -> None:
+        self.records: Records | None = encoder.records
+        self._encode_frame = None if self.records is None else self.records.frame
+        self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else b"".join
+        self._separator = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
+        self._encoder = encoder
+        self._dispatcher = dispatcher
+        self._max_frame = max_frame - encoder.overhead
+        self._max_event = max_event or sys.maxsize
+        self._unbuffered = unbuffered
+        self._low = 0 if unbuffered else int(self._max_frame * 0.8)  # bytes from which a frame is full
+        self._interval = interval
+        self._counts = counts
+        self._report = report
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what was gathered: it is the parent process's."""
+        self.parts: list[bytes] = []
+        """Of the next frame, encoded."""
+        self.count = 0
+        """Events in `parts`."""
+        self._size = 0  # bytes in `parts`
+        self.framed = 0
+        """Events that went into frames, ever."""
+        self.limit = _BACKLOG // 300
+        """Events that may be pending: a guess until their size is known."""
+        self.chunk = 1 if self._unbuffered else _chunk_of(self._max_frame // 400)
+        """Events to encode at once: a guess, likewise."""
+        self.oldest: float | None = None
+        """Monotonic time of the oldest pending event; known only while no flusher runs."""
+        self._next_report = 0.0  # monotonic time
+
+    def encode_batch(self, pending: list[Item], most: int) -> None:
+        """Takes up to `most` pending events, encodes what is not yet encoded, and sends each frame that is full."""
+        batch = pending[:most]
+        count, before = len(batch), self.framed + self.count
+        try:
+            del pending[:count]
+            if self._encode_frame is None:
+                self._add_encoded(batch)
+            else:
+                self._add_records(batch, self._encode_frame)
+            if self._size >= self._low:
+                self.send_frame()
+        except BaseException:  # KeyboardInterrupt, say: what was not added yet is pending again
+            pending[:0] = batch[self.framed + self.count - before :]
+            raise
+
+    def _add_records(self, batch: list[Item], encode_frame: Callable[[list[Item]], bytes]) -> None:
+        try:
+            lines = encode_frame(batch)
+        except Exception:  # noqa: BLE001 - a lone surrogate, for instance: encoding event by event tells which one
+            self._add_encoded([self._encoder.frame([data]) for data in self._encode_each(batch)])
+            return
+        size, count = len(lines), len(batch)
+        if self._size + size > self._max_frame and self.parts:
+            self.send_frame()
+        if size > self._max_frame and count > 1:
+            self.chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
+            assert self.records is not None
+            self._add_encoded(self.records.split(lines))
+        elif lines:
+            self.parts.append(lines)
+            self._size += size
+            self.count += count
+
+    def _add_encoded(self, batch: list[bytes]) -> None:
+        for data in batch:
+            size = len(data) + self._separator
+            if self.parts and self._size + size > self._max_frame:
+                self.send_frame()
+            self.parts.append(data)
+            self._size += size
+            self.count += 1
+
+    def _encode_each(self, batch: list[Item]) -> list[bytes]:
+        """The items of a batch, each encoded by itself; one that cannot be encoded is counted and left out."""
+        encoded: list[bytes] = []
+        for item in batch:
+            try:
+                if isinstance(item, (bytes, Raw)):
+                    encoded.append(bytes(item))
+                elif self.records is not None:
+                    encoded.append(self._encoder.encode(self.records.event(item)))
+            except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+                self._counts.failed(error, 1, "encode_error")
+        return encoded
+
+    def encode_single(self, record: Item) -> bytes | None:
+        """The frame of one record; None when there is more to do than to send it: no records, a drop to report, too large."""
+        if self._encode_frame is not None and not self._counts.unreported:
+            try:
+                frame: bytes = self._encode_frame([record])
+            except Exception:  # noqa: BLE001 - as in _add_records
+                return None
+            if len(frame) <= self._max_event:
+                return frame
+        return None
+
+    def send_frame(self) -> None:
+        """Sends the frame that was gathered."""
+        parts, size, count = self.parts, self._size, self.count
+        try:
+            self.parts, self._size, self.count, self.oldest = [], 0, 0, None
+            self.framed += count
+            if not self._low <= size <= self._max_frame and not self._unbuffered:
+                self.chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
+                self.limit = max(8 * self.chunk, _BACKLOG * count // size)
+            frame = self._join(parts)
+            if len(frame) > self._max_event:
+                cut = truncated(frame, parts[0], self._encoder, self._max_event)
+                if cut is None:
+                    self._counts.dropped("too_large", count)
+                    return
+                frame = cut
+        except BaseException as error:  # an encoder may raise anything, and so may a signal handler
+            self._counts.failed(error, count, "frame_error")
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._dispatcher.send(frame, count)
+        self.report_drops()
+
+    def report_drops(self) -> None:
+        """Sends a report of what was dropped, as a frame of its own; at most one an interval, since it may be dropped as well."""
+        if not self._counts.unreported or not self._dispatcher.reaches:
+            return
+        now = monotonic()
+        if now >= self._next_report:
+            self._next_report = now + self._interval
+            self.send_own(self._report())
+            if not self._dispatcher.reaches:
+                self._counts.unreported = True
+
+    def send_own(self, event: Event) -> None:
+        """Sends an event of metlog's own, as a frame of its own. A transport too small for it gets none: cut, it says nothing."""
+        frame = self._encoder.frame([self._encoder.encode(event)])
+        if len(frame) <= self._max_event:
+            self._dispatcher.send(frame, 0)
+
+    def event_of(self, item: Item) -> Event:
+        """The event that a pending item stands for; raises what the encoder's `decode` raises."""
+        if self.records is not None and not isinstance(item, (bytes, Raw)):
+            return self.records.event(item)
+        return self._encoder.decode(self._encoder.frame([bytes(item)]))[0]
+
+
+def _chunk_of(per_frame: int) -> int:
+    """How many events to encode at once: all of a small frame, an even part of a large one, so that no call takes much longer
+    than others."""
+    per_frame = max(1, per_frame)
+    return -(-per_frame // -(-per_frame // _CHUNK))

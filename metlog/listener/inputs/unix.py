@@ -1,0 +1,134 @@
+"""Input `unix`: frames over a Unix socket, datagram or stream."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from metlog.listener.inputs import Sink
+from metlog.listener.inputs._datagrams import DatagramReader
+from metlog.listener.inputs._framing import FRAMINGS, framing
+from metlog.listener.inputs._listening import bind_unix
+from metlog.listener.inputs._stream_server import StreamLimits, StreamServer
+
+__all__ = ["UnixInput"]
+
+_LONGEST: Final = 107  # bytes: sun_path of Linux, less its closing NUL
+
+
+class UnixInput:
+    """Listens on a Unix socket, for services of the same machine: nothing is lost while the listener is slow, its peers wait.
+
+    path
+        Where the socket is made, at most 107 bytes; `@name` is an abstract name (Linux). A socket that an ended listener left there is
+        replaced.
+    kind
+        `dgram` (each datagram a frame) or `stream`.
+    mode
+        Who may connect: the socket's permissions as octal digits.
+    framing
+        Of a stream: `lines`, `length`, `msgpack` or `octets`, as for the input `tcp`.
+    max_frame
+        Bytes.
+    receive_buffer
+        Bytes asked of the kernel for a datagram socket.
+    max_connections, idle_timeout, frame_timeout
+        Of a stream, as for the input `tcp`.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        kind: str = "dgram",
+        mode: str = "0660",
+        framing: str = "lines",
+        max_frame: int = 1 << 20,
+        receive_buffer: int = 8 << 20,
+        max_connections: int = 512,
+        idle_timeout: float = 86_400.0,
+        frame_timeout: float = 60.0,
+    ) -> None:
+        if not path.strip("@") or len(os.fsencode(path)) > _LONGEST:
+            raise ValueError(f"path = {path!r}: wants the path of a socket, at most {_LONGEST} bytes, or @name")
+        if kind not in {"dgram", "stream"}:
+            raise ValueError(f"kind = {kind!r}: wants dgram or stream")
+        if framing not in FRAMINGS:
+            raise ValueError(f"framing = {framing!r}: wants one of {', '.join(sorted(FRAMINGS))}")
+        try:
+            self._mode = int(mode, 8)
+        except ValueError:
+            self._mode = -1
+        if not 0 <= self._mode <= 0o777:
+            raise ValueError(f"mode = {mode!r}: wants octal digits, as 0660")
+        if max_frame < 64:
+            raise ValueError(f"max_frame = {max_frame}: wants 64 bytes or more")
+        if min(max_connections, idle_timeout, frame_timeout, receive_buffer) <= 0:
+            raise ValueError("max_connections, idle_timeout, frame_timeout, receive_buffer: want numbers above 0")
+        self._path, self._kind, self._framing, self._max_frame = path, kind, framing, max_frame
+        self._buffer = receive_buffer
+        self._limits = StreamLimits(connections=max_connections, idle_timeout=idle_timeout, frame_timeout=frame_timeout)
+        self._inode: tuple[int, int] | None = None
+        self._server: StreamServer | None = None
+        self._reader: DatagramReader | None = None
+
+    @property
+    def addresses(self) -> list[str]:
+        return [f"unix://{self._path}"] if self._server or self._reader else []
+
+    def start(self, sink: Sink) -> None:
+        stream = self._kind == "stream"
+        sock = bind_unix(self._path, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM, self._mode)
+        if not self._path.startswith("@"):
+            found = os.stat(self._path)  # noqa: PTH116 - device and inode tell whether the path is still ours
+            self._inode = found.st_dev, found.st_ino
+        source = "unix://localhost"
+
+        def take(frames: Sequence[bytes], _: str = "") -> None:
+            sink.frames([(frame, source) for frame in frames])
+
+        if stream:
+            self._server = StreamServer(
+                sock, "unix", lambda: framing(self._framing, self._max_frame), take, sink.reject, self._limits,
+                source=lambda peer: source,
+            )  # fmt: skip
+            self._server.start()
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
+            self._reader = DatagramReader(
+                sock, "unix", self._max_frame, take, lambda data, reason: sink.reject(data, source, reason)
+            )
+            self._reader.start()
+
+    def stop(self) -> None:
+        for part in (self._server, self._reader):
+            if part is not None:
+                part.stop()
+        self._unlink()
+
+    def _unlink(self) -> None:
+        """Removes the socket, unless another process has bound the path anew."""
+        if self._inode is None:
+            return
+        inode, self._inode = self._inode, None
+        try:
+            found = os.lstat(self._path)
+        except FileNotFoundError:
+            return
+        if (found.st_dev, found.st_ino) == inode:
+            Path(self._path).unlink(missing_ok=True)
+
+    def stats(self) -> dict[str, int]:
+        """`frames`, `bytes`, `oversized`; of a stream also what became of connections."""
+        if self._server is not None:
+            return {**self._server.counts, "open": self._server.open}
+        if self._reader is not None:
+            return {"frames": self._reader.frames, "bytes": self._reader.bytes, "oversized": self._reader.oversized}
+        return {"frames": 0, "bytes": 0}
+
+    def health(self) -> str:
+        part = self._server or self._reader
+        return part.health() if part is not None else ""

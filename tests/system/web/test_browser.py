@@ -1,0 +1,329 @@
+"""The page in Debian's chromium: used as a person does, with an eye on the console and on the content policy."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metlog.reports import Library
+from metlog.reports.sample import fill
+from tests.helpers.paths import ROOT
+from tests.helpers.webdata import HTML, Journal, Served
+
+playwright = pytest.importorskip("playwright.sync_api", reason="install it with: pip install playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PICTURES = ROOT / ".ci-artifacts"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="install chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("sample")
+    fill(data, 14, per_day=1500, until=datetime.now(UTC))
+    return data
+
+
+@pytest.fixture(scope="module")
+def journal(folder: Path) -> Journal:
+    return Journal(folder)
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, journal: Journal) -> Iterator[Served]:
+    with Served(folder) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+CHARTS = [report.name for report in Library() if report.chart_spec]
+SCREENS = {
+    "desktop": {"viewport": {"width": 1280, "height": 900}},
+    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
+}
+
+
+class Visit:
+    """A tab. What the console says, what fails to load and what breaks the policy is kept in `faults`."""
+
+    def __init__(self, browser: Any, address: str, **options: Any) -> None:
+        self.context = browser.new_context(base_url=address, **options)
+        self.tab = self.context.new_page()
+        self.tab.set_default_timeout(15_000)
+        self.faults: list[str] = []
+        self.tab.on(
+            "console",
+            lambda message: self.faults.append(message.text) if message.type in {"error", "warning"} else None,
+        )
+        self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.tab.on("requestfailed", lambda request: self._failed(request))
+        self.tab.add_init_script(
+            "addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective + ' ' + e.blockedURI))"
+        )
+
+    def _failed(self, request: Any) -> None:
+        left = "/api/tail" in request.url or ".svg" in request.url  # of a page that was left: its tail, its pictures
+        if not (request.failure == "net::ERR_ABORTED" and left):
+            self.faults.append(f"{request.url}: {request.failure}")
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.faults == []
+
+
+@pytest.fixture(params=list(SCREENS))
+def visit(request: pytest.FixtureRequest, chromium: Any, served: Served) -> Iterator[Visit]:
+    made = Visit(chromium, served.address, **SCREENS[request.param])
+    made.name = request.param  # type: ignore[attr-defined]
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def desktop(chromium: Any, served: Served) -> Iterator[Visit]:
+    made = Visit(chromium, served.address, **SCREENS["desktop"])
+    yield made
+    made.close()
+
+
+def picture(visit: Visit, name: str) -> None:
+    PICTURES.mkdir(exist_ok=True)
+    visit.tab.screenshot(path=PICTURES / f"page-{name}-{visit.name}.png")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("overview", "/?span=7d"),
+        ("reports", "/reports"),
+        ("report", "/reports/request-times?since=14d"),
+        ("events", "/events?since=14d&severity=5"),
+        ("sql", "/sql?sql=SELECT+type,+sum(weight)+AS+events%0AFROM+events%0AGROUP+BY+type%0AORDER+BY+events+DESC"),
+    ],
+)
+def test_every_page_shows_on_every_screen_without_a_fault(visit: Visit, name: str, path: str) -> None:
+    answer = visit.tab.goto(path, wait_until="networkidle")
+    assert answer.status == 200
+    picture(visit, name)
+    width = visit.tab.evaluate("document.documentElement.scrollWidth")
+    assert width <= visit.tab.viewport_size["width"], "nothing sticks out to the side"
+    broken = visit.tab.evaluate(
+        "[...document.images].filter(i => i.offsetParent && i.complete && !i.naturalWidth).map(i => i.currentSrc)"
+    )
+    assert broken == []
+
+
+def test_a_parameter_is_changed_and_stays_in_the_address(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/reports")
+    tab.click("a[href='/reports/request-times']")
+    tab.wait_for_selector("figure.drawn canvas")
+    before = tab.inner_text("table.data")
+    tab.fill("#p-since", "3d")
+    tab.click("button:has-text('Show')")
+    tab.wait_for_url(re.compile("since=3d"))
+    tab.wait_for_selector("figure.drawn canvas")
+    assert tab.inner_text("table.data") != before
+    tab.reload()
+    assert tab.input_value("#p-since") == "3d"
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_says_in_the_browser_what_its_picture_says(desktop: Visit, name: str) -> None:
+    """Under the page's policy expressions are interpreted, not compiled as where the picture is drawn."""
+    tab = desktop.tab
+    tab.goto(f"/reports/{name}?since=10d")
+    tab.wait_for_selector("figure.drawn canvas")
+    drawn = tab.evaluate(
+        """async (name) => {
+            const { chart } = await (await fetch(`/api/reports/${name}?since=10d&_size=page&_theme=light`)).json();
+            const place = document.body.appendChild(document.createElement("div"));
+            const options = { actions: false, ast: true, defaultStyle: false, tooltip: { disableDefaultStyle: true } };
+            const { view } = await vegaEmbed(place, chart, options);
+            return await view.toSVG();
+        }""",
+        name,
+    )
+    answer = tab.request.get(f"/reports/{name}.svg?since=10d&_size=page")
+    assert words(drawn) == words(answer.text())
+    assert len(words(drawn)) > 1
+
+
+def words(svg: str) -> list[str]:
+    """The texts in a picture: labels of the axes and of the legend, and the title."""
+    return sorted(re.findall(r"<text[^>]*>([^<]+)</text>", svg))
+
+
+def test_the_chart_answers_to_the_pointer_under_the_strict_policy(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/reports/request-times?since=7d")
+    box = tab.wait_for_selector("figure.drawn canvas").bounding_box()
+    shown = tab.locator("#vg-tooltip-element.visible")
+    for row, step in product(range(4, 18), range(2, 40)):  # somewhere a mark is under it
+        tab.mouse.move(box["x"] + box["width"] * step / 40, box["y"] + box["height"] * row / 20)
+        if shown.count():
+            break
+    assert tab.locator("#vg-tooltip-element.visible").count() == 1
+
+
+def test_sql_is_run_with_the_keyboard_alone(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to content"
+    tab.goto("/sql")
+    tab.focus("#sql")
+    tab.keyboard.type("SELECT 6 * 7 AS answer")
+    tab.keyboard.press("Control+Enter")
+    tab.wait_for_url(re.compile(r"sql=SELECT\+6"))
+    assert tab.inner_text("table.data td") == "42"
+    with tab.expect_download() as download:
+        tab.click("a:has-text('CSV')")
+    assert Path(download.value.path()).read_bytes() == b"answer\r\n42\r\n"
+
+
+def test_an_event_is_found_and_opened_with_the_keyboard_alone(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/events?since=14d")
+    tab.keyboard.press("/")
+    assert tab.evaluate("document.activeElement.id") == "q"
+    tab.keyboard.type("/checkout")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile("q=%2Fcheckout"))
+    for wanted in ("SUMMARY", "A"):  # the first event, then the link to all of it
+        for _ in range(40):
+            tab.keyboard.press("Tab")
+            if tab.evaluate(
+                "document.activeElement.closest('ol.events') && document.activeElement.tagName"
+            ) == wanted and (wanted == "SUMMARY" or "in full" in tab.evaluate("document.activeElement.textContent")):
+                break
+        tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
+    assert "/checkout" in tab.inner_text("pre.payload")
+
+
+def test_a_wrong_query_is_shown_with_its_place(visit: Visit) -> None:
+    tab = visit.tab
+    tab.goto("/sql")
+    tab.fill("#sql", "SELECT type, payloat FROM events")
+    tab.click("button:has-text('Run')")
+    tab.wait_for_selector("[role=alert]")
+    assert "did you mean 'payload'" in tab.inner_text("[role=alert]")
+    picture(visit, "error")
+    visit.faults[:] = [fault for fault in visit.faults if "400 (Bad Request)" not in fault]
+
+
+def test_a_query_is_saved_and_is_a_report_with_a_chart(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/sql?sql=SELECT+type,+sum(weight)+AS+events+FROM+events+GROUP+BY+type")
+    tab.click("summary:has-text('Save as a report')")
+    tab.fill("#name", "types-saved")
+    tab.fill("#title", "Types, saved")
+    tab.select_option("#chart", "ranked")
+    tab.click(".save button")
+    tab.wait_for_url(re.compile("/reports/types-saved"))
+    tab.wait_for_selector("figure.drawn canvas")
+    assert tab.inner_text("h1") == "Types, saved"
+
+
+def test_the_tail_is_followed_while_events_arrive(visit: Visit, journal: Journal) -> None:
+    tab = visit.tab
+    tab.goto("/tail?logger=live")
+    tab.wait_for_selector("#state.on")
+    for number in range(8):
+        journal.append(
+            {
+                "type": "order",
+                "tokens": ["order"],
+                "logger": "live",
+                "severity": number % 8,
+                "payload": f"order {number}",
+                "fields": {"user": f"u{number}"},
+            },
+            {"type": "other", "logger": "quiet", "payload": "not wanted"},
+        )
+    journal.append(
+        {
+            "type": HTML,
+            "logger": "live",
+            "payload": HTML,
+            "hostname": HTML,
+            "tokens": [HTML],
+            "fields": {HTML: HTML},
+            "stream": HTML,
+            "seq": 1,
+        }
+    )
+    tab.wait_for_selector("#events li:nth-child(9)")
+    assert "not wanted" not in tab.inner_text("#events")
+    tab.locator("#events summary").first.click()
+    assert tab.locator("#events li").first.locator("pre").first.inner_text() == HTML
+    assert tab.locator("#events img, #events script").count() == 0
+    picture(visit, "tail")
+    tab.click("#pause")
+    assert tab.inner_text("#state").startswith("paused")
+
+
+def test_a_search_leads_to_an_event_and_its_neighbours(visit: Visit) -> None:
+    tab = visit.tab
+    tab.goto("/events?since=14d&type=oldstyle")
+    first = tab.locator("ol.events summary").first
+    first.click()
+    tab.locator("ol.events details[open] a:has-text('in full')").click()
+    tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
+    assert tab.locator("li.this").count() == 1
+    assert tab.locator("ol.events li").count() >= 20
+    picture(visit, "event")
+
+
+def test_everything_but_the_tail_works_without_javascript(chromium: Any, served: Served) -> None:
+    visit = Visit(chromium, served.address, java_script_enabled=False, **SCREENS["desktop"])
+    tab = visit.tab
+    tab.goto("/reports/request-times")
+    tab.fill("#p-since", "2d")
+    tab.click("button:has-text('Show')")
+    tab.wait_for_url(re.compile("since=2d"))
+    assert tab.locator("figure picture img").is_visible()
+    tab.goto("/sql")
+    tab.fill("#sql", "SELECT 'plain' AS word")
+    tab.click("button:has-text('Run')")
+    assert tab.inner_text("table.data td") == "plain"
+    tab.goto("/")
+    tab.click("a:has-text('7d')")
+    tab.wait_for_url(re.compile("span=7d"))
+    assert tab.locator(".gallery picture img").count() == 3
+    tab.click("nav a:has-text('Events')")
+    tab.fill("#since", "14d")
+    tab.fill("#type", "login")
+    tab.click("button:has-text('Search')")
+    tab.wait_for_url(re.compile("type=login"))
+    first = tab.inner_text("ol.events li:first-child summary")
+    tab.click("a:has-text('Older events')")
+    tab.wait_for_url(re.compile("after="))
+    assert tab.inner_text("ol.events li:first-child summary") != first
+    tab.locator("ol.events summary").first.click()
+    tab.locator("ol.events details[open] a:has-text('in full')").click()
+    tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
+    tab.goto("/tail")
+    assert "needs JavaScript" in tab.inner_text("noscript")
+    visit.close()

@@ -1,0 +1,193 @@
+"""The listener's TOML file: checked whole before anything is opened, all faults at once, each with key, value and remedy."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metlog.errors import ConfigError
+from metlog.listener.config import ListenerConfig, from_file, from_mapping
+from tests.helpers.paths import ROOT
+
+DOCS = ROOT / "docs/listener.md"
+
+WRONG = """
+[listener]
+data = 3
+jornal = "x"
+stall_after = "soon"
+streams = 0
+
+[journal]
+sync = "sometimes"
+segment_bytes = "1XB"
+max_bytes = 10
+sync_interval = 100
+
+[outputz]
+
+[[inputs]]
+name = "udq"
+
+[[inputs]]
+name = "udp"
+prt = 3
+
+[[inputs]]
+name = "udp"
+port = 70000
+
+[[inputs]]
+name = "http"
+port = "x"
+
+[[inputs]]
+name = "http"
+cert_file = "/nowhere/cert.pem"
+
+[[inputs]]
+port = 3
+
+[[outputs]]
+name = "lake"
+compression_level = 40
+
+[[outputs]]
+name = "file"
+path = "x"
+types = "counter"
+batch_events = 0
+
+[[outputs]]
+name = "file"
+path = "y"
+severity_max = 8
+
+[[outputs]]
+name = "statsd"
+id = "../x"
+
+[[outputs]]
+name = "http"
+id = "web"
+batch_bytes = "some"
+"""
+TOLD = """
+outputz: no such table; did you mean 'outputs'?
+listener.data = 3: wants the path of a folder
+listener.jornal: no such setting; did you mean 'journal'?
+listener.stall_after = 'soon': wants seconds, as 60 or "60s"
+listener.streams = 0: wants 1 or more
+journal.sync = 'sometimes': wants 'always', 'interval' or 'never'
+journal.segment_bytes = '1XB': wants bytes, as 67108864 or "64MB"
+journal.max_bytes = 10: wants room for two segments
+journal.sync_interval = 100.0: wants 0.001 to 60 seconds
+inputs[0] = 'udq': no such input; did you mean 'udp'?
+inputs[1].prt = 3: input 'udp' has no such option; did you mean 'port'?
+udp.port = 70000: wants 0 to 65535
+inputs[3].port = 'x': wants a whole number
+cert_file = '/nowhere/cert.pem': cannot be used
+inputs[5].name = None: a component's table needs its name
+lake.compression_level = 40: wants 1 to 19
+outputs[1].types = 'counter': wants a list of texts
+outputs[1].batch_events = 0: wants more than 0
+outputs[2].severity_max = 8: wants 0 to 7
+outputs[2].id = 'file': another output has this id
+outputs[3].id = '../x': wants letters, digits, _ and -
+outputs[4].batch_bytes = 'some': wants bytes
+"""
+
+
+def listen(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "metlog", "listen", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60)
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_every_fault_is_told_at_once_and_nothing_is_opened(check: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "listener.toml"
+    file.write_text(WRONG)
+    done = listen(*check, "--config", str(file), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    told = done.stderr.splitlines()
+    for expected in filter(None, TOLD.splitlines()):
+        found = [line for line in told if expected in line]
+        assert len(found) == 1, (expected, done.stderr)
+        assert found[0].startswith(f"metlog listen: {file}: ")
+    assert len(told) == len(TOLD.strip().splitlines()), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["listener.toml"]
+
+
+def test_a_right_configuration_is_checked_without_a_start(tmp_path: Path) -> None:
+    file = tmp_path / "listener.toml"
+    file.write_text(first_example(tmp_path / "data"))
+    done = listen("--check", "--config", str(file), cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "the configuration is right: udp, http, lake, statsd\n",
+        "",
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_file_that_is_no_toml_is_one_line_with_the_place(tmp_path: Path) -> None:
+    file = tmp_path / "listener.toml"
+    file.write_text("[journal\n")
+    done = listen("--config", str(file), cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"metlog listen: {file}: .*line 1.*\n", done.stderr)
+    done = listen("--config", str(tmp_path / "not there"), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"metlog listen: {tmp_path / 'not there'}: No such file or directory\n",
+    )
+
+
+def first_example(data: Path) -> str:
+    found = re.search(r"```toml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1].replace("/var/lib/metlog", str(data))
+
+
+def test_units_and_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "listener.toml"
+    file.write_text(first_example(tmp_path))
+    found = from_file(file)
+    assert found.journal.max_bytes == 20 << 30
+    assert [(item.id, item.route.types) for item in found.outputs] == [("lake", ()), ("statsd", ("counter", "timer"))]
+    general = from_mapping({"listener": {"clock_past": "2d", "stall_after": "1.5m", "dead_bytes": "1k"}}).general
+    assert (general.clock_past, general.stall_after, general.dead_bytes) == (172_800, 90, 1024)
+    assert from_mapping({"journal": {"sync_interval": "20ms"}}).journal.sync_interval == 0.02
+
+
+def ids(config: ListenerConfig) -> list[str]:
+    return [item.id for item in config.inputs]
+
+
+def test_without_anything_it_is_udp_into_the_lake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = from_mapping({})
+    assert [(item.component.name, item.component.options) for item in found.inputs] == [
+        ("udp", {"host": "127.0.0.1", "port": 5565})
+    ]
+    assert [item.id for item in found.outputs] == ["lake"]
+    assert found.general.data == Path("metlog-data")
+    monkeypatch.setenv("METLOG_DATA", str(tmp_path))
+    assert from_mapping({}).general.data == tmp_path
+    assert from_mapping({"listener": {"data": "/other"}}).general.data == Path("/other")
+    assert from_mapping({"listener": {"data": "/other"}}, data=Path("/given")).general.data == Path("/given")
+
+
+def test_the_command_line_replaces_the_inputs_of_its_names_only() -> None:
+    settings = {"inputs": [{"name": "udp", "port": 1}, {"name": "udp", "port": 2}, {"name": "http", "port": 3}]}
+    assert ids(from_mapping(settings)) == ["udp", "udp-2", "http"]
+    found = from_mapping(settings, inputs=[{"name": "udp", "port": 4}])
+    assert [(item.id, item.component.options["port"]) for item in found.inputs] == [("http", 3), ("udp", 4)]
+
+
+def test_without_an_output_nothing_would_ever_leave_the_journal() -> None:
+    with pytest.raises(ConfigError, match="outputs: wants one at least"):
+        from_mapping({"outputs": []})

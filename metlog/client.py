@@ -184,12 +184,18 @@ class MetlogClient:
             if extra is not None:
                 fields.update(fields_of(extra, notes))
             if exc_info is not None and exc_info is not False:
-                fields.update(exception_fields(exc_info))
+                found = exception_fields(exc_info)
+                fields.update(found)
+                text = self._with_traceback(text, found.get("traceback", ""))
             if notes:
                 fields[MARK] = noted(fields, notes)
             self.metlog("oldstyle", None, severity, text, fields or None)
         except Exception as error:  # noqa: BLE001 - as in log
             pipeline.lose(error)
+
+    def _with_traceback(self, text: str, trace: str) -> str:
+        """The payload of a call with an exception, which stands in the fields."""
+        return text
 
     def debug(self, msg: object, /, *args: Any, **fields: Any) -> None:
         """Severity 7. %-arguments as in stdlib logging; `exc_info=True` adds the exception; other keywords: fields."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial, wraps
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -18,6 +17,7 @@ from metlog.compat.messages import MessageSender
 from metlog.compat.plans import filter_component, planned
 from metlog.compat.senders import NoSendSender
 from metlog.config import Plan
+from metlog.core.calls import around
 from metlog.core.coerce import joined, rate_of
 from metlog.core.pipeline import Pipeline
 from metlog.core.timer import Timer
@@ -72,26 +72,12 @@ class _CompatTimer(Timer):
         self._client.timer_send(self._name, round(ms), rate=self._rate, **self._more)
 
     def __call__(self, function: Any, /) -> Any:
-        """The function, timed; a coroutine function as well."""
+        """The function, each call timed to its end: coroutine functions and generators, too."""
         if not callable(function):
             raise ValueError("Timer objects can only wrap callable objects.")
         assert isinstance(self._client, CompatClient)
         again = partial(self._client.timer, self._name, rate=self._rate, **self._more)
-        if inspect.iscoroutinefunction(function):
-
-            @wraps(function)
-            async def timed_async(*args: Any, **kwargs: Any) -> Any:
-                with again():
-                    return await function(*args, **kwargs)
-
-            return timed_async
-
-        @wraps(function)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with again():
-                return function(*args, **kwargs)
-
-        return timed
+        return around(function, again)
 
 
 class Holder(Protocol):
@@ -318,6 +304,10 @@ class CompatClient(CoreClient):
             args = args[1:]
         fields.setdefault("exc_info", True)
         self._oldstyle(1, msg, args, fields)
+
+    def _with_traceback(self, text: str, trace: str) -> str:
+        """As in the original: the traceback stands at the end of the payload, too."""
+        return f"{text}\n{trace}" if trace else text
 
     # ---- methods from plugins ----------------------------------------------------------------------------------------
 

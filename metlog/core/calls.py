@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from typing import Any, Literal
 
-__all__ = ["Kind", "around_async_generator", "around_coroutine", "around_generator", "kind_of"]
+__all__ = ["Kind", "around", "around_async_generator", "around_coroutine", "around_generator", "kind_of"]
 
 Kind = Literal["plain", "coroutine", "generator", "async generator"]
 
@@ -34,6 +34,24 @@ def kind_of(function: Any) -> Kind:
     if inspect.isasyncgenfunction(function):
         return "async generator"
     return "generator" if inspect.isgeneratorfunction(function) else "plain"
+
+
+def around(function: Callable[..., Any], block: Callable[[], Any]) -> Any:
+    """The function, of whichever kind, each call of it inside a `block()`, which is both kinds of context manager."""
+    kind = kind_of(function)
+    if kind == "coroutine":
+        return around_coroutine(function, block)
+    if kind == "generator":
+        return around_generator(function, block)
+    if kind == "async generator":
+        return around_async_generator(function, block)
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with block():
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def around_coroutine(function: Callable[..., Any], block: Callable[[], AbstractAsyncContextManager[Any]]) -> Any:

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from types import FrameType, TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from metlog.core.calls import around_async_generator, around_coroutine, around_generator, kind_of
+from metlog.core.calls import around
 from metlog.errors import MetlogError
 
 __all__ = ["close_all", "flush_all", "flush_on_signal", "job", "live"]
@@ -244,19 +244,7 @@ class job:  # noqa: N801 - used like a function
 
     def __call__(self, function: F, /) -> F:
         """The function, each call of it a job; coroutine functions and generators (plain and async) as well."""
-        kind = kind_of(function)
-        if kind == "coroutine":
-            return cast(F, around_coroutine(function, lambda: self))
-        if kind == "async generator":
-            return cast(F, around_async_generator(function, lambda: self))
-        if kind == "generator":
-            return cast(F, around_generator(function, lambda: self))
-
-        def job_call(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return function(*args, **kwargs)
-
-        return cast(F, wraps(function)(job_call))
+        return cast(F, around(function, lambda: self))
 
 
 if hasattr(os, "register_at_fork"):

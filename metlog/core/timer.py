@@ -95,6 +95,14 @@ class Timer:
             if not self._free:
                 self._leave_first(end)
 
+    async def __aenter__(self) -> Timer:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
     def _leave_first(self, end: float) -> None:
         ms = self._result = (end - self._start) * 1000.0
         self._free.append(True)

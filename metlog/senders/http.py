@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -48,7 +49,7 @@ class HttpSender(BlockingSender):
     compression
         `gzip`, `zstd` (needs the package zstandard) or `none`.
     timeout
-        Seconds for one request.
+        Seconds for one request, from connecting to the end of the answer.
     give_up
         Seconds that one frame may take with all its requests; then it is lost. A `Retry-After` of the server is
         honoured up to so many seconds, once, on top.
@@ -127,7 +128,7 @@ class HttpSender(BlockingSender):
     def _send(self, frame: bytes) -> None:
         body, headers = self._request(frame)
         end = self._deadline.until(self.give_up)
-        extended = False
+        extended = told = False
         while True:
             pause = self._not_before - monotonic()
             if pause > 0 and (monotonic() + pause >= end or not self._deadline.sleep(pause)):
@@ -135,7 +136,10 @@ class HttpSender(BlockingSender):
             try:
                 self._post(body, headers, end)
             except _LaterError as later:
-                self._last_error = later.error
+                if (
+                    not told or later.error.reason != "timeout"
+                ):  # the last try has the rest of the time, which says little
+                    self._last_error, told = later.error, True
                 pause = self._backoff.pause()
                 if later.seconds is not None:
                     pause = max(pause, min(later.seconds, self.give_up))
@@ -165,16 +169,17 @@ class HttpSender(BlockingSender):
         request = self._client.build_request(
             "POST", self.url, content=body, headers=headers, timeout=left, extensions={"trace": self._trace}
         )
-        try:
-            answer = self._client.send(request, stream=True)
-        except httpx.TimeoutException as error:
-            raise _LaterError(self._error(f"no answer within {left:.3g} s", "timeout")) from error
-        except httpx.HTTPError as error:
-            raise _LaterError(self._error(str(error) or type(error).__name__, _reason(error))) from error
-        try:
-            text = _read(answer)
-        finally:
-            answer.close()
+        with _Overdue(left, self._interrupt) as overdue:  # httpx counts each read anew
+            try:
+                answer = self._client.send(request, stream=True)
+            except httpx.HTTPError as error:
+                if overdue.over or isinstance(error, httpx.TimeoutException):
+                    raise _LaterError(self._error(f"no answer within {left:.3g} s", "timeout")) from error
+                raise _LaterError(self._error(str(error) or type(error).__name__, _reason(error))) from error
+            try:
+                text = _read(answer)
+            finally:
+                answer.close()
         if answer.is_success:  # the status is the receipt, whatever became of the rest
             return
         words = f"{answer.status_code} {answer.reason_phrase}: {text[:200].decode('utf-8', 'replace').strip()}"
@@ -272,6 +277,36 @@ class HttpsSender(HttpSender):
     ) -> None:
         verify = tls_context(ca_file, cert_file, key_file)
         self._configure(host, port, path, token, compression, timeout, give_up, content_type, proxy, max_frame, verify)
+
+
+class _Overdue:
+    """One deadline for a whole request, from connecting to the last byte of the answer: `interrupt` is called when it has come."""
+
+    def __init__(self, seconds: float, interrupt: Callable[[], None]) -> None:
+        self.over = False
+        self._interrupt = interrupt
+        self._lock = threading.Lock()
+        self._ended = False
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.name, self._timer.daemon = "metlog-sender", True
+
+    def _expire(self) -> None:
+        with self._lock:  # the connection may be another request's by now
+            if not self._ended:
+                self.over = True
+                self._interrupt()
+
+    def __enter__(self) -> _Overdue:
+        try:
+            self._timer.start()
+        except RuntimeError:  # the interpreter is ending: httpx's own timeouts are what there is
+            pass
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._ended = True
+        self._timer.cancel()
 
 
 class _LaterError(Exception):

@@ -63,6 +63,7 @@ class Pipeline:
         self.counts = Counts(on_drop)
         self.failed, self.warn_once = self.counts.failed, self.counts.warn_once
         self.stream = Stream(logger, hostname, self.counts)
+        self._sender_stats = sender.stats
         encoder.sent_by(sender)
         self._silent = encoder.silent
         self._install_filters(filters)
@@ -278,7 +279,17 @@ class Pipeline:
             bytes=dispatcher.sent_bytes,
             errors=counts.errors,
             repaired=self.encoder.repaired,
+            transport=self._learnt(),
         )
+
+    def _learnt(self) -> dict[str, int]:
+        try:
+            return {name: number for name, number in self._sender_stats().items() if number}
+        except Exception as error:  # noqa: BLE001 - a sender may raise anything
+            self.counts.warn_once(
+                "sender stats", f"the counts of the sender cannot be had: {type(error).__name__}: {error}"
+            )
+            return {}
 
     def flush(self, deadline: float) -> bool:
         """Sends everything accepted so far; False when the deadline (monotonic seconds) came first."""

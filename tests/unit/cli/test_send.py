@@ -122,10 +122,8 @@ def test_what_somebody_takes_is() -> None:
 
 @pytest.mark.parametrize("scheme", ["tcp", "http"])
 def test_a_connection_that_is_refused_is_no_success(scheme: str) -> None:
-    with closed_port() as port:
-        done = run(
-            "--to", f"{scheme}://127.0.0.1:{port}?timeout=0.3" + ("&give_up=0.3" if scheme == "http" else ""), "x"
-        )
+    port = closed_port()
+    done = run("--to", f"{scheme}://127.0.0.1:{port}?timeout=0.3" + ("&give_up=0.3" if scheme == "http" else ""), "x")
     assert done.returncode == 1
     assert b"refused" in done.stderr
     assert b"`metlog doctor`" in done.stderr

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check docs bench gate load format clean help
+.PHONY: demo test quick unit system check docs bench gate load node format clean help
 
 help:           ## show this
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/'
@@ -14,6 +14,15 @@ demo: $(VENV)/.demo             ## the whole way: listener, sample application, 
 
 test: $(VENV)/.test             ## all tests, a process a core, with branch coverage
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --cov --cov-report=term $(ARGS)
+
+quick: $(VENV)/.test            ## the unit tests that start no process: under a minute
+	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal -m "not process" tests/unit $(ARGS)
+
+unit: $(VENV)/.test             ## the unit tests
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/unit $(ARGS)
+
+system: $(VENV)/.test           ## real processes, kills, servers, and every block of the documentation
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/system tests/docs $(ARGS)
 
 check: $(VENV)/.check           ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .
@@ -34,11 +43,15 @@ gate: $(VENV)/.bench            ## ratios that must hold, within one run
 load: $(VENV)/.test             ## 200,000 events/s for a minute to a listener, judged by SQL over its Parquet files
 	@$(BIN)/python benchmarks/listener_load.py --seconds 60 $(ARGS)
 
+node:                           ## the Node.js client: compile it, run its tests on this machine's Node.js and on a newer one
+	@clients/node/ci.sh test
+
 format: $(VENV)/.check          ## put the code in form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 clean:          ## remove what was made
+	rm -rf clients/node/dist clients/node/node_modules clients/node/.nodes
 	rm -rf $(VENV) docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 
 $(BIN)/python:

@@ -57,18 +57,20 @@ class MetlogClient:
 
         `severity` is 0 (emergency) to 7 (debug), or its name ("error").
         """
-        # The hot path, whole. An event without anything odd becomes a record, and is encoded with its frame; all others
-        # (filters, nested, infinite or huge values, an encoder without records) are encoded at once, by `put`.
+        # Fast path: if every field value is an immutable scalar, store an unencoded record; the frame encodes a batch at
+        # once. Otherwise (filters, containers, non-finite or huge numbers, an encoder without records) encode now, in
+        # Pipeline.put().
         seq = 0
+        stored = False
         if more:
             fields = joined(more, fields)
         try:
             pipeline = self._state.pipeline
-            most, make, origin, next_seq, leave, buffer, base = pipeline.fast_path
-            if type(severity) is not int or not 0 <= severity <= most:
+            severity_max, make, origin, next_seq, append, buffer, base = pipeline.fast_path
+            if type(severity) is not int or not 0 <= severity <= severity_max:
                 level = pipeline.admit_severity(severity)
                 if level < 0:
-                    if pipeline is not self._state.pipeline:  # it was closed meanwhile: there is another in its place
+                    if pipeline is not self._state.pipeline:  # closed meanwhile: another one is in its place
                         self.log(tokens, msg, severity=severity, fields=fields)
                     return
                 severity = level
@@ -85,33 +87,34 @@ class MetlogClient:
                         break  # two names may become one
                     if kind is int:
                         if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
-                            break  # perhaps more than MessagePack can say: as text, then
+                            break  # may be beyond 64 bits: encode now
                     elif kind is not str and (kind is not float or value - value) and kind not in _FIXED:
-                        break  # it could change before its frame is made; or is NaN or infinite, which less itself is NaN
+                        break  # mutable, or NaN or infinite (value - value is not 0): encode now
                 else:
                     seq = next_seq()
-                    leave(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
+                    append(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
                     if seq >= buffer.flush_at_seq:
-                        seq = -seq  # the buffer has it
-                        buffer.flush_if_due(-seq)
+                        stored = True  # the buffer owns it: an error from here on loses nothing
+                        buffer.flush_if_due(seq)
                     return
             pipeline.put(known[0], known, severity, msg, own)
         except BaseException as error:
-            if seq > 0:
+            if seq and not stored:
                 assert isinstance(pipeline, Pipeline)
                 pipeline.abort_record(seq, error)
             if not isinstance(error, Exception):
-                raise  # a signal handler's; all else that goes wrong here is never the application's business
-            if seq < 0 or (seq == 0 and not self._log_coerced(tokens, msg, severity, fields)):
-                pipeline = self._state.pipeline
-                pipeline.failed(error, 0, "call_error") if seq else pipeline.lose(error)
+                raise  # a signal handler raised it; no other error here reaches the application
+            if stored:
+                self._state.pipeline.failed(error, 0, "call_error")
+            elif not seq and not self._log_coerced(tokens, msg, severity, fields):
+                self._state.pipeline.lose(error)
 
     def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:
-        """The pipeline, and the severity that it takes the event with; -1 when it does not."""
+        """Returns the pipeline and the severity that it admits; -1 when it refuses the event."""
         while True:
             pipeline = self._state.pipeline
             level = pipeline.admit_severity(severity)
-            if level >= 0 or pipeline is self._state.pipeline:  # else as in log: closed meanwhile
+            if level >= 0 or pipeline is self._state.pipeline:  # else it was closed meanwhile, as in log
                 return pipeline, level
 
     def _log_coerced(
@@ -123,7 +126,7 @@ class MetlogClient:
         weight: Any = ONE,
         logger: Any = None,
     ) -> bool:
-        """An event whose arguments are of another kind than asked for, as the nearest that the envelope admits."""
+        """Logs with arguments of the wrong type, coerced to the nearest valid ones. Returns False if that fails too."""
         try:
             told: list[str] = []
             pipeline, severity = self._admitted(severity_of(severity, told))
@@ -364,7 +367,7 @@ class MetlogClient:
 
 
 class _Tokens(dict[Any, tuple[str, ...]]):
-    """Tokens as they are given, to tokens that are text all through; those at hand again and again are looked at once."""
+    """Cache: tokens as given to `log`, to a tuple of texts."""
 
     def __missing__(self, tokens: Any) -> tuple[str, ...]:
         proper = (tokens,) if isinstance(tokens, str) else tuple(map(str, tokens)) or ("event",)

@@ -23,7 +23,7 @@ class DecodeError(MetlogError, ValueError):
 
 
 class SenderError(MetlogError):
-    """A sender's own word for "this frame is lost"; the reason is counted under `reason`."""
+    """Raised by a sender that lost a frame; the loss is counted under `reason`."""
 
     def __init__(self, message: str, reason: str = "send_error") -> None:
         self.reason = reason
@@ -31,7 +31,7 @@ class SenderError(MetlogError):
 
 
 class Problems:
-    """Gathers every fault of a configuration, so that all are told at once."""
+    """Collects every fault of a configuration, so that all are reported at once."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -81,7 +81,7 @@ class Event(Struct, gc=False, omit_defaults=True):
     payload: str = field(default_factory=lambda: "")
     """The main data."""
     fields: dict[str, Any] = field(default_factory=lambda: {})
-    """Anything else that JSON can say."""
+    """Any other values, as JSON has them."""
     weight: Annotated[float, Meta(gt=0, le=sys.float_info.max)] = ONE
     """How many events this one stands for: 1 / rate when sampled. Left out on the wire when 1."""
     env_version: str = field(default_factory=lambda: ENV_VERSION)

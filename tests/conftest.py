@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,6 +20,10 @@ settings.load_profile("shared")
 for _key in [key for key in os.environ if key.startswith("METLOG_") and not key.startswith("METLOG_TEST_")]:
     del os.environ[_key]
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs with SIGINT ignored, and every process that a test starts would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True)
 def _closed_default_client() -> Iterator[None]:
@@ -27,15 +33,30 @@ def _closed_default_client() -> Iterator[None]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Tests that fork, and those marked `untraced`, run without coverage's tracer: its lock stays held in a forked child, and before
-    Python 3.12 two threads cannot begin to be traced at the same time, which happens where threads are switched all the time."""
-    traced = sys.gettrace()
-    if traced is None or not ("fork" in item.name or item.get_closest_marker("untraced")):
+    """Tests marked `untraced` run without coverage's tracer: before Python 3.12 two threads cannot begin to be traced at the same
+    time, which happens where threads are switched all the time."""
+    if item.get_closest_marker("untraced") is None:
         yield
         return
-    in_threads = threading.gettrace()
+    _stop_tracing()
+    yield
+    _go_on_tracing()
+
+
+_stopped: list[tuple[Any, Any]] = []
+
+
+def _stop_tracing() -> None:
+    _stopped.append((sys.gettrace(), threading.gettrace()))
     sys.settrace(None)
     threading.settrace(None)  # type: ignore[arg-type]
-    yield
+
+
+def _go_on_tracing() -> None:
+    traced, in_threads = _stopped.pop()
     sys.settrace(traced)
-    threading.settrace(in_threads)  # type: ignore[arg-type]
+    threading.settrace(in_threads)
+
+
+# A forked child begins without coverage's tracer: another thread may have held the tracer's lock, which then nobody lets go of.
+os.register_at_fork(before=_stop_tracing, after_in_parent=_go_on_tracing)

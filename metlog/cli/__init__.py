@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,10 +31,18 @@ _COMMANDS: Final = (
     _Command("serve", "The web page: reports, charts, search, SQL."),
     _Command("plugins", "Every installed encoder, sender, filter, input, output and report."),
     _Command("bench", "The microbenchmarks."),
+    _Command("compact", "Merges small Parquet files into large ones."),
+    _Command("expire", "Removes old events."),
+    _Command("forget", "Removes a person's events, and proves it."),
+    _Command("import", "Brings events from files into the data folder."),
     _Command("journal", "The listener's journal: what it holds, who is behind; check, export, repair."),
     _Command("doctor", "Checks configuration and reachability, and says what to do."),
     _Command("test", "Runs the tests that stand in a configuration."),
 )
+
+
+_MODULES: Final = dict.fromkeys(("compact", "expire", "forget", "import"), "upkeep")
+"""Modules with several commands; any other command is alone in the module of its name."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -88,9 +97,9 @@ def _app(typer: Any, asked: str | None) -> Any:
 
 def _load(name: str) -> Any:
     """The function of a command, or its Typer with commands of its own."""
-    module = f"metlog.cli.{name}"
+    module = f"metlog.cli.{_MODULES.get(name, name)}"
     try:
-        function = getattr(import_module(module), name)
+        function = getattr(import_module(module), f"{name}_" if keyword.iskeyword(name) else name)
     except ModuleNotFoundError as error:
         if error.name == module:
             return _unavailable(f"metlog {name} is not part of this installation")

@@ -77,6 +77,7 @@ def _show(look: JournalState) -> None:
 
 _COLUMNS = (
     ("output", "VARCHAR"),
+    ("to", "VARCHAR"),
     ("segment", "BIGINT"),
     ("offset", "BIGINT"),
     ("behind", "VARCHAR"),
@@ -96,7 +97,7 @@ def _row(item: Backlog, told: dict[str, Any], look: JournalState) -> tuple[Any, 
         remark = "takes segments when they are sealed"
     else:
         remark = ""
-    return item.output, item.at.number, item.at.offset, behind, remark
+    return item.output, told.get("describe", ""), item.at.number, item.at.offset, behind, remark
 
 
 @journal.command()

@@ -22,24 +22,15 @@ from metlog.core.coerce import joined, rate_of
 from metlog.core.pipeline import Pipeline
 from metlog.core.timer import Timer
 from metlog.errors import MetlogError, Problems
-from metlog.event import ENV_VERSION, ONE, Event
+from metlog.event import ENV_VERSION, ONE, Event, Severity
 from metlog.senders.null import NullSender
 from metlog.values import text_of
 
 __all__ = ["SEVERITY", "CompatClient", "MetlogClient"]
 
 
-class SEVERITY:
-    """The original's names for RFC 5424's severities."""
-
-    EMERGENCY = 0
-    ALERT = 1
-    CRITICAL = 2
-    ERROR = 3
-    WARNING = 4
-    NOTICE = 5
-    INFORMATIONAL = 6
-    DEBUG = 7
+SEVERITY = Severity
+"""The original's name for the severities of RFC 5424."""
 
 
 class _CompatTimer(Timer):

@@ -96,7 +96,7 @@ def client_from_dict_config(
 
 
 def _values(settings: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
-    """The settings converted; a key of another kind is left alone, as the original did, and told when it looks misspelt."""
+    """The settings converted; an unknown key is left alone, as the original did, with a warning when it looks misspelt."""
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in _KEYS:

@@ -1,4 +1,4 @@
-"""The original's filter providers. What each gives is a filter of the original's kind, and knows which one it is here."""
+"""The original's filter providers. Each returns a filter of the original's kind that names its counterpart here."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class MessageSender(BaseSender):
         self._decode = JsonEncoder().decode
 
     def send(self, frame: bytes) -> None:
-        """Hands on one message an event; the others of a frame get their turn when one of them is not taken."""
+        """Passes on one message for each event; one that raises does not keep the others of its frame back."""
         error: Exception | None = None
         for event in self._decode(frame):
             if event.type not in {END_TYPE, REPORT_TYPE}:
@@ -89,7 +89,7 @@ class MessageFilter(BaseFilter):
         self.inner = inner
 
     def __call__(self, event: Event, /) -> Event | None:
-        """Asks it with a copy, and takes over what it changed."""
+        """Calls it with a copy, and takes over what it changed."""
         message = to_message(event)
         message["fields"] = _copied(event.fields)
         if not self.inner(message):

@@ -1,6 +1,6 @@
-"""Settings checked as a whole: a plan out, pipelines from that.
+"""Checks settings as a whole, and builds pipelines from the checked plan.
 
-Everything is checked before anything is opened, and every fault is told at once: key, value, remedy.
+Everything is checked before anything is opened, and every fault is reported at once: key, value, remedy.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Plan(Struct):
     """Of a sender that fans out (`tee`): the plan of each branch."""
 
     def prepare(self, problems: Problems) -> None:
-        """Makes every component, which checks its options; a constructor that has an `open()` beside it opens nothing.
+        """Makes every component, which checks its options; the constructor of a class with an `open()` opens nothing.
 
-        A sender of another kind may open in its constructor, and is left for when all else is right.
+        A sender without `open()` may open in its constructor, and is made only when all else is right.
         """
         for item in (self.encoder, *self.filters, *self.plugins, self.sender):
             if item is None or (item is self.sender and problems.lines and not item.opens_late):
@@ -204,7 +204,7 @@ def _check_frame(made: Plan, prefix: str, problems: Problems) -> None:
     try:
         limit = made.sender.prepare().max_event
     except ConfigError:
-        return  # told already
+        return  # reported already
     if limit is not None and wanted > limit:
         problems.add(
             f"{prefix}buffer.max_frame = {wanted}: the sender {made.sender.name!r} carries at most {limit} bytes; "

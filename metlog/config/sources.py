@@ -40,7 +40,7 @@ _OTHER_VARIABLES: Final = frozenset({"config", "data", "traceback", "test", "tes
 
 
 def gather(settings: object = None, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """One dict of settings from whatever `configure` takes; raises ConfigError."""
+    """Returns one dict of settings from anything that `configure` takes; raises ConfigError."""
     found: dict[str, Any]
     if settings is None:
         found = _from_environment() if not more else {}

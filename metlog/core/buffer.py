@@ -27,9 +27,8 @@ from metlog.event import Event
 
 __all__ = ["Buffer"]
 
-_LOCK_WAIT: Final = (
-    0.01  # seconds that a logging thread gives the one that sends: unbuffered, or at a quarter of the backlog
-)
+# Seconds that a logging thread waits for the one that sends: unbuffered, or when the backlog is a quarter full.
+_LOCK_WAIT: Final = 0.01
 _TICK: Final = 0.1  # seconds between two calls of the filters' `tick` where there is no flush interval
 
 
@@ -158,7 +157,7 @@ class Buffer:
         return False
 
     def _shed(self) -> None:
-        """Drops the newest event where there are too many: a sender that says it never waits does."""
+        """Drops the newest event where there are too many: a sender that is declared `nonblocking` blocks."""
         if len(self.pending) > self._frames.limit:
             with contextlib.suppress(IndexError):  # older items may already be taken by the sending thread
                 self.pending.pop()

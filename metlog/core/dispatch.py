@@ -1,4 +1,4 @@
-"""Between the buffer and a sender: called in place, or behind a queue bounded in bytes with a thread of its own."""
+"""Between the buffer and a sender: calls it in place, or from a thread behind a queue bounded in bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLOSE_GRACE: Final = 0.05  # seconds that a sender's close() gets when the dead
 
 
 class LossRecorder(Protocol):
-    """Who counts what was lost."""
+    """Counts what was lost."""
 
     def failed(self, error: BaseException, count: int) -> None:
         """A sender raised: `count` events are lost."""
@@ -34,7 +34,7 @@ class Dispatcher(Protocol):
     sent_bytes: int
     """Events of the application, frames and bytes that were handed to the transport."""
     reaches: bool
-    """False when the last frame is known to be lost: a report of what was dropped would be lost as well, and be a gap of its own."""
+    """False after a failed send. Drop reports are held back then: they would be lost too, and show up as another gap."""
 
     def send(self, frame: bytes, count: int) -> None:
         """Takes a frame that holds `count` events of the application; never waits, never raises an Exception."""
@@ -54,7 +54,7 @@ class Dispatcher(Protocol):
 
 
 class _Dispatcher:
-    """What both have: the counts of what was sent, written only by the one thread at a time that sends."""
+    """Base of both: the counts of what was sent, written only by the one thread at a time that sends."""
 
     __slots__ = ("_losses", "_sender", "frames", "reaches", "sent", "sent_bytes")
 
@@ -66,7 +66,7 @@ class _Dispatcher:
 
 
 class InlineDispatcher(_Dispatcher):
-    """A sender that never waits is called by the thread that fills a frame."""
+    """Calls a sender that never waits in the thread that fills a frame."""
 
     __slots__ = ()
     unsent = 0
@@ -101,21 +101,21 @@ class InlineDispatcher(_Dispatcher):
         _close(self._sender, self._losses)
 
     def after_fork(self) -> None:
-        """Counts from zero, and tells the sender."""
+        """Counts from zero; the sender drops what is the parent's."""
         self.sent = self.frames = self.sent_bytes = 0
         self._sender.after_fork()
 
 
 class _Flush(NamedTuple):
-    """In the queue: everything before this is out, and the sender was flushed."""
+    """A mark in the queue: when it is reached, everything before it is sent, and the sender is flushed."""
 
     done: Wakeup
 
 
 class BackgroundDispatcher(_Dispatcher):
-    """A sender that may wait has a queue, bounded in bytes, and one thread; the oldest frames make room.
+    """Calls a sender that may wait from a thread, behind a queue bounded in bytes; the oldest frames make room.
 
-    One thread puts (the buffer's lock sees to it) and one takes, each with a count of its own, so that no lock is needed.
+    One thread puts (the buffer's lock ensures it) and one takes, each with a count of its own, so that no lock is needed.
     """
 
     def __init__(self, sender: BaseSender, losses: LossRecorder, *, max_bytes: int) -> None:
@@ -127,16 +127,18 @@ class BackgroundDispatcher(_Dispatcher):
         self._queue: deque[tuple[bytes, int] | _Flush] = deque()
         self._wakeup = Wakeup()
         self._thread: threading.Thread | None = None
-        self._working = threading.Lock()  # held by whoever takes from the queue
+        self._working = threading.Lock()  # held while frames are taken from the queue
         self._put = self._taken = 0  # bytes, ever
-        self._in_hand: list[int] = []  # events of the frame that is being sent; who pops it counts them
+        self._sending: list[
+            int
+        ] = []  # events of the frame that is being sent; the thread that pops the number counts them
         self._stop = False
         self.sent = self.frames = self.sent_bytes = 0
 
     @property
     def unsent(self) -> int:
         """Events in the queue and in the frame that is being sent."""
-        return sum(self._in_hand) + sum(item[1] for item in list(self._queue) if not isinstance(item, _Flush))
+        return sum(self._sending) + sum(item[1] for item in list(self._queue) if not isinstance(item, _Flush))
 
     def send(self, frame: bytes, count: int) -> None:
         """Queues the frame; the oldest ones are dropped, and counted as `queue_full`, when it does not fit."""
@@ -145,7 +147,7 @@ class BackgroundDispatcher(_Dispatcher):
             return
         kept: list[_Flush] = []
         lost = 0
-        with contextlib.suppress(IndexError):  # the other thread took it first: there is room now
+        with contextlib.suppress(IndexError):  # the sending thread took it first: there is room now
             while self._put - self._taken + len(frame) > self._max_bytes:
                 oldest = self._queue.popleft()
                 if isinstance(oldest, _Flush):
@@ -159,9 +161,9 @@ class BackgroundDispatcher(_Dispatcher):
             self._losses.dropped("queue_full", lost)
         self._put += len(frame)
         self._queue.append((frame, count))
-        self._call_thread()
+        self._wake_thread()
 
-    def _call_thread(self) -> bool:
+    def _wake_thread(self) -> bool:
         thread = self._thread
         if thread is None or not thread.is_alive():
             self._thread = thread = threading.Thread(target=self._run, name="metlog-sender", daemon=True)
@@ -197,23 +199,23 @@ class BackgroundDispatcher(_Dispatcher):
                     item.done.wake()
                 continue
             frame, count = item
-            self._in_hand.append(count)
+            self._sending.append(count)
             self._taken += len(frame)
             try:
                 self._sender.send(frame)
             except BaseException as error:  # noqa: BLE001 - SystemExit from a sender must not end its thread either
                 self.reaches = False
-                self._losses.failed(error, self._out_of_hand())
+                self._losses.failed(error, self._pop_sending())
             else:
                 self.reaches = True
-                self.sent += self._out_of_hand()
+                self.sent += self._pop_sending()
                 self.frames += 1
                 self.sent_bytes += len(frame)
 
-    def _out_of_hand(self) -> int:
-        """The events of the frame in hand; none when `close` has given it up and counted them."""
+    def _pop_sending(self) -> int:
+        """The events of the frame that is being sent; 0 when `close` has given it up, and counted them."""
         try:
-            return self._in_hand.pop()
+            return self._sending.pop()
         except IndexError:
             return 0
 
@@ -221,7 +223,7 @@ class BackgroundDispatcher(_Dispatcher):
         """Waits until what was queued before is sent and the sender was flushed."""
         done = Wakeup()
         self._queue.append(_Flush(done))
-        if self._call_thread():
+        if self._wake_thread():
             return done.wait(deadline - monotonic())
         if self._working.acquire(timeout=max(0.0, deadline - monotonic())):
             with contextlib.ExitStack() as stack:
@@ -230,7 +232,7 @@ class BackgroundDispatcher(_Dispatcher):
         return done.wait(0)
 
     def close(self, deadline: float) -> None:
-        """Sends until the deadline, then closes the sender under whatever it is waiting for; the rest is dropped as `exit`."""
+        """Sends until the deadline, then closes the sender, in the middle of a `send` if need be; drops the rest as `exit`."""
         _announce(self._sender, deadline)
         self.flush(deadline)
         self._stop = True
@@ -238,7 +240,7 @@ class BackgroundDispatcher(_Dispatcher):
         self._wakeup.wake()
         if self._thread is not None:
             self._thread.join(max(_CLOSE_GRACE, deadline - monotonic()))
-        left = self._out_of_hand()
+        left = self._pop_sending()
         with contextlib.suppress(IndexError):
             while True:
                 item = self._queue.popleft()
@@ -253,7 +255,7 @@ class BackgroundDispatcher(_Dispatcher):
 
 
 def _announce(sender: BaseSender, deadline: float) -> None:
-    """Tells the sender how long it has."""
+    """Passes the time that is left to the sender."""
     with contextlib.suppress(Exception):  # advice only: the sender is closed when the time has come
         sender.deadline(max(0.0, deadline - monotonic()))
 

@@ -84,6 +84,6 @@ class FanOut(Pipeline):
         return left < self._entered.value
 
     def after_fork(self) -> None:
-        """In a forked child; the branches are told by themselves."""
+        """In a forked child; each branch has its own call."""
         super().after_fork()
         self._entered, self._left = AtomicCounter(), AtomicCounter()

@@ -56,7 +56,7 @@ class Flusher:
     def _run(self) -> None:
         try:
             self._flush_until_closed()
-        finally:  # whatever ended it: the next event finds nobody awake, and starts another
+        finally:  # however the thread ended: the next event starts another
             self._sleep()
 
     def _flush_until_closed(self) -> None:

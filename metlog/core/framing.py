@@ -92,7 +92,7 @@ class FrameBuilder:
                 self._add_records(batch, self._encode_frame)
             if self._size >= self._low:
                 self.send_frame()
-        except BaseException:  # KeyboardInterrupt, say: what was not added yet is pending again
+        except BaseException:  # such as KeyboardInterrupt: what was not added yet is pending again
             pending[:0] = batch[self.framed + self.count - before :]
             raise
 
@@ -183,7 +183,7 @@ class FrameBuilder:
                 self._counts.unreported = True
 
     def send_own(self, event: Event) -> None:
-        """Sends an event of metlog's own, as a frame of its own. A transport too small for it gets none: cut, it says nothing."""
+        """Sends an event of metlog's own, as a frame of its own. A transport too small for it gets none: it is useless cut."""
         frame = self._encoder.frame([self._encoder.encode(event)])
         if len(frame) <= self._max_event:
             self._dispatcher.send(frame, 0)

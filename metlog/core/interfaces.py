@@ -275,7 +275,7 @@ class BaseFilter:
         raise NotImplementedError
 
     def tick(self, now: float) -> None:
-        """Says what time it is (monotonic seconds), several times a second."""
+        """Says what time it is (monotonic seconds), twice in each flush interval."""
 
     def close(self) -> None:
         """Says that no event follows; events that the filter adds now are still sent."""

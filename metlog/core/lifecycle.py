@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Closable(Protocol):
-    """What has something to send before a process ends."""
+    """Has something to send before a process ends."""
 
     exit_timeout: float
 
@@ -158,13 +158,13 @@ def _watch_billiard_pool() -> None:
 
 
 def flush_on_signal(number: int = signal.SIGTERM, timeout: float = 2.0) -> None:
-    """Flushes when a signal comes, for `timeout` seconds at most, then lets it do what it did before (SIGTERM: end the process).
+    """Flushes when a signal comes, for `timeout` seconds at most, then calls the handler that was set before (SIGTERM: end the process).
 
     Python's default for SIGTERM ends a process without `atexit`. Call it from the main thread, after other handlers are set.
     Raises MetlogError when the present handler was not set from Python: it could not be called afterwards.
 
-    A handler runs in the main thread, on top of whatever that was doing. If it was making a frame, only going on can finish it:
-    so the handler tries for a moment, returns, and has the signal sent once more, until all is sent or the time is over.
+    A handler interrupts the main thread. If that was building a frame, the handler cannot finish it: so it tries for a moment,
+    returns, and has the signal sent again, until all is sent or the time is over.
     """
     before = signal.getsignal(number)
     if before is None:

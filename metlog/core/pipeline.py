@@ -84,12 +84,12 @@ class Pipeline:
 
     @property
     def logger(self) -> str:
-        """Which service, as the events say it."""
+        """Which service: the `logger` of the events."""
         return self.stream.logger
 
     @property
     def hostname(self) -> str:
-        """Which machine, as the events say it."""
+        """Which machine: the `hostname` of the events."""
         return self.stream.hostname
 
     # ---- filters -----------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ class Pipeline:
         self._ticks = [item.tick for item in filters if item.ticking]
 
     def _tick(self) -> None:
-        """Tells filters that keep time what it is (monotonic seconds)."""
+        """Passes the time (monotonic seconds) to filters that have a `tick`."""
         for tick in self._ticks:
             tick(monotonic())
 

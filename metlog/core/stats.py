@@ -1,4 +1,4 @@
-"""What became of every event: the counts behind `stats()`, and what is told once a kind."""
+"""What became of every event: the counts behind `stats()`, and warnings that are logged once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Stats(Struct, kw_only=True):
     errors: int = 0
     """What senders, encoders and filters raised."""
     repaired: int = 0
-    """Events with a value that had to be changed to be sayable (see `metlog.values`)."""
+    """Events with a value that had to be converted, since JSON has no such value (see `metlog.values`)."""
 
     transport: dict[str, int] = field(default_factory=dict)
     """What the sender learnt after it had sent, in its own counts: `refused` for datagrams that nobody took. Zeros are left out."""
@@ -60,20 +60,27 @@ class Stats(Struct, kw_only=True):
 
 
 class AtomicCounter(count):  # type: ignore[type-arg]
-    """A count that rises without a lock; `value` says how far."""
+    """Counts without a lock: `next` adds one, and returns the count before."""
 
     @property
     def value(self) -> int:
-        return int(repr(self)[14:-1])  # "AtomicCounter(…)": the only way to look without counting
+        """The count. Read from `AtomicCounter(…)`, the only way to look at an `itertools.count` without counting."""
+        return int(repr(self)[14:-1])
 
 
 class Counts:
-    """What one pipeline lost, and why. What was sent is counted by its outlet, where only one thread at a time sends."""
+    """What was lost, and why. What was sent is counted by the dispatcher, where only one thread at a time sends.
 
-    __slots__ = ("_on_drop", "_warned", "by_reason", "errors", "lock", "unreported")
+    `subject` and `where` are the words of a warning: what is counted, and what shows the counts; `prefix` stands before each.
+    """
 
-    def __init__(self, on_drop: OnDrop | None) -> None:
+    __slots__ = ("_on_drop", "_prefix", "_subject", "_warned", "_where", "by_reason", "errors", "lock", "unreported")
+
+    def __init__(
+        self, on_drop: OnDrop | None = None, *, subject: str = "events", where: str = "stats()", prefix: str = ""
+    ) -> None:
         self._on_drop = on_drop
+        self._subject, self._where, self._prefix = subject, where, prefix
         self._warned: set[str] = set()
         self.restart()
 
@@ -88,8 +95,7 @@ class Counts:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The counts for oneself. While the interpreter ends, a daemon thread may have been stopped with the lock in its hand:
-        then without it."""
+        """Holds the counters' lock. At interpreter shutdown it gives up after 50 ms: a daemon thread may have died holding it."""
         held = self.lock.acquire(timeout=_AT_THE_END if sys.is_finalizing() else -1)
         try:
             yield
@@ -104,7 +110,7 @@ class Counts:
         with self.locked():
             self.by_reason[reason] += number
             self.unreported = True
-        self.warn_once(reason, f"events are dropped: {reason} (counted in stats(); told once)")
+        self.warn_once(reason, f"{self._subject} are dropped: {reason} (counted in {self._where}; told once)")
         if self._on_drop is not None and not getattr(inside, "active", False):
             inside.active = True
             try:
@@ -128,12 +134,12 @@ class Counts:
         self.warn_once(f"{kind} {type(error).__name__}", f"{kind}: {type(error).__name__}: {error}{hint}")
 
     def warn_once(self, kind: str, message: str) -> None:
-        """Says something once a kind through the standard logger `metlog`."""
+        """Logs a warning through the standard logger `metlog`, once for each kind."""
         if kind in self._warned or len(self._warned) > 100:
             return
         self._warned.add(kind)
         try:
-            _log.warning("%s", message)
+            _log.warning("%s%s", self._prefix, message)
         except Exception:  # noqa: BLE001 - a broken logging set-up is the application's; the counts tell it too
             with self.locked():
                 self.errors += 1

@@ -192,7 +192,7 @@ class _Call:
 
 
 class DisabledTimer(Timer):
-    """What `timer()` gives for a disabled name: a block costs next to nothing, and sends nothing.
+    """Returned by `timer()` for a disabled name: a block costs next to nothing, and sends nothing.
 
     A function that it decorates asks again at each call, since the configuration may change.
     """

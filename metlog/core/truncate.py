@@ -1,4 +1,4 @@
-"""Events that are larger than the transport can carry: cut to fit, and marked, never silently lost."""
+"""Cuts events that are larger than the transport can carry, and marks them; none is silently lost."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def truncated(frame: bytes, alone: bytes, encoder: BaseEncoder, room: int) -> by
 
 
 def _most(made: Callable[[int], bytes], longest: int, room: int) -> bytes | None:
-    """The largest of `made(0)` … `made(longest)` that fits; what a character takes is the encoder's affair."""
+    """The largest of `made(0)` … `made(longest)` that fits; the encoder decides how many bytes a character takes."""
     best = None
     low, high = 0, longest
     while low <= high:

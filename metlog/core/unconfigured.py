@@ -41,7 +41,7 @@ class Unconfigured:
         self._calls = AtomicCounter()
 
     def admit_severity(self, severity: Any) -> int:
-        """Counts the call, tells once."""
+        """Counts the call as filtered, and logs once why. Returns -1."""
         next(self._calls)
         if not self._warned:
             self._warned = True
@@ -49,7 +49,7 @@ class Unconfigured:
         return -1
 
     def put(self, *event: Any) -> None:
-        """A call that found the client open, and comes in when it is closed: refused like the others."""
+        """Refuses a call that began while the client was open."""
         self.admit_severity(0)
 
     def accept_copy(self, event: object) -> None:
@@ -57,7 +57,7 @@ class Unconfigured:
         self.admit_severity(0)
 
     def failed(self, error: BaseException, count: int = 0, reason: str | None = None) -> None:
-        """A call with arguments of the wrong kind: refused like the others."""
+        """Counts a call with arguments of the wrong type as filtered."""
         next(self._calls)
 
     def lose(self, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""How a thread that logs wakes one that works, without ever waiting for it."""
+"""Wakes a background thread without ever waiting for it."""
 
 from __future__ import annotations
 

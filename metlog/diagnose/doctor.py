@@ -1,7 +1,7 @@
 """Checks of a sending configuration: is it right, and can what it names be reached?
 
-A sender that has `probe()` says itself what it can reach; of others the options tell (`host` and `port`, `path`,
-`endpoint`), so that it works for anyone's.
+A sender with a `probe()` reports what it can reach; for others the options decide (`host` and `port`, `path`,
+`endpoint`), so that it works for third-party senders.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from metlog.config import DEFAULT_SENDER, Plan, gather, plan
 from metlog.config.sources import sources
+from metlog.core.hosts import bare
 from metlog.core.wakeup import threads_run
 from metlog.diagnose.selftest import check as check_tests
 from metlog.errors import ConfigError, SenderError
@@ -146,7 +147,7 @@ def _by_options(component: Component, label: str) -> Iterator[Finding]:
     hosts = options.get("host")
     if hosts is not None and options.get("port") is not None:
         for host in hosts.split(",") if isinstance(hosts, str) else hosts:
-            address = (host.strip().strip("[]"), int(options["port"]))
+            address = (bare(host), int(options["port"]))
             if component.prepare().nonblocking:
                 yield _datagram(label, *address, b"\n")
             else:
@@ -193,7 +194,7 @@ def _datagram(label: str, host: str, port: int, probe: bytes) -> Finding:
     try:
         with socket.socket(family, kind) as tried:
             tried.connect(address)
-            for _ in range(2):  # a refusal is told on the call after the one that was refused
+            for _ in range(2):  # the error of a refusal comes with the next call
                 tried.send(probe)
                 time.sleep(0.05)
     except ConnectionRefusedError as error:

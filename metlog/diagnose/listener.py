@@ -1,4 +1,4 @@
-"""What a listener's status says to its operator: what is wrong, and what to change. For `metlog doctor`."""
+"""Findings from a listener's status for its operator: what is wrong, and what to change. For `metlog doctor`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _REMEDIES: Final[Mapping[str, str]] = {
 
 
 def diagnose(status: Mapping[str, Any]) -> Iterator[Finding]:
-    """Findings, from what `metlog.listener.service.Service.status` tells."""
+    """Yields findings from what `metlog.listener.service.Service.status` returns."""
     for text in status.get("health") or []:
         yield Finding(Verdict.FAIL, f"listener: {text}", _health(text))
+    yield from _outputs(status.get("outputs") or {})
     yield from _drops(status.get("sockets") or {})
     yield from _delivery(status.get("delivery") or {})
     if full := int((status.get("intake") or {}).get("dropped_full", 0)):
@@ -40,6 +41,18 @@ def diagnose(status: Mapping[str, Any]) -> Iterator[Finding]:
             f"{full:,} events were dropped while the journal took none",
             "metlog journal status shows which output is behind, and the room that is left; journal.max_bytes bounds it",
         )
+
+
+def _outputs(outputs: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where the outputs deliver, and the last error of each."""
+    for name, output in outputs.items():
+        where = f"output {name}" + (f" delivers to {output['describe']}" if output.get("describe") else "")
+        if error := output.get("error"):
+            yield Finding(
+                Verdict.WARN, f"{where}: {error}", "meanwhile the journal keeps its events: metlog journal status"
+            )
+        else:
+            yield Finding(Verdict.OK, where)
 
 
 def _health(text: str) -> str:
@@ -69,7 +82,7 @@ def _drops(inputs: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _delivery(delivery: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the numbers of the client streams say."""
+    """Findings from the loss accounting of the client streams."""
     if lost := int(delivery.get("lost", 0)):
         received = int(delivery.get("received", 0))
         yield Finding(

@@ -106,7 +106,7 @@ def run(settings: Path | Mapping[str, Any]) -> list[Outcome]:
 def check(specs: object) -> list[_Test]:
     """The tests of a configuration; raises ConfigError with every fault in them."""
     problems = Problems()
-    listed = specs if isinstance(specs, list) else []  # another kind is told with the settings
+    listed = specs if isinstance(specs, list) else []  # another type is reported with the settings
     tests = [test for index, spec in enumerate(listed) for test in _checked(spec, f"tests[{index}]", problems)]
     problems.check()
     return tests

@@ -25,8 +25,8 @@ _TEXT: Final = {str}
 class JsonEncoder(BaseEncoder):
     """RFC 8259 JSON in UTF-8, one event a line, each line ended by a line feed.
 
-    msgspec writes NaN and infinity as null without a word, and integers beyond 64 bits as they are, which hardly a receiver
-    takes; both are looked for, marked and counted.
+    msgspec writes NaN and infinity as null without an error, and integers beyond 64 bits as they are, which few receivers
+    accept; both are found, marked and counted.
     """
 
     content_type = "application/x-ndjson"
@@ -41,7 +41,7 @@ class JsonEncoder(BaseEncoder):
 
     @property
     def repaired(self) -> int:
-        """How many events had a value that had to be changed to be sayable."""
+        """How many events had a value that had to be converted."""
         return self._repairs.value
 
     def encode(self, event: Event) -> bytes:
@@ -53,7 +53,7 @@ class JsonEncoder(BaseEncoder):
             for value in fields.values():
                 kind = type(value)
                 if kind is str or kind is bool or (kind is float and value - value == 0.0):
-                    continue  # the usual; NaN and infinity less themselves are NaN
+                    continue  # the usual case; for NaN and infinity value - value is NaN
                 if kind is int and -0x8000000000000000 <= value <= 0xFFFFFFFFFFFFFFFF:
                     continue
                 if not is_written_natively(fields) or self._odd_number(event):
@@ -63,14 +63,14 @@ class JsonEncoder(BaseEncoder):
                 if len(fields) > 1 and set(map(type, fields)) != _TEXT:  # two names may become one
                     return self._repair(event)
             data = self._encode(event)
-        except Exception:  # noqa: BLE001 - whatever it is, the slow way finds out and says it
+        except Exception:  # noqa: BLE001 - the repair finds out what it was, and notes it
             return self._repair(event)
         if MARK in fields:  # of the call, or of a filter
             next(self._repairs)
         return data
 
     def _odd_number(self, event: Event) -> bool:
-        """Whether a number is no JSON number or no 64-bit integer: packing finds it at any depth, at the speed of C."""
+        """Whether a number at any depth is no JSON number or no 64-bit integer. Packing finds it at the speed of C."""
         try:
             packed = self._pack(event.fields)
         except (OverflowError, TypeError, ValueError):
@@ -95,7 +95,7 @@ class JsonEncoder(BaseEncoder):
 
 
 class JsonRecord(Struct, gc=False):
-    """What differs from one event to the next; in the place of `stream` stands, ready to be copied, all that does not."""
+    """What differs from one event to the next; `stream` holds the constant rest of the event, as raw JSON to be copied."""
 
     timestamp: datetime
     type: str
@@ -118,7 +118,7 @@ class JsonRecords:
         self.frame = encoder.encode_lines  # a Raw among the items is copied as it is
 
     def origin(self, event: Event) -> Raw:
-        """The rest of `event`'s stream: its id and then, in the same breath, logger, version, pid and host name."""
+        """The constant tail of every record, as raw JSON: stream id, logger, env_version, pid, hostname."""
         event, _ = sanitize(event)
         pairs = {
             "stream": event.stream, "logger": event.logger, "env_version": event.env_version, "pid": event.pid,

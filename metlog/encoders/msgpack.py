@@ -14,10 +14,10 @@ __all__ = ["MsgpackEncoder"]
 
 
 class MsgpackEncoder(BaseEncoder):
-    """MessagePack as its specification has it, with what JSON can say inside `fields`, and no more.
+    """MessagePack as specified, with JSON's types, and no others, inside `fields`.
 
-    MessagePack could carry bytes, times and keys that are no text. They go as the encoder `json` says them, so that an
-    event is the same event whichever encoder carried it.
+    MessagePack could carry bytes, times and keys that are no text. They are converted as the encoder `json` does, so that an
+    event is the same whichever encoder carried it.
     """
 
     content_type = "application/msgpack"
@@ -30,7 +30,7 @@ class MsgpackEncoder(BaseEncoder):
 
     @property
     def repaired(self) -> int:
-        """How many events had a value that had to be changed to be sayable."""
+        """How many events had a value that had to be converted."""
         return self._json.repaired
 
     def encode(self, event: Event) -> bytes:
@@ -38,7 +38,7 @@ class MsgpackEncoder(BaseEncoder):
         try:
             if is_json_native(event.fields) and MARK not in event.fields and is_proper(event):
                 return self._encode(event)
-        except Exception:  # noqa: BLE001, S110 - the JSON encoder finds out what it is and says it
+        except Exception:  # noqa: BLE001, S110 - the JSON encoder converts it, and notes what it was
             pass
         return self._encode(self._read(self._json.encode(event)))
 

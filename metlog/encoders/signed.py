@@ -47,7 +47,7 @@ class SignedEncoder(BaseEncoder):
     keys that `decode` takes, so that a key can be replaced without a gap: receivers learn the new one, then senders use
     it, then receivers forget the old one. Keep secrets out of files: `key = "${METLOG_SIGNING_KEY}"`.
 
-    A signature tells who sent a frame and that it is whole. It hides nothing, and a frame sent again verifies again.
+    A signature proves who sent a frame, and that it is whole. It encrypts nothing, and a frame sent again verifies again.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class SignedEncoder(BaseEncoder):
 
     @property
     def repaired(self) -> int:
-        """Events that the other encoder had to change to make them sayable."""
+        """Events of which the other encoder had to convert a value."""
         return self._inner.repaired
 
     def _header(self, inner: bytes) -> bytes:

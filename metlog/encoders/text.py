@@ -48,14 +48,14 @@ class TextEncoder(BaseEncoder):
         self._read = msgspec.json.Decoder(Event).decode
 
     def sent_by(self, sender: BaseSender) -> None:
-        """Colours when this sender writes to a terminal, and every other one that was told before does too."""
+        """Uses colours when every sender of its frames writes to a terminal."""
         if self._ask:
             self._color = _terminal(sender) and (self._color or not self._senders)
         self._senders += 1
 
     @property
     def repaired(self) -> int:
-        """Events that had a value which had to be changed to be sayable."""
+        """Events of which a value had to be converted."""
         return self._json.repaired
 
     def encode(self, event: Event) -> bytes:
@@ -83,7 +83,7 @@ class TextEncoder(BaseEncoder):
         return b"\n".join([*encoded, b""])
 
     def decode(self, frame: bytes) -> list[Event]:
-        """Text is for people: raises DecodeError."""
+        """Raises DecodeError: text is for people."""
         raise DecodeError("text is for people and cannot be read back; use the encoder json or msgpack for a listener")
 
     def _paint(self, code: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Frames to events: what both wire formats share on the receiving side. The formats are described in docs/wire.md."""
+"""Decodes frames of both wire formats to events. The formats are described in docs/wire.md."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def unsigned(frame: bytes) -> bytes:
 
 
 def decode(frame: bytes) -> list[Event]:
-    """Every event of a frame of either format, told by its first byte; raises DecodeError as the two below."""
+    """Returns every event of a frame of either format, known by its first byte; raises DecodeError as the two below."""
     frame = unsigned(frame)
     return decode_msgpack(frame) if is_msgpack(frame) else decode_json(frame)
 
@@ -140,12 +140,12 @@ def _to_utc(event: Event) -> None:
     if event.timestamp.tzinfo is not UTC:
         try:
             event.timestamp = event.timestamp.astimezone(UTC)
-        except OverflowError:  # within hours of year 1 or 9999: a wrong clock, no reason to lose what it says
+        except OverflowError:  # within hours of year 1 or 9999: a wrong clock is no reason to lose an event
             event.timestamp = _FIRST if event.timestamp.year == 1 else _LAST
 
 
 def tidy(event: Event) -> Event:
-    """An event of another program's MessagePack, with its fields as JSON would have said them."""
+    """Returns an event of another program's MessagePack with its fields converted to JSON's types."""
     _to_utc(event)
     try:
         if is_json_native(event.fields):

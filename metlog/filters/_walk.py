@@ -1,4 +1,4 @@
-"""One pass of `redact` over the fields of an event: every path asked, every text masked, whatever refers to what."""
+"""Applies the rules of `redact` to the fields of one event: every path, every text, at any depth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEAVES: Final = frozenset({str, int, float, bool, type(None), bytes})
 
 
 class FieldRedactor:
-    """Bounded in depth and in the number of values."""
+    """One walk over an event, bounded in depth and in the number of values."""
 
     __slots__ = ("_above", "_left", "_rules", "_text", "notes")
 

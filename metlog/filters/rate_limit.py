@@ -1,4 +1,4 @@
-"""Limits how many events of a type go out, and tells how many did not."""
+"""Limits how many events of a type go out, and reports how many did not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Bucket:
 
 
 class RateLimit(BaseFilter):
-    """A token bucket a type; what it drops is told by an event of its own.
+    """A token bucket for each type; an event of its own reports what it drops.
 
     rate
         Events a second that a type may have in the long run.
@@ -61,7 +61,7 @@ class RateLimit(BaseFilter):
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Begins anew: what the parent has suppressed is the parent's to tell, and its lock may be held."""
+        """Starts with empty buckets and a new lock: the parent reports what it has suppressed, and may hold its lock."""
         self._buckets: dict[str, _Bucket] = {}
         self._lock = threading.RLock()  # a signal handler may log in the middle
 
@@ -89,20 +89,20 @@ class RateLimit(BaseFilter):
             return None
 
     def tick(self, now: float) -> None:
-        """Called by the pipeline every so often (monotonic seconds): tells what windows that ended have suppressed."""
-        self._tell(now, self._window)
+        """Reports what was suppressed in windows that have ended; `now` in monotonic seconds."""
+        self._report(now, self._window)
 
     def close(self) -> None:
-        """Tells the rest."""
-        self._tell(monotonic(), 0.0)
+        """Reports the rest."""
+        self._report(monotonic(), 0.0)
 
-    def _tell(self, now: float, age: float) -> None:
+    def _report(self, now: float, age: float) -> None:
         with self._lock:
             ended = [(name, b) for name, b in self._buckets.items() if b.count and now - b.since >= age]
-            told = [(name, bucket.count, bucket.weight, now - bucket.since) for name, bucket in ended]
+            reports = [(name, bucket.count, bucket.weight, now - bucket.since) for name, bucket in ended]
             for _, bucket in ended:
                 bucket.count, bucket.weight = 0, 0.0
         if self.emit is not None:
-            for name, count, weight, seconds in told:
+            for name, count, weight, seconds in reports:
                 fields = {"type": name, "count": count, "weight": weight, "seconds": round(seconds, 3)}
                 self.emit(Event(type="suppressed", tokens=("suppressed", name), payload=str(count), fields=fields))

@@ -97,7 +97,7 @@ class Redact(BaseFilter):
         )
 
     def _named(self, event: Event, fields: dict[str, Any]) -> Event:
-        """As by the walk, where names alone say what happens; what is inside the values need not be looked at."""
+        """As the walk, where names of top-level fields decide alone; values need not be searched."""
         keep = self._rules.keep
         made = fields.copy() if keep is None else {name: value for name, value in fields.items() if keep.match(name)}
         for name in self._dropped:

@@ -1,4 +1,4 @@
-"""Keeps a part of the events, and says how many each one stands for."""
+"""Keeps a part of the events; the weight of each says how many it stands for."""
 
 from __future__ import annotations
 

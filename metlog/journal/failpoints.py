@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-__all__ = ["ON", "POINTS", "VARIABLE", "point", "torn"]
+__all__ = ["ON", "POINTS", "UPKEEP_POINTS", "VARIABLE", "point", "torn"]
 
 VARIABLE: Final = "METLOG_FAULT"
 
@@ -40,6 +40,15 @@ POINTS: Final = (
     "lake.write", "lake.fsync", "lake.rename", "lake.sync", "lake.cursor",
 )  # fmt: skip
 
+UPKEEP_POINTS: Final = (
+    # Files of a day replaced by others (metlog.lake.replacing).
+    "replace.write", "compact.merged", "replace.written", "replace.hidden", "replace.target", "replace.unlink", "replace.renamed",
+    "replace.named", "replace.unhidden", "replace.done",
+    # A journal's segment of which some events are forgotten.
+    "forget.segment",
+)  # fmt: skip
+"""Those that `metlog compact`, `expire` and `forget` pass."""
+
 _SPEC: Final = re.compile(r"([a-z_.]+)(?::(\d+)(\+)?)?(?:=(kill|die|eio|enospc))?")
 
 
@@ -53,9 +62,9 @@ def _parse(text: str) -> dict[str, _Fault]:
     faults = {}
     for spec in filter(None, text.split(",")):
         match = _SPEC.fullmatch(spec)
-        if match is None or match[1] not in POINTS:
+        if match is None or match[1] not in {*POINTS, *UPKEEP_POINTS}:
             raise ValueError(
-                f"{VARIABLE} = {text!r}: wants POINT[:PASSING][=kill|die|eio|enospc],… with points {', '.join(POINTS)}"
+                f"{VARIABLE} = {text!r}: wants POINT[:PASSING][=kill|die|eio|enospc],… with points {', '.join((*POINTS, *UPKEEP_POINTS))}"
             )
         faults[match[1]] = _Fault(int(match[2] or 1), bool(match[3]), match[4] or "kill")
     return faults

@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import NODEFAULT, UNSET, UnsetType, defstruct, structs
 
-from metlog.event import ENV_VERSION
+from metlog.event import Event
 from metlog.journal.segment import Clock
 
 __all__ = ["FIRST", "LAST", "WRONG", "Row", "correct", "decode", "micros", "rows_of"]
 
-_INT64: Final = 2**63 - 1
-_Count = Annotated[int, Meta(ge=0, le=_INT64)]
+
+def _declaration(field: structs.FieldInfo) -> tuple[str, Any] | tuple[str, Any, Any]:
+    """A field of `Event` as a field of `Row`: same type and bounds, with a plain default in place of the factory."""
+    if field.name == "timestamp":
+        return field.name, field.type | UnsetType, UNSET
+    if field.name == "type":
+        return field.name, field.type
+    if field.name == "fields":
+        return field.name, field.type, msgspec.field(default_factory=dict)
+    default = field.default if field.default is not NODEFAULT else field.default_factory()
+    return field.name, field.type, default
 
 
-def _no_type() -> str:
-    raise ValueError("an event needs a `type`")
+if TYPE_CHECKING:
 
+    class Row(Event):
+        """An event as the listener checks it."""
 
-class Row(Struct, gc=False):
-    """An event as the listener checks it: as `metlog.event.Event`, limited to what a column can hold, and with a timestamp
-    that may be missing (then it is `received_at`, so that every reader of the journal finds the same one)."""
+        timestamp: datetime | UnsetType  # type: ignore[assignment]  # may be missing
 
-    timestamp: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
-    type: str = msgspec.field(default_factory=_no_type)
-    tokens: tuple[str, ...] = ()
-    logger: str = ""
-    severity: Annotated[int, Meta(ge=0, le=7)] = 6
-    payload: str = ""
-    fields: dict[str, Any] = msgspec.field(default_factory=dict)
-    weight: Annotated[float, Meta(gt=0, le=sys.float_info.max)] = 1.0
-    env_version: str = ENV_VERSION
-    pid: _Count = 0
-    hostname: str = ""
-    stream: str = ""
-    seq: _Count = 0
+else:
+    Row = defstruct(
+        "Row",
+        [_declaration(field) for field in structs.fields(Event)],
+        module=__name__,
+        namespace={
+            "__doc__": """An event as the listener checks it, generated from `metlog.event.Event`: the same fields, types and bounds.
+
+    `type` must be there. `timestamp` may be missing: then it is the record's `received_at`, so that every reader of the
+    journal finds the same one. What is left out is a plain default, which decodes faster than the event's factories."""
+        },
+        gc=False,
+        kw_only=True,
+    )
 
 
 decode: Final[Callable[[bytes], list[Row]]] = msgspec.json.Decoder(Row).decode_lines

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from metlog.lake.cancel import Cancel, Watch
 from metlog.lake.connections import Cursors
+from metlog.lake.leases import reading
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.schema import COLUMNS
 from metlog.lake.snapshot import Memory, snapshot
@@ -123,7 +124,7 @@ class Lake(Queryable):
         parsed = parse(sql)
         watch = Watch(min(limits, default=None), cancel)
         try:
-            with watch:
+            with watch, reading(self.data):
                 # What follows touches the engine and may be interrupted; each error is told in the same words.
                 try:
                     views, tables = self._views(parsed, params, loggers, watch)

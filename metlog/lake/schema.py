@@ -91,7 +91,7 @@ def tables(
         yield from _table(chunk, clock, route, bad)
 
 
-class _Stored(Row, gc=False):
+class _Stored(Row, gc=False, kw_only=True):
     """An event as it stands in the journal, where it has been checked: its time is read by Arrow, a column at once."""
 
     timestamp: str | None = None  # type: ignore[assignment]

@@ -26,6 +26,7 @@ from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.journal.segment import ACTIVE, SEALED, SegmentName, listing
 from metlog.lake.backlog import Backlog, day_of
+from metlog.lake.replacing import load, readable
 from metlog.lake.uncommitted import Part, Uncommitted
 from metlog.lake.writer import PARQUET, segment_of
 
@@ -178,9 +179,10 @@ def _files(
             except OSError:  # a planted link, or a folder that has just been expired
                 continue
             with folder:
-                for entry in folder.regular(PARQUET):
-                    if not entry.name.startswith(".") and segment_of(entry.name) not in pending:
-                        yield day, folder.path / entry.name
+                names = [entry.name for entry in folder.regular(PARQUET)]
+                for file in readable(names, load(folder)):  # the listing first, then what is being replaced
+                    if segment_of(file) not in pending:
+                        yield day, folder.path / file
 
 
 def _within(day: date, since: date | None, until: date | None) -> bool:

@@ -7,7 +7,10 @@ minute, over restarts and for as long as the events are kept, is the report `del
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -15,19 +18,24 @@ from msgspec import Struct
 from metlog.event import END_TYPE, REPORT_TYPE
 from metlog.listener.metrics import Bounded
 
-__all__ = ["Accounting", "SeqRuns", "summarize"]
+__all__ = ["Accounting", "ClientReport", "SeqRuns", "summarize"]
 
 _GAPS: Final = 32
-"""Gaps of a stream that a late event may still fill; of older ones it is known only that they are lost."""
+"""Gaps of a stream that a late event may still fill; older missing numbers stay lost."""
 _LEAP: Final = 1_000_000
-"""Missing numbers in a row beyond which they are no loss, but a stream that counts anew, or lies."""
-_TOLD: Final = frozenset({END_TYPE, REPORT_TYPE})
+"""A larger jump is counted as a restarted (or bogus) stream, not as loss."""
+_OWN_TYPES: Final = frozenset({END_TYPE, REPORT_TYPE})
 _REASONS: Final = 50
-"""Reasons of drops, as clients name them, that are told apart."""
+"""Reasons of drops, as clients name them, that are counted each on its own."""
+_REASONS_EACH: Final = 16
+"""Reasons of a report that are read."""
+_REASON_LENGTH: Final = 100
+_NAME_LENGTH: Final = 64
+"""Characters of a stream's name that are kept as they are; a longer name is remembered by its digest."""
 
 
 class Numbered(Protocol):
-    """Of an event: what is looked at."""
+    """The part of an event that is counted."""
 
     @property
     def stream(self) -> str: ...
@@ -39,19 +47,27 @@ class Numbered(Protocol):
     def fields(self) -> dict[str, Any]: ...
 
 
-class SeqRuns(NamedTuple):
-    """What some events say, without the events: for a batch that waits to be counted until it is journaled."""
+class ClientReport(NamedTuple):
+    """A client's end record, or its report of drops."""
 
-    runs: list[tuple[str, int, int]]
+    stream: str
+    ended: bool
+    dropped: dict[str, int]
+    """Totals since the stream began, by reason."""
+
+
+class SeqRuns(NamedTuple):
+    """The numbers of some events, without the events: for a batch that waits to be counted until it is journaled."""
+
+    runs: Sequence[tuple[str, int, int]] = ()
     """Stream, first number, and how many events with the numbers from there on."""
-    reports: list[Numbered]
-    """End records and reports."""
+    reports: Sequence[ClientReport] = ()
 
 
 def summarize(events: Sequence[Numbered]) -> SeqRuns:
-    """What events say, in the order in which they came."""
+    """Returns the numbers of events in the order of their arrival."""
     if not events:
-        return SeqRuns([], [])
+        return SeqRuns()
     seqs = [event.seq for event in events]
     stream, first = events[0].stream, seqs[0]
     if (
@@ -60,31 +76,46 @@ def summarize(events: Sequence[Numbered]) -> SeqRuns:
         and {event.stream for event in events} == {stream}
         and seqs == list(range(first, first + len(seqs)))
     ):
-        runs = [(stream, first, len(seqs))]
+        runs = [(_bounded(stream), first, len(seqs))]
     else:
-        runs = [(event.stream, event.seq, 1) for event in events if event.stream and event.seq > 0]
-    if {event.type for event in events}.isdisjoint(_TOLD):
-        return SeqRuns(runs, [])
-    return SeqRuns(runs, [event for event in events if event.type in _TOLD and event.stream and event.seq > 0])
+        runs = [(_bounded(event.stream), event.seq, 1) for event in events if event.stream and event.seq > 0]
+    if {event.type for event in events}.isdisjoint(_OWN_TYPES):
+        return SeqRuns(runs)
+    own = [event for event in events if event.type in _OWN_TYPES and event.stream and event.seq > 0]
+    return SeqRuns(runs, [_client_report(event) for event in own])
+
+
+def _bounded(stream: str) -> str:
+    if len(stream) <= _NAME_LENGTH:
+        return stream
+    return "digest:" + blake2b(stream.encode(), digest_size=16).hexdigest()
+
+
+def _client_report(event: Numbered) -> ClientReport:
+    told = event.fields.get("dropped")
+    items = islice(told.items(), _REASONS_EACH) if isinstance(told, Mapping) else ()
+    dropped = {str(reason)[:_REASON_LENGTH]: total for reason, total in items if isinstance(total, int)}
+    return ClientReport(_bounded(event.stream), event.type == END_TYPE, dropped)
 
 
 class _Stream(Struct, gc=False):
-    """One client's."""
+    """State of one client's stream."""
 
     next: int
-    """The number that is expected."""
+    """The next number expected."""
     gaps: list[tuple[int, int]] = []
     """First and last of the missing ones, the latest gaps only."""
     dropped: dict[str, int] = {}
-    """What the client said that it had dropped, by reason."""
+    """The client's own totals of dropped events, by reason."""
 
 
 class Accounting:
-    """Counts. Any thread; a batch that continues a stream costs some 40 ns an event, whatever else by the event."""
+    """Counts what was lost, repeated and reordered. Safe to use from any thread. A batch that continues a stream costs some
+    40 ns an event."""
 
     def __init__(self, streams: int) -> None:
-        """`streams`: how many are remembered; of one that was forgotten, and of one that had begun before this listener, the
-        first event is where the counting begins again."""
+        """`streams`: how many are remembered. For a forgotten stream, and for one that began before this listener, counting
+        starts with the next event that comes."""
         self._most = streams
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
@@ -93,24 +124,24 @@ class Accounting:
         self._received = self._skipped = self._reordered = self._repeated = 0
 
     def note(self, events: Sequence[Numbered]) -> None:
-        """Takes events in the order in which they came."""
+        """Counts events in the order of their arrival."""
         self.take(summarize(events))
 
     def take(self, runs: SeqRuns) -> None:
-        """Takes what a batch says."""
+        """Counts a summarized batch."""
         with self._lock:
             for stream, first, count in runs.runs:
                 self._run(stream, first, count)
-            for event in runs.reports:
-                self._told(event)
+            for report in runs.reports:
+                self._add_report(report)
 
     def _run(self, name: str, first: int, count: int) -> None:
-        """So many events of a stream, numbered without a gap."""
+        """Counts `count` events of a stream, numbered without a gap from `first`."""
         self._received += count
         stream = self._streams.pop(name, None)
         if stream is None:
             stream = self._begin(first)
-        self._streams[name] = stream  # the last heard of
+        self._streams[name] = stream  # last in the dict: most recently seen
         if first == stream.next:
             stream.next += count
         elif first > stream.next:
@@ -135,7 +166,7 @@ class Accounting:
         return _Stream(first)
 
     def _late(self, stream: _Stream, seq: int) -> None:
-        """An event whose turn has passed: it fills a gap, or is there already."""
+        """Counts an event that comes after its successors: it fills a gap, or is a repeat."""
         if seq == stream.next:
             stream.next += 1
             return
@@ -148,19 +179,19 @@ class Accounting:
                 return
         self._repeated += 1
 
-    def _told(self, event: Numbered) -> None:
-        """An end record, or a report: totals of what the client dropped."""
-        stream = self._streams.get(event.stream)
-        told = event.fields.get("dropped")
-        if stream is not None and isinstance(told, Mapping):
-            for reason, total in told.items():
-                more = total - stream.dropped.get(reason, 0) if isinstance(total, int) else 0
-                if 0 < more <= _LEAP * 1000:
-                    self._dropped.add(str(reason)[:100], more)
-                    if len(stream.dropped) < _REASONS:
-                        stream.dropped = {**stream.dropped, reason: total}
-        if event.type == END_TYPE:
-            self._ended += 1
+    def _add_report(self, report: ClientReport) -> None:
+        stream = self._streams.get(report.stream)
+        if stream is not None and report.dropped:
+            totals: Counter[str] = Counter()
+            for reason, total in report.dropped.items():
+                if 0 < total <= _LEAP * 1000:
+                    totals[self._dropped.name(reason)] += total
+            for reason, total in totals.items():
+                more = total - stream.dropped.get(reason, 0)
+                if more > 0:
+                    self._dropped.add(reason, more)
+                    stream.dropped = {**stream.dropped, reason: total}
+        self._ended += report.ended
 
     def stats(self) -> dict[str, Any]:
         """`received` events that were numbered, `lost` now (numbers missing), `repeated`, `reordered`; `streams` begun and

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,10 +20,16 @@ __all__ = ["DeadLetters"]
 log = logging.getLogger("metlog.listener")
 
 _SUFFIX: Final = ".ndjson"
+_PART: Final = 1 << 20
+"""Bytes of letters that are encoded before they are written, unless a single one is longer."""
+_HEAD: Final = 200
+"""Bytes of a line for everything but its source, reason and data."""
+_CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r"))
 
 
 class DeadLetters:
-    """Appends to `dead/<name>.ndjson`; at half of `max_bytes` the file becomes `<name>.1.ndjson`, in place of the one before."""
+    """Appends to `dead/<name>.ndjson`; before it would exceed half of `max_bytes` the file becomes `<name>.1.ndjson`, in place of the
+    one before. A letter that would not fit into a file by itself keeps the beginning of its data. Safe to use from any thread."""
 
     def __init__(self, folder: Folder, name: str, max_bytes: int = 64 << 20) -> None:
         self._folder = folder
@@ -39,18 +45,20 @@ class DeadLetters:
         """Letters counted and not kept, because the disk took no more."""
 
     def add(self, letters: Sequence[tuple[bytes, str, str]], *, durable: bool = False) -> None:
-        """Takes (data, source, reason). With `durable` they are on disk when it returns, or OSError is raised."""
+        """Appends (data, source, reason). With `durable` they are on disk when it returns, or OSError is raised."""
         time = datetime.now(UTC)
-        lines = b"".join([_line(time, *letter) for letter in letters])
+        written = 0
         with self._lock:
             for _, _, reason in letters:
                 self.counts[reason.partition(":")[0]] += 1
             try:
-                self._append(lines)
+                for lines, count in self._parts(time, letters):
+                    self._append(lines)
+                    written += count
                 if durable:
                     os.fsync(self._fd)
             except OSError as error:
-                self.unwritten += len(letters)
+                self.unwritten += len(letters) - written
                 if durable:
                     raise
                 if not self._failing:
@@ -58,6 +66,21 @@ class DeadLetters:
                 self._failing = True
             else:
                 self._failing = False
+
+    def _parts(self, time: datetime, letters: Sequence[tuple[bytes, str, str]]) -> Iterator[tuple[bytes, int]]:
+        """The lines in parts that fit into a file, with the number of letters in each."""
+        most = min(self._limit, _PART)
+        lines: list[bytes] = []
+        size = 0
+        for data, source, reason in letters:
+            line = _line(time, data, source, reason, self._limit)
+            if lines and size + len(line) > most:
+                yield b"".join(lines), len(lines)
+                lines, size = [], 0
+            lines.append(line)
+            size += len(line)
+        if lines:
+            yield b"".join(lines), len(lines)
 
     def _append(self, lines: bytes) -> None:
         if self._fd < 0:
@@ -83,10 +106,26 @@ class DeadLetters:
                 self._fd = -1
 
 
-def _line(time: datetime, data: bytes, source: str, reason: str) -> bytes:
+def _line(time: datetime, data: bytes, source: str, reason: str, most: int) -> bytes:
+    """A letter of at most `most` bytes."""
     letter: dict[str, Any] = {"time": time, "source": source, "reason": reason}
-    try:
-        letter["text"] = data.decode()
-    except UnicodeDecodeError:
+    room = max(most - _HEAD - len(source) - len(reason), 0) * 2 // 5
+    if len(data) > room:
+        letter["cut_from"] = len(data)
+        data = data[:room]
+    text = _text(data)
+    if text is None:
         letter["base64"] = base64.b64encode(data).decode()
+    else:
+        letter["text"] = text
     return msgspec.json.encode(letter) + b"\n"
+
+
+def _text(data: bytes) -> str | None:
+    """The data as text; None for binary data, which would be larger as text: a control character takes six bytes in JSON."""
+    if (len(data) - len(data.translate(None, _CONTROLS))) * 18 > len(data):
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None

@@ -13,9 +13,9 @@ from metlog.journal.errors import Full
 from metlog.journal.idempotency import IdempotencyKeys
 from metlog.journal.segment import encode_record
 from metlog.journal.writer import Journal
-from metlog.listener.accounting import Accounting, summarize
+from metlog.listener.accounting import Accounting
 from metlog.listener.deadletters import DeadLetters
-from metlog.listener.validate import validate, validate_events
+from metlog.listener.validate import Validated, validate_events, validate_frames
 
 __all__ = ["Ingest"]
 
@@ -43,26 +43,26 @@ class Ingest:
     def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
         self.frames([(data, source)], received_at)
 
-    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
+    def frames(self, batch: Sequence[tuple[bytes | Validated, str]], received_at: int | None = None) -> None:
         moment = now() if received_at is None else received_at
         by_source: dict[str, list[bytes]] = {}
+        checked: list[tuple[Validated, str]] = []
         for data, source in batch:
-            if source in by_source:
+            if isinstance(data, Validated):
+                checked.append((data, source))
+            elif source in by_source:
                 by_source[source].append(data)
             else:
                 by_source[source] = [data]
-        records = []
-        letters = []
-        taken = []
-        events = 0
-        for source, frames in by_source.items():
-            for chunk in _chunks(frames):
-                validated = validate(chunk)
-                if validated.count:
-                    records.append(encode_record(moment, validated.count, source.encode(), b"", validated.lines))
-                    events += validated.count
-                    taken.append(summarize(validated.rows))
-                letters += [(item.data, source, item.reason) for item in validated.invalid]
+        checked += [
+            (validate_frames(chunk), source) for source, frames in by_source.items() for chunk in _chunks(frames)
+        ]
+        records = [
+            encode_record(moment, validated.count, source.encode(), b"", validated.lines)
+            for validated, source in checked
+            if validated.count
+        ]
+        letters = [(item.data, source, item.reason) for validated, source in checked for item in validated.invalid]
         outcome = "journaled"
         if records:
             try:
@@ -71,14 +71,14 @@ class Ingest:
                 outcome = "dropped_full"
             else:
                 outcome = self._confirmed(lsn)
-                for runs in taken:  # what was dropped shows as a gap when the next events come
-                    self._accounting.take(runs)
+                for validated, _ in checked:  # what was dropped shows as a gap when the next events come
+                    self._accounting.take(validated.runs)
         if letters:
             self._dead.add(letters)
         with self._lock:
             self._counts["frames"] += len(batch)
             self._counts["dead"] += len(letters)
-            self._counts[outcome] += events
+            self._counts[outcome] += sum(validated.count for validated, _ in checked)
 
     def _confirmed(self, lsn: int) -> str:
         """What appended events count as: `unconfirmed` when the disk did not say in time that it has them."""
@@ -88,8 +88,10 @@ class Ingest:
             return "unconfirmed"
         return "journaled"
 
-    def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
-        validated = validate_events(events)
+    def submit(
+        self, events: Sequence[Event] | Validated, source: str, *, key: str = "", received_at: int | None = None
+    ) -> bool:
+        validated = events if isinstance(events, Validated) else validate_events(events)
         if not validated.count:
             return True
         moment = now() if received_at is None else received_at
@@ -102,7 +104,7 @@ class Ingest:
                 self._counts["refused_full"] += validated.count
             raise
         if new:
-            self._accounting.note(validated.rows)
+            self._accounting.take(validated.runs)
         with self._lock:
             self._counts["frames"] += 1
             self._counts["journaled" if new else "repeated"] += validated.count

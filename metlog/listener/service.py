@@ -18,13 +18,14 @@ from metlog.journal.folder import Folder
 from metlog.journal.idempotency import IdempotencyKeys
 from metlog.journal.writer import Journal
 from metlog.listener.accounting import Accounting
+from metlog.listener.adapt import adapt_input
 from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.process import OutputProcess
 from metlog.listener.delivery.worker import Assignment
 from metlog.listener.drops import Drops
 from metlog.listener.ingest import Ingest
-from metlog.listener.inputs import Input
+from metlog.listener.inputs import BaseInput
 
 __all__ = ["Service"]
 
@@ -48,7 +49,7 @@ class Service:
 
     def __init__(self, config: ListenerConfig) -> None:
         self.config = config
-        self.inputs: dict[str, Input] = {}
+        self.inputs: dict[str, BaseInput] = {}
         self._processes: dict[str, OutputProcess] = {}
         self._stopping = threading.Event()
         self._started_at = datetime.now(UTC)
@@ -63,7 +64,7 @@ class Service:
         problems = Problems()
         for item in self.config.inputs:
             with problems.catch(f"inputs.{item.id}"):
-                self.inputs[item.id] = item.component.build()
+                self.inputs[item.id] = adapt_input(item.component.build())
         problems.check()
         general = self.config.general
         self._data = Folder.root(general.data, create=True)
@@ -82,8 +83,7 @@ class Service:
                 process.advance(self.journal.end)
                 process.start()
             for started in self.inputs.values():
-                if watch := getattr(started, "watch", None):  # the input http shows health and metrics
-                    watch(self)
+                started.watch(self)
                 started.start(self.sink)
         except (OSError, ConfigError):
             self._abandon()
@@ -111,7 +111,7 @@ class Service:
 
     @property
     def warnings(self) -> list[str]:
-        return [text for item in self.inputs.values() for text in getattr(item, "warnings", ())]
+        return [text for item in self.inputs.values() for text in item.warnings]
 
     def stop(self, *, drain: bool = True) -> bool:
         """Stops the inputs, seals the journal, lets the outputs finish within `drain_timeout`. True when all is handed on;
@@ -187,7 +187,7 @@ class Service:
             log.warning("%s; and not in the lake, since %s", "; ".join(event.payload for event in events), error)
 
     def _sockets(self) -> dict[str, list[dict[str, Any]]]:
-        return {name: item.sockets() for name, item in self.inputs.items() if hasattr(item, "sockets")}
+        return {name: item.sockets() for name, item in self.inputs.items()}
 
     def _retain(self) -> None:
         """Unlinks segments that every configured output is durably past."""
@@ -225,7 +225,7 @@ class Service:
             return []
         wrong = []
         for name, item in self.inputs.items():
-            if text := getattr(item, "health", lambda: "")():
+            if text := item.health():
                 wrong.append(f"input {name}: {text}")
         if self.journal.refuses:
             wrong.append(f"journal: {self.journal.refuses}")

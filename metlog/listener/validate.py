@@ -1,186 +1,105 @@
-"""Frames to checked events: what is good as JSON lines for the journal, what is bad with its reason."""
+"""One way in for every input: bytes become checked events as JSON lines for the journal, and rejects with their reasons.
+
+The work is linear in the bytes, and for the worst input near that for good input: a frame is bounded in bytes, in events, in the
+values of an event, and in the pieces that are rejected one by one; no more than some 64 KB are decoded at a time.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
-from metlog.encoders.wire import is_utf8, unsigned
+from metlog.encoders.wire import is_msgpack, unsigned
 from metlog.event import Event
-from metlog.journal.rows import Row, decode
-from metlog.values import plain, sanitize
+from metlog.journal.rows import WRONG, decode
+from metlog.listener._frame import (
+    LIMITS,
+    NESTING,
+    Amend,
+    Frame,
+    Invalid,
+    Limits,
+    Rejects,
+    TooManyEvents,
+    Validated,
+    check_depth,
+    opening_marks,
+    reason_of,
+    too_deep,
+)
+from metlog.listener._json_lines import BLOCK, check_block, check_json, check_values
+from metlog.listener._msgpack import check_msgpack
+from metlog.listener.accounting import SeqRuns, summarize
 
-__all__ = ["Invalid", "Validated", "validate", "validate_events"]
+__all__ = [
+    "LIMITS", "NESTING", "Amend", "Invalid", "Limits", "Rejects", "TooManyEvents", "Validated", "reason_of", "validate",
+    "validate_events", "validate_frames", "validate_parsed",
+]  # fmt: skip
+
+Kind = Literal["json", "msgpack", "auto"]
 
 _OPENS_JSON: Final = frozenset(b"{ \t\r\n")
-_ARRAYS: Final = frozenset([*range(0x90, 0xA0), 0xDC, 0xDD])
-_MAPS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
-
-_unpack_row: Final = msgspec.msgpack.Decoder(Row).decode
-_unpack_array: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
-
-NESTING: Final = 100
-"""Objects and arrays within each other that an event may have. Whoever reads it later, with however deep a stack, must be
-able to: one event that a reader cannot decode would be in the way of all others."""
-_TOO_DEEP: Final = b"{" * (NESTING + 1)
-_OPENERS: Final = bytes.maketrans(b"[", b"{")
-_NEITHER: Final = bytes(set(range(256)) - set(b"{[\n"))
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_BRACKETS: Final = re.compile(rb"[\[\]{}]")
-
-# What a decoder raises for input that is wrong. RecursionError: nested deeper than the interpreter's stack allows.
-_WRONG: Final = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
-class Invalid(NamedTuple):
-    """What could not be taken."""
+def validate(data: bytes, kind: Kind = "auto", limits: Limits = LIMITS, amend: Amend | None = None) -> Validated:
+    """Checks one frame: JSON, one event a line, or MessagePack, an event or an array of events; `auto` tells them apart by the
+    first byte. The signature of a signed frame is passed over unchecked.
 
-    data: bytes
-    reason: str
-    """One of a bounded number of texts, with the detail after `: `."""
+    Raises TooManyEvents beyond `limits.events`; everything else that is wrong is in `invalid`.
+    """
+    found = Frame(len(data), limits, amend)
+    data = unsigned(data)
+    if kind == "msgpack" or (kind == "auto" and is_msgpack(data)):
+        check_msgpack(data, found)
+        return found.result(b"")
+    if not data:
+        found.rejects.add(data, "empty")
+    elif kind == "auto" and data[0] not in _OPENS_JSON:
+        found.rejects.add(data, "neither JSON lines nor MessagePack")
+    else:
+        check_json(data, found)
+    return found.result(b"\n")
 
 
-class Validated(NamedTuple):
-    """The outcome for some frames of one source."""
+def validate_frames(frames: Sequence[bytes], limits: Limits = LIMITS) -> Validated:
+    """Checks the frames of one source, at once when all of them are small and good JSON, else each by itself."""
+    if len(frames) == 1:
+        return validate(frames[0], "auto", limits)
+    joined = b"".join([frame if frame.endswith(b"\n") else frame + b"\n" for frame in frames])
+    found = Frame(len(joined), limits, None)
+    if max(map(len, frames)) <= BLOCK and check_block(joined, found):
+        return found.result(b"\n")
+    parts = [validate(frame, "auto", limits) for frame in frames]
+    runs = [run for part in parts for run in part.runs.runs]
+    reports = [report for part in parts for report in part.runs.reports]
+    invalid = [item for part in parts for item in part.invalid]
+    lines = b"".join([part.lines for part in parts])
+    return Validated(lines, sum(part.count for part in parts), SeqRuns(runs, reports), invalid)
 
-    lines: bytes
-    """The good events, JSON, one a line; as received where the whole frame was good JSON."""
-    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks it for
-    invalid: list[Invalid]
-    rows: Sequence[Row]
-    """The good events, decoded."""
 
-
-def validate(frames: Sequence[bytes]) -> Validated:
-    """Checks frames; cheap when all is well, line by line when not."""
-    data = frames[0] if len(frames) == 1 else b"".join([f if f.endswith(b"\n") else f + b"\n" for f in frames])
-    if data[:1] == b"{" and is_utf8(data):
-        try:
-            rows = decode(data)
-        except _WRONG:
-            pass
-        else:
-            if not data.endswith(b"\n"):
-                data += b"\n"
-            # One event, one line: else a frame cut off in the middle could swallow the one that follows it.
-            marks = data.translate(_OPENERS, _NEITHER)  # what opens, and the ends of the lines
-            # A blank line would make up for a line of two.
-            if len(rows) == marks.count(b"\n") and b"\n\n" not in marks and _TOO_DEEP not in marks:
-                return Validated(data, len(rows), [], rows)
-    lines: list[bytes] = []
-    invalid: list[Invalid] = []
-    good: list[Row] = []
-    for frame in frames:
-        _check_frame(frame, lines, invalid, good)
-    return Validated(b"".join(lines), len(lines), invalid, good)
+def validate_parsed(events: Sequence[Event]) -> Validated:
+    """The lines of events that an input's parser made of another protocol's messages. Their types are right by construction, so they
+    are decoded again only where a value from outside may be nested too deeply or has too many values."""
+    lines = _encode_lines(events)
+    if len(lines) > BLOCK or too_deep(lines, opening_marks(lines)):
+        return validate(lines, "json")
+    return Validated(lines, len(events), summarize(events))
 
 
 def validate_events(events: Sequence[Event]) -> Validated:
-    """The lines of events that were built here; raises ValueError for one that JSON or a column cannot hold."""
-    lines = []
-    rows: list[Row] = []
+    """The lines of events that were built in this process; raises ValueError for one that JSON or a column cannot hold."""
+    found = Frame(0, LIMITS, None)
     for index, event in enumerate(events):
         try:
             line = _encode(event) + b"\n"
-            rows += decode(line)
-            _check_depth(line)
-        except _WRONG as error:
-            raise ValueError(f"event {index}: {_reason(error)}") from error
-        lines.append(line)
-    return Validated(b"".join(lines), len(lines), [], rows)
-
-
-def _check_frame(frame: bytes, lines: list[bytes], invalid: list[Invalid], good: list[Row]) -> None:
-    frame = unsigned(frame)
-    first = frame[0] if frame else -1
-    if first in _OPENS_JSON:
-        for line in frame.split(b"\n"):
-            if line and not line.isspace():
-                _check_line(line, lines, invalid, good)
-    elif first in _ARRAYS:
-        try:
-            items: list[Any] = _unpack_array(frame)
-        except _WRONG as error:
-            invalid.append(Invalid(frame, _reason(error, "not MessagePack")))
-            return
-        for item in items:
-            _check_packed(bytes(item), lines, invalid, good)
-    elif first in _MAPS:
-        _check_packed(frame, lines, invalid, good)
-    elif first < 0:
-        invalid.append(Invalid(frame, "empty"))
-    else:
-        invalid.append(Invalid(frame, "neither JSON lines nor MessagePack"))
-
-
-def _check_line(line: bytes, lines: list[bytes], invalid: list[Invalid], good: list[Row]) -> None:
-    try:
-        line.decode()  # a key that is no field of an event is skipped by the decoder, with whatever it holds
-        found = decode(line)
-        _check_depth(line)
-    except _WRONG as error:
-        invalid.append(Invalid(line, _reason(error, "not JSON")))
-        return
-    if len(found) == 1:
-        lines.append(line + b"\n")
-        good += found
-    else:
-        invalid.append(Invalid(line, "more than one event on a line"))
-
-
-def _check_packed(data: bytes, lines: list[bytes], invalid: list[Invalid], good: list[Row]) -> None:
-    """One MessagePack event, as JSON from here on: one format in the journal. What JSON cannot say is said as the encoders do."""
-    try:
-        row = _unpack_row(data)
-        try:
-            line = _encode(row)
-            if b"null" in line and _odd(row):  # what NaN and infinity become without a word
-                line = _encode(_said(row))
-        except TypeError:  # an extension type
-            line = _encode(_said(row))
-        found = decode(line)
-        _check_depth(line)
-    except _WRONG as error:
-        invalid.append(Invalid(data, _reason(error, "not MessagePack")))
-        return
-    lines.append(line + b"\n")
-    good += found
-
-
-def _check_depth(line: bytes) -> None:
-    """Raises RecursionError, as the decoder does when the stack ends, for JSON that is nested deeper than is taken."""
-    if _TOO_DEEP not in line.translate(_OPENERS, _NEITHER):
-        return
-    depth = 0
-    for bracket in _BRACKETS.findall(_STRING.sub(b"", line)):
-        depth += 1 if bracket in b"{[" else -1
-        if depth > NESTING:
-            raise RecursionError
-
-
-def _odd(row: Row) -> bool:
-    try:
-        return not plain(row.fields)
-    except RecursionError:
-        return True
-
-
-def _said(row: Row) -> Row:
-    row.fields = sanitize(Event(type="", fields=row.fields))[0].fields
-    return row
-
-
-def _reason(error: BaseException, malformed: str = "not JSON") -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    if isinstance(error, msgspec.ValidationError):
-        return f"not an event: {str(error).replace('$[0]', '$')}"
-    if isinstance(error, msgspec.DecodeError):
-        return f"{malformed}: {error}"
-    return f"not an event: {error}"
+            check_values(line, LIMITS.values)
+            rows = decode(line)
+            check_depth(line)
+        except WRONG as error:
+            raise ValueError(f"event {index}: {reason_of(error)}") from error
+        found.accept(line, rows)
+    return found.result(b"\n")

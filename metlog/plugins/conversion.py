@@ -51,7 +51,7 @@ _LISTS: Final = frozenset({list, tuple, set, frozenset})
 
 
 def convert(value: Any, hint: Any) -> Any:
-    """Returns the value as an annotation says it; raises ValueError that tells what would be right.
+    """Returns the value in its annotated type; raises ValueError that states what would be right.
 
     Text becomes what is asked for: a number, a truth value (`yes` and `on` as well), a list of the parts between commas
     or line ends. `Unit` and `msgspec.Meta` inside `Annotated` are honoured: see `Size` and `Seconds`.
@@ -110,7 +110,7 @@ def _limited(value: Any, kind: Any, *notes: Any) -> Any:
 
 
 def _measured(value: Any, unit: str) -> float | int | None:
-    """A number of bytes or seconds; None for what is neither a finite number nor a text that says one."""
+    """A number of bytes or seconds; None for anything but a finite number, or a text that stands for one."""
     if isinstance(value, str):
         if unit == "bytes":
             match = _SIZE.fullmatch(value.strip())

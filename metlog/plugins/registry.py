@@ -80,10 +80,10 @@ class Component:
         return made
 
     def discard(self) -> None:
-        """Closes what was prepared and is not wanted."""
+        """Closes a sender that was prepared and is not used."""
         made, self._made = self._made, None
         if made is not None and self.kind == "sender":
-            with contextlib.suppress(Exception):  # somebody is being told a fault already, and nothing was sent
+            with contextlib.suppress(Exception):  # a fault is being reported already, and nothing was sent
                 made.close()
 
     def _located(self, error: Exception) -> list[str]:
@@ -107,7 +107,7 @@ class Component:
 
 
 def _adapted(kind: str, made: Any) -> Any:
-    """A sender, encoder or filter with every hook, whatever its own class has."""
+    """Returns a sender, encoder or filter that has every hook."""
     adapt = _ADAPTERS.get(kind)
     return made if made is None or adapt is None else adapt(made)
 

@@ -1,4 +1,4 @@
-"""What senders that may wait have in common: ended from another thread, hurried at exit, made anew in a child."""
+"""Base of senders that may wait: closed from another thread, bounded at shutdown, recreated in a forked child."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from metlog.senders.options import NotPicklable, closed
 __all__ = ["BlockingSender"]
 
 CLOSE_WAIT = 0.2
-"""Seconds that `close` gives a `send` under way, after waking it, to come back."""
+"""Seconds that `close` waits for a `send` under way to return, after waking it."""
 
 
 class BlockingSender(NotPicklable):
     """`send` for one frame at a time; the transport is in the four methods at the end.
 
-    Whoever is last, `send` or `close`, releases the transport: a descriptor is never closed under a call that uses it,
-    where its number could be somebody else's file by then.
+    Whichever of `send` and `close` returns last closes the descriptor, so that it is never closed while in use (its number
+    may be reused).
     """
 
     def __init__(self) -> None:
@@ -48,14 +48,14 @@ class BlockingSender(NotPicklable):
 
     def deadline(self, seconds: float) -> None:
         """From now on all waiting together ends within so many seconds."""
-        self._deadline.deadline(seconds)
+        self._deadline.limit(seconds)
 
     def close(self) -> None:
         """Releases everything; makes a `send` under way in another thread come back soon."""
         if self._deadline.closed:
             return
         self._deadline.close()
-        self._interrupt()
+        self.interrupt()
         if self._busy.acquire(timeout=CLOSE_WAIT):
             try:
                 self._flush()
@@ -82,8 +82,8 @@ class BlockingSender(NotPicklable):
     def _flush(self) -> None:
         """Hands on what is held."""
 
-    def _interrupt(self) -> None:
-        """Wakes a call that waits in `_send`; called from another thread, releases nothing."""
+    def interrupt(self) -> None:
+        """Wakes a call that waits in `_send`. Called from another thread; releases nothing."""
 
     def _release(self) -> None:
-        """Closes this process's descriptors without a word to the peer; called again, does nothing."""
+        """Closes this process's descriptors without sending anything to the peer; called again, does nothing."""

@@ -8,9 +8,9 @@ import socket
 from collections.abc import Iterator
 from time import monotonic
 
+from metlog.core.backoff import Backoff
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
-from metlog.senders._timing import Backoff
 from metlog.senders.options import at_least, positive
 
 __all__ = ["ConnectionSender"]
@@ -20,7 +20,7 @@ MOST_PAUSE = 5.0
 """Seconds between two attempts to connect, growing from the first to the most."""
 
 PROBE_WAIT = 3.0
-"""Seconds that `probe` gives a peer."""
+"""Seconds that `probe` waits for a peer."""
 
 
 class ConnectionSender(BlockingSender):
@@ -74,7 +74,7 @@ class ConnectionSender(BlockingSender):
         return self._hold(self._socket)
 
     def _hold(self, made: socket.socket) -> socket.socket:
-        """Notes a new socket, so that `close` can wake whoever waits on it; raises if `close` came first."""
+        """Keeps a new socket, so that `close` can wake a call that waits on it; raises if `close` came first."""
         self._socket = made
         if self._deadline.closed:
             raise OSError(errno.ECANCELED, "closed")
@@ -85,9 +85,9 @@ class ConnectionSender(BlockingSender):
         connected.sendall(frame)
 
     def _gone(self, connected: socket.socket) -> bool:
-        """Whether the peer has closed: without this look, one frame more would be sent into the void.
+        """Whether the peer has closed: without this check, one more frame would be lost.
 
-        What a peer says is thrown away; on TLS that includes the session tickets that arrive after the handshake.
+        What a peer sends is discarded; on TLS that includes the session tickets that arrive after the handshake.
         """
         if not select.select([connected], [], [], 0)[0]:
             return False
@@ -100,7 +100,7 @@ class ConnectionSender(BlockingSender):
             return not _only_wants_more(error)
 
     def probe(self) -> Iterator[str | SenderError]:
-        """Connects, with the handshake of TLS, and hangs up: what `metlog doctor` tells."""
+        """Connects, with the handshake of TLS, and closes the connection."""
         try:
             self._connect(monotonic() + min(self.timeout, PROBE_WAIT))
         except OSError as error:
@@ -123,15 +123,15 @@ class ConnectionSender(BlockingSender):
             reason = "unreachable"
         return SenderError(f"{self._peer()}: {error or 'no answer'}", reason=reason)
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
         current = self._socket
         if current is not None:
             try:
-                # The plain socket's method: on TLS, too, nothing here may wait for the peer. It wakes whoever waits on
+                # The plain socket's method: on TLS, too, nothing here may wait for the peer. It wakes a call that waits on
                 # the socket, and what the kernel has is still delivered.
                 socket.socket.shutdown(current, socket.SHUT_RDWR)
             except OSError:
-                pass  # not connected: nobody waits
+                pass  # not connected: no call waits
 
     def _release(self) -> None:
         current, self._socket = self._socket, None
@@ -141,7 +141,7 @@ class ConnectionSender(BlockingSender):
     # The transport.
 
     def _connect(self, end: float) -> None:
-        """Makes a socket, gives it to `_hold`, and connects it before `end` (monotonic seconds)."""
+        """Makes a socket, passes it to `_hold`, and connects it before `end` (monotonic seconds)."""
         raise NotImplementedError
 
     def _peer(self) -> str:
@@ -150,5 +150,5 @@ class ConnectionSender(BlockingSender):
 
 
 def _only_wants_more(error: OSError) -> bool:
-    """TLS had a record that holds nothing for us."""
+    """Whether a TLS record held no data of the application."""
     return type(error).__name__ in {"SSLWantReadError", "SSLWantWriteError"}

@@ -1,4 +1,4 @@
-"""Host names to addresses, off the hot path: a small thread that asks at start, every minute and after errors."""
+"""Resolves host names off the fast path: in a thread, at start, every minute and after errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from metlog.core.backoff import Backoff
 from metlog.senders._timing import Deadline
 from metlog.senders.options import Address, numeric
 
@@ -35,7 +36,7 @@ class Resolver:
         self.hosts, self.port, self.kind, self.interval = hosts, port, kind, interval
         self.answered = threading.Event()
         self.error: OSError | UnicodeError | None = None
-        """What the last failed lookup said."""
+        """The error of the last failed lookup."""
         self._on_change = on_change
         self._known: dict[str, list[Address]] = {}
         self._last: list[Address] = []
@@ -50,7 +51,7 @@ class Resolver:
             threading.Thread(target=self._run, name="metlog-resolver", daemon=True).start()
 
     def kick(self) -> None:
-        """Asks for a lookup soon, because sending failed; cheap, and at most every few seconds."""
+        """Requests a lookup soon, because sending failed; cheap, and at most every few seconds."""
         if time.monotonic() - self._asked > KICK_PAUSE:
             self._wake.set()
 
@@ -60,7 +61,7 @@ class Resolver:
         self._wake.set()
 
     def _run(self) -> None:
-        pause = min(FIRST_RETRY, self.interval)
+        backoff = Backoff(FIRST_RETRY, self.interval, jitter=0.0)
         while not self._closed:
             self._wake.clear()
             self._asked = time.monotonic()
@@ -71,8 +72,9 @@ class Resolver:
                 self._last = found
                 self._on_change(found)
             self.answered.set()
-            pause = self.interval if found else min(pause * 2, self.interval)
-            self._wake.wait(pause)
+            if found:
+                backoff.reset()
+            self._wake.wait(self.interval if found else backoff.pause())
 
     def _lookup(self) -> list[Address]:
         for host in self.hosts:
@@ -89,8 +91,8 @@ class Resolver:
         return [address for host in self.hosts for address in self._known.get(host, [])]
 
 
-def lookup(host: str, port: int, kind: socket.SocketKind, patience: Deadline, end: float) -> list[Address]:
-    """The addresses of a name, for a sender that may wait: until `end` (monotonic seconds) or `close`, not for ever.
+def lookup(host: str, port: int, kind: socket.SocketKind, deadline: Deadline, end: float) -> list[Address]:
+    """Returns the addresses of a name, for a sender that may wait: at most until `end` (monotonic seconds) or `close`.
 
     Raises OSError (`socket.gaierror`, TimeoutError). A lookup cannot be interrupted: a thread of its own waits for it.
     """
@@ -110,7 +112,7 @@ def lookup(host: str, port: int, kind: socket.SocketKind, patience: Deadline, en
 
     threading.Thread(target=ask, name="metlog-lookup", daemon=True).start()
     while not done.wait(GLANCE):
-        if patience.over or time.monotonic() >= end:
+        if deadline.over or time.monotonic() >= end:
             raise TimeoutError(f"looking up {host!r} takes too long")
     if failed:
         raise failed[0]

@@ -1,16 +1,15 @@
-"""All waiting of a sender that may wait: it ends at `close`, and within what `deadline` leaves."""
+"""Waiting that ends at `close`, and at the shutdown deadline."""
 
 from __future__ import annotations
 
-import random
 import threading
 from time import monotonic
 
-__all__ = ["Backoff", "Deadline"]
+__all__ = ["Deadline"]
 
 
 class Deadline:
-    """Sleeps that another thread can end. Made anew in a forked child."""
+    """Interruptible sleeps, bounded by the shutdown deadline. Recreated after fork."""
 
     def __init__(self) -> None:
         self._hurry = threading.Event()
@@ -32,7 +31,7 @@ class Deadline:
         self._closed.set()
         self._hurry.set()
 
-    def deadline(self, seconds: float) -> None:
+    def limit(self, seconds: float) -> None:
         """From now on all sleeps together end within so many seconds."""
         self._end = min(self._end, monotonic() + seconds)
         self._hurry.set()
@@ -49,20 +48,3 @@ class Deadline:
         if rest > 0:
             self._closed.wait(rest)
         return not self.over
-
-
-class Backoff:
-    """Growing pauses with jitter, so that many clients do not come back to a restarted peer all at once."""
-
-    def __init__(self, first: float, most: float) -> None:
-        self._first, self._most = first, most
-        self.reset()
-
-    def reset(self) -> None:
-        """After a success: the next pause is the first again."""
-        self._next = self._first
-
-    def pause(self) -> float:
-        """The next pause in seconds: between half of it and all of it, doubled each time up to the most."""
-        pause, self._next = self._next, min(self._next * 2, self._most)
-        return pause * (0.5 + random.random() / 2)

@@ -15,7 +15,7 @@ __all__ = ["FallbackSender"]
 
 
 class FallbackSender(NotPicklable):
-    """Gives each frame to the first sender that takes it.
+    """Sends each frame with the first sender that takes it.
 
     senders
         Names, URLs or tables, best first.
@@ -87,7 +87,7 @@ class FallbackSender(NotPicklable):
             else:
                 self.used[index] += 1
                 return
-        # All of them failed lately. The last one is the net below the others: it is asked every time.
+        # All of them failed lately. The last one is tried every time.
         if error is None:
             self.senders[-1].send(frame)
             self._not_before[-1] = 0.0
@@ -117,7 +117,7 @@ class FallbackSender(NotPicklable):
         return found
 
     def after_fork(self) -> None:
-        """Tells every sender."""
+        """Passes it on to every sender."""
         self._each(lambda sender: sender.after_fork())
 
     def _each(self, call: Callable[[BaseSender], None]) -> None:

@@ -80,7 +80,7 @@ class FileSender(BlockingSender):
         super().__init__()
 
     def probe(self) -> Iterator[str | SenderError]:
-        """Whether this user may write there; makes nothing: what `metlog doctor` tells."""
+        """Checks whether this user may write there; creates nothing."""
         if self.path.is_symlink():
             yield SenderError(f"{self.path} is a symbolic link, which is not followed", "unreachable")
         elif not os.access(self.path if self.path.exists() else self.path.parent, os.W_OK):
@@ -99,7 +99,7 @@ class FileSender(BlockingSender):
         except OSError as error:
             if error.errno in _FULL:
                 raise SenderError(f"{self.path}: {_FULL[error.errno]}", reason="full") from error
-            self._release()  # whatever is wrong with it, the next frame starts from the path
+            self._release()  # the next frame opens the path anew
             hint = "; a symbolic link is not followed" if error.errno == errno.ELOOP else ""
             raise SenderError(f"{self.path}: {error.strerror}{hint}", reason="unreachable") from error
         self._unsynced = True
@@ -118,9 +118,9 @@ class FileSender(BlockingSender):
         while True:
             fd = self._open()
             self._wait_for_lock(fd)
-            # From here on, closing the file gives the lock back.
+            # From here on, closing the file releases the lock.
             if not self._is_current():
-                self._leave()  # rotated or removed by somebody else
+                self._leave()  # rotated or removed by another process
                 continue
             held = os.lseek(fd, 0, os.SEEK_END) if self.max_bytes else 0
             if not held or held + size <= self.max_bytes or rotated:
@@ -171,7 +171,7 @@ class FileSender(BlockingSender):
             if error.errno in {errno.EINVAL, errno.EROFS}:  # a device: there is nothing to bring to a disk
                 self._unsynced = False
                 return
-            # Linux forgets the pages that failed: a second fsync on this descriptor would say that all is well.
+            # Linux forgets the pages that failed: a second fsync on this descriptor would succeed.
             self._release()
             raise SenderError(f"{self.path}: fsync: {error.strerror}", reason="fsync") from error
         self._unsynced, self._synced = False, monotonic()
@@ -206,7 +206,7 @@ class FileSender(BlockingSender):
         self.path.replace(f"{self.path}.1")
 
     def _leave(self) -> None:
-        """Lets go of a file that is complete."""
+        """Closes a file that is complete."""
         try:
             self._flush()
         finally:

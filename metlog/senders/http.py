@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import re
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Any, Final
 
 import httpx
 
+from metlog.core.backoff import Backoff
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
-from metlog.senders._timing import Backoff
-from metlog.senders.options import at_least, host_list, one_of, port_number, positive
+from metlog.senders._http import RequestDeadline, beginning, check_options, compressor, reason_of, retry_after
+from metlog.senders.options import at_least, host_list, positive
 from metlog.senders.tcp import tls_context
 
 __all__ = ["HttpSender", "HttpsSender"]
@@ -66,6 +62,7 @@ class HttpSender(BlockingSender):
     """
 
     scheme = "http"
+    _verify: ssl.SSLContext | bool = True
 
     def __init__(
         self,
@@ -81,35 +78,21 @@ class HttpSender(BlockingSender):
         proxy: str | None = None,
         max_frame: int = 262144,
     ) -> None:
-        self._configure(host, port, path, token, compression, timeout, give_up, content_type, proxy, max_frame, True)
-
-    def _configure(
-        self, host: str, port: int | None, path: str, token: str | None, compression: str, timeout: float,
-        give_up: float, content_type: str | None, proxy: str | None, max_frame: int, verify: ssl.SSLContext | bool,
-    ) -> None:  # fmt: skip
-        positive("timeout", timeout, "seconds")
         positive("give_up", give_up, "seconds")
         at_least("max_frame", max_frame, 64, "bytes")
-        one_of("compression", compression, ("gzip", "zstd", "none"))
-        if port is not None:
-            port_number(port)
-        if not path.startswith("/"):
-            raise ValueError(f"path = {path!r}: wants a path that begins with /, such as /submit/myservice")
-        if token is not None and not (token.isascii() and token.isprintable()):  # the value stays out: a secret
-            raise ValueError("token: wants printable ASCII without line ends")
+        check_options(timeout=timeout, compression=compression, port=port, path=path, token=token)
         hosts = host_list(host)
         if len(hosts) > 1:
             raise ValueError(f"host = {host!r}: wants one host; name several senders under `fallback` instead")
         self.max_frame = max_frame
         self.timeout, self.give_up, self.content_type = timeout, give_up, content_type
-        self._compress = _compressor(compression)
+        self._compress = compressor(compression)
         self._encoding = compression
         try:
             self.url = httpx.URL(scheme=self.scheme, host=hosts[0], port=port, raw_path=path.encode("ascii"))
             self._proxy = None if proxy is None else httpx.Proxy(proxy)
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {proxy!r}: {error}") from error
-        self._verify = verify
         self._headers = {"User-Agent": "metlog", "Accept-Encoding": "identity"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -169,32 +152,32 @@ class HttpSender(BlockingSender):
         request = self._client.build_request(
             "POST", self.url, content=body, headers=headers, timeout=left, extensions={"trace": self._trace}
         )
-        with _Overdue(left, self._interrupt) as overdue:  # httpx counts each read anew
+        with RequestDeadline(left, self.interrupt) as deadline:  # httpx counts each read anew
             try:
                 answer = self._client.send(request, stream=True)
             except httpx.HTTPError as error:
-                if overdue.over or isinstance(error, httpx.TimeoutException):
+                if deadline.over or isinstance(error, httpx.TimeoutException):
                     raise _LaterError(self._error(f"no answer within {left:.3g} s", "timeout")) from error
-                raise _LaterError(self._error(str(error) or type(error).__name__, _reason(error))) from error
+                raise _LaterError(self._error(str(error) or type(error).__name__, reason_of(error))) from error
             try:
-                text = _read(answer)
+                text = beginning(answer, ANSWER_BYTES)
             finally:
                 answer.close()
-        if answer.is_success:  # the status is the receipt, whatever became of the rest
+        if answer.is_success:  # the status is the receipt, even if the rest is lost
             return
         words = f"{answer.status_code} {answer.reason_phrase}: {text[:200].decode('utf-8', 'replace').strip()}"
         if answer.status_code in RETRIED or answer.status_code >= 500:
             reason = "busy" if answer.status_code in {429, 503} else "server_error"
-            raise _LaterError(self._error(words, reason), _retry_after(answer.headers.get("retry-after")))
+            raise _LaterError(self._error(words, reason), retry_after(answer.headers.get("retry-after")))
         raise self._error(words, "rejected")
 
     def probe(self) -> Iterator[str | SenderError]:
-        """Asks for the path without submitting anything (HEAD), with the token: what `metlog doctor` tells."""
+        """Requests the path without submitting anything (HEAD), with the token."""
         with httpx.Client(verify=self._verify, proxy=self._proxy, trust_env=False) as client:
             try:
                 answer = client.head(self.url, headers=self._headers, timeout=min(self.timeout, PROBE_WAIT))
             except httpx.HTTPError as error:
-                yield self._error(str(error) or type(error).__name__, _reason(error))
+                yield self._error(str(error) or type(error).__name__, reason_of(error))
                 return
         words = f"answers {answer.status_code} {answer.reason_phrase}".rstrip()
         if answer.status_code == 401:
@@ -203,14 +186,14 @@ class HttpSender(BlockingSender):
             yield self._error(f"{words}: nothing is taken under this path", "no_such_path")
         elif answer.status_code >= 500:
             yield self._error(words, "server_error")
-        else:  # most collectors take POST only, and say so
+        else:  # most collectors accept POST only, and answer so
             yield f"{self.url} {words}"
 
     def _error(self, words: str, reason: str) -> SenderError:
         return SenderError(f"{self.url}: {words}", reason=reason)
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Keeps the socket of a new connection, so that `close` can wake whoever waits on it."""
+        """Keeps the socket of a new connection, so that `close` can wake a call that waits on it."""
         step = event.partition(".")[2]
         if step in {"connect_tcp.complete", "start_tls.complete"}:
             self._socket = info["return_value"].get_extra_info("socket")
@@ -220,14 +203,14 @@ class HttpSender(BlockingSender):
         if step in {"start_tls.complete", "start_tls.failed"}:
             self._end_handshake()
         if self._deadline.closed:
-            self._interrupt()
+            self.interrupt()
 
     def _end_handshake(self) -> None:
         held, self._handshake = self._handshake, None
         if held is not None:
             held.close()
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
         current = self._handshake or self._socket
         if current is not None:
             try:
@@ -276,37 +259,11 @@ class HttpsSender(HttpSender):
         key_file: str | None = None,
     ) -> None:
         verify = tls_context(ca_file, cert_file, key_file)
-        self._configure(host, port, path, token, compression, timeout, give_up, content_type, proxy, max_frame, verify)
-
-
-class _Overdue:
-    """One deadline for a whole request, from connecting to the last byte of the answer: `interrupt` is called when it has come."""
-
-    def __init__(self, seconds: float, interrupt: Callable[[], None]) -> None:
-        self.over = False
-        self._interrupt = interrupt
-        self._lock = threading.Lock()
-        self._ended = False
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.name, self._timer.daemon = "metlog-sender", True
-
-    def _expire(self) -> None:
-        with self._lock:  # the connection may be another request's by now
-            if not self._ended:
-                self.over = True
-                self._interrupt()
-
-    def __enter__(self) -> _Overdue:
-        try:
-            self._timer.start()
-        except RuntimeError:  # the interpreter is ending: httpx's own timeouts are what there is
-            pass
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        with self._lock:
-            self._ended = True
-        self._timer.cancel()
+        super().__init__(
+            host=host, port=port, path=path, token=token, compression=compression, timeout=timeout, give_up=give_up,
+            content_type=content_type, proxy=proxy, max_frame=max_frame,
+        )  # fmt: skip
+        self._verify = verify
 
 
 class _LaterError(Exception):
@@ -315,53 +272,3 @@ class _LaterError(Exception):
     def __init__(self, error: SenderError, seconds: float | None = None) -> None:
         super().__init__(str(error))
         self.error, self.seconds = error, seconds
-
-
-def _reason(error: httpx.HTTPError) -> str:
-    """The reason under which a request that was not answered is counted."""
-    if isinstance(error, httpx.TimeoutException):
-        return "timeout"
-    words = str(error)
-    if isinstance(error, httpx.ConnectError) and "refused" in words:
-        return "refused"
-    if "CERTIFICATE" in words or "SSL" in words:
-        return "tls"
-    return "unresolved" if "resolution" in words or "not known" in words else "unreachable"
-
-
-def _compressor(name: str) -> Callable[[bytes], bytes] | None:
-    if name == "gzip":
-        return lambda body: gzip.compress(body, compresslevel=5, mtime=0)
-    if name == "zstd":
-        try:
-            import zstandard
-        except ImportError as error:
-            raise ValueError("compression = 'zstd': needs the package zstandard; pip install metlog[http]") from error
-        return zstandard.ZstdCompressor().compress
-    return None
-
-
-def _read(answer: httpx.Response) -> bytes:
-    """The beginning of an answer's body, as it came: nothing in it is worth decompressing, or another request."""
-    text = b""
-    try:
-        for chunk in answer.iter_raw():
-            text += chunk
-            if len(text) > ANSWER_BYTES:
-                break
-    except httpx.HTTPError:
-        pass  # half an answer: its status has come, and that is what counts
-    return text
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait, from either form of the header (RFC 9110, section 10.2.3); None when it is neither."""
-    if value is None:
-        return None
-    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
-        return float(value)
-    try:
-        when = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())

@@ -1,4 +1,4 @@
-"""What the built-in senders share: checks of their options, and the refusal to be pickled."""
+"""Checks of options that the built-in senders share, and a base for senders that cannot be pickled."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import socket
 from typing import Any, NoReturn
 
+from metlog.core.hosts import bare
 from metlog.core.interfaces import BaseSender
 from metlog.errors import SenderError
 
@@ -57,14 +58,14 @@ def port_number(value: int) -> None:
 def host_list(host: str | list[str]) -> list[str]:
     """One host, several, or several in one text with commas (as an INI file has them); brackets of IPv6 go."""
     hosts = host.split(",") if isinstance(host, str) else list(host)
-    hosts = [each.strip().removeprefix("[").removesuffix("]") for each in hosts]
+    hosts = [bare(each) for each in hosts]
     if not hosts or not all(hosts):
         raise ValueError(f"host = {host!r}: wants a host name or IP address, or a list of them")
     return hosts
 
 
 def numeric(host: str, port: int, kind: socket.SocketKind) -> list[Address] | None:
-    """The addresses of a literal IP or of `localhost`, without asking anybody; None for any other name.
+    """The addresses of a literal IP or of `localhost`, without a lookup; None for any other name.
 
     `localhost` is always the loopback (RFC 6761, section 6.3); IPv4 first, where a listener binds by default.
     """

@@ -76,7 +76,7 @@ class _StreamSender(BaseSender):
                 continue
             try:
                 rest = rest[os.write(fd, rest[:PIPE_FRAME]) :]
-            except BlockingIOError:  # somebody made it non-blocking, and another thread was faster
+            except BlockingIOError:  # the descriptor is non-blocking, and another thread was faster
                 continue
 
     def isatty(self) -> bool:

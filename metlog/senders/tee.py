@@ -11,7 +11,7 @@ __all__ = ["TeeSender"]
 
 
 class TeeSender(BaseSender):
-    """Gives every event to several branches, each a pipeline with a stream of its own, so that no filter makes a false gap.
+    """Sends every event to several branches, each a pipeline with a stream of its own, so that no filter makes a false gap.
 
     A branch is a sender (name, URL or table), or a table with `sender` and, if wanted, `encoder`, `filters` and `buffer`:
 

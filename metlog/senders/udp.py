@@ -28,7 +28,7 @@ HELD_RETRIES = 50
 """Attempts, a millisecond apart, to hand a burst of kept frames to the kernel."""
 
 LAST_WAIT = 1.0
-"""Seconds that `close` gives the first lookup while frames wait for it."""
+"""Seconds that `close` waits for the first lookup while frames wait for it."""
 
 _FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
 
@@ -57,6 +57,14 @@ class UdpSender(NotPicklable):
     `unreachable`, `unresolved` or `closed`. Datagrams that the peer's host refused after they were sent are counted by
     `stats()`.
     """
+
+    # It is in one of four states, each with a function in `_send`, which `send` calls:
+    #   unresolved   `_send_unresolved`: no address is known; frames are kept, and sent when the lookup has an answer
+    #   unconnected  `_send_unconnected`: there are addresses and no socket, or the socket is to be made anew
+    #   connected    the `send` of the socket itself
+    #   closed       `_send_closed`: frames are refused
+    # Only the sending thread makes a socket, so that none is closed while in use; the resolver's thread asks for it by
+    # the state `unconnected`.
 
     nonblocking = True
     max_event = 65507
@@ -102,14 +110,12 @@ class UdpSender(NotPicklable):
         self._prepare(names=names)
 
     def _prepare(self, *, names: bool) -> None:
-        """What a new process starts with: no socket, and its own resolver."""
+        """Sets the state that a process starts with: no socket, and its own resolver."""
         self._lock = threading.Lock()  # slow paths only: the resolver's thread and the sending one meet here
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._resolver: Resolver | None = None
-        # What `send` calls. In turn: `_hold` while no address is known, `_move` when the socket is to be made anew
-        # (always by the sending thread, so that none is closed while in use), then the socket's own `send`.
-        self._send: Callable[[bytes], object] = self._move if self._addresses else self._hold
+        self._send: Callable[[bytes], object] = self._send_unconnected if self._addresses else self._send_unresolved
         if names:
             self._resolver = Resolver(
                 self.hosts, self.port, socket.SOCK_DGRAM, self._resolved, interval=self._interval
@@ -145,7 +151,7 @@ class UdpSender(NotPicklable):
         with self._lock:
             self._ask_refusal()
             self._closed = True
-            self._send = self._refuse
+            self._send = self._send_closed
             if self._resolver is not None:
                 self._resolver.close()
             self._drop_socket()
@@ -157,14 +163,14 @@ class UdpSender(NotPicklable):
         return {"refused": self.refused, "waiting": len(self._held), "lost": self.lost}
 
     def after_fork(self) -> None:
-        """The child makes its own socket: on a shared one each process would eat the other's refusals."""
+        """The child makes its own socket: ICMP errors are delivered once per socket, so sharing it would lose them."""
         self._drop_socket()
         if not self._closed:
             self._prepare(names=self._resolver is not None)
 
-    # What `_send` may be, beside the socket's own `send`.
+    # The states.
 
-    def _hold(self, frame: bytes) -> None:
+    def _send_unresolved(self, frame: bytes) -> None:
         self.open()
         with self._lock:
             if self._addresses:  # the answer came between the call and the lock
@@ -179,12 +185,12 @@ class UdpSender(NotPicklable):
             self._held.append(frame)
             self._held_bytes += len(frame)
 
-    def _move(self, frame: bytes) -> None:
+    def _send_unconnected(self, frame: bytes) -> None:
         with self._lock:
             self._connect()
         self._send(frame)
 
-    def _refuse(self, _frame: bytes) -> None:
+    def _send_closed(self, _frame: bytes) -> None:
         raise closed(self)
 
     # Slow paths.
@@ -204,7 +210,7 @@ class UdpSender(NotPicklable):
             made.connect(address)
         except OSError:
             made.close()
-            self._send = self._move
+            self._send = self._send_unconnected
             raise
         self._socket = made
         self._send = made.send
@@ -219,7 +225,7 @@ class UdpSender(NotPicklable):
             # Frames that waited go here and now, before `send` may overtake them. There is no socket yet in that case.
             for frame in held:
                 self._send_held(frame)
-            self._send = self._move
+            self._send = self._send_unconnected
 
     def _send_held(self, frame: bytes) -> None:
         """Sends a frame that waited for the lookup; one that no address takes is counted as lost."""

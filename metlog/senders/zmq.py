@@ -104,7 +104,7 @@ class ZmqSender(NotPicklable):
                 ) from error
 
     def probe(self) -> Iterator[str | SenderError]:
-        """Connects, with CURVE's handshake, or binds, on a socket of its own: what `metlog doctor` tells."""
+        """Connects, with CURVE's handshake, or binds, on a socket of its own."""
         with zmq.Context() as context, context.socket(zmq.PUSH if self.pattern == "push" else zmq.PUB) as tried:
             tried.linger = 0
             self._secure(tried)
@@ -154,7 +154,7 @@ class ZmqSender(NotPicklable):
         made.setsockopt(zmq.SNDHWM, self.hwm)
         made.setsockopt(zmq.IPV6, 1)
         if self.pattern == "pub":
-            made.setsockopt(zmq.XPUB_NODROP, 1)  # at the high-water mark it says so; its default is to drop in silence
+            made.setsockopt(zmq.XPUB_NODROP, 1)  # report the high-water mark; the default is to drop silently
         self._secure(made)
         if self.bind:
             made.bind(self.endpoint)

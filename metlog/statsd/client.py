@@ -20,6 +20,7 @@ from statsd.client.base import PipelineBase, StatsClientBase
 from statsd.client.stream import StreamPipeline, TCPStatsClient, UnixSocketStatsClient
 from statsd.client.udp import Pipeline, StatsClient
 
+from metlog.core.hosts import bare
 from metlog.errors import ConfigError, Problems
 from metlog.plugins import parse_spec
 from metlog.plugins.schema import Port, Seconds, Size, checked
@@ -60,7 +61,7 @@ def _guarded(method: FunctionType) -> Callable[..., Any]:
         try:
             method(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - a metric is never the application's problem
-            self._line.failed(error)
+            self._line.counts.failed(error)
 
     return guarded
 
@@ -94,7 +95,7 @@ class _Wrapped(StatsClientBase):  # type: ignore[misc] # as above
     def _pair(self, counter: str, timer: str, ms: float, rate: float) -> None:
         """The two metrics of a request: what a pipeline makes of an `incr` and a `timing`, at a fraction of its cost.
 
-        Whether they belong to the sample that `rate` tells of was decided by the caller, for both together.
+        The caller has decided, for both together, whether they belong to the sample that `rate` states.
         """
         prefix = f"{self._prefix}." if self._prefix else ""
         at = f"|@{rate}" if rate < 1 else ""
@@ -151,7 +152,7 @@ class _Stream(_Wrapped):
 
     def reconnect(self) -> None:
         """Ends the connection; the next metric makes a new one. Does not wait."""
-        self._line.sender._interrupt()  # type: ignore[attr-defined] # both stream senders are BlockingSenders
+        self._line.sender.interrupt()  # type: ignore[attr-defined] # both stream senders are BlockingSenders
 
 
 @_never_raising
@@ -292,7 +293,7 @@ def _check_host(host: str, family: socket.AddressFamily, where: str, problems: P
     if not host.strip() or "," in host:
         problems.add(f"{where}.host = {host!r}: wants one host name or IP address")
         return
-    literals = numeric(host.removeprefix("[").removesuffix("]"), 1, socket.SOCK_DGRAM)
+    literals = numeric(bare(host), 1, socket.SOCK_DGRAM)
     if literals and all(address[0] != family for address in literals):
         wants = "leave ipv6 out" if family == socket.AF_INET6 else "set ipv6 = true"
         problems.add(f"{where}.host = {host!r}: of the other address family; {wants}")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections import defaultdict
 from typing import Final
 
 from msgspec import Struct, field
 
-from metlog.core.dispatch import BackgroundDispatcher, InlineDispatcher
+from metlog.core.dispatch import BackgroundDispatcher, Dispatcher, InlineDispatcher
 from metlog.core.interfaces import BaseSender
 from metlog.core.lifecycle import live
+from metlog.core.stats import Counts
 
 __all__ = ["EXIT_TIMEOUT", "MAX_BYTES", "Line", "StatsdStats"]
 
-_log: Final = logging.getLogger("metlog")
 MAX_BYTES: Final = 1 << 20
 """Bytes of metrics that wait for a connection."""
 EXIT_TIMEOUT: Final = 2.0
@@ -43,33 +40,26 @@ class Line:
     def __init__(self, sender: BaseSender, *, max_bytes: int = MAX_BYTES, exit_timeout: float = EXIT_TIMEOUT) -> None:
         self.sender = sender
         self.exit_timeout = exit_timeout
-        self._dispatcher: InlineDispatcher | BackgroundDispatcher
+        self.counts = Counts(subject="metrics", where="client.statsd.stats()", prefix="statsd: ")
+        self._dispatcher: Dispatcher
         if sender.nonblocking:
-            self._dispatcher = InlineDispatcher(sender, self)
+            self._dispatcher = InlineDispatcher(sender, self.counts)
         else:
-            self._dispatcher = BackgroundDispatcher(sender, self, max_bytes=max_bytes)
-        self._told: set[str] = set()
+            self._dispatcher = BackgroundDispatcher(sender, self.counts, max_bytes=max_bytes)
         self._closed = False
-        self._fresh()
-        live.add(self)
-
-    def _fresh(self) -> None:
-        self._lock = threading.RLock()
         self._busy = False
-        self._errors = 0
-        # Counted in one step, as in `metlog.core.stats`: a signal handler of this very thread may come between two.
-        self._dropped: dict[str, int] = defaultdict(int)
+        live.add(self)
 
     def put(self, data: str, end: bytes) -> None:
         """Sends or queues one or more lines; never raises an Exception."""
         count = data.count("\n") + 1
         if self._closed:
-            self.dropped("closed", count)
+            self.counts.dropped("closed", count)
             return
         frame = data.encode("utf-8", "backslashreplace") + end
-        with self._lock:
+        with self.counts.lock:
             if self._busy:  # a signal handler, or what logs the first drop, inside this thread's own call
-                self.dropped("reentrant", count)
+                self.counts.dropped("reentrant", count)
                 return
             self._busy = True
             try:
@@ -77,42 +67,16 @@ class Line:
             finally:
                 self._busy = False
 
-    # What the dispatcher tells (metlog.core.dispatch.LossRecorder).
-
-    def failed(self, error: BaseException, count: int = 0) -> None:
-        """Something raised; `count` metrics are lost by it."""
-        reason = getattr(error, "reason", None) or "send_error"
-        with self._lock:
-            self._errors += 1
-        self._tell(f"{reason} {type(error).__name__}", f"{type(error).__name__}: {error}")
-        self.dropped(reason, count)
-
-    def dropped(self, reason: str, count: int) -> None:
-        """`count` metrics are lost."""
-        if count:
-            with self._lock:
-                self._dropped[reason] += count
-            self._tell(reason, f"metrics are dropped: {reason}")
-
-    def _tell(self, kind: str, message: str) -> None:
-        if kind not in self._told and len(self._told) < 100:
-            self._told.add(kind)
-            try:
-                _log.warning("statsd: %s (counted in client.statsd.stats(); told once)", message)
-            except Exception:  # noqa: BLE001 - a broken logging set-up is the application's; the counts tell it too
-                with self._lock:
-                    self._errors += 1
-
     def stats(self) -> StatsdStats:
         """A copy of the counts."""
-        out = self._dispatcher
-        with self._lock:
+        dispatcher, counts = self._dispatcher, self.counts
+        with counts.locked():
             return StatsdStats(
-                sent=out.sent,
-                buffered=out.unsent,
-                dropped=dict(self._dropped),
-                bytes=out.sent_bytes,
-                errors=self._errors,
+                sent=dispatcher.sent,
+                buffered=dispatcher.unsent,
+                dropped=dict(counts.by_reason),
+                bytes=dispatcher.sent_bytes,
+                errors=counts.errors,
             )
 
     # Fork and exit (metlog.core.lifecycle).
@@ -133,5 +97,6 @@ class Line:
 
     def after_fork(self) -> None:
         """The child starts with no metrics, a socket and locks of its own."""
-        self._fresh()
+        self.counts.restart()
+        self._busy = False
         self._dispatcher.after_fork()

@@ -1,4 +1,4 @@
-"""Tools for tests: conformance suites for senders, encoders and filters, and what was logged, to assert on.
+"""Tools for tests: conformance suites for every extension point, and what was logged, to assert on.
 
 The suites need pytest; `capture` needs nothing.
 """
@@ -12,15 +12,24 @@ if TYPE_CHECKING:
     from metlog.testing.capturing import capture
     from metlog.testing.encoders import EncoderConformance
     from metlog.testing.filters import FilterConformance
+    from metlog.testing.inputs import InputConformance
     from metlog.testing.logged import LoggedEvents
+    from metlog.testing.outputs import OutputConformance
     from metlog.testing.senders import SenderConformance
+    from metlog.testing.sinks import MemorySink
 
-__all__ = ["EncoderConformance", "FilterConformance", "LoggedEvents", "SenderConformance", "capture", "client_with"]
+__all__ = [
+    "EncoderConformance", "FilterConformance", "InputConformance", "LoggedEvents", "MemorySink", "OutputConformance",
+    "SenderConformance", "capture", "client_with",
+]  # fmt: skip
 
 _WHERE = {
     "EncoderConformance": "encoders",
     "FilterConformance": "filters",
+    "InputConformance": "inputs",
     "LoggedEvents": "logged",
+    "MemorySink": "sinks",
+    "OutputConformance": "outputs",
     "SenderConformance": "senders",
     "capture": "capturing",
     "client_with": "_sending",

@@ -63,7 +63,7 @@ def needs_fork() -> None:
 
 
 def child_status(run: Callable[[], int], seconds: float) -> str:
-    """Runs `run` in a forked child; empty when it gives 0 in time, else what went wrong there."""
+    """Runs `run` in a forked child; empty when it returns 0 in time, else what went wrong there."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: there are threads; that is the point
         pid = os.fork()

@@ -21,7 +21,7 @@ from metlog.testing.logged import LoggedEvents
 
 __all__ = ["capture"]
 
-_CLOSING: Final = 5.0  # seconds, at most, that filters get to say their last
+_CLOSING: Final = 5.0  # seconds, at most, in which filters add their last events
 
 
 class CaptureSender(BaseSender):

@@ -69,7 +69,7 @@ class FilterConformance:
             def make_filter(self):
                 return NoHealthChecks()
 
-    Two lists, if you like, say what it is for::
+    Two optional lists state what it is for::
 
             kept = [Event(type="request", fields={"path": "/"})]
             dropped = [Event(type="request", fields={"path": "/healthz"})]
@@ -97,7 +97,7 @@ class FilterConformance:
     # One call.
 
     def test_it_keeps_and_drops_what_it_is_for(self) -> None:
-        """As `kept` and `dropped` say; a filter that neither is told of at least answers."""
+        """It keeps what `kept` lists, and drops what `dropped` lists; without either it must at least return."""
         for event in self.kept:
             assert self._call(self.make_filter(), copy.deepcopy(event)) is not None, f"drops {event!r}"
         for event in self.dropped:

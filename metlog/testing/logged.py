@@ -159,7 +159,7 @@ class LoggedEvents(Sequence[Event]):
             raise SenderError("no room for what a forked child logs", reason="disk_full")
 
     def after_fork(self) -> None:
-        """In a child: nobody holds the lock who is not here."""
+        """In a child: the lock may be held by a thread that is not here."""
         self._reading = threading.Lock()
 
     def end(self) -> None:

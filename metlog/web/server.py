@@ -11,6 +11,7 @@ from typing import Final
 
 import uvicorn
 
+from metlog.core.hosts import host_port
 from metlog.web.app import Application, create_app
 from metlog.web.settings import WebSettings
 
@@ -52,8 +53,7 @@ class _Server(uvicorn.Server):
 def address_of(sock: socket.socket) -> str:
     """The address to open in a browser."""
     host, port = sock.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/"
+    return f"http://{host_port(host, port)}/"
 
 
 def _bind(host: str, port: int) -> socket.socket:

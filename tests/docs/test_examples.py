@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import urllib.request
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.ports import free_port
 
 
 def test_the_wsgi_service_logs_its_requests() -> None:
@@ -42,9 +42,7 @@ def test_a_web_application_serves_and_its_request_is_on_standard_output(name: st
     """As the reader starts it: as a script, ended by Ctrl-C. Only the port is another."""
     if needs:
         pytest.importorskip(needs)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     kept = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "examples" / f"{name}.py")],

@@ -21,6 +21,7 @@ from typing import Any
 
 import duckdb
 
+from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
 
 CONFIG = """
@@ -137,7 +138,7 @@ class Listener:
         return sorted(found)
 
     def port(self, scheme: str) -> int:
-        return int(next(a for a in self.addresses if a.startswith(f"{scheme}:")).rsplit(":", 1)[1])
+        return port_of(next(a for a in self.addresses if a.startswith(f"{scheme}:")))
 
     @property
     def pid(self) -> int:

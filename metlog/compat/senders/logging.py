@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
+
+from metlog.senders.logging import LEVELS
 
 __all__ = ["StdLibLoggingSender"]
-
-_LEVELS: Final = (
-    logging.CRITICAL, logging.CRITICAL, logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.INFO,
-    logging.DEBUG,
-)  # fmt: skip
 
 
 class StdLibLoggingSender:
@@ -36,7 +33,7 @@ class StdLibLoggingSender:
             text = json.dumps(msg)
         else:
             return
-        self.logger.log(_LEVELS[msg["severity"]], text)  # without arguments a % in it stays what it is
+        self.logger.log(LEVELS[msg["severity"]], text)  # without arguments a % in it stays what it is
 
 
 def _types(given: str | Sequence[str] | None, default: str) -> frozenset[str]:

@@ -16,9 +16,9 @@ from metlog.journal.segment import SegmentName
 from metlog.lake.schema import COLUMNS, SCHEMA
 from metlog.lake.sql.guard import QueryError
 
-__all__ = ["DELIVERY", "events_view", "files_table", "numbered"]
+__all__ = ["DEFAULTS", "DELIVERY", "events_view", "files_table", "numbered"]
 
-_DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity": "6", "env_version": "'1'"}
+DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity": "6", "env_version": "'1'"}
 """What a column holds in a file from before it existed, where NULL would be wrong."""
 
 DELIVERY: Final = """
@@ -54,7 +54,7 @@ def events_view(
     `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`."""
     groups: dict[tuple[str, ...], list[Path]] = {}
     for _, path in files:
-        groups.setdefault(_select_list(path), []).append(path)
+        groups.setdefault(_select_list(path, _identity(path)), []).append(path)
     more = [f"{source} AS {name}" for name, source in _ARRIVAL.items()] if arrivals else ()
     parts = [
         f"SELECT {', '.join((*columns, *more))} FROM {_parquet(paths, arrivals)}"  # noqa: S608 - our own names, quoted paths
@@ -88,7 +88,7 @@ def files_table(data: Path, files: Sequence[tuple[date, Path]]) -> pa.Table:
     many events are in them is not counted: NULL)."""
     rows = []
     for day, path in files:
-        size, events = path.stat().st_size, _number_of_rows(path)
+        size, events = path.stat().st_size, _number_of_rows(path, _identity(path))
         rows.append({"date": day, "kind": "parquet", "name": path.name, "bytes": size, "events": events})
     for path in sorted((data / "journal").glob("*/*")):
         if SegmentName.parse(path.stem) is None:
@@ -102,8 +102,14 @@ def files_table(data: Path, files: Sequence[tuple[date, Path]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_FILES)
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    """What changes when another file takes the name: a file's content never does."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
 @lru_cache(maxsize=100_000)
-def _number_of_rows(path: Path) -> int:
+def _number_of_rows(path: Path, identity: tuple[int, int]) -> int:
     return int(pq.read_metadata(path).num_rows)
 
 
@@ -119,8 +125,8 @@ def _parquet(paths: Sequence[Path], arrivals: bool) -> str:
 
 
 @lru_cache(maxsize=100_000)
-def _select_list(path: Path) -> tuple[str, ...]:
-    """How the view reads a file: files never change, so each footer is read once a process."""
+def _select_list(path: Path, identity: tuple[int, int]) -> tuple[str, ...]:
+    """How the view reads a file; each footer is read once a process."""
     try:
         found = {field.name: field.type for field in pq.read_schema(path)}
     except pa.ArrowInvalid as error:
@@ -132,7 +138,7 @@ def _select_list(path: Path) -> tuple[str, ...]:
 
 def _column(name: str, sql_type: str, found: pa.DataType | None) -> str:
     if found is None:
-        return f"CAST({_DEFAULTS.get(name, 'NULL')} AS {sql_type}) AS {name}"
+        return f"CAST({DEFAULTS.get(name, 'NULL')} AS {sql_type}) AS {name}"
     expected = _UNCOMMITTED[name][1]
     if found.equals(expected) and sql_type != "JSON":
         return name

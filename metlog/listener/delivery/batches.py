@@ -16,7 +16,7 @@ from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.reader import Entry, read
 from metlog.journal.rows import Row, correct, rows_of
-from metlog.listener.outputs import Batch, Delivery, Output, Rejected
+from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.listener.outputs.context import Context
 
 __all__ = ["Limits", "run_batches"]
@@ -55,7 +55,7 @@ class _Forming:
         return Batch(f"{span}-{zlib.crc32(msgspec.json.encode(route)):08x}", self.deliveries, self.size)
 
 
-def run_batches(output: Output, context: Context, limits: Limits) -> None:
+def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
     """Until the listener ends. The end of a batch is durable before it is delivered, so that after a crash the same batch,
     under the same id, is formed again."""
     cursor = context.cursor()
@@ -84,7 +84,7 @@ def run_batches(output: Output, context: Context, limits: Limits) -> None:
             context.keep(cursor)
             saved = time.monotonic()
         if moved:
-            facts = output.stats() if hasattr(output, "stats") else {}
+            facts = output.stats()
             context.report(at=cursor.at, events=delivered, rejected=rejected, error="", moved=time.time(), **facts)
         if idle and context.draining:
             context.keep(cursor)
@@ -160,7 +160,7 @@ def _delivery(entry: Entry, row: Row) -> Delivery:
     return Delivery(event, entry.record.received_at, entry.record.source)
 
 
-def _deliver(output: Output, batch: Batch, context: Context) -> int:
+def _deliver(output: BaseOutput, batch: Batch, context: Context) -> int:
     """Writes until the batch is taken; gives the number of refused events, which are dead letters by then."""
     for delay in context.backoff():
         try:
@@ -188,6 +188,6 @@ def _try(call: Any, context: Context) -> None:
             return
 
 
-def limits_of(output: Output, options: Mapping[str, Any]) -> Limits:
+def limits_of(output: BaseOutput, options: Mapping[str, Any]) -> Limits:
     """The limits of a batch: the configuration's, else the output's own defaults, else ours."""
-    return msgspec.convert({**getattr(output, "batch_defaults", {}), **options}, Limits)
+    return msgspec.convert({**output.batch_defaults, **options}, Limits)

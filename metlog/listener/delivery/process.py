@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from metlog.core.backoff import Backoff
 from metlog.journal.cursor import Position
 from metlog.listener.delivery.worker import Assignment, Message
 
@@ -70,7 +71,7 @@ class OutputProcess:
         self._untold = False
 
     def _run(self) -> None:
-        delay = _RESTART
+        backoff = Backoff(_RESTART, _RESTART_MAX, jitter=0.0)
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
@@ -83,8 +84,9 @@ class OutputProcess:
             self.restarts += 1
             self._last_report = {**self._last_report, "error": told}
             log.error("output %s: %s; starting it again", self.id, told)
-            delay = _RESTART if time.monotonic() - began > _RESTART_MAX else min(delay * 2, _RESTART_MAX)
-            self._stopping.wait(delay)
+            if time.monotonic() - began > _RESTART_MAX:
+                backoff.reset()
+            self._stopping.wait(backoff.pause())
 
     def _live_once(self) -> int:
         reports, theirs = os.pipe()

@@ -23,6 +23,7 @@ from metlog import plugins
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
+from metlog.listener.adapt import adapt_output
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.batches import limits_of, run_batches
 from metlog.listener.outputs.context import Context, Stopped
@@ -66,7 +67,7 @@ def main() -> int:
     if first is None:  # the listener ended before it could say what this is
         return 0
     assignment = msgspec.json.decode(first, type=Assignment)
-    output = plugins.build("output", assignment.spec, f"outputs.{assignment.id}")
+    output = adapt_output(plugins.build("output", assignment.spec, f"outputs.{assignment.id}"))
     with Folder.root(Path(assignment.data)) as data, data.sub("journal") as journals:
         journal = journals.sub(assignment.journal)
         cursors = journal.sub("cursors", create=True)
@@ -79,8 +80,9 @@ def main() -> int:
         _lock(cursors, assignment.id, report)
         cursors.tidy(f"{assignment.id}.cursor")
         _begin(context)
+        context.report(describe=output.describe())
         try:
-            if hasattr(output, "run"):
+            if output.reads_journal:
                 output.run(context)
             else:
                 run_batches(output, context, limits_of(output, assignment.limits))

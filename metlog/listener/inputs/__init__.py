@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from metlog.event import Event
 from metlog.journal.errors import Full
+from metlog.listener.validate import Validated
 
-__all__ = ["Full", "Input", "Sink"]
+__all__ = ["BaseInput", "Full", "Input", "Sink", "Watched"]
 
 
 class Sink(Protocol):
@@ -23,12 +24,16 @@ class Sink(Protocol):
         """
         ...
 
-    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
-        """Several frames with their sources, as `frame`; cheaper by the frame."""
+    def frames(self, batch: Sequence[tuple[bytes | Validated, str]], received_at: int | None = None) -> None:
+        """Several frames with their sources, as `frame`; costs less a frame. What an input has validated itself (an input that
+        makes events of another protocol) is not decoded again."""
         ...
 
-    def submit(self, events: Sequence[Event], source: str, *, key: str = "", received_at: int | None = None) -> bool:
-        """Journals checked events and returns when they are on disk, as the journal's `sync` setting has it.
+    def submit(
+        self, events: Sequence[Event] | Validated, source: str, *, key: str = "", received_at: int | None = None
+    ) -> bool:
+        """Journals events and returns when they are on disk, as the journal's `sync` setting has it. `Validated` input (see
+        `metlog.listener.validate.validate`) is journaled as it is; its rejects are the caller's.
 
         With a `key`, a repeat of the same key within the journal's memory of keys is not journaled again and gives
         False; else True. Raises `Full`; raises ValueError naming the event that JSON or the lake cannot hold.
@@ -74,9 +79,10 @@ class Input(Protocol):
     ...         return {"frames": self._taken}
 
     Options are the constructor's keyword arguments, converted by their annotations; the constructor opens nothing.
-    An input runs in threads of its own (one that wants an event loop runs it in a thread). Two optional methods:
-    `health() -> str` gives "" or what is wrong (a thread that died or stopped moving), `sockets() -> list` a mapping for
-    each socket of which the kernel drops datagrams, with `address` and `kernel_drops`.
+    An input runs in threads of its own (one that wants an event loop runs it in a thread). More hooks, each optional, are in
+    `BaseInput` with what they do when left out.
+
+    `metlog.testing.InputConformance` is the suite that the built-in inputs pass, for yours in a few lines.
     """
 
     @property
@@ -95,3 +101,56 @@ class Input(Protocol):
     def stats(self) -> dict[str, int]:
         """Counters since the start: `frames`, `bytes`, and whatever tells what was lost (`kernel_drops`)."""
         ...
+
+
+class Watched(Protocol):
+    """The listener as an input sees it that shows health and metrics."""
+
+    def health(self) -> list[str]:
+        """Returns what has stopped moving; empty when all is well."""
+        ...
+
+    def status(self) -> Mapping[str, Any]:
+        """Returns everything that the listener knows of itself, as in `status.json`."""
+        ...
+
+
+class BaseInput:
+    """An input with every hook at its default. Subclasses write `start` and `stop`, and `addresses`.
+
+    The listener's main thread calls `watch` and `start`; its keeper thread calls `stats`, `health`, `sockets`, `addresses` and
+    `warnings` twice a second, as does a request to `/healthz` or `/metrics`, in a thread of the input `http`: these must return at
+    once. The main thread calls `stop`.
+    """
+
+    warnings: Sequence[str] = ()
+    """What an operator should know although the input runs, such as a smaller receive buffer than was asked for. Known once
+    started."""
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, as URLs, with the real port when port 0 was asked for. Known once started."""
+        return []
+
+    def watch(self, listener: Watched) -> None:
+        """Called once, before `start`, with the listener, for an input that shows its health or metrics."""
+
+    def start(self, sink: Sink) -> None:
+        """Binds and begins to take frames. Raises OSError or ConfigError with a text that names what to change."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Takes no more, after having given the sink what the kernel or a library still held. Called again, or without `start`, does
+        nothing."""
+
+    def stats(self) -> dict[str, int]:
+        """Returns counters since the start: `frames`, `bytes`, and what was lost (`kernel_drops`)."""
+        return {}
+
+    def health(self) -> str:
+        """Returns what is wrong (a thread that died or stopped moving); empty when all is well."""
+        return ""
+
+    def sockets(self) -> list[dict[str, Any]]:
+        """Returns for each socket of which the kernel drops datagrams a mapping with `address` and `kernel_drops`."""
+        return []

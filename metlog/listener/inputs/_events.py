@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from metlog.event import Event
 from metlog.listener.inputs import Sink
+from metlog.listener.validate import Validated, validate_parsed
 
 __all__ = ["EventSink"]
-
-_encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 class EventSink:
@@ -29,10 +26,11 @@ class EventSink:
     def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
         self.frames([(data, source)], received_at)
 
-    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
+    def frames(self, batch: Sequence[tuple[bytes | Validated, str]], received_at: int | None = None) -> None:
         found: dict[str, list[Event]] = {}
         for data, source in batch:
             name = self._scheme + source
+            assert isinstance(data, bytes)  # from an input that receives frames
             try:
                 events = self._parse(data)
             except ValueError as error:
@@ -40,12 +38,12 @@ class EventSink:
                 self._sink.reject(data, name, str(error))
             else:
                 found.setdefault(name, []).extend(events)
-        frames = [(_encode_lines(events), name) for name, events in found.items() if events]
+        frames = [(validate_parsed(events), name) for name, events in found.items() if events]
         self.events += sum(len(events) for events in found.values())
         if frames:
             self._sink.frames(frames, received_at)
 
-    def submit(self, events: Sequence[Event], source: str, **options: Any) -> bool:
+    def submit(self, events: Sequence[Event] | Validated, source: str, **options: Any) -> bool:
         return self._sink.submit(events, self._scheme + source, **options)
 
     def reject(self, data: bytes, source: str, reason: str) -> None:

@@ -9,19 +9,22 @@ import logging
 import re
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
 from msgspec import Struct
 
 from metlog.event import Event
+from metlog.journal.rows import Row
 from metlog.listener import metrics
-from metlog.listener.inputs import Full, Sink
+from metlog.listener.inputs import Full, Sink, Watched
 from metlog.listener.inputs import _http_body as http_body
 from metlog.listener.inputs._http_server import Refusal, Request, Response
+from metlog.listener.validate import Validated
 
 __all__ = ["DELETE_TYPE", "App", "Rules", "Watched"]
 
@@ -30,19 +33,13 @@ log = logging.getLogger("metlog.listener")
 DELETE_TYPE: Final = "metlog.delete"
 """Type of the event that a DELETE leaves: `fields` has the `submission` that its sender takes back."""
 
+_encode: Final = msgspec.json.Encoder().encode
+
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ID: Final = re.compile(r"[A-Za-z0-9_.~:@+-]{1,200}")
 _BUSY_AGAIN: Final = "1"
 _FULL_AGAIN: Final = "5"
 """Seconds of Retry-After."""
-
-
-class Watched(Protocol):
-    """What `/healthz` and `/metrics` ask: the listener's service."""
-
-    def health(self) -> list[str]: ...
-
-    def status(self) -> Mapping[str, Any]: ...
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -151,9 +148,9 @@ class App:
 
         def work(body: bytes) -> tuple[bool, int]:
             plain = http_body.unpack(body, request.header("content-encoding"), self._rules.max_body, take)
-            events = http_body.events(plain, request.header("content-type"), self._rules.max_events)
-            self._mark(events, namespace, ident)
-            return self._journal(events, request, namespace, ident), len(events)
+            amend = partial(self._amend, namespace, ident if self._deletable(namespace) else "")
+            found = http_body.validated(plain, request.header("content-type"), self._rules.max_events, amend)
+            return self._journal(found, request, namespace, ident), found.count
 
         try:
             body = await request.body(self._rules.max_body, take)
@@ -171,15 +168,26 @@ class App:
         headers = () if new else (("idempotent-replayed", "true"),)
         return Response(201, (ident or str(uuid.uuid4())).encode(), headers=headers)
 
-    def _mark(self, events: list[Event], namespace: str, ident: str) -> None:
-        deletable = ident and self._deletable(namespace)
-        for event in events:
-            if not event.logger:
-                event.logger = namespace
-            if deletable:  # so that a later tombstone can be matched
-                event.fields["submission"] = ident
+    @staticmethod
+    def _amend(namespace: str, submission: str, lines: bytes, rows: Sequence[Row]) -> bytes:
+        """Gives events without a logger the namespace's; and, with `submission`, every event its id, so that a later tombstone can
+        be matched. All others stay as received."""
+        if not submission and all([row.logger for row in rows]):
+            return lines
+        found = lines.split(b"\n")
+        for index, row in enumerate(rows):
+            if not row.logger or submission:
+                row.logger = row.logger or namespace
+                if submission:
+                    row.fields["submission"] = submission
+                    found[index] = _encode(row)
+                elif b'"logger"' in found[index]:  # an empty one
+                    found[index] = _encode(row)
+                else:
+                    found[index] = found[index].rstrip()[:-1] + b',"logger":"%s"}' % namespace.encode()
+        return b"\n".join(found)
 
-    def _journal(self, events: list[Event], request: Request, namespace: str, ident: str) -> bool:
+    def _journal(self, events: Sequence[Event] | Validated, request: Request, namespace: str, ident: str) -> bool:
         """Runs in a worker; returns when the events are on disk. False for a repeat."""
         try:
             return self._sink.submit(events, f"http://{request.peer}", key=f"{namespace}/{ident}" if ident else "")

@@ -1,19 +1,21 @@
-"""Bodies of submissions: unpacked within limits, then events, or the index and the reason of the first that is none."""
+"""Bodies of submissions: unpacked within limits, then validated; or the index and the reason of the first item that is no event."""
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
-from metlog.encoders.wire import is_utf8, tidy, unsigned
-from metlog.event import Event
+from metlog.encoders.wire import is_msgpack, unsigned
+from metlog.journal.rows import WRONG
 from metlog.listener.inputs._http_server import Refusal
+from metlog.listener.validate import Amend, Invalid, Limits, TooManyEvents, Validated, reason_of, validate
 
-__all__ = ["events", "unpack"]
+__all__ = ["unpack", "validated"]
 
 _PART: Final = 1 << 16
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -22,23 +24,7 @@ _SIP: Final = 256
 _OBJECTS: Final = 4
 """JSON objects for each event that is taken: itself, `fields`, and some within."""
 _PACKED: Final = frozenset({"application/msgpack", "application/x-msgpack", "application/vnd.msgpack"})
-_OPENS_PACKED: Final = frozenset([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
-"""First bytes of a map or an array in MessagePack; no JSON text begins with one of them."""
 _INDEX: Final = re.compile(r"\$\[(\d+)\]")
-_WRONG: Final = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
-
-
-class _Submitted(Event, kw_only=True):
-    """An event whose missing `type` is told with its place."""
-
-    type: str
-
-
-_json_lines: Final = msgspec.json.Decoder(_Submitted).decode_lines
-_json_line: Final = msgspec.json.Decoder(_Submitted).decode
-_json_array: Final = msgspec.json.Decoder(list[_Submitted]).decode
-_packed: Final = msgspec.msgpack.Decoder(_Submitted).decode
-_packed_array: Final = msgspec.msgpack.Decoder(list[_Submitted]).decode
 
 
 def unpack(body: bytes, encoding: str, limit: int, take: Callable[[int], None]) -> bytes:
@@ -111,75 +97,76 @@ def _grow(size: int, part: bytes, limit: int, take: Callable[[int], None]) -> in
     return size
 
 
-def events(body: bytes, content_type: str, most: int) -> list[Event]:
+def validated(body: bytes, content_type: str, most: int, amend: Amend | None = None) -> Validated:
     """The events of a body: one event, an array or one a line as JSON; one or an array as MessagePack.
 
-    The signature of a signed frame is passed over unchecked. Raises `Refusal`: 400 with `index` of the first item that is
-    no event, 413 for more than `most`.
+    `amend` as for `metlog.listener.validate.validate`. Raises `Refusal`: 400 with `index` of the first item that is no event,
+    413 for more than `most` events.
     """
     body = unsigned(body)
     text = body.lstrip(b" \t\r\n")
     if not text:
         raise Refusal(400, "the body is empty; send one event, an array of events, or one a line")
-    if content_type.partition(";")[0].strip().lower() in _PACKED or text[0] in _OPENS_PACKED:
-        found: list[Event] = [tidy(event) for event in _from_packed(body, most)]
-    else:
-        if not is_utf8(text):
-            raise Refusal(400, "not UTF-8")
-        # Every event is an object: this bounds what a body of tiny events can make of memory before it is counted.
-        if text.count(b"}") > most * _OBJECTS:
-            raise Refusal(413, f"the body has more than {most * _OBJECTS} JSON objects; {most} events are taken")
-        found = [*(_array(_json_array, text) if text.startswith(b"[") else _from_lines(text))]
-    if not found:
+    packed = content_type.partition(";")[0].strip().lower() in _PACKED or is_msgpack(text)
+    if not packed and text.count(b"}") > most * _OBJECTS:  # every event is an object
+        raise Refusal(413, f"the body has more than {most * _OBJECTS} JSON objects; {most} events are taken")
+    limits = Limits(events=most, rejects=0)
+    try:
+        if packed:
+            found = validate(text, "msgpack", limits, amend)
+        elif text.startswith(b"["):
+            found = validate(_array_lines(text), "json", limits, amend)
+        else:
+            found = validate(text, "json", limits, amend)
+            if found.invalid and (lines := _one_a_line(text)):
+                found = validate(lines, "json", limits, amend)
+    except TooManyEvents as error:
+        raise Refusal(413, f"the body has {error}; {most} are taken") from None
+    if found.invalid:
+        raise _refusal(found.invalid[0])
+    if not found.count:
         raise Refusal(400, "no event in the body")
-    if len(found) > most:
-        raise Refusal(413, f"the body has {len(found)} events; {most} are taken")
     return found
 
 
-def _from_lines(text: bytes) -> list[_Submitted]:
+class _Object(Struct, gc=False):
+    """Any JSON object; its members are looked over and not kept."""
+
+
+_objects: Final = msgspec.json.Decoder(list[_Object]).decode
+_object_lines: Final = msgspec.json.Decoder(_Object).decode_lines
+_items: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_item_lines: Final = msgspec.json.Decoder(msgspec.Raw).decode_lines
+
+
+def _array_lines(text: bytes) -> bytes:
+    """The items of an array of objects, one a line, as received. Raises `Refusal`."""
     try:
-        found = _json_lines(text)
-    except _WRONG as error:
-        for index, line in enumerate(line for line in text.split(b"\n") if line and not line.isspace()):
-            try:
-                _json_line(line)
-            except _WRONG as fault:
-                raise _refusal(fault, index) from None
-        raise _refusal(error, 0) from None  # one event, over several lines
-    if len(found) > 1 and len(found) > sum(not line.isspace() for line in text.split(b"\n") if line):
-        raise Refusal(400, "more than one event on a line")
-    return found
-
-
-def _from_packed(body: bytes, most: int) -> list[_Submitted]:
-    first = body[0]
-    if 0x80 <= first < 0x90 or first in {0xDE, 0xDF}:
-        try:
-            return [_packed(body)]
-        except _WRONG as error:
-            raise _refusal(error, 0) from None
-    count = {0xDC: int.from_bytes(body[1:3]), 0xDD: int.from_bytes(body[1:5])}.get(first, 0)
-    if count > most:
-        raise Refusal(413, f"the body has {count} events; {most} are taken")
-    return _array(_packed_array, body)
-
-
-def _array(decode: Callable[[bytes], list[_Submitted]], body: bytes) -> list[_Submitted]:
-    try:
-        return decode(body)
-    except _WRONG as error:
+        text.decode()
+        _objects(text)  # before anything is kept: an array of millions of small values is refused at the first
+    except WRONG as error:
         place = _INDEX.search(str(error))
-        raise _refusal(error, int(place[1]) if place else None) from None
+        raise _refusal(Invalid(b"", _INDEX.sub("$", reason_of(error)), int(place[1]) if place else -1)) from None
+    return _joined(_items(text))
 
 
-def _refusal(error: BaseException, index: int | None) -> Refusal:
-    if isinstance(error, RecursionError):
-        reason = "nested too deeply"
-    elif isinstance(error, UnicodeDecodeError):
-        reason = "not UTF-8"
-    else:
-        reason = _INDEX.sub("$", str(error))
-    if index is None:
-        return Refusal(400, reason)
-    return Refusal(400, f"event {index}: {reason}", index=index)
+def _one_a_line(text: bytes) -> bytes:
+    """Objects that are written over several lines, one a line; empty when that is not what is wrong with the text."""
+    try:
+        text.decode()
+        count = len(_object_lines(text))
+    except WRONG:
+        return b""
+    if count > sum(not line.isspace() for line in text.split(b"\n") if line):  # more than one on a line
+        return b""
+    return _joined(_item_lines(text))
+
+
+def _joined(items: Sequence[msgspec.Raw]) -> bytes:
+    return b"\n".join([bytes(item).replace(b"\n", b" ") for item in items])  # in a string there is none as such
+
+
+def _refusal(found: Invalid) -> Refusal:
+    if found.position < 0:
+        return Refusal(400, found.reason)
+    return Refusal(400, f"event {found.position}: {found.reason}", index=found.position)

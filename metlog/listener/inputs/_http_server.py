@@ -21,6 +21,8 @@ import h11
 import msgspec
 from msgspec import Struct
 
+from metlog.core.hosts import host_port
+
 __all__ = ["HttpServer", "Limits", "Refusal", "Request", "Response"]
 
 log = logging.getLogger("metlog.listener")
@@ -181,8 +183,7 @@ class HttpServer:
             client.close()
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        connection = _Connection(reader, writer, f"{host}:{address[1]}", self._limits)
+        connection = _Connection(reader, writer, host_port(*address[:2]), self._limits)
         task = asyncio.current_task()
         if task is not None:
             self._tasks[task] = connection

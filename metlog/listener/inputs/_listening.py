@@ -8,6 +8,7 @@ import ssl
 import stat
 from pathlib import Path
 
+from metlog.core.hosts import host_port
 from metlog.listener.inputs import _systemd as passed
 
 __all__ = ["bind_stream", "bind_unix", "server_tls", "url_of"]
@@ -91,7 +92,7 @@ def _remove_stale(path: str, kind: socket.SocketKind) -> None:
 def url_of(scheme: str, sock: socket.socket) -> str:
     """Returns the address that an IP socket is bound to, as a URL."""
     host, port = sock.getsockname()[:2]
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{scheme}://{host_port(host, port)}"
 
 
 def server_tls(cert: str, key: str, client_ca: str) -> ssl.SSLContext | None:

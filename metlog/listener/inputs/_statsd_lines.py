@@ -29,6 +29,8 @@ _INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _NAME: Final = 512
 """Characters of a name."""
+_PACKED: Final = 1 << 20
+"""Bytes of names and tags that the packed values of a line may make: each of their events has them."""
 
 
 class BadLine(ValueError):
@@ -54,8 +56,11 @@ def parse(line: bytes, logger: str) -> list[Event]:
         raise BadLine(f"unknown type: {letter[:20]!r} is none of {', '.join(_KINDS)}")
     kind, key = _KINDS[letter]
     weight, tags = _sections(sections)
+    packed = [values] if letter == "s" else values.split(":")
+    if len(packed) > 1 and len(packed) * (len(line) - len(values)) > _PACKED:
+        raise BadLine(f"too many values: {len(packed)}, each with {len(line) - len(values)} bytes of name and tags")
     events = []
-    for value in [values] if letter == "s" else values.split(":"):
+    for value in packed:
         fields: dict[str, Any] = {"name": name}
         if letter == "g" and value[:1] in {"+", "-"}:
             fields["delta"] = _number(value)  # a gauge with a sign moves by so much

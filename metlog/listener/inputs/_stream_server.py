@@ -15,6 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from metlog.core.hosts import host_port
 from metlog.listener.inputs._framing import Framing, FramingError
 
 __all__ = ["StreamLimits", "StreamServer", "peer_name"]
@@ -228,6 +229,6 @@ def peer_name(scheme: str) -> Callable[[object], str]:
 
     def name(peer: object) -> str:
         host, port = peer[:2] if isinstance(peer, tuple) else (str(peer), 0)
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        return f"{scheme}://{host_port(host, port)}"
 
     return name

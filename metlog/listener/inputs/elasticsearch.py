@@ -38,8 +38,10 @@ _PAGES: Final[dict[str, Any]] = {
 
 
 class ElasticsearchInput(HttpInput):
-    """Listens for Elasticsearch's bulk interface: `POST /_bulk` and `/INDEX/_bulk` with the actions `index` and `create`, as Vector, Fluent
-    Bit, Logstash and Beats send them, and the requests by which they look whether somebody is there. Nothing can be searched here.
+    """Listens for Elasticsearch's bulk interface, as Vector, Fluent Bit, Logstash and Beats speak it.
+
+    It takes `POST /_bulk` and `/INDEX/_bulk` with the actions `index` and `create`, and the requests by which these clients look whether
+    somebody is there. Nothing can be searched here.
 
     A document becomes an event of type `log`: `payload` its `message`, `timestamp` its `@timestamp`; `service.name`, `service` or `app`
     becomes `logger`, `host.name`, `hostname` or `host` `hostname`, `log.level` or `level` `severity`, `process.pid` `pid`; tokens are the

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import ClassVar, Final
 
-from metlog.listener.inputs import Sink
+from metlog.core.hosts import host_port
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
 from metlog.listener.inputs._systemd import check as check_passed
@@ -29,7 +30,7 @@ _GRACE: Final = 5.0
 """Seconds that requests under way get at the end."""
 
 
-class HttpInput:
+class HttpInput(BaseInput):
     """Listens for HTTP/1.1.
 
     host, port
@@ -142,9 +143,7 @@ class HttpInput:
     def start(self, sink: Sink) -> None:
         sock = self._bind()
         host, port = sock.getsockname()[:2]
-        self._address = (
-            f"{self.url_prefix}{'https' if self._tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-        )
+        self._address = f"{self.url_prefix}{'https' if self._tls else 'http'}://{host_port(host, port)}"
         if not (host == "::1" or host.startswith("127.") or self._rules.tokens or self._limits_clients):
             text = f"{self._address} takes events from everybody who reaches it; set token_file or client_ca_file"
             self.warnings.append(text)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from metlog.event import Event
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._statsd_lines import BadLine, parse
 from metlog.listener.inputs.udp import UdpInput
+from metlog.listener.validate import Rejects, Validated
 
 __all__ = ["StatsdInput"]
 
+_EXPANDED: Final = 4 << 20
+"""Bytes of events that a datagram may make: a line has 2 bytes for a packed value, an event some 200."""
+_LINE: Final = re.compile(rb"[^\r\n][^\n]*")
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
-class StatsdInput:
+class StatsdInput(BaseInput):
     """Listens for statsd's lines, one or more a datagram, as any statsd client sends them.
 
     A line becomes an event: `type` and first token `counter` (fields `name`, `count`), `timer` (`name`, `ms`), `gauge`
@@ -48,6 +53,7 @@ class StatsdInput:
         self._udp = UdpInput(
             host=host, port=port, sockets=sockets, receive_buffer=receive_buffer, systemd=systemd, fd=fd
         )
+        self.warnings = self._udp.warnings
         self._asked = f"statsd://{host}:{port}"
         self._logger = logger
         self._translator: _Translator | None = None
@@ -55,10 +61,6 @@ class StatsdInput:
     @property
     def addresses(self) -> list[str]:
         return [address.replace("udp://", "statsd://", 1) for address in self._udp.addresses]
-
-    @property
-    def warnings(self) -> list[str]:
-        return self._udp.warnings
 
     def start(self, sink: Sink) -> None:
         self._translator = _Translator(sink, self._logger)
@@ -101,23 +103,42 @@ class _Translator:
     def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
         self.frames([(data, source)], received_at)
 
-    def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
-        found: dict[str, list[Event]] = {}
-        for data, source in batch:
-            name = source.replace("udp://", "statsd://", 1)
-            for line in data.replace(b"\r\n", b"\n").split(b"\n"):
-                if line:
-                    try:
-                        found.setdefault(name, []).extend(parse(line, self._logger))
-                    except BadLine as error:
-                        self.bad += 1
-                        self._sink.reject(line, name, str(error))
-        frames = [(_encode_lines(events), name) for name, events in found.items() if events]
-        self.metrics += sum(len(events) for events in found.values())
-        if frames:
-            self._sink.frames(frames, received_at)
+    def frames(self, batch: Sequence[tuple[bytes | Validated, str]], received_at: int | None = None) -> None:
+        found = [
+            (self._translate(data), source.replace("udp://", "statsd://", 1))
+            for data, source in batch
+            if not isinstance(data, Validated)  # the input udp hands on what it received
+        ]
+        if found:
+            self._sink.frames(found, received_at)
 
-    def submit(self, events: Sequence[Event], source: str, **options: Any) -> bool:
+    def _translate(self, data: bytes) -> Validated:
+        """The events of a datagram. They need no further check: the parser bounds names, numbers and weights."""
+        rejects = Rejects(len(data))
+        lines: list[bytes] = []
+        count = size = 0
+        for match in _LINE.finditer(data):
+            try:
+                events = parse(match[0].rstrip(b"\r"), self._logger)
+            except BadLine as error:
+                rejects.add(match[0], str(error))
+                if rejects.exhausted:
+                    rejects.skip(data[match.end() + 1 :])
+                    break
+                continue
+            text = _encode_lines(events)
+            size += len(text)
+            if size > _EXPANDED:
+                rejects.add(data[match.start() :], f"the datagram makes more than {_EXPANDED} bytes of events")
+                break
+            lines.append(text)
+            count += len(events)
+        invalid = rejects.report()
+        self.metrics += count
+        self.bad += rejects.count
+        return Validated(b"".join(lines), count, invalid=invalid)
+
+    def submit(self, events: Sequence[Event] | Validated, source: str, **options: Any) -> bool:
         return self._sink.submit(events, source, **options)
 
     def reject(self, data: bytes, source: str, reason: str) -> None:

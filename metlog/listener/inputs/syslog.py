@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from metlog.event import Event
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._events import EventSink
 from metlog.listener.inputs._syslog import parse
 from metlog.listener.inputs.tcp import TcpInput
@@ -27,7 +27,7 @@ class _Part(Protocol):
     def health(self) -> str: ...
 
 
-class SyslogInput:
+class SyslogInput(BaseInput):
     """Listens for syslog: RFC 5424, RFC 3164 and what rsyslog, syslog-ng, `logger` and network devices send of it.
 
     A message becomes an event: `severity` is the priority's, `logger` the APP-NAME or tag, `hostname`, `pid` (a PROCID that is a
@@ -106,11 +106,6 @@ class SyslogInput:
     def addresses(self) -> list[str]:
         return [f"syslog+{address}" for _, part in self._parts for address in part.addresses]
 
-    @property
-    def warnings(self) -> list[str]:
-        """What an operator should know."""
-        return [text for _, part in self._parts for text in getattr(part, "warnings", [])]
-
     def start(self, sink: Sink) -> None:
         self._events = EventSink(sink, self._parsed, "syslog+")
         started: list[_Part] = []
@@ -121,6 +116,7 @@ class SyslogInput:
                     part.take_port(port)  # both on the free port that the first one got
                 part.start(self._events)
                 started.append(part)
+                self.warnings = [*self.warnings, *part.warnings]
                 if name != "unix":
                     port = int(part.addresses[0].rpartition(":")[2])
         except BaseException:

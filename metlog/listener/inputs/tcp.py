@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs import _systemd as passed
 from metlog.listener.inputs._framing import FRAMINGS, framing
 from metlog.listener.inputs._listening import bind_stream, server_tls, url_of
@@ -16,7 +16,7 @@ from metlog.listener.inputs._stream_server import StreamLimits, StreamServer, pe
 __all__ = ["TcpInput"]
 
 
-class TcpInput:
+class TcpInput(BaseInput):
     """Listens for TCP connections that carry frames, as the sender `tcp`, log shippers and `nc` send them. Nothing is answered.
 
     host, port

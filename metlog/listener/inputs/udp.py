@@ -10,8 +10,9 @@ import threading
 import time
 from typing import Any, Final
 
+from metlog.core.hosts import bracketed
 from metlog.errors import ConfigError
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs import _systemd as passed
 
 __all__ = ["UdpInput"]
@@ -32,7 +33,7 @@ _LAST: Final = 3.0
 _SO_RCVBUFFORCE: Final = 33  # Linux; the socket module does not name it
 
 
-class UdpInput:
+class UdpInput(BaseInput):
     """Listens on UDP.
 
     Options: `host`, `port` (0 takes a free one), `sockets` (several share the port with SO_REUSEPORT, each with a
@@ -209,7 +210,7 @@ class _Receiver:
                 if name is None:
                     if len(names) >= _SOURCES:
                         names.clear()
-                    name = names[key] = f"udp://{_host(key[0])}:{key[1]}"
+                    name = names[key] = f"udp://{bracketed(key[0])}:{key[1]}"
                 batch.append((data, name))
         except BlockingIOError:
             pass
@@ -225,13 +226,9 @@ class _Receiver:
         self._sock.close()
 
 
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 def _address(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
-    return f"udp://{_host(host)}:{port}"
+    return f"udp://{bracketed(host)}:{port}"
 
 
 def _kernel_drops() -> dict[int, int]:

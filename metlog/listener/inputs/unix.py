@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._datagrams import DatagramReader
 from metlog.listener.inputs._framing import FRAMINGS, framing
 from metlog.listener.inputs._listening import bind_unix
@@ -19,7 +19,7 @@ __all__ = ["UnixInput"]
 _LONGEST: Final = 107  # bytes: sun_path of Linux, less its closing NUL
 
 
-class UnixInput:
+class UnixInput(BaseInput):
     """Listens on a Unix socket, for services of the same machine: nothing is lost while the listener is slow, its peers wait.
 
     path

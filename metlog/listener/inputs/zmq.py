@@ -11,7 +11,7 @@ import zmq
 from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
-from metlog.listener.inputs import Sink
+from metlog.listener.inputs import BaseInput, Sink
 
 __all__ = ["ZmqInput"]
 
@@ -28,7 +28,7 @@ _TOLD: Final = 100
 """Refused keys that are told, each once; all are counted."""
 
 
-class ZmqInput:
+class ZmqInput(BaseInput):
     """Receives from ZeroMQ senders.
 
     endpoint

@@ -6,15 +6,16 @@ The journal keeps a segment until every configured output is past it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from metlog.errors import MetlogError
 from metlog.event import Event
+from metlog.listener.outputs.context import Context
 
-__all__ = ["Batch", "Delivery", "Output", "Rejected"]
+__all__ = ["BaseOutput", "Batch", "Delivery", "Output", "Rejected"]
 
 
 class Delivery(Struct, gc=False):
@@ -76,8 +77,9 @@ class Output(Protocol):
     `Rejected` dead-letters some of it. Anything else that it raises means: not delivered; the same batch comes again after a
     while (backoff with jitter, 0.1 s to 30 s), and so it does after a crash, with the same `id` and the same deliveries.
 
-    Three optional attributes: `batch_defaults` (mapping of the limits above to the output's own defaults),
-    `describe() -> str` (an address without secrets, for status pages), and `stats() -> dict[str, int]`.
+    More hooks, each optional, are in `BaseOutput` with what they do when left out.
+
+    `metlog.testing.OutputConformance` is the suite that the built-in outputs pass, for yours in a few lines.
     """
 
     def start(self) -> None:
@@ -91,3 +93,39 @@ class Output(Protocol):
     def close(self) -> None:
         """Releases everything."""
         ...
+
+
+class BaseOutput:
+    """An output with every hook at its default. Subclasses write `write`.
+
+    Everything is called in the output's own process, by its main thread. The listener also calls the constructor, to check the options,
+    in its own process: it opens nothing.
+    """
+
+    batch_defaults: ClassVar[Mapping[str, Any]] = {}
+    """The output's own defaults for `batch_events`, `batch_bytes` and `batch_age`."""
+    reads_journal: ClassVar[bool] = False
+    """True: the output reads the journal itself, by `run`, and gets no batches."""
+
+    def start(self) -> None:
+        """Opens what it needs, before the first batch. What it raises is retried as `write` is."""
+
+    def write(self, batch: Batch) -> None:
+        """Delivers one batch; returns when it is delivered, raises when it is not."""
+        raise NotImplementedError
+
+    def run(self, context: Context) -> None:
+        """In place of `start` and `write`, with `reads_journal`: reads the journal and keeps its cursor until the listener ends."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Releases everything, after the last batch. Called again, or without `start`, does nothing."""
+
+    def describe(self) -> str:
+        """Returns where the output delivers, without secrets: for `metlog journal status`, the page, `metlog doctor`. Called once, before
+        `start`."""
+        return ""
+
+    def stats(self) -> dict[str, int]:
+        """Returns counters since the start. Called after each batch."""
+        return {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from metlog.core.backoff import Backoff
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
 from metlog.journal.reader import Damage
@@ -112,7 +112,4 @@ class Context:
 
     def backoff(self) -> Iterator[float]:
         """Seconds to wait between tries: doubling from 0.1 to 30, each shortened at random by up to half."""
-        delay = 0.1
-        while True:
-            yield delay * random.uniform(0.5, 1.0)
-            delay = min(delay * 2, 30.0)
+        return iter(Backoff(0.1, 30.0))

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from metlog import plugins
 from metlog.journal.folder import Folder, write_all
-from metlog.listener.outputs import Batch
+from metlog.listener.outputs import BaseOutput, Batch
 from metlog.senders.options import at_least
 
 __all__ = ["FileOutput"]
@@ -34,7 +34,7 @@ class _State(Struct):
     """Bytes of that file at its end."""
 
 
-class FileOutput:
+class FileOutput(BaseOutput):
     """Appends batches, encoded, and keeps beside the file which batch it ends with and at which size.
 
     A batch that was half written at a crash is cut off and written again; one that was written whole is not repeated.

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import ssl
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, Final
@@ -16,8 +13,8 @@ import httpx
 import msgspec
 
 from metlog.errors import MetlogError
-from metlog.listener.outputs import Batch, Delivery, Rejected
-from metlog.senders.options import one_of, port_number, positive
+from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
+from metlog.senders._http import beginning, check_options, compressor, retry_after
 from metlog.senders.tcp import tls_context
 
 __all__ = ["Held", "HttpOutput", "HttpsOutput"]
@@ -36,7 +33,7 @@ class Held(MetlogError):
     """Not delivered now; the same batch is tried again."""
 
 
-class HttpOutput:
+class HttpOutput(BaseOutput):
     """Puts each batch to `path/ID`, the batch's id, so that a receiver that knows ids (a metlog listener does) takes a
     repeated one once.
 
@@ -58,6 +55,7 @@ class HttpOutput:
     """
 
     scheme: ClassVar[str] = "http"
+    _verify: ssl.SSLContext | bool = False
     batch_defaults: ClassVar[dict[str, Any]] = {"batch_events": 5000, "batch_bytes": 1 << 20, "batch_age": 1.0}
 
     def __init__(
@@ -71,31 +69,17 @@ class HttpOutput:
         compression: str = "gzip",
         timeout: float = 30.0,
     ) -> None:
-        self._configure(host, port, path, token, token_file, compression, timeout, False)
-
-    def _configure(
-        self, host: str, port: int | None, path: str, token: str, token_file: str, compression: str, timeout: float,
-        verify: ssl.SSLContext | bool,
-    ) -> None:  # fmt: skip
-        positive("timeout", timeout, "seconds")
-        one_of("compression", compression, ("gzip", "zstd", "none"))
-        if port is not None:
-            port_number(port)
-        if not path.startswith("/"):
-            raise ValueError(f"path = {path!r}: wants a path that begins with /, such as /submit/myservice")
+        check_options(timeout=timeout, compression=compression, port=port, path=path, token=token)
         if token and token_file:
             raise ValueError("token, token_file: give one of them")
-        if not (token.isascii() and (token.isprintable() or not token)):  # the value stays out: a secret
-            raise ValueError("token: wants printable ASCII without line ends")
         try:
             self._url = httpx.URL(scheme=self.scheme, host=host, port=port, path=path.rstrip("/"))
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise ValueError(f"host = {host!r}, path = {path!r}: {error}") from error
         self._token, self._token_file = token, token_file
-        self._compress = _compressor(compression)
+        self._compress = compressor(compression) or bytes
         self._encoding = {} if compression == "none" else {"content-encoding": compression}
         self._timeout = timeout
-        self._verify = verify
         self._client: httpx.Client | None = None
         self._not_before = 0.0
         self._counts = dict.fromkeys(("requests", "request_bytes", "held", "halved"), 0)
@@ -159,16 +143,16 @@ class HttpOutput:
             with self._client.stream("PUT", url, content=body, headers=self._encoding) as answer:
                 if answer.is_success:  # the status is the receipt, whatever becomes of the rest
                     if _is_short(answer):
-                        _beginning(answer)  # to its end, so that the connection takes the next batch
+                        _words(answer)  # to its end, so that the connection takes the next batch
                     return ""
-                text = f"{answer.status_code} {answer.reason_phrase}: {_beginning(answer)}"
+                text = f"{answer.status_code} {answer.reason_phrase}: {_words(answer)}"
         except httpx.HTTPError as error:
             self._counts["held"] += 1
             raise Held(f"{self._url}: {str(error) or type(error).__name__}") from error
         if answer.status_code in _AT_FAULT:
             return text
         self._counts["held"] += 1
-        self._not_before = monotonic() + _retry_after(answer.headers.get("retry-after", ""))
+        self._not_before = monotonic() + min(retry_after(answer.headers.get("retry-after")) or 0.0, _LONGEST)
         if answer.status_code in {401, 403} and self._token_file:
             self._read_token()
         raise Held(f"{self._url}: {text}")
@@ -204,17 +188,16 @@ class HttpsOutput(HttpOutput):
         key_file: str | None = None,
     ) -> None:
         verify = tls_context(ca_file, cert_file, key_file)
-        self._configure(host, port, path, token, token_file, compression, timeout, verify)
-
-
-def _compressor(name: str) -> Callable[[bytes], bytes]:
-    if name == "gzip":
-        return lambda body: gzip.compress(body, compresslevel=5, mtime=0)
-    if name == "zstd":
-        import zstandard
-
-        return zstandard.ZstdCompressor().compress
-    return lambda body: body
+        super().__init__(
+            host=host,
+            port=port,
+            path=path,
+            token=token,
+            token_file=token_file,
+            compression=compression,
+            timeout=timeout,
+        )
+        self._verify = verify
 
 
 def _is_short(answer: httpx.Response) -> bool:
@@ -222,27 +205,6 @@ def _is_short(answer: httpx.Response) -> bool:
     return length.isdecimal() and int(length) <= _ANSWER
 
 
-def _beginning(answer: httpx.Response) -> str:
+def _words(answer: httpx.Response) -> str:
     """The first words of an answer; a collector that does not end it is not waited for."""
-    text = b""
-    end = monotonic() + 5.0
-    try:
-        for chunk in answer.iter_raw():
-            text += chunk
-            if len(text) > _ANSWER or monotonic() > end:
-                break
-    except httpx.HTTPError:  # half an answer: its status has come, and that is what counts
-        pass
-    return " ".join(text[:300].decode("utf-8", "replace").split())
-
-
-def _retry_after(value: str) -> float:
-    """Seconds, from either form of the header (RFC 9110, section 10.2.3); 0 when it is neither."""
-    if value.strip().isdecimal():
-        return min(float(value), _LONGEST)
-    try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return min(max(0.0, (when - datetime.now(UTC)).total_seconds()), _LONGEST)
+    return " ".join(beginning(answer, _ANSWER, 5.0)[:300].decode("utf-8", "replace").split())

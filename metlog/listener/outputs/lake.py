@@ -10,6 +10,8 @@ from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SegmentName, listing
+from metlog.lake.leases import make_lease
+from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context
 
 __all__ = ["LakeOutput"]
@@ -17,12 +19,14 @@ __all__ = ["LakeOutput"]
 _ANYWHERE = 1 << 62  # beyond every offset
 
 
-class LakeOutput:
+class LakeOutput(BaseOutput):
     """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the journal's
     `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
     Option: `compression_level` of zstd, 1 to 19.
     """
+
+    reads_journal = True
 
     def __init__(self, *, compression_level: int = 3) -> None:
         if not 1 <= compression_level <= 19:
@@ -61,7 +65,9 @@ class LakeOutput:
     def _folder(self, context: Context) -> Folder:
         for delay in context.backoff():
             try:
-                return context.data.sub("events", create=True)
+                events = context.data.sub("events", create=True)
+                make_lease(events)
+                return events
             except OSError as error:
                 context.report(error=f"cannot make {context.data.path / 'events'}: {error.strerror or error}")
                 context.pause(delay)

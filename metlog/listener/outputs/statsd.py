@@ -12,7 +12,7 @@ from statsd.client.udp import Pipeline, StatsClient
 
 from metlog.event import Event
 from metlog.listener.metrics import Bounded
-from metlog.listener.outputs import Batch, Rejected
+from metlog.listener.outputs import BaseOutput, Batch, Rejected
 from metlog.senders.options import at_least, port_number
 
 __all__ = ["StatsdOutput"]
@@ -23,7 +23,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.\-/]")
 """What statsd's own name cleaning drops, and what its protocol gives a meaning."""
 
 
-class StatsdOutput:
+class StatsdOutput(BaseOutput):
     """Sends events of type `counter` (fields `name`, `count`), `timer` (`name`, `ms`), `gauge` (`name`, `value` or
     `delta`) and `set` (`name`, `value`); others are passed over and counted.
 

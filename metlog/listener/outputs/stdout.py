@@ -7,14 +7,14 @@ import select
 from typing import Any, ClassVar
 
 from metlog import plugins
-from metlog.listener.outputs import Batch
+from metlog.listener.outputs import BaseOutput, Batch
 
 __all__ = ["StdoutOutput"]
 
 _FD = 1
 
 
-class StdoutOutput:
+class StdoutOutput(BaseOutput):
     """Writes batches, encoded, and waits for a reader that is slow. After a crash a batch may come twice.
 
     encoder

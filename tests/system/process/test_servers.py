@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pytest
 from metlog.diagnose.doctor import Verdict, check_threads
 from tests.helpers.programs import Program, environment
 from tests.helpers.receivers import Seen, assert_exactly_once, assert_streams_end, own, receiver, streams
+from tests.helpers.waiting import eventually
 
 APP = """
 import json, os
@@ -109,7 +110,9 @@ class Traffic:
     def goes_on(self, count: int) -> None:
         """Waits until so many more requests were answered."""
         wanted = len(self.asked) + count
-        until(lambda: len(self.asked) >= wanted or self.failed != [], f"{count} more requests were answered")
+        assert eventually(lambda: len(self.asked) >= wanted or self.failed != [], 30), (
+            f"{count} more requests were answered"
+        )
 
     def stop(self) -> list[str]:
         self._stop.set()
@@ -124,14 +127,6 @@ def gunicorn(*options: str) -> list[str]:
         sys.executable, "-W", "ignore", "-m", "gunicorn", "app:application", "-b", "unix:http.sock", "-w", "2",
         "--graceful-timeout", "20", "--no-control-socket", *options,
     ]  # fmt: skip
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Waits for something that other processes do."""
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, f"not within 30 s: {what}"
-        time.sleep(0.01)
 
 
 def _children(pid: int) -> set[int]:
@@ -158,7 +153,9 @@ def test_gunicorn_through_graceful_restarts_under_requests(options: list[str], t
                 traffic.goes_on(25)
                 before = _children(process.pid)
                 process.send_signal(signal.SIGHUP)
-                until(lambda before=before: before.isdisjoint(_children(process.pid)), "the workers were replaced")
+                assert eventually(lambda before=before: before.isdisjoint(_children(process.pid)), 30), (
+                    "the workers were replaced"
+                )
             traffic.goes_on(25)
             asked = traffic.stop()
             process.send_signal(signal.SIGTERM)

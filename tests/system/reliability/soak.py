@@ -35,6 +35,7 @@ from typing import Any
 import duckdb
 
 from metlog.lake.query import open_lake
+from tests.helpers.ports import free_port
 from tests.helpers.reliability import Client, Listener, datagram, ends_with, faults_in, in_file, in_lake, lines
 from tests.helpers.waiting import eventually, wait_for
 
@@ -126,7 +127,7 @@ class Soak:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._random = random.Random(seed)
-        port = _free_port()
+        port = free_port()
         self.second = Listener(folder / "second", segment_bytes=32_768, http_port=port)
         self.first = Listener(folder / "first", segment_bytes=32_768, more=FORWARD.format(port=port))
         self.kills: Counter[str] = Counter()
@@ -258,11 +259,6 @@ class Soak:
     def close(self) -> None:
         for made in self._both:
             made.close()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ import pytest
 from metlog.journal.folder import Folder
 from metlog.journal.segment import Clock, encode_record
 from metlog.journal.writer import Journal, JournalOptions
+from tests.helpers.ports import port_of
 from tests.helpers.reliability import Client, Listener
 from tests.helpers.waiting import wait_for
 
@@ -54,7 +55,7 @@ def dead_port() -> Iterator[int]:
     """A port that nobody listens at."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        yield int(sock.getsockname()[1])
+        yield port_of(sock)
 
 
 def backlog(data: Path, segments: int) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import msgspec
 import pytest
 
 from metlog.lake.query import open_lake
+from tests.helpers.ports import free_port
 from tests.helpers.sink import numbered
 from tests.helpers.waiting import eventually, wait_for
 
@@ -79,11 +79,6 @@ def begin(tmp_path: Path) -> Iterator[Start]:
             return listener
 
         yield make
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 HTTP_IN = '[[inputs]]\nname = "http"\nport = {port}\n'

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.ports import free_port
 from tests.helpers.reliability import Client, Listener, datagram, faults_in, in_file, in_lake, lines
 from tests.helpers.waiting import eventually, wait_for
 
@@ -119,8 +120,7 @@ def test_a_disk_that_fills_and_empties_again_and_again_loses_nothing(small_disk:
 
 
 def test_the_journals_own_cap_while_an_output_is_dead(listener: Make) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     made = listener("first", journal="max_bytes = 20000", more=FORWARD.format(port=port))
     client = Client(count=10)
     assert made.start()

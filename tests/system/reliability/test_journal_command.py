@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import pytest
 from metlog.journal import inspect as inspection
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
+from tests.helpers.ports import free_port
 from tests.helpers.reliability import Client, Listener, datagram, faults_in, in_file, in_lake, lines
 from tests.helpers.waiting import wait_for
 
@@ -58,8 +58,7 @@ def state(made: Listener) -> dict[str, tuple[int, bytes]]:
 
 @pytest.fixture
 def dead_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    return free_port()
 
 
 Made = tuple[Path, Client]
@@ -69,9 +68,7 @@ Made = tuple[Path, Client]
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A journal of several segments, its listener killed; the output `dead` has handed on nothing of it."""
     folder = tmp_path_factory.mktemp("kept")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = int(taken.getsockname()[1])
-    made = Listener(folder, more=DEAD.format(port=port))
+    made = Listener(folder, more=DEAD.format(port=free_port()))
     client = Client(count=5)
     try:
         assert made.start(), made.told.read_text()

@@ -15,6 +15,7 @@ import pytest
 
 import metlog
 from metlog.lake.query import open_lake
+from tests.helpers.waiting import wait_for
 
 LISTEN = [sys.executable, "-m", "metlog", "listen", "--udp", "127.0.0.1:0", "--data"]
 
@@ -57,13 +58,9 @@ def send(address: str, first: int, count: int) -> None:
     client.close()
 
 
-def wait_until(data: Path, count: int) -> list[int]:
-    deadline = time.monotonic() + 20
-    while True:
-        found = numbers(data)
-        if len(found) >= count or time.monotonic() > deadline:
-            return found
-        time.sleep(0.05)
+def at_least(count: int, data: Path) -> list[int]:
+    """The numbers in the lake, once there are so many."""
+    return wait_for(lambda: found if len(found := numbers(data)) >= count else [])
 
 
 def test_what_was_seen_before_a_kill_is_there_once_after_it(
@@ -75,13 +72,13 @@ def test_what_was_seen_before_a_kill_is_there_once_after_it(
         process, address = start(data, started)
         send(address, sent, 1000)
         sent += 1000
-        assert wait_until(data, sent) == list(range(sent))
+        assert at_least(sent, data) == list(range(sent))
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert numbers(data) == list(range(sent))  # read from what lies there, nobody running
     process, address = start(data, started)
     send(address, sent, 1)
-    assert wait_until(data, sent + 1) == list(range(sent + 1))
+    assert at_least(sent + 1, data) == list(range(sent + 1))
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert numbers(data) == list(range(sent + 1))
@@ -94,7 +91,7 @@ def test_a_torn_and_flipped_journal_is_started_from_and_keeps_what_is_whole(
     data = tmp_path / "data"
     process, address = start(data, started)
     send(address, 0, 500)
-    assert wait_until(data, 500) == list(range(500))
+    assert at_least(500, data) == list(range(500))
     process.kill()
     process.wait()
     (live,) = data.glob("journal/main/*.open")
@@ -128,7 +125,7 @@ def test_files_and_folders_are_for_the_owner_and_the_group_only(
     data = tmp_path / "data"
     process, address = start(data, started)
     send(address, 0, 10)
-    wait_until(data, 10)
+    at_least(10, data)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     for path in data.rglob("*"):

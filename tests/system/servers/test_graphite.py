@@ -9,7 +9,6 @@ import asyncio
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -29,20 +28,13 @@ from metlog.integrations.asgi import MetlogMiddleware as AsgiMiddleware
 from metlog.integrations.login import login_failure, login_success
 from metlog.integrations.wsgi import MetlogMiddleware
 from tests.helpers.paths import ROOT
+from tests.helpers.ports import free_ports
 
 RUN = ROOT / "deploy" / "graphite" / "run.py"
 DEADLINE = 60.0
 """Seconds: a start of three servers, or statsd's flush interval (10 s) several times over."""
 
-pytestmark = [pytest.mark.graphite, pytest.mark.slow]
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+pytestmark = pytest.mark.graphite
 
 
 class Graphite:

@@ -9,7 +9,6 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,17 +20,12 @@ import metlog
 from metlog.encoders.json import JsonEncoder
 from tests.helpers.listener import Listener, metlog_command
 from tests.helpers.paths import ROOT
+from tests.helpers.ports import free_port
+from tests.helpers.waiting import eventually
 
 PAGE = ROOT / "docs" / "rsyslog.md"
 RAW, PARSED, ONWARD = re.findall(r"^```text\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 TO_RAW, TO_PARSED = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def taken(port: int) -> bool:
@@ -43,13 +37,6 @@ def taken(port: int) -> bool:
     return False
 
 
-def eventually(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 30
-    while not (found := condition()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return found
-
-
 @pytest.fixture
 def rsyslog(tmp_path: Path) -> Iterator[Callable[..., int]]:
     """Starts rsyslog in the foreground with a configuration of the page; gives the port of its input."""
@@ -59,7 +46,7 @@ def rsyslog(tmp_path: Path) -> Iterator[Callable[..., int]]:
     with contextlib.ExitStack() as stack:
 
         def start(configuration: str, **changes: str) -> int:
-            port = free_port()
+            port = free_port(socket.SOCK_DGRAM)
             for old, new in {"/var/log": str(tmp_path), **changes}.items():
                 configuration = configuration.replace(old, new)
             configuration, inputs = re.subn(

@@ -9,23 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.helpers.waiting import wait_for
 from tests.helpers.webdata import Journal, Served
 
 ENDLESS = "SELECT count(*) FROM events, range(100000000000) r WHERE r.range % 7 = severity"
-
-
-def until(met: Callable[[], object], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def metric(address: str, name: str) -> float:
@@ -56,7 +49,7 @@ def test_it_ends_quickly_and_cleanly_with_a_tail_open_and_a_query_running(data: 
 
             thread = threading.Thread(target=ask)
             thread.start()
-            until(lambda: metric(served.address, "metlog_page_queries") == 1)
+            wait_for(lambda: metric(served.address, "metlog_page_queries") == 1)
             status, seconds, errors = served.stop(number)
             thread.join()
         assert (status, errors) == (0, "")
@@ -69,8 +62,8 @@ def test_a_closed_tab_ends_its_query(data: Path) -> None:
     with Served(data, "--timeout", "300") as served:
         with pytest.raises(httpx.ReadTimeout):
             httpx.get(f"{served.address}/sql", params={"sql": ENDLESS}, timeout=0.7)
-        until(lambda: metric(served.address, 'metlog_page_queries_total{outcome="cancelled"}') == 1)
-        until(lambda: metric(served.address, "metlog_page_queries") == 0)
+        wait_for(lambda: metric(served.address, 'metlog_page_queries_total{outcome="cancelled"}') == 1)
+        wait_for(lambda: metric(served.address, "metlog_page_queries") == 0)
 
 
 def test_heavy_queries_do_not_stop_the_page(data: Path) -> None:
@@ -87,7 +80,7 @@ def test_heavy_queries_do_not_stop_the_page(data: Path) -> None:
         threads = [threading.Thread(target=ask) for _ in range(3)]
         for thread in threads:
             thread.start()
-        until(lambda: metric(served.address, "metlog_page_queries") == 3)
+        wait_for(lambda: metric(served.address, "metlog_page_queries") == 3)
         for path in ("/healthz", "/metrics", "/", "/reports", "/reports/events-by-type", "/reports/events-by-type.svg", "/events",
                      "/events/shop1/60", "/sql?sql=SELECT+1", "/api/events", "/tail"):  # fmt: skip
             assert client.get(path).status_code == 200, path
@@ -96,7 +89,7 @@ def test_heavy_queries_do_not_stop_the_page(data: Path) -> None:
         for thread in threads:
             thread.join()
         assert ended == ["closed"] * 3
-        until(lambda: metric(served.address, "metlog_page_queries") == 0)
+        wait_for(lambda: metric(served.address, "metlog_page_queries") == 0)
 
 
 def test_the_tail_tells_each_event_once_and_only_what_is_wanted(data: Path) -> None:
@@ -116,7 +109,7 @@ def test_the_tail_tells_each_event_once_and_only_what_is_wanted(data: Path) -> N
             found = events(lines)
             assert [next(found)["fields"] for _ in range(20)] == [{"n": number} for number in range(20)]
             assert metric(served.address, "metlog_page_tails") == 1
-        until(lambda: metric(served.address, "metlog_page_tails") == 0)
+        wait_for(lambda: metric(served.address, "metlog_page_tails") == 0)
 
 
 def test_a_tail_that_is_limited_tells_nothing_else(data: Path, tmp_path: Path) -> None:

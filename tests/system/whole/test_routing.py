@@ -11,6 +11,8 @@ from pathlib import Path
 
 import duckdb
 
+from tests.helpers.ports import port_of
+
 OUTPUTS = {
     "by-type": 'types = ["login", "sync.*"]',
     "by-token": 'tokens = ["slow", "late"]',
@@ -65,7 +67,7 @@ def test_every_output_gets_what_its_table_names(tmp_path: Path) -> None:
     )
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline().rsplit(":", 1)[1])
+        port = port_of(process.stdout.readline())
         assert process.stdout.readline().startswith("ready")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for n, event in enumerate(EVENTS):

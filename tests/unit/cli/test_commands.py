@@ -14,6 +14,8 @@ import pytest
 
 from metlog.reports.sample import fill
 
+pytestmark = pytest.mark.process
+
 
 def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}

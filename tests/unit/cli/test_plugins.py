@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,10 @@ import pytest
 import metlog
 from metlog.cli import main
 from metlog.cli.plugins import about
+from tests.helpers.paths import ROOT
 
-BUILT_IN = {
-    "encoder": {"json", "msgpack", "text", "signed"},
-    "sender": {
-        "udp", "unix", "tcp", "zmq", "http", "https", "stdout", "stderr", "file", "logging", "tee", "fallback", "memory", "null",
-    },
-    "filter": {"severity_max", "type_allow", "type_deny", "type_severity_max", "sample", "rate_limit", "redact"},
-    "input": {"udp", "zmq", "http", "statsd"},
-    "output": {"lake", "http", "https", "statsd", "file", "stdout"},
-}  # fmt: skip
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]
+BUILT_IN = {kind: set(DECLARED[f"metlog.{kind}s"]) for kind in ("encoder", "sender", "filter", "input", "output")}
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -53,6 +53,7 @@ def test_without_a_name_they_are_listed_with_their_own_options(tmp_path: Path) -
         assert word in done.stdout
 
 
+@pytest.mark.process
 def test_the_command_as_a_process(data: Path, tmp_path: Path) -> None:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
     arguments = ["request-times", *SINCE, "--data", str(data), "-f", "json", "--fail-if", "p95 > 150"]

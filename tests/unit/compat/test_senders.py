@@ -121,6 +121,7 @@ def test_files_get_a_line_a_message(tmp_path: Path, formatter: Any, line: str) -
         path.unlink()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("formatter", ["", "sender_formatter = compat_formatter.shout"])
 def test_standard_output_in_a_process_of_its_own(tmp_path: Path, formatter: str) -> None:
     (tmp_path / "compat_formatter.py").write_text("def shout(msg):\n    return msg['payload'].upper()\n")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from metlog.encoders.text import TextEncoder
 from metlog.plugins import build
 from metlog.senders.memory import MemorySender
 from metlog.testing.peers import DatagramPeer, StreamPeer
+from tests.helpers.waiting import wait_for
 
 DATAGRAM = 65507
 UNIX = 131072
@@ -33,14 +33,6 @@ ENCODERS: list[Any] = [
     {"name": "signed", "key": KEY, "encoder": "msgpack"},
 ]
 ENCODER_IDS = ["json", "msgpack", "signed json", "signed msgpack"]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.005)
-    return found
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ import pytest
 from metlog.lake.query import Lake
 from metlog.reports import Library
 
+pytestmark = pytest.mark.process
+
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("METLOG_", "DISPLAY", "WAYLAND"))}
 COMMAND = [sys.executable, "-m", "metlog", "demo", "--seconds", "1.5", "--days", "3"]
 

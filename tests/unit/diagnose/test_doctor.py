@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import zmq
 
 from metlog.diagnose.doctor import Finding, Verdict, check_settings
 from metlog.testing.peers import DatagramPeer, StreamPeer, closed_port, silent_peer
+from tests.helpers import certificates
 
 FAIL = Verdict.FAIL
 
@@ -36,20 +36,10 @@ def one(sender: Any) -> Finding:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-keyout", folder / "key.pem", "-out", folder / "cert.pem", "-subj", "/CN=x", "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True, timeout=30,
-    )  # fmt: skip
+    certificates.self_signed(folder)
     return folder
-
-
-def server_tls(folder: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
 
 
 def test_tcp_that_listens_and_tcp_that_does_not() -> None:
@@ -70,10 +60,10 @@ def test_each_of_several_hosts_is_tried() -> None:
     assert "127.0.0.2" in bad.what
 
 
-def test_tls_is_spoken_and_a_certificate_that_is_not_trusted_is_seen(certificates: Path) -> None:
-    with StreamPeer(tls=server_tls(certificates)) as peer:
+def test_tls_is_spoken_and_a_certificate_that_is_not_trusted_is_seen(tls: Path) -> None:
+    with StreamPeer(tls=certificates.server_context(tls)) as peer:
         spec = {"name": "tcp", "port": peer.port, "tls": True}
-        assert one({**spec, "ca_file": str(certificates / "cert.pem")}).verdict is Verdict.OK
+        assert one({**spec, "ca_file": str(tls / "server.pem")}).verdict is Verdict.OK
         finding = one(spec)
         assert finding.verdict is FAIL
         assert "CERTIFICATE_VERIFY_FAILED" in finding.what
@@ -136,8 +126,8 @@ def test_http_without_a_port_and_dead_http() -> None:
     assert "DNS" in finding.remedy
 
 
-def test_https_with_a_certificate_that_is_not_trusted(certificates: Path) -> None:
-    with StreamPeer(tls=server_tls(certificates)) as peer:
+def test_https_with_a_certificate_that_is_not_trusted(tls: Path) -> None:
+    with StreamPeer(tls=certificates.server_context(tls)) as peer:
         finding = one(f"https://127.0.0.1:{peer.port}")
     assert (finding.verdict, "ca_file" in finding.remedy) == (FAIL, True)
 
@@ -307,6 +297,7 @@ def doctor(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, env={**kept, **environment})
 
 
+@pytest.mark.process
 def test_the_command_tells_every_fault_of_a_file_at_once(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text(
         '[metlog]\nlgger = "x"\nsender = "upd://h"\nfilters = [{name = "sample", rate = 2}, {name = "redact", dorp = ["x"]}]\n'
@@ -321,6 +312,7 @@ def test_the_command_tells_every_fault_of_a_file_at_once(tmp_path: Path) -> None
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.process
 def test_the_command_says_where_settings_come_from(tmp_path: Path) -> None:
     done = doctor(cwd=tmp_path)
     assert "warn  no settings" in done.stdout
@@ -332,6 +324,7 @@ def test_the_command_says_where_settings_come_from(tmp_path: Path) -> None:
     assert "did you mean METLOG_SENDER?" in done.stdout
 
 
+@pytest.mark.process
 def test_wrong_tests_are_told_and_right_ones_pointed_at(tmp_path: Path) -> None:
     path = tmp_path / "m.toml"
     path.write_text('logger = "x"\nsender = "null"\n[[tests]]\nevent = {type = "a"}\nexpect = "dropt"\n')

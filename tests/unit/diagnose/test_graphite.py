@@ -61,6 +61,7 @@ def doctor(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.process
 def test_doctor_tells_each_mismatch_with_its_remedy_and_fails(tmp_path: Path) -> None:
     conf = tmp_path / "conf"
     conf.mkdir()
@@ -79,6 +80,7 @@ def test_doctor_tells_each_mismatch_with_its_remedy_and_fails(tmp_path: Path) ->
     assert "graphite keeps what statsd flushes every 60 s" in done.stdout
 
 
+@pytest.mark.process
 def test_doctor_names_the_file_that_is_not_there(tmp_path: Path) -> None:
     done = doctor(tmp_path / "none")
     assert done.returncode == 1

@@ -167,6 +167,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_the_command_says_what_passed_and_what_did_not(tmp_path: Path) -> None:
     path = tmp_path / "m.toml"
     path.write_text(CONFIG)

@@ -22,7 +22,7 @@ from metlog.errors import DecodeError
 from metlog.lake.query import open_lake
 from metlog.listener.inputs import _http_body as http_body
 from metlog.listener.inputs._http_server import Refusal
-from metlog.listener.validate import validate, validate_events
+from metlog.listener.validate import validate
 from tests.helpers.corpus import (
     DEFAULTS,
     FOLDER,
@@ -36,6 +36,7 @@ from tests.helpers.corpus import (
     rfc3339,
     whole,
 )
+from tests.helpers.ports import port_of
 
 REASONS = {
     "neither": "neither JSON lines nor MessagePack",
@@ -106,7 +107,7 @@ def test_a_good_frame_written_again_in_either_form_says_the_same(entry: dict[str
 
 @pytest.mark.parametrize("entry", [*of("json"), *of("msgpack"), *of("signed")])
 def test_the_listener_takes_the_good_events_and_tells_why_not_the_others(entry: dict[str, Any]) -> None:
-    checked = validate([frame_of(entry)])
+    checked = validate(frame_of(entry))
     lines = [msgspec.json.decode(line) for line in checked.lines.splitlines()]
     assert len(lines) == checked.count
     assert_same([whole(line) for line in map(in_utc, lines)], entry["events"])
@@ -125,14 +126,14 @@ def test_the_listener_takes_the_good_events_and_tells_why_not_the_others(entry: 
 def test_a_body_of_an_http_submission_means_the_same(entry: dict[str, Any]) -> None:
     frame, special = frame_of(entry), entry.get("http", "")
     if special == "takes":
-        assert http_body.events(frame, "", 1000)
+        assert http_body.validated(frame, "", 1000)
     elif special == "refuses" or ("bad" in entry and not entry["file"].startswith("signed")):
         with pytest.raises(Refusal) as caught:
-            http_body.events(frame, "", 1000)
+            http_body.validated(frame, "", 1000)
         assert caught.value.response.status == (413 if "4294967295" in str(caught.value) else 400)
         assert special or says(entry["bad"][0]["words"], str(caught.value))
     else:
-        lines = validate_events(http_body.events(frame, "", 1000)).lines.splitlines()
+        lines = http_body.validated(frame, "", 1000).lines.splitlines()
         assert_same([whole(in_utc(msgspec.json.decode(line))) for line in lines], entry["events"])
 
 
@@ -144,13 +145,14 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, i
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            port = int(process.stdout.readline().rpartition(":")[2])
+            port = port_of(process.stdout.readline())
             assert process.stdout.readline().startswith("ready")
             yield data, port
         finally:
             process.terminate()
 
 
+@pytest.mark.process
 def test_datagrams_end_as_the_rows_and_dead_letters_that_the_corpus_says(listener: tuple[Path, int]) -> None:
     data, port = listener
     sources: dict[str, dict[str, Any]] = {}

@@ -45,12 +45,14 @@ def on_a_terminal(sender: str, color: str = "auto", **environment: str) -> bytes
     return written
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("sender", ["stdout", "stderr"])
 def test_text_is_in_colour_on_a_terminal(sender: str) -> None:
     written = on_a_terminal(sender, TERM="xterm")
     assert b"\x1b[1;31mCRITICAL\x1b[0m" in written
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("color", "environment"), [("auto", {"NO_COLOR": "1"}), ("auto", {"TERM": "dumb"}), ("never", {"TERM": "xterm"})]
 )
@@ -60,6 +62,7 @@ def test_text_is_not_in_colour_where_nobody_wants_it(color: str, environment: di
     assert b"\x1b" not in written
 
 
+@pytest.mark.process
 def test_a_file_has_no_colours_although_the_program_runs_on_a_terminal(tmp_path: Path) -> None:
     on_a_terminal(f"file:{tmp_path}/log", TERM="xterm")
     written = (tmp_path / "log").read_bytes()
@@ -67,6 +70,7 @@ def test_a_file_has_no_colours_although_the_program_runs_on_a_terminal(tmp_path:
     assert b"\x1b" not in written
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("color", "coloured"), [("auto", False), ("always", True), ("never", False)])
 def test_a_pipe_has_colours_only_when_they_are_asked_for(color: str, coloured: bool) -> None:
     command = [sys.executable, "-c", PROGRAM, "stdout", color]

@@ -140,6 +140,7 @@ def test_redact_finds_a_field_whose_own_name_has_dots(pattern: str) -> None:
     assert Redact(drop=["header.cook", "heade.cookie", "cookie"])(event(fields=fields)).fields == fields  # type: ignore[union-attr]
 
 
+@pytest.mark.process
 def test_redact_is_not_drowned_by_a_name_full_of_dots() -> None:
     """Not even where each `**` and `*` could be tried at every place: 150,000 to the fourth power would take for ever."""
     program = """

@@ -23,6 +23,7 @@ def event(**values: Any) -> Event:
     return Event(**{"type": "a", **values})
 
 
+@pytest.mark.process
 def test_a_hash_decides_alike_on_every_machine() -> None:
     def share(value: object) -> float:
         digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()

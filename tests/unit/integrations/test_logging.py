@@ -21,6 +21,7 @@ import metlog
 from metlog import Event, MetlogClient
 from metlog.integrations._common import OWN_THREADS
 from metlog.integrations.logging import MetlogHandler
+from tests.helpers.ports import free_port
 
 SENDING = ("core", "config", "plugins", "statsd", "encoders", "senders", "filters", "integrations")
 
@@ -275,9 +276,7 @@ def test_on_the_root_at_debug_a_sender_that_logs_does_not_feed_itself(
 
 
 def test_on_the_root_at_debug_with_a_udp_peer_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port(socket.SOCK_DGRAM)
     client = MetlogClient.from_config(f"udp://127.0.0.1:{port}", buffer={"flush_interval": 0.01})
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [MetlogHandler(client=client)])

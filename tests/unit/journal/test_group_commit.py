@@ -17,6 +17,7 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, encode_record, listing
 from metlog.journal.writer import Journal, JournalOptions
 from metlog.lake.writer import write_segment
+from tests.helpers.waiting import wait_for
 
 LONG = 3600.0
 
@@ -48,15 +49,6 @@ def durable(made: Journal) -> int:
     return found
 
 
-def wait_for(condition: Any, seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
-
-
 def test_bytes_end_the_wait_for_others(folder: Folder) -> None:
     with journal(folder, sync_bytes=10_000) as made:
         for n in range(9):
@@ -64,14 +56,14 @@ def test_bytes_end_the_wait_for_others(folder: Folder) -> None:
         time.sleep(0.2)
         assert durable(made) == 0  # an hour is not over, and nobody waits
         made.append(record(9))
-        assert wait_for(lambda: durable(made) >= 10_000)
+        wait_for(lambda: durable(made) >= 10_000)
         assert made.stats()["syncs"] == 1
 
 
 def test_time_ends_it_too(folder: Folder) -> None:
     with journal(folder, sync_interval=0.05) as made:
         lsn = made.append(record(0))
-        assert wait_for(lambda: durable(made) >= lsn)
+        wait_for(lambda: durable(made) >= lsn)
 
 
 def test_whoever_waits_is_not_kept_waiting_and_takes_all_others_along(folder: Folder) -> None:
@@ -88,11 +80,11 @@ def test_a_segment_ends_by_its_bytes_and_by_its_age(folder: Folder) -> None:
     with journal(folder, segment_bytes=4096, sync_interval=0.01) as made:
         for n in range(10):
             made.append(record(n))
-        assert wait_for(lambda: len(listing(folder)[0]) == 3)  # three records fit
+        wait_for(lambda: len(listing(folder)[0]) == 3)  # three records fit
         assert all(folder.size(f"{name}.seg") <= 4096 for name in listing(folder)[0])
     with journal(folder, segment_age=0.1, sync_interval=0.01) as made:
         made.append(record(10))
-        assert wait_for(lambda: listing(folder)[1] == [])  # sealed, though nothing more came
+        wait_for(lambda: listing(folder)[1] == [])  # sealed, though nothing more came
 
 
 def test_names_rise_over_restarts_and_are_not_used_again_when_all_is_gone(folder: Folder) -> None:
@@ -125,7 +117,7 @@ def test_the_cap_refuses_and_what_is_retired_makes_room(folder: Folder, caplog: 
             assert made.refuses
             time.sleep(0.01)
         assert len(caplog.records) == 1
-        assert wait_for(lambda: made.retire(made.end.number) >= 0 and not made.refuses)  # each as soon as it is sealed
+        wait_for(lambda: made.retire(made.end.number) >= 0 and not made.refuses)  # each as soon as it is sealed
         made.append(record(0))
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 

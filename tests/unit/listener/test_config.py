@@ -107,6 +107,7 @@ def listen(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("check", [[], ["--check"]])
 def test_every_fault_is_told_at_once_and_nothing_is_opened(check: list[str], tmp_path: Path) -> None:
     file = tmp_path / "listener.toml"
@@ -122,6 +123,7 @@ def test_every_fault_is_told_at_once_and_nothing_is_opened(check: list[str], tmp
     assert [path.name for path in tmp_path.iterdir()] == ["listener.toml"]
 
 
+@pytest.mark.process
 def test_a_right_configuration_is_checked_without_a_start(tmp_path: Path) -> None:
     file = tmp_path / "listener.toml"
     file.write_text(first_example(tmp_path / "data"))
@@ -134,6 +136,7 @@ def test_a_right_configuration_is_checked_without_a_start(tmp_path: Path) -> Non
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.process
 def test_a_file_that_is_no_toml_is_one_line_with_the_place(tmp_path: Path) -> None:
     file = tmp_path / "listener.toml"
     file.write_text("[journal\n")

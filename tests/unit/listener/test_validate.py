@@ -14,7 +14,7 @@ from metlog.event import Event
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, Scan, encode_record, header
 from metlog.lake.schema import tables
-from metlog.listener.validate import NESTING, validate, validate_events
+from metlog.listener.validate import NESTING, validate, validate_events, validate_frames
 
 
 def nested(depth: int) -> bytes:
@@ -32,13 +32,13 @@ def packed(depth: int) -> bytes:
 @pytest.mark.parametrize("depth", [NESTING + 1, 200, 500, 900, 980, 1100, 50_000])
 def test_nesting_has_a_limit_far_below_the_stack_of_any_reader(depth: int) -> None:
     for frame in [nested(depth), *([packed(depth)] if depth <= 500 else [])]:
-        validated = validate([frame])
+        validated = validate(frame)
         assert (validated.count, [bad.reason for bad in validated.invalid]) == (0, ["nested too deeply"])
 
 
 @pytest.mark.parametrize("frame", [nested(NESTING), packed(NESTING)])
 def test_what_is_within_the_limit_of_nesting_is_taken(frame: bytes) -> None:
-    assert validate([frame]).count == 1
+    assert validate(frame).count == 1
 
 
 @pytest.mark.parametrize("depth", [NESTING + 1, 950])
@@ -47,7 +47,7 @@ def test_deep_values_hide_nowhere(depth: int) -> None:
     hidden = b'{"type":"a","no_such_field":%s}' % (b"[" * depth + b"]" * depth)
     behind_a_string = b'{"type":"a","payload":"]]]]\\"}}}","fields":{"a":%s}}' % (b"[" * depth + b"]" * depth)
     for line in (deep, hidden, behind_a_string):
-        validated = validate([b'{"type":"good"}\n' + line + b'\n{"type":"good"}'])
+        validated = validate(b'{"type":"good"}\n' + line + b'\n{"type":"good"}')
         assert validated.count == 2
         assert [bad.reason for bad in validated.invalid] == ["nested too deeply"]
 
@@ -55,17 +55,17 @@ def test_deep_values_hide_nowhere(depth: int) -> None:
 def test_brackets_in_texts_nest_nothing() -> None:
     text = '{"' * 2000 + '\\"'
     line = msgspec.json.encode({"type": "a", "payload": text, "fields": {"a": [text, "]" * 500]}})
-    assert validate([line]).count == 1
-    assert validate([b"\n".join([line] * 50)]).count == 50
+    assert validate(line).count == 1
+    assert validate(b"\n".join([line] * 50)).count == 50
 
 
 def test_many_events_of_many_objects_are_not_deep() -> None:
     line = msgspec.json.encode({"type": "a", "fields": {"list": [{"n": [n]} for n in range(300)]}})
-    assert validate([line] * 20).count == 20
+    assert validate_frames([line] * 20).count == 20
 
 
 def test_a_blank_line_does_not_make_up_for_a_line_of_two_events() -> None:
-    validated = validate([b'{"type":"a"}{"type":"b"}', b"", b'{"type":"c"}'])
+    validated = validate_frames([b'{"type":"a"}{"type":"b"}', b"", b'{"type":"c"}'])
     assert validated.count == 1
     assert sorted(bad.reason for bad in validated.invalid) == ["empty", "more than one event on a line"]
 
@@ -101,7 +101,7 @@ _HOSTILE = st.one_of(
 
 @given(st.lists(_HOSTILE, min_size=1, max_size=4))
 def test_whatever_comes_every_reader_can_read_what_is_taken(frames: list[bytes]) -> None:
-    validated = validate(frames)
+    validated = validate_frames(frames)
     if not validated.count:
         assert validated.lines == b""
         return

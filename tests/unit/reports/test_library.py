@@ -130,6 +130,7 @@ def run(*arguments: str, site: Path, **more: str) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, env=environment)
 
 
+@pytest.mark.process
 def test_reports_of_an_installed_distribution_are_found_and_its_faults_told(distribution: Path) -> None:
     done = run("-c", PROGRAM, site=distribution)
     assert done.returncode == 0, done.stderr
@@ -143,6 +144,7 @@ def test_reports_of_an_installed_distribution_are_found_and_its_faults_told(dist
     assert told.count("shop-reports 1.2") == 4
 
 
+@pytest.mark.process
 def test_the_command_shows_a_report_of_an_installed_distribution(distribution: Path, tmp_path: Path) -> None:
     (tmp_path / "data" / "events").mkdir(parents=True)
     done = run("-m", "metlog", "report", "path", "--data", str(tmp_path / "data"), "--format", "csv", site=distribution)
@@ -151,6 +153,7 @@ def test_the_command_shows_a_report_of_an_installed_distribution(distribution: P
     assert "path" in run("-m", "metlog", "plugins", site=distribution).stdout
 
 
+@pytest.mark.process
 def test_the_command_shows_a_report_of_a_configured_folder(tmp_path: Path) -> None:
     (tmp_path / "data" / "events").mkdir(parents=True)
     (tmp_path / "team").mkdir()

@@ -14,6 +14,7 @@ import pytest
 from metlog import plugins
 from metlog.errors import ConfigError, SenderError
 from metlog.senders.file import FileSender
+from tests.helpers.devices import FULL, needs_full
 
 
 def line(number: int, size: int = 20) -> bytes:
@@ -139,12 +140,14 @@ assert open(path, "rb").read() == b"".join(sent) + frame
 """
 
 
+@pytest.mark.process
 def test_a_limit_reached_in_the_middle_of_a_frame_leaves_no_half_line(path):
     if resource.getrlimit(resource.RLIMIT_FSIZE)[1] != resource.RLIM_INFINITY:
         pytest.skip("this session has a hard limit on file sizes")
     subprocess.run([sys.executable, "-c", CHILD, str(path), "limit"], check=True, timeout=30)
 
 
+@pytest.mark.process
 def test_a_full_disk_leaves_no_half_line_and_going_on_when_there_is_room(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -160,14 +163,16 @@ def test_a_full_disk_leaves_no_half_line_and_going_on_when_there_is_room(tmp_pat
         subprocess.run(["umount", str(disk)], check=True, timeout=10)
 
 
+@needs_full
 def test_dev_full_is_full():
-    sender = FileSender(path="/dev/full")
+    sender = FileSender(path=str(FULL))
     with pytest.raises(SenderError) as caught:
         sender.send(line(1))
     assert caught.value.reason == "full"
     sender.close()
 
 
+@pytest.mark.process
 def test_several_processes_share_a_file_and_its_rotation(path):
     code = """
 import sys

@@ -4,8 +4,6 @@ import contextlib
 import gzip
 import http.server
 import socket
-import ssl
-import subprocess
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -16,8 +14,10 @@ import pytest
 from metlog import plugins
 from metlog.errors import ConfigError, SenderError
 from metlog.senders import http as http_sender
+from metlog.senders._http import retry_after
 from metlog.senders.http import HttpSender, HttpsSender
 from metlog.testing.peers import closed_port, silent_peer
+from tests.helpers import certificates
 
 FRAME = b'{"type":"login"}\n'
 HANG = object()
@@ -179,10 +179,10 @@ def test_retry_after_is_honoured(status, form):
 
 def test_retry_after_holds_for_the_next_frame_too_and_is_capped_by_give_up():
     with Server((503, {"Retry-After": "3600"}, b"")) as server:
-        sender = HttpSender(port=server.port, give_up=0.3)
+        sender = HttpSender(port=server.port, give_up=1)
         begun = time.monotonic()
         sender.send(FRAME)
-        assert 0.25 <= time.monotonic() - begun < 20, "not the hour that was asked for"
+        assert 0.9 <= time.monotonic() - begun < 20, "not the hour that was asked for"
         sender.close()
 
 
@@ -191,7 +191,7 @@ def test_retry_after_holds_for_the_next_frame_too_and_is_capped_by_give_up():
     [("7", 7, 7), ("soon", None, None), ("", None, None), ("-3", None, None), ("Fri, 01 Jan 2010 00:00:00 GMT", 0, 0)],
 )
 def test_forms_of_retry_after(value, low, high):
-    found = http_sender._retry_after(value)
+    found = retry_after(value)
     assert found is None if low is None else low <= found <= high
 
 
@@ -293,14 +293,8 @@ def test_proxies_and_passwords_of_the_environment_are_not_used(monkeypatch, tmp_
 
 
 def test_https_checks_the_certificate(tmp_path):
-    key, pem = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-keyout", key, "-out", pem, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True, timeout=30,
-    )  # fmt: skip
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(pem, key)
+    certificates.self_signed(tmp_path)
+    pem, tls = tmp_path / "server.pem", certificates.server_context(tmp_path)
     with Server(tls=tls) as server:
         good = plugins.build("sender", f"https://127.0.0.1:{server.port}/submit/x?ca_file={pem}", "sender")
         good.send(FRAME)

@@ -14,6 +14,7 @@ import pytest
 from metlog import plugins
 from metlog.errors import SenderError
 from metlog.senders.stream import StderrSender, StdoutSender
+from tests.helpers.devices import FULL, needs_full
 
 
 class Stream:
@@ -47,6 +48,7 @@ def test_frames_go_to_the_descriptor(capfd):
     assert capfd.readouterr() == ('{"n":1}\n', '{"n":2}\n')
 
 
+@pytest.mark.process
 def test_what_the_application_printed_comes_first():
     code = (
         "from metlog.senders.stream import StdoutSender\n"
@@ -128,8 +130,9 @@ def test_close_ends_a_write_that_nobody_reads(pipe, monkeypatch):
     assert caught == ["timeout"]
 
 
+@needs_full
 def test_a_full_device_is_a_reason(monkeypatch):
-    with open("/dev/full", "wb") as full:
+    with FULL.open("wb") as full:
         monkeypatch.setattr(sys, "stdout", Stream(full.fileno()))
         with pytest.raises(SenderError, match="No space left"):
             StdoutSender().send(b"x")

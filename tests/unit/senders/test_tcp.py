@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
 import time
 
@@ -14,13 +13,8 @@ from metlog.errors import ConfigError, SenderError
 from metlog.senders import _connection, _resolver
 from metlog.senders.tcp import TcpSender
 from metlog.testing.peers import StreamPeer, closed_port, silent_peer
-
-
-def wait_for(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.002)
+from tests.helpers import certificates
+from tests.helpers.waiting import wait_for
 
 
 def in_thread(call):
@@ -208,34 +202,25 @@ def test_the_next_host_is_tried(peer):
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=30)
-
     for name, subject in (("server", "collector.example"), ("client", "app"), ("stranger", "collector.example")):
-        openssl(
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={subject}",
-            "-addext", f"subjectAltName=DNS:{subject},IP:127.0.0.1",
-        )  # fmt: skip
+        certificates.self_signed(folder, name, subject)
     return folder
 
 
 def server_context(folder, *, demand_client=False):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem", folder / "server.key")
+    context = certificates.server_context(folder)
     if demand_client:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(folder / "client.pem")
     return context
 
 
-def test_tls_with_a_trusted_certificate(certificates):
-    with StreamPeer(tls=server_context(certificates)) as peer:
+def test_tls_with_a_trusted_certificate(folder):
+    with StreamPeer(tls=server_context(folder)) as peer:
         for count, name in enumerate((None, "collector.example"), 1):
-            sender = TcpSender(port=peer.port, tls=True, ca_file=str(certificates / "server.pem"), server_name=name)
+            sender = TcpSender(port=peer.port, tls=True, ca_file=str(folder / "server.pem"), server_name=name)
             sender.send(b"x" * 100_000)
             sender.send(b"secret\n")  # after the session tickets came, which are not an end
             arrived = [b"x" * 100_000 + b"secret\n"] * count
@@ -243,13 +228,13 @@ def test_tls_with_a_trusted_certificate(certificates):
             sender.close()
 
 
-def test_tls_connects_again_after_a_restart_with_pauses_and_a_whole_handshake(certificates, monkeypatch):
+def test_tls_connects_again_after_a_restart_with_pauses_and_a_whole_handshake(folder, monkeypatch):
     pauses, real = [], _connection.Backoff.pause
     monkeypatch.setattr(_connection.Backoff, "pause", lambda self: pauses.append(real(self)) or pauses[-1])
     sender = None
-    with StreamPeer(tls=server_context(certificates)) as peer:
+    with StreamPeer(tls=server_context(folder)) as peer:
         port = peer.port
-        sender = TcpSender(port=port, tls=True, ca_file=str(certificates / "server.pem"), timeout=10.0)
+        sender = TcpSender(port=port, tls=True, ca_file=str(folder / "server.pem"), timeout=10.0)
         sender.send(b"before\n")
         wait_for(lambda: peer.data == b"before\n")
         peer.hang_up()
@@ -257,7 +242,7 @@ def test_tls_connects_again_after_a_restart_with_pauses_and_a_whole_handshake(ce
     sending = in_thread(lambda: sender.send(b"after\n"))
     wait_for(lambda: len(pauses) >= 3)
     assert pauses[0] < pauses[2]
-    with StreamPeer(("127.0.0.1", port), tls=server_context(certificates)) as again:
+    with StreamPeer(("127.0.0.1", port), tls=server_context(folder)) as again:
         wait_for(lambda: again.data == b"after\n", 10)
         sending.join(5)
         assert sending.reason is None
@@ -266,9 +251,9 @@ def test_tls_connects_again_after_a_restart_with_pauses_and_a_whole_handshake(ce
 
 
 @pytest.mark.parametrize(("ca", "name"), [("stranger.pem", None), (None, None), ("server.pem", "other.example")])
-def test_tls_sends_nothing_to_a_peer_that_is_not_trusted(certificates, ca, name):
-    with StreamPeer(tls=server_context(certificates)) as peer:
-        ca_file = str(certificates / ca) if ca else None
+def test_tls_sends_nothing_to_a_peer_that_is_not_trusted(folder, ca, name):
+    with StreamPeer(tls=server_context(folder)) as peer:
+        ca_file = str(folder / ca) if ca else None
         sender = TcpSender(port=peer.port, tls=True, ca_file=ca_file, server_name=name, timeout=0.5)
         with pytest.raises(SenderError, match="CERTIFICATE_VERIFY_FAILED") as caught:
             sender.send(b"secret\n")
@@ -277,10 +262,10 @@ def test_tls_sends_nothing_to_a_peer_that_is_not_trusted(certificates, ca, name)
         assert b"secret" not in peer.data
 
 
-def test_tls_with_a_certificate_of_our_own(certificates):
-    options = {"tls": True, "ca_file": str(certificates / "server.pem"), "timeout": 5.0}
-    own = {"cert_file": str(certificates / "client.pem"), "key_file": str(certificates / "client.key")}
-    with StreamPeer(tls=server_context(certificates, demand_client=True)) as peer:
+def test_tls_with_a_certificate_of_our_own(folder):
+    options = {"tls": True, "ca_file": str(folder / "server.pem"), "timeout": 5.0}
+    own = {"cert_file": str(folder / "client.pem"), "key_file": str(folder / "client.key")}
+    with StreamPeer(tls=server_context(folder, demand_client=True)) as peer:
         sender = TcpSender(port=peer.port, **options, **own)
         sender.send(b"who I am\n")
         wait_for(lambda: peer.data == b"who I am\n")
@@ -304,8 +289,8 @@ def test_tls_to_a_peer_that_does_not_speak_it_ends_in_time():
         sender.close()
 
 
-def test_faults_name_key_value_and_remedy(certificates):
-    missing, pem = str(certificates / "none.pem"), str(certificates / "server.pem")
+def test_faults_name_key_value_and_remedy(folder):
+    missing, pem = str(folder / "none.pem"), str(folder / "server.pem")
     for options, words in [
         ({"port": 70_000}, "port = 70000: wants a port"),
         ({"timeout": 0}, "timeout = 0.0: wants a number of seconds above 0"),

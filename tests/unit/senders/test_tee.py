@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,9 @@ from metlog.encoders.msgpack import MsgpackEncoder
 from metlog.encoders.signed import SignedEncoder
 from metlog.event import Event
 from metlog.testing.peers import DatagramPeer, StreamPeer, closed_port
+from tests.helpers.waiting import wait_for
 
 KEY = "k" * 32
-
-
-def wait_for(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.002)
 
 
 def own(events: list[Event]) -> list[tuple[str, dict[str, object]]]:

@@ -14,6 +14,8 @@ from metlog.errors import ConfigError, SenderError
 from metlog.senders import _resolver
 from metlog.senders.udp import UdpSender
 from metlog.testing.peers import closed_port
+from tests.helpers.ports import free_port, port_of
+from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture
@@ -22,23 +24,6 @@ def peer():
         bound.bind(("127.0.0.1", 0))
         bound.settimeout(5)
         yield bound
-
-
-def port_of(bound: socket.socket) -> int:
-    return bound.getsockname()[1]
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
-        bound.bind(("127.0.0.1", 0))
-        return port_of(bound)
-
-
-def wait_for(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.005)
 
 
 class Dns:
@@ -101,7 +86,7 @@ def test_the_frame_after_a_refused_one_is_sent_once_more(peer):
 
 
 def test_nobody_there_is_counted_and_never_raises_more_than_a_reason():
-    sender = UdpSender(port=free_port())
+    sender = UdpSender(port=free_port(socket.SOCK_DGRAM))
     reasons = []
     for _ in range(10):
         try:
@@ -223,7 +208,7 @@ def test_a_name_is_looked_up_again_and_frames_follow_it(peer, monkeypatch):
 
 def test_errors_ask_for_a_lookup(monkeypatch):
     monkeypatch.setattr(_resolver, "KICK_PAUSE", 0.0)
-    port = free_port()
+    port = free_port(socket.SOCK_DGRAM)
     dns = Dns(monkeypatch, port)
     dns.answers["collector.example"] = ["127.0.0.1"]
     sender = UdpSender(host="collector.example", port=port)

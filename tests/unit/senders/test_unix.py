@@ -10,13 +10,7 @@ from metlog import plugins
 from metlog.errors import ConfigError, SenderError
 from metlog.senders.unix import UnixSender
 from metlog.testing.peers import DatagramPeer, StreamPeer
-
-
-def wait_for(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.002)
+from tests.helpers.waiting import wait_for
 
 
 @pytest.fixture

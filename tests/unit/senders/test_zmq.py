@@ -64,6 +64,7 @@ class Listener:
         return self.process.stdout.read().split()
 
 
+@pytest.mark.process
 def test_push_to_another_process():
     with Listener("push") as listener:
         sender = plugins.build("sender", f"zmq:?endpoint=tcp://127.0.0.1:{listener.port}&pattern=push", "sender")
@@ -74,6 +75,7 @@ def test_push_to_another_process():
         assert listener.rest() == [*map(str, range(100)), "END"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("bind", [False, True])
 def test_pub_to_another_process(bind, tmp_path):
     endpoint = f"ipc://{tmp_path}/s"
@@ -100,6 +102,7 @@ def _until_heard(sender, listener):
     thread.join(5)
 
 
+@pytest.mark.process
 def test_curve_with_the_right_key():
     public, secret = (key.decode() for key in zmq.curve_keypair())
     own_public, own_secret = (key.decode() for key in zmq.curve_keypair())
@@ -115,6 +118,7 @@ def test_curve_with_the_right_key():
         assert listener.rest() == ["END"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("key", ["wrong", "none"])
 def test_curve_without_the_right_key_nothing_arrives_and_nothing_blocks(key):
     _, secret = (key.decode() for key in zmq.curve_keypair())
@@ -156,6 +160,7 @@ def test_close_keeps_to_linger_and_to_the_deadline():
         assert 0.1 < time.monotonic() - begun < most
 
 
+@pytest.mark.process
 def test_a_forked_child_has_a_context_of_its_own_and_both_go_on():
     with Listener("push") as listener:
         sender = ZmqSender(endpoint=f"tcp://127.0.0.1:{listener.port}")

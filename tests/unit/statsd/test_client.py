@@ -16,15 +16,10 @@ import pytest
 from metlog import ConfigError, MetlogClient
 from metlog.core.lifecycle import live
 from metlog.statsd.client import Settings, TcpStatsd, UdpStatsd, UnixStatsd, check_settings, make
+from tests.helpers.ports import free_port
+from tests.helpers.waiting import wait_for
 
 DEADLINE = 5.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -70,12 +65,6 @@ class StreamServer:
             each.close()
         self.thread.join(DEADLINE)
         assert not self.thread.is_alive()
-
-
-def refusing_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_every_kind_of_metric_has_the_bytes_of_the_package(server: socket.socket) -> None:
@@ -125,7 +114,7 @@ def test_ipv6_over_tcp() -> None:
         pytest.skip(f"this machine has no IPv6 loopback: {error}")
     client = TcpStatsd("::1", server.port, ipv6=True)
     client.incr("six")
-    until(lambda: server.received == b"six:1|c\n")
+    wait_for(lambda: server.received == b"six:1|c\n")
     client.close()
     server.stop()
 
@@ -197,7 +186,7 @@ def test_a_udp_name_is_asked_again_after_errors_and_metrics_follow_it(monkeypatc
         moved.bind(("127.0.0.2", 0))
         moved.setblocking(False)
         client = UdpStatsd("statsd.test", moved.getsockname()[1])
-        until(lambda: client.incr("before") or client._line.sender.refused)  # type: ignore[func-returns-value]
+        wait_for(lambda: client.incr("before") or client._line.sender.refused)  # type: ignore[func-returns-value]
         answers.append("127.0.0.2")
 
         def came() -> bool:
@@ -206,7 +195,7 @@ def test_a_udp_name_is_asked_again_after_errors_and_metrics_follow_it(monkeypatc
                 return moved.recv(512) in {b"before:1|c", b"after:1|c"}
             return False
 
-        until(came)
+        wait_for(came)
         client.close()
 
 
@@ -230,7 +219,7 @@ def test_a_tcp_name_is_asked_for_again_until_it_is_there(monkeypatch: pytest.Mon
     client.incr("early")
     assert asked.wait(DEADLINE)
     known.set()
-    until(lambda: server.received == b"early:1|c\n")
+    wait_for(lambda: server.received == b"early:1|c\n")
     client.close()
     server.stop()
 
@@ -243,6 +232,7 @@ def test_a_name_that_does_not_exist_raises_nowhere(monkeypatch: pytest.MonkeyPat
     client = UdpStatsd("no.such.host.test", 8125, exit_timeout=0.1)
     client.incr("lost")
     client.close()
+    assert client._line.sender.stats()["lost"] == 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("call", [
@@ -275,7 +265,7 @@ def test_tcp_sends_lines() -> None:
         pipe.incr("two")
         pipe.incr("three")
     assert client.flush(DEADLINE)
-    until(lambda: server.received == b"app.one:1|c\napp.two:1|c\napp.three:1|c\n")
+    wait_for(lambda: server.received == b"app.one:1|c\napp.two:1|c\napp.three:1|c\n")
     assert client.stats().sent == 3
     client.close()
     server.stop()
@@ -287,7 +277,7 @@ def test_unix_sends_lines(tmp_path: object) -> None:
     client = UnixStatsd(path)
     client.incr("one")
     assert client.flush(DEADLINE)
-    until(lambda: server.received == b"one:1|c\n")
+    wait_for(lambda: server.received == b"one:1|c\n")
     client.close()
     server.stop()
 
@@ -297,23 +287,23 @@ def test_a_unix_server_that_is_not_there_or_goes_away_is_found_again(tmp_path: P
     client = UnixStatsd(str(path), timeout=DEADLINE)
     client.incr("early")
     first = StreamServer(str(path))
-    until(lambda: first.received == b"early:1|c\n")
+    wait_for(lambda: first.received == b"early:1|c\n")
     first.stop()
     path.unlink()
     client.incr("between")
     second = StreamServer(str(path))
-    until(lambda: b"between:1|c\n" in second.received)
+    wait_for(lambda: b"between:1|c\n" in second.received)
     client.close()
     second.stop()
 
 
 def test_a_tcp_server_that_refuses_costs_the_caller_nothing_and_is_counted() -> None:
-    client = TcpStatsd("127.0.0.1", refusing_port(), timeout=0.05)
+    client = TcpStatsd("127.0.0.1", free_port(), timeout=0.05)
     started = time.monotonic()
     for _ in range(1000):
         client.incr("x")
     assert time.monotonic() - started < 1.0
-    until(lambda: client.stats().dropped.get("refused", 0) >= 1)
+    wait_for(lambda: client.stats().dropped.get("refused", 0) >= 1)
     client.close()
     stats = client.stats()
     assert stats.sent == 0
@@ -322,11 +312,11 @@ def test_a_tcp_server_that_refuses_costs_the_caller_nothing_and_is_counted() -> 
 
 
 def test_a_tcp_server_that_comes_up_late_gets_what_waited() -> None:
-    port = refusing_port()
+    port = free_port()
     client = TcpStatsd("127.0.0.1", port, timeout=10)
     client.incr("waited")
     server = StreamServer(("127.0.0.1", port))
-    until(lambda: server.received == b"waited:1|c\n")
+    wait_for(lambda: server.received == b"waited:1|c\n")
     client.close()
     server.stop()
 
@@ -336,11 +326,11 @@ def test_a_tcp_server_that_restarts_is_found_again() -> None:
     port = first.port
     client = TcpStatsd("127.0.0.1", port, timeout=10)
     client.incr("before")
-    until(lambda: first.received == b"before:1|c\n")
+    wait_for(lambda: first.received == b"before:1|c\n")
     first.stop()
     client.incr("after")
     second = StreamServer(("127.0.0.1", port))
-    until(lambda: second.received == b"after:1|c\n")
+    wait_for(lambda: second.received == b"after:1|c\n")
     client.close()
     second.stop()
 
@@ -352,7 +342,7 @@ def test_reconnect_makes_a_new_connection() -> None:
     assert client.flush(DEADLINE)
     client.reconnect()
     client.incr("two")
-    until(lambda: server.received == b"one:1|c\ntwo:1|c\n")
+    wait_for(lambda: server.received == b"one:1|c\ntwo:1|c\n")
     assert len(server.connections) == 2
     client.close()
     server.stop()
@@ -385,7 +375,7 @@ def test_close_sends_what_waits_and_later_calls_are_counted() -> None:
     for _ in range(500):
         client.incr("x")
     client.close()
-    until(lambda: server.received.count(b"x:1|c\n") == 500)
+    wait_for(lambda: server.received.count(b"x:1|c\n") == 500)
     client.incr("late")
     client.close()
     assert client.stats().dropped == {"closed": 1}
@@ -417,7 +407,7 @@ def test_a_forked_child_sends_over_a_tcp_connection_of_its_own() -> None:
         os._exit(0 if client.flush(DEADLINE) else 1)
     # the server takes one connection after the other: the parent's has to end before the child's is read
     client.close()
-    until(lambda: server.received == b"parent:1|c\nchild:1|c\n")
+    wait_for(lambda: server.received == b"parent:1|c\nchild:1|c\n")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     server.stop()
 
@@ -469,7 +459,7 @@ def test_many_threads_lose_nothing_uncounted() -> None:
     for thread in threads:
         thread.join(DEADLINE)
     assert client.flush(DEADLINE)
-    until(lambda: server.received == b"x:1|c\n" * 2000)
+    wait_for(lambda: server.received == b"x:1|c\n" * 2000)
     client.close()
     server.stop()
 

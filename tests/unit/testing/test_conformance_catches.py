@@ -1,4 +1,4 @@
-"""The suites catch a sender, an encoder and a filter for every promise that it breaks."""
+"""The suites catch a sender, an encoder, a filter, an input and an output for every promise that it breaks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from metlog.testing import EncoderConformance, FilterConformance, SenderConformance
+from metlog.testing import EncoderConformance, FilterConformance, InputConformance, OutputConformance, SenderConformance
 from tests.helpers.paths import HELPERS
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
 BROKEN_ONES = HELPERS / "broken"
-SUITES = {"senders": SenderConformance, "encoders": EncoderConformance, "filters": FilterConformance}
+SUITES = {
+    "senders": SenderConformance, "encoders": EncoderConformance, "filters": FilterConformance, "inputs": InputConformance,
+    "outputs": OutputConformance,
+}  # fmt: skip
 TROUBLE = "a_peer_in_trouble_neither_raises_nor_blocks"
 PARAMETER = {  # one of several is enough, unless a case says which
     TROUBLE: "[dead]",

@@ -112,6 +112,7 @@ def test_it_can_be_left_out(shop):
     result.stdout.fnmatch_lines(["*fixture 'metlog_events' not found"])
 
 
+@pytest.mark.process
 def test_a_run_that_does_not_use_it_does_not_import_metlog(pytester):
     pytester.makepyfile(
         """
@@ -129,6 +130,7 @@ def test_it_is_listed_with_its_first_sentence(pytester):
     result.stdout.fnmatch_lines(["metlog_events*", "*What the code under test logs through metlog*"])
 
 
+@pytest.mark.process
 def test_unittest_style_has_capture(shop):
     """Without pytest: `capture` needs nothing but metlog."""
     shop.makepyfile(

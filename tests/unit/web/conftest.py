@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,13 +16,20 @@ from metlog.web.settings import WebSettings
 from tests.helpers.webdata import small_lake
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, now: datetime) -> Path:
+    """A lake that no test changes."""
+    return small_lake(tmp_path_factory.mktemp("page") / "data", now)
+
+
 @pytest.fixture
-def data(tmp_path: Path, now: datetime) -> Path:
+def own_data(tmp_path: Path, now: datetime) -> Path:
+    """The same lake, for a test that changes it."""
     return small_lake(tmp_path / "data", now)
 
 
@@ -49,14 +56,38 @@ class Start:
         return made
 
 
+@pytest.fixture(scope="module")
+def share(data: Path) -> Iterator[Start]:
+    """Starts pages that the tests of a module share: an engine is a process, and a page has one."""
+    yield from started(data)
+
+
 @pytest.fixture
-def start(data: Path) -> Iterator[Callable[..., TestClient]]:
+def start(data: Path) -> Iterator[Start]:
+    """Starts pages for one test."""
+    yield from started(data)
+
+
+def started(data: Path) -> Iterator[Start]:
     starter = Start(data, [])
     yield starter
     for client in starter.clients:
         client.__exit__(None, None, None)
 
 
+@pytest.fixture(scope="module")
+def shared_page(share: Start) -> TestClient:
+    return share()
+
+
 @pytest.fixture
-def page(start: Callable[..., TestClient]) -> TestClient:
-    return start()
+def page(shared_page: TestClient) -> TestClient:
+    """The page over `data`, for a test that leaves it as it found it."""
+    shared_page.cookies.clear()
+    return shared_page
+
+
+@pytest.fixture
+def own_page(start: Start, own_data: Path) -> TestClient:
+    """A page of the test's own, over `own_data`."""
+    return start(data=own_data)

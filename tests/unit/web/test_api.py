@@ -9,7 +9,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,6 +18,8 @@ from starlette.testclient import TestClient
 
 from metlog.web.console import EXAMPLES, SCHEMA
 from tests.helpers.webdata import event, write
+
+pytestmark = pytest.mark.process
 
 ENDLESS = "SELECT count(*) FROM events, range(100000000000) r WHERE r.range % 7 = severity"
 NOT_ALLOWED = [
@@ -214,21 +216,23 @@ def test_search_finds_by_everything(page: TestClient, now: datetime) -> None:
     assert found(page, **window) == [7, 6, 5]
 
 
-def test_pages_of_a_search_stay_as_they_are_while_events_arrive(page: TestClient, data: Path, now: datetime) -> None:
+def test_pages_of_a_search_stay_as_they_are_while_events_arrive(
+    own_page: TestClient, own_data: Path, now: datetime
+) -> None:
     tie = now - timedelta(seconds=300)
     write(
-        data,
+        own_data,
         [event(0, tie, stream="", payload=f"by hand {n}", logger="hand", received_at=tie) for n in range(25)],
         "hand",
     )
     seen: list[str] = []
     after, totals = "", set()
     for number in range(100):
-        answer = page.get("/api/events", params={"limit": 7, "after": after}).json()
+        answer = own_page.get("/api/events", params={"limit": 7, "after": after}).json()
         totals.add(answer["total"])
         seen += [row["payload"] for row in answer["events"]]
         late = [event(1000 + number, now - timedelta(seconds=60 + number), received_at=now + timedelta(days=1))]
-        write(data, late, f"late{number}")
+        write(own_data, late, f"late{number}")
         if not answer["after"]:
             break
         after = answer["after"]
@@ -285,23 +289,23 @@ def test_a_download_is_no_larger_than_allowed(start: Callable[..., TestClient]) 
     assert "Only the first 5 rows" in page.get("/sql", params={"sql": "SELECT * FROM range(6)"}).text
 
 
-def test_the_overview_counts_weights_and_losses(page: TestClient, data: Path, now: datetime) -> None:
-    write(data, [event(1, now - timedelta(seconds=30), stream="s", weight=10.0)], "sampled")
-    text = page.get("/?span=24h").text
+def test_the_overview_counts_weights_and_losses(own_page: TestClient, own_data: Path, now: datetime) -> None:
+    write(own_data, [event(1, now - timedelta(seconds=30), stream="s", weight=10.0)], "sampled")
+    text = own_page.get("/?span=24h").text
     assert "<strong>128</strong>" in text
     assert '<strong class="bad">5</strong>' in text
     assert '<strong class="bad">1</strong>' in text
 
 
-def test_the_overview_shows_what_the_listener_says(page: TestClient, data: Path, now: datetime) -> None:
+def test_the_overview_shows_what_the_listener_says(own_page: TestClient, own_data: Path) -> None:
     status = {
-        "time": f"{now:%Y-%m-%dT%H:%M:%SZ}", "started_at": "2026-01-01T00:00:00Z", "running": True, "addresses": ["udp://127.0.0.1:5565"],
+        "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "started_at": "2026-01-01T00:00:00Z", "running": True, "addresses": ["udp://127.0.0.1:5565"],
         "warnings": ["a small buffer"], "health": ["output lake: has not moved"], "inputs": {"udp": {"frames": 12345, "kernel_drops": 7}},
         "outputs": {"lake": {"error": "<b>disk</b>"}}, "intake": {}, "journal": {}, "dead_letters": {},
     }  # fmt: skip
-    (data / "status.json").write_text(json.dumps(status))
-    (data / "status-broken.json").write_text("nonsense")
-    text = page.get("/").text
+    (own_data / "status.json").write_text(json.dumps(status))
+    (own_data / "status-broken.json").write_text("nonsense")
+    text = own_page.get("/").text
     for words in (
         "udp://127.0.0.1:5565",
         "12,345",
@@ -322,9 +326,11 @@ def test_an_empty_folder_says_what_to_do(start: Callable[..., TestClient], tmp_p
     assert "Nothing matches" in page.get("/events").text
 
 
-def test_pages_are_small(page: TestClient, data: Path, now: datetime) -> None:
+def test_pages_are_small(own_page: TestClient, own_data: Path, now: datetime) -> None:
     """Everything that a page needs beside the chart library and the charts, unpacked."""
-    write(data, [event(n, now - timedelta(seconds=n), stream="long", payload="x" * 300) for n in range(300)], "long")
+    write(
+        own_data, [event(n, now - timedelta(seconds=n), stream="long", payload="x" * 300) for n in range(300)], "long"
+    )
     query = "SELECT * FROM events LIMIT 20"
     for path in (
         "/",
@@ -336,22 +342,24 @@ def test_pages_are_small(page: TestClient, data: Path, now: datetime) -> None:
         "/tail",
         f"/sql?sql={query}",
     ):
-        text = page.get(path).text
+        text = own_page.get(path).text
         needed = [
             found for found in re.findall(r'(?:src|href)="(/static/[^"]+)"', text) if not found.endswith("/vega.js")
         ]
         assert len(needed) >= 3
-        assert len(text.encode()) + sum(len(page.get(found).content) for found in needed) < 100_000, path
+        assert len(text.encode()) + sum(len(own_page.get(found).content) for found in needed) < 100_000, path
 
 
-def test_a_long_report_shows_its_first_rows_and_a_download_has_all(page: TestClient, data: Path, now: datetime) -> None:
-    write(data, [event(n, now - timedelta(seconds=n), stream="long") for n in range(300)], "long")
+def test_a_long_report_shows_its_first_rows_and_a_download_has_all(
+    own_page: TestClient, own_data: Path, now: datetime
+) -> None:
+    write(own_data, [event(n, now - timedelta(seconds=n), stream="long") for n in range(300)], "long")
     address = "/reports/top-values{}?field=ms&top=1000"
-    text = page.get(address.format("")).text
+    text = own_page.get(address.format("")).text
     assert "300 rows" in text
     assert "The first 200 rows; a download has 300." in text
     assert text.count("<tr>") == 1 + 200
-    assert len(page.get(address.format(".csv")).text.splitlines()) == 1 + 300
+    assert len(own_page.get(address.format(".csv")).text.splitlines()) == 1 + 300
 
 
 @pytest.mark.parametrize(("title", "sql"), EXAMPLES)
@@ -382,10 +390,10 @@ def test_assets_are_kept_by_the_browser_until_they_change(page: TestClient) -> N
     assert page.get("/static/old/page.css").headers["cache-control"] == "no-cache"
 
 
-def test_metrics_have_a_bounded_number_of_series(page: TestClient) -> None:
+def test_metrics_have_a_bounded_number_of_series(own_page: TestClient) -> None:
     for number in range(30):
-        page.get(f"/events/{number}/1")
-        page.get(f"/nowhere/{number}")
-    text = page.get("/metrics").text
+        own_page.get(f"/events/{number}/1")
+        own_page.get(f"/nowhere/{number}")
+    text = own_page.get("/metrics").text
     assert 'metlog_page_requests_total{page="other",status="404"} 30' in text
     assert len(text.splitlines()) < 40

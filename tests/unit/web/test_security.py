@@ -16,6 +16,8 @@ from metlog.web.settings import Access, WebSettings, load, token_digest
 from tests.helpers.paths import ROOT
 from tests.helpers.webdata import HTML
 
+pytestmark = pytest.mark.process
+
 Starter = Callable[..., TestClient]
 
 TOKEN = "a-token-that-sees-everything"
@@ -24,6 +26,12 @@ TOKENS = {token_digest(TOKEN): Access("all"), token_digest(SHOP): Access("shop",
 BEARER = {"authorization": f"Bearer {TOKEN}", "accept": "application/json"}
 SHOP_BEARER = {"authorization": f"Bearer {SHOP}", "accept": "application/json"}
 PAGES = ["/", "/reports", "/events", "/tail", "/sql", "/api/reports", "/api/events", "/metrics", "/healthz", "/nowhere"]
+
+
+@pytest.fixture(scope="module")
+def locked(share: Starter) -> TestClient:
+    """A page that wants a token, for tests that give it none."""
+    return share(tokens=TOKENS)
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/login", "/sql?sql=nonsense"])
@@ -108,13 +116,12 @@ def test_a_post_from_another_origin_is_refused(page: TestClient, origin: str) ->
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if path != "/healthz"])
-def test_without_a_token_nothing_is_shown(start: Starter, path: str) -> None:
-    page = start(tokens=TOKENS)
-    as_program = page.get(path, headers={"accept": "application/json"})
+def test_without_a_token_nothing_is_shown(locked: TestClient, path: str) -> None:
+    as_program = locked.get(path, headers={"accept": "application/json"})
     assert as_program.status_code == 401
     assert as_program.headers["www-authenticate"].startswith("Bearer")
     assert "error" in as_program.json()
-    assert page.get("/healthz").status_code == 200
+    assert locked.get("/healthz").status_code == 200
 
 
 def test_a_reader_is_sent_to_the_login_and_back(start: Starter) -> None:
@@ -144,9 +151,8 @@ def test_a_reader_is_sent_to_the_login_and_back(start: Starter) -> None:
 @pytest.mark.parametrize(
     "target", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/\tx"]
 )
-def test_the_login_leads_to_no_other_site(start: Starter, target: str) -> None:
-    page = start(tokens=TOKENS)
-    assert 'name="next" value="/"' in page.get("/login", params={"next": target}).text
+def test_the_login_leads_to_no_other_site(locked: TestClient, target: str) -> None:
+    assert 'name="next" value="/"' in locked.get("/login", params={"next": target}).text
 
 
 def test_wrong_tokens_are_limited(start: Starter) -> None:
@@ -242,23 +248,23 @@ def test_html_in_events_stays_text(page: TestClient, data: Path) -> None:
     assert "<script>alert" not in page.get("/sql", params={"sql": f'SELECT "{HTML}'}).text
 
 
-def test_a_report_is_saved_only_through_its_form(page: TestClient, data: Path) -> None:
+def test_a_report_is_saved_only_through_its_form(own_page: TestClient, own_data: Path) -> None:
     sql = "SELECT type, sum(weight) AS events FROM events GROUP BY type"
     fields = {"sql": sql, "name": "by-type", "title": "By type", "chart": "ranked", "x": "type", "y": "events"}
-    assert page.post("/sql/save", data=fields).status_code == 403
-    csrf = re.search(r'name="csrf" value="(\w+)"', page.get("/sql", params={"sql": sql}).text)
+    assert own_page.post("/sql/save", data=fields).status_code == 403
+    csrf = re.search(r'name="csrf" value="(\w+)"', own_page.get("/sql", params={"sql": sql}).text)
     assert csrf is not None
-    cross = page.post("/sql/save", data={**fields, "csrf": csrf[1]}, headers={"origin": "http://evil.example"})
+    cross = own_page.post("/sql/save", data={**fields, "csrf": csrf[1]}, headers={"origin": "http://evil.example"})
     assert cross.status_code == 403
-    assert not (data / "reports").exists()
-    answer = page.post("/sql/save", data={**fields, "csrf": csrf[1]})
+    assert not (own_data / "reports").exists()
+    answer = own_page.post("/sql/save", data={**fields, "csrf": csrf[1]})
     assert (answer.status_code, answer.headers["location"]) == (303, "/reports/by-type")
-    assert (data / "reports" / "by-type.toml").is_file()
-    assert "By type" in page.get("/reports").text
-    assert page.post("/sql/save", data={**fields, "csrf": csrf[1]}).status_code == 400, "a name is not taken twice"
+    assert (own_data / "reports" / "by-type.toml").is_file()
+    assert "By type" in own_page.get("/reports").text
+    assert own_page.post("/sql/save", data={**fields, "csrf": csrf[1]}).status_code == 400, "a name is not taken twice"
     for wrong in ({"name": "../evil"}, {"sql": "DROP TABLE events"}, {"chart": "pie"}, {"x": "nope"}):
-        assert page.post("/sql/save", data={**fields, "name": "other", "csrf": csrf[1], **wrong}).status_code == 400
-    assert [path.name for path in (data / "reports").iterdir()] == ["by-type.toml"]
+        assert own_page.post("/sql/save", data={**fields, "name": "other", "csrf": csrf[1], **wrong}).status_code == 400
+    assert [path.name for path in (own_data / "reports").iterdir()] == ["by-type.toml"]
 
 
 def test_a_read_only_page_saves_nothing(start: Starter, data: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +17,9 @@ import pytest
 from metlog.lake.engine.client import GuardedLake
 from metlog.lake.query import Cancel, Lake, QueryError
 from metlog.reports.sample import fill
+from tests.helpers.waiting import wait_for
+
+pytestmark = pytest.mark.process
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 UNINTERRUPTED = "SELECT jaro_winkler_similarity(repeat('a', 6000000), repeat('b', 6000000)) AS {}"
@@ -36,13 +39,6 @@ def lake(data: Path) -> Iterator[GuardedLake]:
     made = GuardedLake(data, memory="300MB", spill="50MB", headroom=400 << 20)
     yield made
     made.close()
-
-
-def until(met: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def engine_of(lake: GuardedLake) -> int:
@@ -163,7 +159,7 @@ def test_a_query_that_cannot_be_interrupted_is_ended_and_the_others_are_asked_ag
         lake.query(UNINTERRUPTED.format("x"), timeout=3)  # long enough to be in the middle of it on a busy machine
     assert caught.value.kind == "timeout"
     assert "3 s" in str(caught.value)
-    until(lambda: engine_of(lake) != engine)
+    wait_for(lambda: engine_of(lake) != engine)
     assert answers == [], "it is still being answered, by the new engine"
     given_up.cancel()
     thread.join(20)
@@ -196,7 +192,7 @@ def test_an_engine_that_dies_is_told_of_and_started_again(lake: GuardedLake) -> 
     assert caught.value.kind == "memory"
     assert lake.query("SELECT 1").rows == [(1,)]
     os.kill(engine_of(lake), signal.SIGKILL)
-    until(lambda: lake._engine is not None and not lake._engine.alive)
+    wait_for(lambda: lake._engine is not None and not lake._engine.alive)
     assert lake.query("SELECT 2").rows == [(2,)], "between two queries nobody notices"
     assert lake.restarts == 2
 
@@ -231,7 +227,7 @@ def test_an_engine_whose_page_was_killed_ends_and_cleans_up(data: Path, sql: str
     engine, folder = page.stdout.readline().split()
     page.kill()
     page.communicate()
-    until(lambda: not Path(f"/proc/{engine}").exists())
+    wait_for(lambda: not Path(f"/proc/{engine}").exists())
     assert not Path(folder).exists()
 
 

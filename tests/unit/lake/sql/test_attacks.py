@@ -229,6 +229,7 @@ BREAKERS = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", BREAKERS)
 def test_a_query_made_to_break_the_parser_is_an_error_like_any_other(data: Path, name: str) -> None:
     lake = GuardedLake(data, timeout=4)

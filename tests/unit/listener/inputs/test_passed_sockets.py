@@ -24,6 +24,9 @@ from metlog.listener.inputs.http import HttpInput
 from metlog.listener.inputs.statsd import StatsdInput
 from metlog.listener.inputs.udp import UdpInput, _kernel_drops
 from tests.helpers.paths import HELPERS, ROOT
+from tests.helpers.ports import port_of
+
+pytestmark = pytest.mark.process
 
 PASSING = HELPERS / "passing.py"
 UNITS = ROOT / "deploy/systemd"
@@ -246,7 +249,7 @@ def test_a_listener_that_is_flooded_ends_all_the_same(tmp_path: Path) -> None:
     )
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline().rsplit(":", 1)[1])
+        port = port_of(process.stdout.readline())
         assert process.stdout.readline().startswith("ready")
         flood = subprocess.Popen(
             [sys.executable, "-c",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from metlog.listener.inputs._statsd_lines import BadLine, parse
 from metlog.listener.inputs.statsd import StatsdInput
+from tests.helpers.ports import port_of
 from tests.helpers.sink import FakeSink
 from tests.helpers.waiting import wait_for
 
@@ -113,13 +114,9 @@ def item(sink: FakeSink) -> Iterator[StatsdInput]:
     made.stop()
 
 
-def port_of(item: StatsdInput) -> int:
-    assert item.addresses[0].startswith("statsd://127.0.0.1:")
-    return int(item.addresses[0].rpartition(":")[2])
-
-
 def test_the_statsd_package_is_understood(item: StatsdInput, sink: FakeSink) -> None:
-    client = statsd.StatsClient("127.0.0.1", port_of(item), prefix="app")
+    assert item.addresses[0].startswith("statsd://127.0.0.1:")
+    client = statsd.StatsClient("127.0.0.1", port_of(item.addresses[0]), prefix="app")
     with client.pipeline() as pipe:
         pipe.incr("hits", 3)
         pipe.timing("request", 12.5)
@@ -145,7 +142,7 @@ def test_the_statsd_package_is_understood(item: StatsdInput, sink: FakeSink) -> 
 
 def test_good_lines_beside_bad_ones_are_taken(item: StatsdInput, sink: FakeSink) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
-        raw.sendto(b"a:1|c\r\nnonsense\n\nb:2|c\n\xff\xff\n", ("127.0.0.1", port_of(item)))
+        raw.sendto(b"a:1|c\r\nnonsense\n\nb:2|c\n\xff\xff\n", ("127.0.0.1", port_of(item.addresses[0])))
     wait_for(lambda: len(sink.events) == 2 and len(sink.dead) == 2)
     assert [(data, reason.partition(":")[0]) for data, _, reason in sink.dead] == [
         (b"nonsense", "not statsd"),
@@ -156,5 +153,5 @@ def test_good_lines_beside_bad_ones_are_taken(item: StatsdInput, sink: FakeSink)
 
 
 def test_a_port_in_use_says_so(item: StatsdInput) -> None:
-    with pytest.raises(OSError, match=f"statsd://127.0.0.1:{port_of(item)}.*--statsd HOST:PORT"):
-        StatsdInput(port=port_of(item)).start(FakeSink())
+    with pytest.raises(OSError, match=f"statsd://127.0.0.1:{port_of(item.addresses[0])}.*--statsd HOST:PORT"):
+        StatsdInput(port=port_of(item.addresses[0])).start(FakeSink())

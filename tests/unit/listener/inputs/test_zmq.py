@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.ports import port_of
+
 zmq = pytest.importorskip("zmq", reason="needs pyzmq: pip install metlog[zmq]")
 
 from metlog import plugins  # noqa: E402
@@ -96,7 +98,7 @@ def test_stop_takes_what_has_come() -> None:
     for _ in range(500):
         sender.send(ONE)
     sender.close()  # all is out
-    wait_for(lambda: unread(int(item.addresses[0].rpartition(":")[2])) == 0)  # and in ZeroMQ's hands
+    wait_for(lambda: unread(port_of(item.addresses[0])) == 0)  # and in ZeroMQ's hands
     stopper = threading.Thread(target=item.stop)
     stopper.start()
     sink.gate.set()

@@ -19,6 +19,7 @@ from metlog.errors import ConfigError
 from metlog.event import Event
 from metlog.listener.outputs import Rejected
 from metlog.listener.outputs.http import Held, HttpOutput
+from tests.helpers.ports import free_port
 from tests.helpers.sink import batch, numbered
 
 Answer = Callable[["Collector", str, list[dict[str, Any]]], bytes | None]
@@ -247,8 +248,7 @@ def test_a_status_is_a_receipt_though_half_the_answer_is_missing(collect: Any, c
 
 
 def test_nobody_there_holds_the_batch_and_names_the_address(connect: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     with pytest.raises(Held, match=f"127.0.0.1:{port}/submit/metlog"):
         connect(port).write(batch(*numbered(1)))
 

@@ -7,7 +7,11 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 from metlog import plugins
+
+pytestmark = pytest.mark.process
 
 SCRIPT = textwrap.dedent(
     """

@@ -1,0 +1,144 @@
+/** Values from files, URLs and the environment as what an option wants; and values as errors may show them. */
+
+export type Kind = "text" | "integer" | "number" | "boolean" | "list" | "table";
+
+/** One option of a component. A text becomes what is asked for: a number, a truth value, the parts of a list. */
+export interface Option {
+  kind: Kind | readonly Kind[] | "any";
+  required?: boolean;
+  /** What each item of a list, or each value of a table, is. */
+  each?: Kind;
+}
+
+const SECRET = /(?:^|_|\.|\])(?:keys?|secret|token|password|passwd|pwd|credentials?)$/i;
+const IN_URL = /([?&][^=&]*(?:key|secret|token|password)[^=&]*=)[^&]+/gi;
+const LONGEST = 200;
+const TRUE = new Set(["true", "yes", "on", "1"]);
+const FALSE = new Set(["false", "no", "off", "0"]);
+const WORDS: Record<Kind, string> = {
+  text: "a text",
+  integer: "a whole number",
+  number: "a number",
+  boolean: "true or false",
+  list: "a list",
+  table: "a table",
+};
+
+/** The value as the option says it; throws Error that tells what would be right. */
+export function convert(value: unknown, option: Option): unknown {
+  if (option.kind === "any") return value;
+  const kinds: readonly Kind[] = typeof option.kind === "string" ? [option.kind as Kind] : (option.kind as readonly Kind[]);
+  for (const kind of kinds) {
+    const made = as(value, kind, option.each);
+    if (made !== undefined) return made;
+  }
+  // A text is a text, and something else only where no text is asked for.
+  if (typeof value === "string" && !kinds.includes("text")) {
+    for (const kind of kinds) {
+      const made = ofText(value, kind, option.each);
+      if (made !== undefined) return made;
+    }
+  }
+  if (typeof value === "string" && kinds.includes("list") && value.includes("\n")) return ofText(value, "list", option.each);
+  const got = typeof value === "string" ? "" : `, not ${wordOf(value)}`;
+  const wanted = kinds.map((kind) => {
+    if (kind === "list" && option.each) return `a list, each ${WORDS[option.each]}`;
+    return kind === "table" && option.each ? `a table, each value ${WORDS[option.each]}` : WORDS[kind];
+  });
+  throw new Error(`wants ${wanted.join(" or ")}${got}`);
+}
+
+function as(value: unknown, kind: Kind, each: Kind | undefined): unknown {
+  switch (kind) {
+    case "text":
+      return typeof value === "string" ? value : undefined;
+    case "integer":
+      return Number.isInteger(value) ? value : undefined;
+    case "number":
+      return typeof value === "number" ? value : undefined;
+    case "boolean":
+      return typeof value === "boolean" ? value : undefined;
+    case "list":
+      return Array.isArray(value) && value.every((item) => each === undefined || fits(item, each)) ? value : undefined;
+    case "table": {
+      if (!isTable(value)) return undefined;
+      if (each === undefined) return value;
+      const entries = Object.entries(value).map(([key, item]) => [key, fits(item, each) ? item : ofText(item, each, undefined)]);
+      return entries.every(([, item]) => item !== undefined) ? Object.fromEntries(entries) : undefined;
+    }
+  }
+}
+
+function fits(value: unknown, kind: Kind): boolean {
+  return as(value, kind, undefined) !== undefined;
+}
+
+function ofText(value: unknown, kind: Kind, each: Kind | undefined): unknown {
+  if (typeof value !== "string") return undefined;
+  const text = value.trim();
+  switch (kind) {
+    case "integer":
+      return /^[+-]?\d+$/.test(text) ? Number(text) : undefined;
+    case "number":
+      return /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text) ? Number(text) : undefined;
+    case "boolean":
+      return TRUE.has(text.toLowerCase()) ? true : FALSE.has(text.toLowerCase()) ? false : undefined;
+    case "list": {
+      const parts = value
+        .split(value.includes("\n") ? "\n" : ",")
+        .map((part) => part.trim())
+        .filter(Boolean);
+      return each === undefined || each === "text" ? parts : undefined;
+    }
+    default:
+      return undefined;
+  }
+}
+
+function wordOf(value: unknown): string {
+  if (value === null || value === undefined) return "nothing";
+  for (const kind of ["text", "integer", "number", "boolean", "list", "table"] as const) if (fits(value, kind)) return WORDS[kind];
+  return typeof value;
+}
+
+/** An object that stands for a table: no array, no class of the application's. */
+export function isTable(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value) as unknown;
+  return prototype === Object.prototype || prototype === null;
+}
+
+/** A value as an error may show it: what has the name of a secret is hidden, what is long is cut. */
+export function shown(key: string, value: unknown): string {
+  const text = repr(hidden(key, value, 0));
+  return text.length <= LONGEST ? text : `${text.slice(0, LONGEST - 20)}… (${text.length} characters)`;
+}
+
+function hidden(key: string, value: unknown, depth: number): unknown {
+  if (depth > 20) return "…";
+  if (isTable(value)) return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, hidden(name, item, depth + 1)]));
+  if (SECRET.test(key) && !(typeof value === "string" && value.startsWith("${"))) return "***";
+  if (Array.isArray(value)) return value.map((item) => hidden("", item, depth + 1));
+  return typeof value === "string" ? value.replace(IN_URL, "$1***") : value;
+}
+
+/** A value as messages show it: text in single quotes, lists and tables in brackets. */
+export function repr(value: unknown): string {
+  if (typeof value === "string") {
+    const quote = value.includes("'") && !value.includes('"') ? '"' : "'";
+    const inner = JSON.stringify(value).slice(1, -1).replaceAll('\\"', '"');
+    return quote + (quote === "'" ? inner.replaceAll("'", "\\'") : inner) + quote;
+  }
+  if (Array.isArray(value)) return `[${value.map(repr).join(", ")}]`;
+  if (isTable(value)) {
+    return `{${Object.entries(value)
+      .map(([key, item]) => `${repr(key)}: ${repr(item)}`)
+      .join(", ")}}`;
+  }
+  if (typeof value === "function") return `<function ${value.name}>`;
+  try {
+    return typeof value === "object" && value !== null ? `<${value.constructor?.name ?? "object"}>` : String(value);
+  } catch {
+    return "<object>";
+  }
+}

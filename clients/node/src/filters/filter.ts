@@ -1,0 +1,28 @@
+/** What a filter is. */
+
+import type { Event } from "../core/event.js";
+
+interface FilterExtras {
+  /** Every event of a greater severity number would be dropped anyway, so that the client need not build it. */
+  severity_max?: number;
+  /** Beside `severity_max`: no other event is dropped and none is changed, so that it need not be asked. */
+  by_severity_only?: boolean;
+  /** Set by the pipeline where the filter has this key: adds an event, which passes the filters behind this one. */
+  emit?: ((event: Event) => void) | undefined;
+  /** Called every so often with the time (monotonic seconds). */
+  tick?(now: number): void;
+  /** Called when the client closes, before the last flush. */
+  close?(): void;
+}
+
+/** An object with a method `filter`, and optional extras. */
+export interface FilterObject extends FilterExtras {
+  filter(event: Event): Event | null | undefined;
+}
+
+/**
+ * Keeps, changes or drops an event: a function `(event) => event or null`, or an object with such a method `filter`. Registered with
+ * `metlog.register("filter", "name", factory)`. It runs in the call that logs, before `seq` is given and before anything is encoded. It
+ * must not change the event in place: use `metlog.replace`. What it throws drops the event.
+ */
+export type Filter = FilterObject | (((event: Event) => Event | null | undefined) & FilterExtras);

@@ -1,0 +1,205 @@
+"""`metlog compact`, `expire`, `forget`, `import`: upkeep of a data folder, with a listener at work there or without."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from metlog.cli.common import DataOption, UsageError, existing_data_folder
+from metlog.errors import MetlogError
+from metlog.lake.replacing import ReadersHold
+
+__all__ = ["compact", "expire", "forget", "import_"]
+
+_AGE: Final = re.compile(r"(\d+)\s*([smhdwy])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800, "y": 31_536_000}
+
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; without a terminal nothing is asked.")]
+_Level = Annotated[int, typer.Option(min=1, max=19, help="zstd's compression level of what is written.")]
+
+
+@contextmanager
+def _working(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows on a terminal what is being done."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+
+        def tell(text: str, done: int, of: int) -> None:
+            shown.update(task, description=f"{what} {text}", completed=done, total=of or None)
+
+        yield tell
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except ReadersHold as error:
+        raise MetlogError(str(error)) from None
+
+
+def _confirmed(question: str, yes: bool) -> None:
+    if not yes and sys.stdin.isatty() and not typer.confirm(question):
+        raise typer.Abort
+
+
+def _age(text: str) -> timedelta:
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"--older-than {text!r}: wants a number and s, m, h, d, w or y, as 90d")
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def _bytes(size: int) -> str:
+    number = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            return f"{number:,.0f} {unit}" if unit == "bytes" else f"{number:,.1f} {unit}"
+        number /= 1000
+    raise AssertionError
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def compact(
+    data: DataOption = None,
+    target_mb: Annotated[int, typer.Option(min=1, help="Size of a merged file, about, in MB.")] = 128,
+    fewest: Annotated[int, typer.Option(min=2, help="Small files of a day that are worth a merge.")] = 4,
+    level: _Level = 3,
+    dry_run: _DryRun = False,
+) -> None:
+    """Merge a day's small Parquet files into large ones. Queries that run or start meanwhile see each event once."""
+    from metlog.lake.upkeep.compact import compact as run
+
+    folder = existing_data_folder(data)
+    with _told(), _working("merging") as progress:
+        done = run(folder, target=target_mb << 20, fewest=fewest, level=level, dry_run=dry_run, progress=progress)
+    verb = "would be merged" if dry_run else "merged"
+    if not done.days:
+        print("nothing to merge")
+        return
+    sizes = "" if dry_run else f", {_bytes(done.bytes_before)} into {_bytes(done.bytes_after)}"
+    print(f"{verb}: {_plural(done.files_before, 'file')} into {done.files_after} on {_plural(done.days, 'day')}{sizes}")
+
+
+def expire(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="As 90d: by the newest event in a file.")
+    ],
+    type: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="T", help="Only events of this type; `name.*` for all that begin so."),
+    ] = None,
+    data: DataOption = None,
+    dry_run: _DryRun = False,
+    yes: _Yes = False,
+) -> None:
+    """Remove old events. What went is written to upkeep.ndjson in the data folder."""
+    from metlog.lake.upkeep.expire import expire as run
+
+    folder, age = existing_data_folder(data), _age(older_than)
+    with _told():
+        if not dry_run and not yes and sys.stdin.isatty():
+            would = run(folder, age, types=type or (), dry_run=True)
+            _confirmed(f"Remove {_plural(would.events, 'event')} of {_plural(len(would.days), 'day')}?", yes)
+        with _working("removing") as progress:
+            done = run(folder, age, types=type or (), dry_run=dry_run, progress=progress)
+    if not done.events:
+        print(f"nothing is older than {older_than}")
+        return
+    verb = "would be removed" if dry_run else "removed"
+    span = done.days[0] if len(done.days) == 1 else f"{done.days[0]} to {done.days[-1]}"
+    files = f"{_plural(done.files, 'file')}, {_plural(done.rewritten, 'file')} rewritten, {_bytes(done.bytes)}"
+    print(f"{verb}: {_plural(done.events, 'event')} of {span}: {files}")
+
+
+def forget(
+    where: Annotated[str, typer.Option("--where", metavar="SQL", help="A condition over the columns of `events`.")],
+    file: Annotated[
+        list[Path] | None, typer.Option("--file", help="An NDJSON file that an output `file` wrote, to be cleaned too.")
+    ] = None,
+    data: DataOption = None,
+    dry_run: _DryRun = False,
+    yes: _Yes = False,
+) -> None:
+    """Remove a person's events from Parquet, journal and dead letters, and prove by a query that none is left.
+
+    Example: metlog forget --where "fields->>'user' = 'u17'"
+    """
+    from metlog.lake.upkeep.forget import check_condition
+    from metlog.lake.upkeep.forget import forget as run
+
+    folder = existing_data_folder(data)
+    check_condition(where)
+    for path in file or ():
+        if not path.is_file():
+            raise UsageError(f"--file {str(path)!r}: is no file")
+    with _told():
+        if not dry_run and not yes and sys.stdin.isatty():
+            would = run(folder, where, files=file or (), dry_run=True)
+            _confirmed(f"Remove {_plural(would.total, 'event')} for good?", yes)
+        with _working("removing") as progress:
+            done = run(folder, where, files=file or (), dry_run=dry_run, progress=progress)
+    verb = "would be removed" if dry_run else "removed"
+    print(
+        f"{verb}: {done.parquet:,} from Parquet, {done.journal:,} from the journal, "
+        f"{_plural(done.dead_letters, 'dead letter')}, {_plural(done.files, 'line')} of files"
+    )
+    if not dry_run:
+        if done.left:
+            raise MetlogError(f"{done.left:,} are still found: new ones keep coming; run this again")
+        print("a query finds none of them any more")
+
+
+def import_(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="NDJSON, a JSON array, Parquet; with gzip as well.")
+    ],
+    data: DataOption = None,
+    type: Annotated[str, typer.Option(help="Type of events made of records that are none.")] = "import",
+    logger: Annotated[str, typer.Option(help="Their service.")] = "",
+    time: Annotated[
+        str, typer.Option(metavar="NAME", help="Member with their time; else timestamp, time, eventTime, ….")
+    ] = "",
+    payload: Annotated[str, typer.Option(metavar="NAME", help="Member that becomes their payload.")] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="End at the first record that is no event.")] = False,
+) -> None:
+    """Bring events from files into the data folder. Each file's events come once, however often it is imported; a killed import goes on."""
+    from metlog.cli.common import data_folder
+    from metlog.lake.upkeep.importing import Names, import_file
+
+    folder = data_folder(data)
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    for path in files:
+        if not path.is_file():
+            raise UsageError(f"{str(path)!r}: is no file")
+    names = Names(type=type, logger=logger, time=time, payload=payload)
+    skipped = 0
+    for path in files:
+        with _working("importing") as progress:
+            done = import_file(folder, path, mapping=names, strict=strict, progress=progress)
+        if done.already:
+            print(f"{path}: imported before, left out")
+            continue
+        skipped += done.skipped
+        more = f", {_plural(done.skipped, 'record')} left out; the first: {done.first_fault}" if done.skipped else ""
+        print(f"{path}: {_plural(done.events, 'event')}{more}")
+    if skipped:
+        raise typer.Exit(1)

@@ -1,0 +1,175 @@
+"""What all upkeep of a data set needs: its days with their committed files, one upkeep at a time, and the record of what was done."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metlog.errors import MetlogError
+from metlog.journal import failpoints
+from metlog.journal.cursor import Cursor
+from metlog.journal.folder import Folder, write_all
+from metlog.journal.segment import SegmentName, listing
+from metlog.lake.backlog import day_of
+from metlog.lake.leases import make_lease
+from metlog.lake.replacing import HIDDEN, Replacement, finish
+from metlog.lake.writer import PARQUET, segment_of
+
+__all__ = ["PATIENCE", "Day", "Progress", "Upkeep", "UpkeepError", "committed", "days", "opened", "write_hidden"]
+
+PATIENCE: Final = 300.0
+"""Seconds that a step waits for queries that began before it."""
+_LOCK: Final = "upkeep.lock"
+_RECORD: Final = "upkeep.ndjson"
+_ROW_GROUP: Final = 122_880
+"""Rows of a row group: what DuckDB reads in one piece."""
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is being done, and how many of how many steps are done."""
+
+
+class UpkeepError(MetlogError):
+    """Upkeep cannot be done now; nothing is lost."""
+
+
+class Day(NamedTuple):
+    """A day's folder and the names of its committed files, in the order of the names."""
+
+    day: date
+    folder: Folder
+    names: list[str]
+
+
+class Upkeep:
+    """An open data folder whose files nobody else replaces meanwhile."""
+
+    def __init__(self, data: Path, root: Folder, events: Folder) -> None:
+        self.data = data
+        self.root = root
+        self.events = events
+
+    def record(self, action: str, **facts: Any) -> None:
+        """Appends what was done to `upkeep.ndjson`, durably."""
+        line = msgspec.json.encode({"time": datetime.now(UTC), "action": action, **facts}) + b"\n"
+        descriptor = self.root.open(_RECORD, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            write_all(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def opened(data: Path) -> Iterator[Upkeep]:
+    """Opens a data folder for upkeep, and first finishes what an upkeep before began that was killed. Raises `UpkeepError` when
+    another upkeep is at work there, FileNotFoundError without a data folder."""
+    with Folder.root(data) as root, root.sub("events", create=True) as events:
+        lock = root.open(_LOCK, os.O_RDWR | os.O_CREAT)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UpkeepError(
+                    f"{data}: another upkeep (compact, expire, forget, import) is at work there"
+                ) from None
+            make_lease(events)
+            for name in events.names():
+                if day_of(name) is not None:
+                    with events.sub(name) as folder:
+                        finish(events, folder, patience=PATIENCE)
+            yield Upkeep(data, root, events)
+        finally:
+            os.close(lock)
+
+
+def committed(root: Folder) -> Callable[[str], bool]:
+    """Returns what tells whether a Parquet file of this name is final: no listener will write it again."""
+    pending: set[SegmentName] = set()
+    try:
+        journals = root.sub("journal")
+    except FileNotFoundError:
+        return lambda name: True
+    with journals:
+        for name in journals.names():
+            try:
+                journal = journals.sub(name)
+            except OSError:  # a link or a file that is no journal
+                continue
+            with journal:
+                sealed, active = listing(journal)
+                at = _lake_number(journal)
+                pending.update(segment for segment in (*sealed, *active) if segment.number >= at)
+    return lambda name: segment_of(name) not in pending
+
+
+def _lake_number(journal: Folder) -> int:
+    try:
+        with journal.sub("cursors") as folder:
+            return next((cursor.at.number for cursor in Cursor.load_all(folder) if cursor.lake), 0)
+    except FileNotFoundError:
+        return 0
+
+
+def days(upkeep: Upkeep) -> Iterator[Day]:
+    """Yields each day with at least one committed file, the oldest first; the folder is open while the caller has the day."""
+    final = committed(upkeep.root)
+    for name in upkeep.events.names():
+        day = day_of(name)
+        if day is None:
+            continue
+        with upkeep.events.sub(name) as folder:
+            names = sorted(
+                entry.name for entry in folder.regular(PARQUET) if not entry.name.startswith(".") and final(entry.name)
+            )
+            if names:
+                yield Day(day, folder, names)
+
+
+def write_hidden(
+    folder: Folder, gone: list[str], batches: Iterator[pa.RecordBatch], schema: pa.Schema, level: int
+) -> tuple[Replacement, int]:
+    """Writes the events that take the place of `gone` under a hidden name, durably, in row groups that are sorted as they come.
+    Returns the replacement, and its number of events; without events there is no file."""
+    name = f"{HIDDEN}{gone[-1]}"
+    descriptor = folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    events = 0
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            with pq.ParquetWriter(file, schema, compression="zstd", compression_level=level) as writer:
+                for table in _row_groups(batches, schema):
+                    writer.write_table(table, row_group_size=_ROW_GROUP)
+                    events += table.num_rows
+            file.flush()
+        failpoints.point("replace.write")
+        os.fsync(descriptor)
+    except BaseException:
+        folder.unlink(name, missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    if not events:
+        folder.unlink(name)
+        return Replacement(gone), 0
+    return Replacement(gone, name), events
+
+
+def _row_groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        waiting.append(batch)
+        rows += batch.num_rows
+        if rows >= _ROW_GROUP:
+            yield pa.Table.from_batches(waiting).cast(schema)
+            waiting, rows = [], 0
+    if rows:
+        yield pa.Table.from_batches(waiting).cast(schema)

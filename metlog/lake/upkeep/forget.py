@@ -1,0 +1,330 @@
+"""A person's events removed: from the Parquet files, the journal's segments, the dead letters and files that outputs wrote."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import msgspec
+import pyarrow as pa
+from msgspec import Struct
+
+from metlog.journal import failpoints
+from metlog.journal.folder import Folder, write_all
+from metlog.journal.routing import Route
+from metlog.journal.segment import ACTIVE, SEALED, Clock, Scan, SegmentName, encode_record, listing, scan
+from metlog.lake.query import Lake
+from metlog.lake.replacing import replace
+from metlog.lake.schema import tables
+from metlog.lake.sql.guard import QueryError, parse
+from metlog.lake.upkeep.folders import PATIENCE, Progress, Upkeep, UpkeepError, days, opened, write_hidden
+from metlog.lake.upkeep.reading import engine, matching, ordered, schema_of
+
+__all__ = ["Forgotten", "check_condition", "forget"]
+
+_ROUNDS: Final = 5
+"""How often all places are gone through: an event may pass from the journal into a Parquet file meanwhile."""
+_SEALING: Final = 150.0
+"""Seconds that a segment which a listener is writing gets to be sealed."""
+_LITERAL: Final = re.compile(r"(->>?\s*)?'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
+_EMPTY: Final = b'{"type":"metlog.forgotten"}'
+_SHORTEST: Final = b'{"type":"-"}'
+
+
+class Forgotten(Struct):
+    """How many events were removed, or would be, and from where."""
+
+    parquet: int = 0
+    journal: int = 0
+    dead_letters: int = 0
+    files: int = 0
+    """Lines of the files that were named."""
+    left: int = 0
+    """Events that a query finds afterwards; 0, or the work is not done."""
+
+    @property
+    def total(self) -> int:
+        return self.parquet + self.journal + self.dead_letters + self.files
+
+
+def check_condition(where: str) -> None:
+    """Raises QueryError when a condition is none over the columns of `events`, such as one that asks other tables."""
+    parsed = parse(_question(where))
+    if parsed.tables != {"events"} or parsed.parameters:
+        raise QueryError("the condition asks more than the columns of `events`", "refused")
+
+
+def _question(where: str) -> str:
+    return f"SELECT count(*) AS n FROM events WHERE ({where}\n)"  # noqa: S608 - parsed by the guard before it runs
+
+
+def forget(
+    data: Path,
+    where: str,
+    *,
+    files: Sequence[Path] = (),
+    level: int = 3,
+    dry_run: bool = False,
+    patience: float = PATIENCE,
+    sealing: float = _SEALING,
+    progress: Progress = lambda what, done, of: None,
+) -> Forgotten:
+    """Removes the events for which a condition over the columns of `events` is true. Returns how many there were, by place.
+
+    Each Parquet file is replaced by one without them, or removed; a segment of the journal gets an event of the type `metlog.forgotten` in
+    the place of each, with its stream and number, so that nothing is counted as lost; dead letters that hold such an event, or any
+    text that the condition compares with, are removed, and so are such lines of `files` (NDJSON that an output `file` wrote; not
+    one that it still writes). Afterwards a query counts what is left, and `upkeep.ndjson` gets a line that says what was removed, with
+    the condition but without the values in it.
+
+    Raises QueryError for a condition that cannot be asked, `UpkeepError` when a segment is not sealed in time, `ReadersHold`, OSError.
+    """
+    check_condition(where)
+    done = Forgotten()
+    condition = f"({where}\n)"
+    with Lake(data) as lake:
+        lake.query(_question(where))  # what cannot be asked is told before anything is removed
+    with opened(data) as upkeep:
+        for _ in range(1 if dry_run else _ROUNDS):
+            progress("journal", 0, 0)
+            done.journal += _journals(upkeep, condition, dry_run, sealing)
+            for day in days(upkeep):
+                progress(str(day.day), done.parquet, 0)
+                found = [
+                    name for name in day.names if (count := _count(day.folder, name, condition)) and _add(done, count)
+                ]
+                if found and not dry_run:
+                    _rewrite(upkeep, day.folder, found, condition, level, patience)
+            with Lake(data) as lake:
+                done.left = int(lake.query(_question(where)).rows[0][0])
+            if dry_run or not done.left:
+                break
+        words = _words(where)
+        done.dead_letters = _dead_letters(upkeep, condition, words, dry_run)
+        done.files = sum(_lines(Folder.root(path.parent), path.name, condition, words, dry_run) for path in files)
+        if not dry_run:
+            facts = {name: getattr(done, name) for name in done.__struct_fields__}
+            upkeep.record("forget", condition=_without_values(where), **facts)
+    return done
+
+
+def _add(done: Forgotten, count: int) -> bool:
+    done.parquet += count
+    return True
+
+
+def _count(folder: Folder, name: str, condition: str) -> int:
+    with engine(folder) as connection:
+        return matching(connection, folder, name, condition)
+
+
+def _rewrite(upkeep: Upkeep, folder: Folder, names: Sequence[str], condition: str, level: int, patience: float) -> None:
+    replacements = []
+    for name in names:
+        with engine(folder) as connection:
+            batches = ordered(connection, folder, [name], condition)
+            replacements.append(write_hidden(folder, [name], batches, schema_of(folder, [name]), level)[0])
+    replace(upkeep.events, folder, replacements, patience=patience)
+
+
+def _without_values(where: str) -> str:
+    """The condition with `?` for each value; names of fields, which stand behind an arrow, are left."""
+    return _LITERAL.sub(lambda found: found[0] if found[1] else "?", where)
+
+
+def _words(where: str) -> list[str]:
+    """The texts that a condition compares with, and not the names of fields."""
+    found = [m[0][1:-1].replace("''", "'") for m in _LITERAL.finditer(where) if not m[1] and m[0].startswith("'")]
+    return [word for word in found if len(word) >= 3]
+
+
+class _Matcher:
+    """Which of some events meet a condition."""
+
+    def __init__(self, condition: str) -> None:
+        self._connection = duckdb.connect(":memory:", config={"enable_external_access": False})
+        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        self._condition = condition
+
+    def rows(self, table: pa.Table) -> set[int]:
+        """Returns the places of the events that meet the condition."""
+        numbered = table.append_column("metlog_row", pa.array(range(table.num_rows), pa.int64()))
+        cursor = self._connection.cursor()
+        try:
+            cursor.register("metlog_some", numbered)
+            columns = "* REPLACE (CAST(fields AS JSON) AS fields)"
+            query = f"SELECT metlog_row FROM (SELECT {columns} FROM metlog_some) WHERE "  # noqa: S608 - a name of ours
+            sql = query + self._condition  # parsed by the guard
+            return {row for (row,) in cursor.execute(sql).fetchall()}
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _journals(upkeep: Upkeep, condition: str, dry_run: bool, sealing: float) -> int:
+    try:
+        journals = upkeep.root.sub("journal")
+    except FileNotFoundError:
+        return 0
+    total = 0
+    matcher = _Matcher(condition)
+    try:
+        with journals:
+            for name in journals.names():
+                try:
+                    journal = journals.sub(name)
+                except OSError:  # a link or a file that is no journal
+                    continue
+                with journal:
+                    total += _journal(journal, matcher, dry_run, sealing)
+    finally:
+        matcher.close()
+    return total
+
+
+def _journal(journal: Folder, matcher: _Matcher, dry_run: bool, sealing: float) -> int:
+    sealed, active = listing(journal)
+    if active and not dry_run:
+        _wait_until_sealed(journal, active, sealing)
+        sealed, active = listing(journal)
+    total = 0
+    for segment, suffix in [*((name, SEALED) for name in sealed), *((name, ACTIVE) for name in active if dry_run)]:
+        try:
+            total += _segment(journal, segment, suffix, matcher, dry_run)
+        except FileNotFoundError:  # handed on to every output since it was listed
+            continue
+    return total
+
+
+def _wait_until_sealed(journal: Folder, active: Sequence[SegmentName], seconds: float) -> None:
+    """Waits for the segments that a listener writes now. Without a listener they stay: the next start of one seals them."""
+    deadline = time.monotonic() + seconds
+    while set(active) & set(listing(journal)[1]):
+        if time.monotonic() > deadline:
+            raise UpkeepError(
+                f"{journal.path}: {active[0]} is still being written, or was left by a listener that was killed; "
+                "start `metlog listen` or wait for journal.segment_age, then run this again"
+            )
+        time.sleep(0.1)
+
+
+def _segment(journal: Folder, segment: SegmentName, suffix: str, matcher: _Matcher, dry_run: bool) -> int:
+    """Puts a segment without the events in its place, with every offset as it was."""
+    _, records = scan(journal, segment, suffix)
+    data = bytearray(records.data)
+    found = 0
+    for record in records:
+        lines = record.events.split(b"\n")
+        hits = _hits(record.events, matcher, Clock())
+        if not hits:
+            continue
+        found += len(hits)
+        for place in hits:
+            lines[place] = _tombstone(lines[place])
+        source, key = record.source.encode(), record.key.encode()
+        made = encode_record(record.received_at, record.count, source, key, b"\n".join(lines))
+        if len(made) != record.end - record.offset:
+            raise UpkeepError(
+                f"{journal.path}/{segment}: a record at {record.offset} cannot be written again in its place"
+            )
+        data[record.offset : record.end] = made
+    if found and not dry_run:
+        failpoints.point("forget.segment")
+        journal.replace(f"{segment}{suffix}", bytes(data))
+    return found
+
+
+def _hits(events: bytes, matcher: _Matcher, clock: Clock) -> list[int]:
+    """Numbers of the lines whose events meet the condition."""
+    record = next(iter(Scan(encode_record(0, events.count(b"\n"), b"", b"", events), 1)))
+    table = _table([record], clock)
+    if table is not None and table.num_rows == record.count:
+        return sorted(matcher.rows(table))
+    found = []
+    for place, line in enumerate(events.split(b"\n")):  # a line that cannot be decoded: one by one
+        single = _table([record._replace(events=line + b"\n", count=1)], clock) if line.strip() else None
+        if single is not None and matcher.rows(single):
+            found.append(place)
+    return found
+
+
+def _table(records: Sequence[Any], clock: Clock) -> pa.Table | None:
+    parts = list(tables(records, clock, Route(), bad=[]))
+    return pa.concat_tables(parts) if parts else None
+
+
+def _tombstone(line: bytes) -> bytes:
+    """An event of the same length that keeps the stream and the number of the one in its place."""
+    event = msgspec.json.decode(line)
+    kept = {"type": "metlog.forgotten", **{key: event[key] for key in ("timestamp", "stream", "seq") if key in event}}
+    for text in (msgspec.json.encode(kept), _EMPTY, _SHORTEST):
+        if len(text) <= len(line):
+            return text.ljust(len(line))
+    raise UpkeepError("an event is shorter than what takes its place")
+
+
+def _dead_letters(upkeep: Upkeep, condition: str, words: Sequence[str], dry_run: bool) -> int:
+    try:
+        dead = upkeep.root.sub("dead")
+    except FileNotFoundError:
+        return 0
+    with dead:
+        names = [entry.name for entry in dead.regular(".ndjson")]
+        return sum(_lines(dead, name, condition, words, dry_run) for name in names)
+
+
+def _lines(folder: Folder, name: str, condition: str, words: Sequence[str], dry_run: bool) -> int:
+    """Removes lines of an NDJSON file: events that meet the condition, dead letters with such an event, and lines that hold one of the
+    words. Lines that are appended meanwhile are kept."""
+    content = folder.read(name)
+    matcher = _Matcher(condition)
+    try:
+        kept = [line for line in content.split(b"\n")[:-1] if not _is_of(line, matcher, words)]
+    finally:
+        matcher.close()
+    removed = content.count(b"\n") - len(kept)
+    if removed and not dry_run:
+        # In place, since a listener may hold the file open for appending; its size only shrinks under a lock of nobody's, so what
+        # came after the reading is moved along.
+        descriptor = folder.open(name, os.O_RDWR)
+        try:
+            size = os.fstat(descriptor).st_size
+            late = os.pread(descriptor, size - len(content), len(content)) if size > len(content) else b""
+            whole = b"".join(line + b"\n" for line in kept) + late
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            write_all(descriptor, whole)
+            os.ftruncate(descriptor, len(whole))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return removed
+
+
+def _is_of(line: bytes, matcher: _Matcher, words: Sequence[str]) -> bool:
+    for text in _texts(line):
+        if any(word.encode() in text for word in words):
+            return True
+        for part in text.split(b"\n"):
+            if part[:1] == b"{" and _hits(part + b"\n", matcher, Clock()):
+                return True
+    return False
+
+
+def _texts(line: bytes) -> Iterator[bytes]:
+    """The line, and what a dead letter holds."""
+    yield line
+    try:
+        letter = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return
+    if isinstance(letter, dict) and isinstance(letter.get("text"), str):
+        yield letter["text"].encode()
+    elif isinstance(letter, dict) and isinstance(letter.get("base64"), str):
+        yield msgspec.json.decode(msgspec.json.encode(letter["base64"]), type=bytes)

@@ -1,0 +1,115 @@
+"""The client's side of HTTP, for the sender and the output `http`: checks of options, compression, answers."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from time import monotonic
+
+import httpx
+
+from metlog.senders.options import one_of, port_number, positive
+
+__all__ = ["RequestDeadline", "beginning", "check_options", "compressor", "reason_of", "retry_after"]
+
+
+def check_options(*, timeout: float, compression: str, port: int | None, path: str, token: str | None) -> None:
+    """Raises ValueError that names the option at fault."""
+    positive("timeout", timeout, "seconds")
+    one_of("compression", compression, ("gzip", "zstd", "none"))
+    if port is not None:
+        port_number(port)
+    if not path.startswith("/"):
+        raise ValueError(f"path = {path!r}: wants a path that begins with /, such as /submit/myservice")
+    if token and not (token.isascii() and token.isprintable()):  # the value stays out: a secret
+        raise ValueError("token: wants printable ASCII without line ends")
+
+
+def compressor(name: str) -> Callable[[bytes], bytes] | None:
+    """Returns what compresses a body; None for `none`. Raises ValueError when the package for it is missing."""
+    if name == "gzip":
+        return lambda body: gzip.compress(body, compresslevel=5, mtime=0)
+    if name == "zstd":
+        try:
+            import zstandard
+        except ImportError as error:
+            raise ValueError("compression = 'zstd': needs the package zstandard; pip install metlog[http]") from error
+        return zstandard.ZstdCompressor().compress
+    return None
+
+
+def beginning(answer: httpx.Response, most: int, seconds: float = math.inf) -> bytes:
+    """Returns the first `most` bytes, about, of an answer's body as they came: nothing in it is worth decompressing.
+
+    Waits at most `seconds` from chunk to chunk. Half an answer is no error: its status has come, and that is what counts.
+    """
+    text = b""
+    end = monotonic() + seconds
+    try:
+        for chunk in answer.iter_raw():
+            text += chunk
+            if len(text) > most or monotonic() > end:
+                break
+    except httpx.HTTPError:
+        pass
+    return text
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds to wait, from either form of the header (RFC 9110, section 10.2.3); None when it is neither."""
+    if value is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
+
+
+def reason_of(error: httpx.HTTPError) -> str:
+    """The reason under which a request that was not answered is counted."""
+    if isinstance(error, httpx.TimeoutException):
+        return "timeout"
+    words = str(error)
+    if isinstance(error, httpx.ConnectError) and "refused" in words:
+        return "refused"
+    if "CERTIFICATE" in words or "SSL" in words:
+        return "tls"
+    return "unresolved" if "resolution" in words or "not known" in words else "unreachable"
+
+
+class RequestDeadline:
+    """One deadline for a whole request, from connecting to the last byte of the answer: `interrupt` is called when it has come."""
+
+    def __init__(self, seconds: float, interrupt: Callable[[], None]) -> None:
+        self.over = False
+        self._interrupt = interrupt
+        self._lock = threading.Lock()
+        self._ended = False
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.name, self._timer.daemon = "metlog-sender", True
+
+    def _expire(self) -> None:
+        with self._lock:  # the connection may be another request's by now
+            if not self._ended:
+                self.over = True
+                self._interrupt()
+
+    def __enter__(self) -> RequestDeadline:
+        try:
+            self._timer.start()
+        except RuntimeError:  # the interpreter is ending: httpx's own timeouts are what there is
+            pass
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._ended = True
+        self._timer.cancel()

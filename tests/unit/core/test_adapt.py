@@ -1,0 +1,204 @@
+"""Parts that inherit nothing: the required members are enough, the hooks they have are called, and they stay what they are."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from metlog import Event, MetlogClient
+from metlog.core.adapt import adapt_encoder, adapt_filter, adapt_sender
+from metlog.core.chance import Certain, Chance
+from metlog.encoders import BaseEncoder
+from metlog.encoders.json import JsonEncoder
+from metlog.filters import BaseFilter
+from metlog.senders import BaseSender
+
+
+class Least:
+    """What README promises: three methods and a number."""
+
+    max_frame = 4096
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def send(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def flush(self) -> None:
+        """Nothing is held."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Most(Least):
+    """Every hook."""
+
+    nonblocking = True
+    max_event = 300
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def open(self) -> None:
+        self.calls.append("open")
+
+    def deadline(self, seconds: float) -> None:
+        self.calls.append(f"deadline {seconds > 0}")
+
+    def after_fork(self) -> None:
+        self.calls.append("after_fork")
+
+    def isatty(self) -> bool:
+        self.calls.append("isatty")
+        return True
+
+    def stats(self) -> dict[str, int]:
+        return {"refused": 3}
+
+
+def types_in(frames: list[bytes]) -> list[str]:
+    return [event.type for frame in frames for event in JsonEncoder().decode(frame)]
+
+
+def test_three_methods_and_a_number_are_a_sender() -> None:
+    sender = Least()
+    with MetlogClient.from_config(sender=sender) as client:
+        client.log("login")
+        assert client.sender is sender
+    assert types_in(sender.frames) == ["login", "metlog.end"]
+
+
+def test_every_hook_that_a_sender_has_is_called() -> None:
+    sender = Most()
+    client = MetlogClient.from_config(sender=sender, encoder="text")
+    assert sorted(sender.calls) == ["isatty", "open"]
+    client.log("login", "x" * 1000)
+    client.flush()
+    assert all(len(frame) <= 300 for frame in sender.frames)
+    client.close()
+    assert sender.calls[-1] == "deadline True"
+    full = adapt_sender(sender)
+    assert full.stats() == {"refused": 3}
+    assert (full.nonblocking, full.max_event, full.probe()) == (True, 300, None)
+
+
+@pytest.mark.untraced
+def test_a_forked_child_tells_it() -> None:
+    sender = Most()
+    client = MetlogClient.from_config(sender=sender)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if sender.calls[-1] == "after_fork" else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    client.close()
+
+
+def test_one_that_inherits_is_taken_as_it_is() -> None:
+    for made, adapt in ((BaseSender(), adapt_sender), (BaseEncoder(), adapt_encoder), (BaseFilter(), adapt_filter)):
+        assert adapt(made) is made  # type: ignore[operator]
+
+
+class Words:
+    content_type = "text/plain"
+
+    def encode(self, event: Event) -> bytes:
+        return event.type.encode()
+
+    def frame(self, encoded: list[bytes]) -> bytes:
+        return b" ".join(encoded)
+
+    def decode(self, frame: bytes) -> list[Event]:
+        return [Event(type=word.decode()) for word in frame.split()]
+
+
+def test_an_encoder_of_three_methods_is_one() -> None:
+    sender = Least()
+    client = MetlogClient.from_config(sender=sender, encoder=Words())
+    client.log("login")
+    client.log("logout")
+    assert isinstance(client.encoder, Words)
+    client.close()
+    assert b" ".join(sender.frames) == b"login logout metlog.end"
+    assert client.stats().repaired == 0
+
+
+def test_silence_is_not_inherited() -> None:
+    class Chatty(JsonEncoder):
+        """May log."""
+
+    class Quiet(JsonEncoder):
+        silent = True
+
+    assert (JsonEncoder().silent, Chatty().silent, Quiet().silent) == (True, False, True)
+
+    class Said(Words):
+        silent = True
+
+    class Heard(Said):
+        """May log."""
+
+    assert (adapt_encoder(Said()).silent, adapt_encoder(Heard()).silent) == (True, False)
+
+
+def test_a_function_is_a_filter_and_shown_as_it_is() -> None:
+    def no_debug(event: Event) -> Event | None:
+        return None if event.type == "debug" else event
+
+    sender = Least()
+    client = MetlogClient.from_config(sender=sender, filters=[no_debug])
+    client.log("debug")
+    client.log("login")
+    assert client.filters == (no_debug,)
+    client.close()
+    assert types_in(sender.frames) == ["login", "metlog.end"]
+
+
+class Doubles:
+    """Adds an event for each, keeps time, samples."""
+
+    emit: Any = None
+
+    def __init__(self) -> None:
+        self.ticks = 0
+        self.chance = Certain()
+        self.closed = False
+
+    def __call__(self, event: Event, /) -> Event | None:
+        if event.type != "copy":
+            self.emit(Event(type="copy"))
+        return event
+
+    def tick(self, now: float) -> None:
+        self.ticks += 1
+
+    def close(self) -> None:
+        self.closed = True
+        self.emit(Event(type="last"))
+
+
+def test_the_hooks_of_a_filter_that_inherits_nothing() -> None:
+    sender, doubles = Least(), Doubles()
+    client = MetlogClient.from_config(sender=sender, filters=[doubles], buffer={"flush_interval": 0.01})
+    client.log("login")
+    client.flush()
+    assert type(doubles.chance) is Chance
+    client.close()
+    assert doubles.closed
+    assert types_in(sender.frames) == ["copy", "login", "last", "metlog.end"]
+
+
+def test_an_attribute_that_only_sounds_like_a_hook_is_left_alone() -> None:
+    class Share:
+        chance = 0.25
+
+        def __call__(self, event: Event, /) -> Event | None:
+            return event
+
+    share = Share()
+    MetlogClient.from_config("memory:", filters=[share]).close()
+    assert share.chance == 0.25

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
@@ -97,10 +97,15 @@ def from_file(path: Path, **overrides: Any) -> ListenerConfig:
 
 
 def from_mapping(
-    settings: Mapping[str, Any], *, data: Path | None = None, inputs: Sequence[Mapping[str, Any] | str] = ()
+    settings: Mapping[str, Any],
+    *,
+    data: Path | None = None,
+    inputs: Sequence[Mapping[str, Any] | str] = (),
+    without: Collection[str] = (),
 ) -> ListenerConfig:
     """Checks settings. `data` and `inputs` are what the command line says: it replaces the file's data folder, and its
-    inputs of the same names. Without any input it listens on UDP 127.0.0.1:5565; without outputs it writes to the lake."""
+    inputs of the same names; all others are added. `without` names inputs that are not wanted. Where the settings name no
+    input, UDP 127.0.0.1:5565 is theirs; without outputs the lake is written."""
     problems = Problems()
     tables = {"listener", "journal", "inputs", "outputs"}
     for key in settings:
@@ -114,7 +119,7 @@ def from_mapping(
     general = General(**_checked(General, general_table, "listener", problems))
     journal = JournalOptions(**_checked(JournalOptions, _table(settings, "journal", problems), "journal", problems))
     _check_values(general, journal, problems)
-    ins = _inputs(settings.get("inputs", ()), inputs, problems)
+    ins = _inputs(settings.get("inputs", ()), inputs, without, problems)
     outs = _outputs(settings.get("outputs", ["lake"]), problems)
     problems.check()
     return ListenerConfig(general, journal, tuple(ins), tuple(outs))
@@ -200,11 +205,16 @@ def _list(specs: object, where: str, problems: Problems) -> list[Any]:
     return []
 
 
-def _inputs(specs: object, given: Sequence[Mapping[str, Any] | str], problems: Problems) -> list[InputConfig]:
-    replaced = {_name(spec) for spec in given}
-    chosen = [spec for spec in _list(specs, "inputs", problems) if _name(spec) not in replaced] + list(given)
+def _inputs(
+    specs: object, given: Sequence[Mapping[str, Any] | str], without: Collection[str], problems: Problems
+) -> list[InputConfig]:
+    replaced = {_name(spec) for spec in given} | set(without)
+    listed = _list(specs, "inputs", problems) or [DEFAULT_INPUT]
+    chosen = [spec for spec in listed if _name(spec) not in replaced] + list(given)
+    if not chosen:
+        problems.add("inputs: there is none left; leave --udp off out, or name another input")
     found: list[InputConfig] = []
-    for index, spec in enumerate(chosen or [DEFAULT_INPUT]):
+    for index, spec in enumerate(chosen):
         where = f"inputs[{index}]"
         with problems.catch(where):
             spec, identity = _identified(spec, where)  # noqa: PLW2901 - without its id

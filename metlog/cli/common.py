@@ -49,7 +49,7 @@ def existing_data_folder(given: Path | None) -> Path:
     if not folder.is_dir():
         raise UsageError(
             f"there is no data folder {str(folder)!r}: name one with --data or METLOG_DATA,"
-            " start `metlog listen`, or make one to look at with `metlog demo --days 30`"
+            " start `metlog listen`, or make one to look at with `metlog demo --days 30`; `metlog doctor` looks for what is wrong"
         )
     return folder
 

@@ -39,7 +39,10 @@ def tail(
 
     folder = data_folder(data)
     if not folder.is_dir():
-        fail("tail", f"there is no data folder {str(folder)!r}; start `metlog listen`, or give --data")
+        fail(
+            "tail",
+            f"there is no data folder {str(folder)!r}; start `metlog listen`, or give --data; `metlog doctor` looks for what is wrong",
+        )
     follower = Follower(folder)
     shown = 0
     try:

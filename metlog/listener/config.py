@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, get_type_hints
 
@@ -106,10 +106,11 @@ def from_mapping(
     data: Path | str | None = None,
     state: Path | str | None = None,
     inputs: Sequence[Mapping[str, Any] | str] = (),
+    without: Collection[str] = (),
 ) -> ListenerConfig:
     """Checks settings. `data`, `state` and `inputs` are what the command line says: it replaces the file's data folder (or its URI,
-    and then the local folder beside it), and its inputs of the same names. Without any input it listens on UDP 127.0.0.1:5565;
-    without outputs it writes to the lake."""
+    and then the local folder beside it), and its inputs of the same names; all others are added. `without` names inputs that are not
+    wanted. Where the settings name no input, UDP 127.0.0.1:5565 is theirs; without outputs the lake is written."""
     problems = Problems()
     tables = {"listener", "journal", "inputs", "outputs"}
     for key in settings:
@@ -124,7 +125,7 @@ def from_mapping(
     general = General(**checked(General, general_table, "listener", problems))
     journal = JournalOptions(**checked(JournalOptions, _table(settings, "journal", problems), "journal", problems))
     _check_values(general, journal, problems)
-    ins = _inputs(settings.get("inputs", ()), inputs, problems)
+    ins = _inputs(settings.get("inputs", ()), inputs, without, problems)
     outs = _outputs(_at(uri, settings.get("outputs", ["lake"]), problems), problems)
     problems.check()
     return ListenerConfig(general, journal, tuple(ins), tuple(outs))
@@ -185,11 +186,16 @@ def _list(specs: object, where: str, problems: Problems) -> list[Any]:
     return []
 
 
-def _inputs(specs: object, given: Sequence[Mapping[str, Any] | str], problems: Problems) -> list[InputConfig]:
-    replaced = {_name(spec) for spec in given}
-    chosen = [spec for spec in _list(specs, "inputs", problems) if _name(spec) not in replaced] + list(given)
+def _inputs(
+    specs: object, given: Sequence[Mapping[str, Any] | str], without: Collection[str], problems: Problems
+) -> list[InputConfig]:
+    replaced = {_name(spec) for spec in given} | set(without)
+    listed = _list(specs, "inputs", problems) or [DEFAULT_INPUT]
+    chosen = [spec for spec in listed if _name(spec) not in replaced] + list(given)
+    if not chosen:
+        problems.add("inputs: there is none left; leave --udp off out, or name another input")
     found: list[InputConfig] = []
-    for index, spec in enumerate(chosen or [DEFAULT_INPUT]):
+    for index, spec in enumerate(chosen):
         where = f"inputs[{index}]"
         with problems.catch(where):
             spec, identity = _identified(spec, where)  # noqa: PLW2901 - without its id

@@ -193,3 +193,15 @@ def test_the_command_line_replaces_the_inputs_of_its_names_only() -> None:
 def test_without_an_output_nothing_would_ever_leave_the_journal() -> None:
     with pytest.raises(ConfigError, match="outputs: wants one at least"):
         from_mapping({"outputs": []})
+
+
+def test_inputs_of_the_command_line_add_to_the_default() -> None:
+    statsd, http = {"name": "statsd", "port": 0}, {"name": "http", "port": 0}
+    assert ids(from_mapping({})) == ["udp"]
+    assert ids(from_mapping({}, inputs=[statsd, http])) == ["udp", "statsd", "http"]
+    assert ids(from_mapping({}, inputs=[{"name": "udp", "port": 0}, http])) == ["udp", "http"]
+    assert ids(from_mapping({}, inputs=[http], without={"udp"})) == ["http"]
+    found = from_mapping({"inputs": [http]}, inputs=[statsd]).inputs
+    assert [item.id for item in found] == ["http", "statsd"]  # a file that names inputs has no default one
+    with pytest.raises(ConfigError, match="none left"):
+        ids(from_mapping({}, without={"udp"}))

@@ -125,6 +125,7 @@ class HiveServer2Engine(TranslatedEngine):
         from TCLIService.ttypes import TOperationState
 
         names = TOperationState._VALUES_TO_NAMES
+        run.tell(f"{self.name}: running")
         ended = threading.Event()
         watch = threading.Thread(target=self._watch, args=(handle, run, ended), name="metlog-engine-watch", daemon=True)
         watch.start()

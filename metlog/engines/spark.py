@@ -20,8 +20,8 @@ class SparkEngine(HiveServer2Engine):
 
     name = "spark"
     dialect = SPARK
-    session = ("SET spark.sql.session.timeZone=UTC",)
-    """Over Thrift a time is a text in the session's zone."""
+    session = ("SET spark.sql.session.timeZone=UTC", "SET spark.sql.variable.substitute=false")
+    """Over Thrift a time is a text in the session's zone; and `${…}` in a text is to stay what it is."""
 
     def settings_of(self, run: Run) -> Sequence[str]:
         # With ANSI rules a cast of what is no number is an error; one that depends on another service's event would tell of it.

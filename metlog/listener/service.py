@@ -155,7 +155,7 @@ class Service:
         return all(outcomes.values())
 
     def _drain(self, seconds: float) -> dict[str, bool]:
-        """Ends the outputs' processes; gives which of them had handed on everything."""
+        """Ends the outputs' processes; returns which of them had handed on everything."""
         deadline = time.monotonic() + seconds
         end = self.journal.end
         outcomes = dict.fromkeys(self._processes, False)
@@ -233,6 +233,7 @@ class Service:
             "delivery": self.accounting.stats(),
             "inputs": {name: item.stats() for name, item in self.inputs.items()},
             "sockets": self._sockets(),
+            "partitions": {name: found for name, item in self.inputs.items() if (found := item.partitions())},
             "outputs": {name: process.status() for name, process in self._processes.items()},
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
             "recovered": msgspec.structs.asdict(self.journal.recovered),

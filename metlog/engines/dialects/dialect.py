@@ -46,7 +46,9 @@ class Dialect:
     """How one engine says what DuckDB says.
 
     functions: by DuckDB's name, the engine's name, or a Rule. structure: types of nodes that the engine has, beside STRUCTURE.
-    missing: those of STRUCTURE that it lacks. rules: for all other nodes, in order. finish: steps over the whole tree, each a Rule.
+    missing: those of STRUCTURE that it lacks. rules: for all other nodes, in order. finish: steps over the whole tree, each a
+    Rule; last: those
+    after the sources and the condition on services are in it.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Dialect:
     functions: Mapping[str, str | Rule]
     rules: tuple[Rule, ...] = ()
     finish: tuple[Rule, ...] = ()
+    last: tuple[Rule, ...] = ()
     structure: frozenset[type[exp.Expression]] = frozenset()
     missing: frozenset[type[exp.Expression]] = frozenset()
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +69,7 @@ class Dialect:
     def all_rules(self) -> list[Rule]:
         """Every rule, each once."""
         of_functions = [rule for rule in self.functions.values() if isinstance(rule, Rule)]
-        return list({rule.name: rule for rule in (*of_functions, *self.rules, *self.finish)}.values())
+        return list({rule.name: rule for rule in (*of_functions, *self.rules, *self.finish, *self.last)}.values())
 
 
 STRUCTURE: Final = frozenset(

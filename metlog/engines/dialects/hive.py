@@ -257,6 +257,20 @@ def _extreme(name: str) -> Rule:
     return Rule(f"hive-{name}", f"{name}() leaves out NULL in DuckDB, and is NULL in Hive when one value is.", apply)
 
 
+def _ordered(tree: exp.Expression) -> exp.Expression:
+    for select in tree.find_all(exp.Select):
+        order = select.args.get("order")
+        if order is None or any(isinstance(item, exp.Star) for item in select.expressions):
+            continue
+        names = {item.alias_or_name.lower() for item in select.expressions}
+        for column in order.find_all(exp.Column):
+            if column.name.lower() not in names:
+                raise Unsupported(f"ORDER BY {column.name}, which is not among the results", _NAME, "select it, too")
+    return tree
+
+
+_order = Rule("hive-order", "Hive orders by results only; a column beside them is refused.", _ordered)
+
 HIVE: Final = Dialect(
     name=_NAME,
     sqlglot="hive",
@@ -300,7 +314,8 @@ HIVE: Final = Dialect(
         _likes,
         _minus_days,
     ),
-    finish=(plain_operands, flat_joins, group_all, expand_aliases, named_subqueries),
+    finish=(plain_operands, flat_joins, group_all, expand_aliases, named_subqueries, _order),
+    last=(shared.dollars(_NAME),),
     structure=frozenset({exp.Interval}),
     missing=frozenset(
         {exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.TryCast, exp.Filter, exp.NullSafeEQ, exp.NullSafeNEQ, exp.ILike}

@@ -12,7 +12,7 @@ from metlog.engines.dialects.dialect import PREFIX, Rule, Unsupported, called, f
 from metlog.engines.dialects.paths import Path, read_path
 
 __all__ = [
-    "INTERVALS", "ZONED", "bare", "count_star", "fold", "in_subquery", "json_path", "local_time", "made_text", "moment_text",
+    "INTERVALS", "ZONED", "bare", "count_star", "dollars", "fold", "in_subquery", "json_path", "local_time", "made_text", "moment_text",
     "number_of", "path_of",
     "plain_types", "star_only", "unnest", "whole_number",
 ]  # fmt: skip
@@ -279,3 +279,24 @@ star_only: Final = Rule(
 
 def _refuse_star() -> exp.Expression:
     raise Unsupported("SELECT * with EXCLUDE or REPLACE", "another engine", "name the columns")
+
+
+def dollars(engine: str) -> Rule:
+    """The rule for engines that put variables into the text of a statement, inside quotes too."""
+
+    def apply(tree: exp.Expression) -> exp.Expression:
+        for name in tree.find_all(exp.Identifier):
+            if "${" in name.name:
+                raise Unsupported(f"a name with ${{ ({name.name!r})", engine)
+        for node in list(tree.find_all(exp.Literal)):
+            if node.is_string and "${" in node.this:
+                first, *others = node.this.split("${")
+                parts = [f"{first}$", *(f"{{{part}$" for part in others[:-1]), f"{{{others[-1]}"]
+                node.replace(exp.Anonymous(this="concat", expressions=[exp.Literal.string(part) for part in parts]))
+        return tree
+
+    return Rule(
+        "dollar",
+        "${x} in a text is a variable of the server, such as one of its environment, and is put in before the statement is parsed.",
+        apply,
+    )

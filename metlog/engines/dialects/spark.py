@@ -297,6 +297,7 @@ SPARK: Final = Dialect(
         _casts,
         _bracket,
     ),
+    last=(shared.dollars(_NAME),),
     structure=frozenset({exp.Interval, exp.Except, exp.Intersect, exp.Offset, exp.Bracket}),
 )  # fmt: skip
 """Spark SQL."""

@@ -87,6 +87,8 @@ def translate(
     for rule in dialect.finish:
         tree = rule.apply(tree)
     _name_sources(tree, dialect, sources, loggers)
+    for rule in dialect.last:
+        tree = rule.apply(tree)
     try:
         return str(tree.sql(dialect=dialect.sqlglot, identify=True, unsupported_level=ErrorLevel.RAISE))
     except UnsupportedError as error:

@@ -99,7 +99,10 @@ def test_expressions_are_the_same(driver: Driver) -> None:
     assert len(lines) > len(EXPRESSIONS) * 0.8
     assert len(many) > len(AGGREGATES) * 0.6
     queries = {
-        "lines": (f"SELECT {', '.join(lines)} FROM events WHERE {WHERE} ORDER BY timestamp, type, seq", {}),
+        "lines": (
+            f"SELECT {', '.join(lines)}, type AS by_type FROM events WHERE {WHERE} ORDER BY timestamp, by_type, seq",
+            {},
+        ),
         "many": (f"SELECT severity, {', '.join(many)} FROM events WHERE {WHERE} GROUP BY ALL ORDER BY severity", {}),
     }
     answers = asked(driver, queries)

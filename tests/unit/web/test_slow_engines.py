@@ -150,6 +150,7 @@ def test_a_result_is_kept_and_its_age_is_shown(engine: Slow, page: TestClient) -
     assert len(engine.asked) == 2  # an address that is loaded again asks no more
 
 
+@pytest.mark.process
 def test_programs_and_pictures_wait_to_the_end(engine: Slow, page: TestClient) -> None:
     threading.Timer(1.5, engine.go.set).start()
     began = time.monotonic()

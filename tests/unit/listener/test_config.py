@@ -79,7 +79,7 @@ batch_bytes = "some"
 TOLD = """
 outputz: no such table; did you mean 'outputs'?
 listener.data = 3: wants a path, as a text
-listener.jornal = 'x': no such setting; did you mean 'journal'?
+listener.jornal: no such setting; did you mean 'journal'?
 listener.stall_after = 'soon': wants seconds, as 60 or "60s"
 listener.streams = 0: wants 1 or more
 journal.sync = 'sometimes': wants one of always, interval, never

@@ -57,9 +57,10 @@ def finite(value: Any) -> float | int | None:
         value = float(value)
     if not isinstance(value, (int, float)) or (isinstance(value, float) and math.isnan(value)):
         return None
+    number: float | int = value
     if isinstance(value, int) and abs(value) > _EXACT:  # Vega takes no larger ones, and sums of them are larger
-        value = float(value) if abs(value) < LARGEST else LARGEST if value > 0 else -LARGEST
-    return min(max(value, -LARGEST), LARGEST)
+        number = float(value) if abs(value) < LARGEST else LARGEST if value > 0 else -LARGEST
+    return min(max(number, -LARGEST), LARGEST)
 
 
 def legible_chart(chart: Chart) -> Chart:

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test quick unit system check docs bench gate load node format clean help
+.PHONY: demo test quick unit system engines hive check docs bench gate load node hadoop kill format clean help
 
 help:           ## show this
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/'
@@ -15,8 +15,14 @@ demo: $(VENV)/.demo             ## the whole way: listener, sample application, 
 test: $(VENV)/.test             ## all tests, a process a core, with branch coverage
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --cov --cov-report=term $(ARGS)
 
-quick: $(VENV)/.test            ## the unit tests that start no process: under a minute
-	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal -m "not process" tests/unit $(ARGS)
+engines: $(VENV)/.engines       ## Spark (needs Java 17) and ClickHouse beside DuckDB, over a million events
+	@$(BIN)/python -m pytest tests/system/engines tests/unit/engines -m "not hive" -rP $(ARGS)
+
+hive: $(VENV)/.engines          ## Hive 2.3 beside DuckDB (needs Java 17 with javac)
+	@$(BIN)/python -m pytest tests/system/engines -m hive $(ARGS)
+
+quick: $(VENV)/.test            ## the unit tests, without those that start processes or take seconds
+	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal -m "not process and not slow" tests/unit $(ARGS)
 
 unit: $(VENV)/.test             ## the unit tests
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/unit $(ARGS)
@@ -69,6 +75,11 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@$(PIP) install -e '.[all,test]'
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.engines: pyproject.toml $(VENV)/.test | $(BIN)/python
+	@echo "installing the engines into $(VENV) (pyspark is 450 MB) …"
+	@$(PIP) install -e '.[all,test,engines-test]'
+	@touch $@
+
 $(VENV)/.check: pyproject.toml $(VENV)/.test | $(BIN)/python
 	@echo "installing the linters into $(VENV) …"
 	@$(PIP) install -e '.[all,test,lint]'
@@ -83,3 +94,12 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	@echo "installing metlog and the peers into $(VENV) …"
 	@$(PIP) install -e '.[bench]'
 	@touch $@
+
+# Hadoop's jars out of pyspark 2.4.8; its setup.py wants old tools.
+$(VENV)/hadoop:
+	@echo "fetching Hadoop 2.7 out of pyspark 2.4.8 (220 MB) …"
+	@rm -rf $(VENV)/hadoop-tools $(VENV)/hadoop-jars && $(PYTHON) -m venv $(VENV)/hadoop-tools && mkdir -p $(VENV)/hadoop-jars
+	@$(VENV)/hadoop-tools/bin/python -m pip -q --disable-pip-version-check install 'setuptools<70' wheel 'pypandoc==1.7.5'
+	@cd $(VENV)/hadoop-tools && bin/python -m pip -q --disable-pip-version-check download --no-deps --no-build-isolation 'pyspark==2.4.8'
+	@tar xzf $(VENV)/hadoop-tools/pyspark-2.4.8.tar.gz -C $(VENV)/hadoop-jars --strip-components=3 --wildcards 'pyspark-2.4.8/deps/jars/*'
+	@rm -rf $(VENV)/hadoop-tools && mv $(VENV)/hadoop-jars $@

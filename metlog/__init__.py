@@ -12,6 +12,9 @@ True
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
+
 from metlog.client import MetlogClient, default, get_client
 from metlog.core.context import context
 from metlog.core.lifecycle import flush_on_signal, job
@@ -46,3 +49,10 @@ flush = default.flush
 close = default.close
 stats = default.stats
 add_method = default.add_method
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`metlog.integrations` and `metlog.testing`, imported when they are first named."""
+    if name in {"integrations", "testing"}:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

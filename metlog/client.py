@@ -23,7 +23,7 @@ from metlog.values import MARK, formatted, noted
 if TYPE_CHECKING:
     from metlog.config import Plan
 
-__all__ = ["MetlogClient", "default", "get_client"]
+__all__ = ["MetlogClient", "default", "get_client", "state_of"]
 
 
 class MetlogClient:
@@ -391,6 +391,11 @@ _named: Final[dict[str, MetlogClient]] = {"": default}
 def get_client(name: str = "") -> MetlogClient:
     """The client of that name, made at the first call; without a name the default one. Each is configured by itself."""
     return _named.setdefault(name, _named.get(name) or MetlogClient(name))
+
+
+def state_of(client: MetlogClient) -> ClientState:
+    """Returns what a client and those bound to it share: for metlog's own packages, not for applications."""
+    return client._state
 
 
 def _unpickle(name: str, bound: dict[str, Any]) -> MetlogClient:

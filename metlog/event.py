@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Annotated, Any, Final
@@ -11,6 +10,9 @@ from msgspec import Meta, Struct, field
 
 ENV_VERSION: Final = "1"
 """Version of the envelope that this release writes."""
+
+MAX_WEIGHT: Final = 1e15
+"""The largest weight that an event may have: sums of any number of such are finite."""
 
 ONE: Final = 1.0
 """The weight of an event that stands for itself; this very object, since `omit_defaults` goes by identity."""
@@ -82,8 +84,8 @@ class Event(Struct, gc=False, omit_defaults=True):
     """The main data."""
     fields: dict[str, Any] = field(default_factory=lambda: {})
     """Any other values, as JSON has them."""
-    weight: Annotated[float, Meta(gt=0, le=sys.float_info.max)] = ONE
-    """How many events this one stands for: 1 / rate when sampled. Left out on the wire when 1."""
+    weight: Annotated[float, Meta(gt=0, le=MAX_WEIGHT)] = ONE
+    """How many events this one stands for, up to 1e15: 1 / rate when sampled. Left out on the wire when 1."""
     env_version: str = field(default_factory=lambda: ENV_VERSION)
     """Version of the envelope."""
     pid: Annotated[int, Meta(ge=0, le=2**63 - 1)] = field(default_factory=lambda: 0)

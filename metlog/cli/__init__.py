@@ -29,8 +29,11 @@ _COMMANDS: Final = (
     _Command("query", "SQL over the view `events`, fresh ones included."),
     _Command("report", "Shows a report, as a table or a chart; without a name, lists them.", takes_more=True),
     _Command("serve", "The web page: reports, charts, search, SQL."),
-    _Command("plugins", "Every installed encoder, sender, filter, input, output and report."),
+    _Command("ddl", "What makes the data set visible to Spark, Hive or Trino, as statements."),
+    _Command("partitions", "Adds new days to a table in a Hive metastore."),
+    _Command("plugins", "Every installed encoder, sender, filter, input, output, report and engine."),
     _Command("bench", "The microbenchmarks."),
+    _Command("status", "What the listener, its inputs, outputs and disk do."),
     _Command("compact", "Merges small Parquet files into large ones."),
     _Command("expire", "Removes old events."),
     _Command("forget", "Removes a person's events, and proves it."),
@@ -59,7 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     completing = any(name.endswith("_COMPLETE") for name in os.environ if name.startswith("_METLOG"))
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
-    sys.exit(_run(_app(typer, None if completing else asked), arguments, asked))
+    from metlog.cli.terminal import guarded
+
+    with guarded():
+        status = _run(_app(typer, None if completing else asked), arguments, asked)
+    sys.exit(status)
 
 
 def _app(typer: Any, asked: str | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +21,26 @@ class UsageError(MetlogError):
     """A command was called in a way that cannot work: one line, exit status 2."""
 
 
+def _folder(text: str) -> Path:
+    """A data folder by its path, or by the URI of its data set."""
+    if "://" not in text:
+        return Path(text)
+    from metlog.lake.attached import folder_for
+
+    return folder_for(text)
+
+
 DataOption = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="Data folder; else METLOG_DATA, else ./metlog-data.")
+    Path | None,
+    typer.Option(
+        "--data", parser=_folder, metavar="DIR", help="Data folder or s3:// URI; else METLOG_DATA, else ./metlog-data."
+    ),
 ]
 
 
 def data_folder(given: Path | None) -> Path:
     """The data folder: the option, else METLOG_DATA, else `./metlog-data`."""
-    return given or Path(os.environ.get("METLOG_DATA") or "metlog-data")
+    return given if given is not None else _folder(os.environ.get("METLOG_DATA") or "metlog-data")
 
 
 def existing_data_folder(given: Path | None) -> Path:
@@ -50,7 +63,8 @@ def fail(command: str, error: object, status: int = 1) -> NoReturn:
 
 @contextmanager
 def open_output(path: Path | None, option: str = "--output") -> Iterator[BinaryIO]:
-    """Standard output, or a file that appears whole: it is written beside its place and moved there at the end."""
+    """Standard output, or a file that appears whole: it is written beside its place and moved there at the end. What is no regular file (a
+    FIFO, a device) is written to as it is; of a symbolic link, what it points to is replaced."""
     if path is None or str(path) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -59,6 +73,15 @@ def open_output(path: Path | None, option: str = "--output") -> Iterator[BinaryI
         raise UsageError(
             f"{option} {str(path)!r}: " + ("is a folder" if path.is_dir() else "its folder does not exist")
         )
+    try:
+        path = path.resolve()
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        regular = True
+    if not regular:
+        with path.open("wb", buffering=0) as stream:
+            yield cast("BinaryIO", stream)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:

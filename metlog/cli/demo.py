@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from metlog.errors import MetlogError
+
 __all__ = ["demo"]
 
 _PORT: Final = 8565
@@ -62,9 +64,19 @@ def demo(
     serve: Annotated[
         bool, typer.Option("--serve", help="Serve the page on the data afterwards, until Ctrl-C.")
     ] = False,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster", help="With a Kafka broker, three listeners of which one is killed, and an S3 server."
+        ),
+    ] = False,
 ) -> None:
     """Run the whole way: a listener, a sample web application under traffic, and SQL answers to what happened."""
+    signal.signal(signal.SIGTERM, _terminated)
     console = Console(highlight=False)
+    if cluster:
+        _cluster(console, data, max(seconds, 4.0), serve=serve)
+        return
     folder = (data or Path(tempfile.mkdtemp(prefix="metlog-demo-"))).absolute()
     try:
         _claim(folder)
@@ -90,6 +102,29 @@ def demo(
         _serve(console, folder)
     if lost:
         raise typer.Exit(1)
+
+
+def _cluster(console: Console, data: Path | None, seconds: float, *, serve: bool) -> None:
+    try:
+        from metlog.demo.cluster import run
+
+        wrong = run(console, data.absolute() if data is not None else None, seconds, serve=serve)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        raise typer.Exit(130) from None
+    except ImportError as error:
+        typer.echo(f'metlog demo: --cluster needs {error.name}: pip install "metlog[cluster]"', err=True)
+        raise typer.Exit(1) from None
+    except (OSError, RuntimeError, MetlogError) as error:
+        typer.echo(f"metlog demo: {error}", err=True)
+        raise typer.Exit(1) from None
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _terminated(*_: object) -> None:
+    """Ends the command by its `finally` clauses, which end its processes."""
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _claim(folder: Path) -> None:

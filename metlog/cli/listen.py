@@ -22,7 +22,20 @@ def listen(
         typer.Option("--config", help="TOML file with inputs, outputs and journal; see docs/listener.md."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Data folder; METLOG_DATA, else ./metlog-data, by default.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Data folder, or the URI of a data set on shared storage; METLOG_DATA, else ./metlog-data, by default.",
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            help="With a URI: the local folder for the journal; METLOG_STATE, else ./metlog-data.",
+        ),
     ] = None,
     udp: Annotated[
         list[str] | None,
@@ -52,6 +65,7 @@ def listen(
         without = {"udp"} if "off" in (udp or ()) else set()
         said: dict[str, Any] = {
             "data": data,
+            "state": state,
             "inputs": _inputs([text for text in udp or () if text != "off"], zmq or [], http or [], statsd or []),
             "without": without,
         }
@@ -72,9 +86,11 @@ def listen(
         raise _failure(error, 2) from None
     except OSError as error:
         raise _failure(error, 1) from None
+    if service.journal.refuses:
+        print(f"takes no events: {service.journal.refuses}", flush=True)
     for address in service.addresses:
         print(f"listening on {address}")
-    print(f"ready: events go to {checked.general.data}", flush=True)
+    print(f"ready: events go to {checked.where}", flush=True)
     notify("READY=1")
     # A signal that comes in the very moment in which the waiting begins is noticed when it ends: so by turns.
     while not stop.wait(0.5):

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from metlog.cli.common import UsageError
+from metlog.cli.terminal import legible
 from metlog.errors import ConfigError
 from metlog.plugins import GROUPS, Plugin, installed, load
 
@@ -75,6 +76,6 @@ def _print(rows: list[dict[str, str]], columns: list[str]) -> None:
     for name in columns:
         table.add_column(name, overflow="fold", no_wrap=name in {"kind", "name"})
     for row in rows:
-        table.add_row(*(Text(row[name]) for name in columns))
+        table.add_row(*(Text(legible(row[name])) for name in columns))
     console = Console(highlight=False)
     (console if console.is_terminal else Console(highlight=False, width=10_000, color_system=None)).print(table)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from metlog.cli.common import DataOption, UsageError, existing_data_folder, key_values, open_output
-from metlog.cli.output import Format, print_table, write
-from metlog.lake.query import Lake
+from metlog.cli.common import DataOption, UsageError, key_values, open_output
+from metlog.cli.engine import EngineOption, asking, opened
+from metlog.cli.output import Format, SpreadsheetOption, print_table
+from metlog.lake.export import write
+from metlog.lake.result import collected
 
 _TABLE_ROWS = 1000
 
@@ -31,7 +34,12 @@ def query(
         list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME in the query.")
     ] = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds after which the query is ended.")] = None,
-    memory: Annotated[str, typer.Option(help="Memory that the engine may use before it spills to disk.")] = "2GB",
+    spreadsheet: SpreadsheetOption = False,
+    memory: Annotated[str, typer.Option(help="Memory that DuckDB may use before it spills to disk.")] = "2GB",
+    engine: EngineOption = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Send the statement to --engine as it is, in the engine's own words.")
+    ] = False,
 ) -> None:
     """SQL over the view `events`, fresh events included, and `delivery`.
 
@@ -43,12 +51,21 @@ def query(
     if how is Format.parquet and output is None and sys.stdout.isatty():
         raise UsageError("--format parquet is not for a terminal: name a file with --output")
     params = key_values(param or [], "--param") or None
-    with Lake(existing_data_folder(data), memory=memory, timeout=timeout) as lake:
-        if how is not Format.table:
-            with lake.stream(sql, params) as stream, open_output(output) as target:
-                write(stream, how, target, limit)
-            return
-        result = lake.query(sql, params, limit=_TABLE_ROWS if limit is None else limit)
+    if raw and engine is None:
+        raise UsageError("--raw goes with --engine: DuckDB's own words are the ones that are translated")
+    if raw and params:
+        raise UsageError("--raw takes no --param: the statement is sent as it is")
+    with opened(engine, data, timeout=timeout, memory=memory) as source, asking(source) as cancel:
+        began = time.perf_counter()
+        if how is Format.table and not raw:
+            result = source.query(sql, params, limit=_TABLE_ROWS if limit is None else limit, cancel=cancel)
+        else:
+            with source.raw(sql, cancel=cancel) if raw else source.stream(sql, params, cancel=cancel) as stream:
+                if how is not Format.table:
+                    with open_output(output) as target:
+                        write(stream, how.value, target, limit=limit, spreadsheet=spreadsheet)
+                    return
+                result = collected(stream, _TABLE_ROWS if limit is None else limit, began=began)
     caption = f"{len(result.rows):,} row{'s' * (len(result.rows) != 1)}, {result.ms:.0f} ms"
     if result.truncated:
         caption = f"the first {caption}; there are more: --limit, or --output FILE.csv for all"

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple
 
 import typer
 
-from metlog.cli.common import DataOption, UsageError, data_folder, existing_data_folder, open_output
-from metlog.cli.output import Format, print_table
-from metlog.lake.query import Column, Lake
+from metlog.cli.common import DataOption, UsageError, data_folder, open_output
+from metlog.cli.engine import EngineOption, asking, opened
+from metlog.cli.output import Format, SpreadsheetOption, print_table
+from metlog.cli.terminal import legible
+from metlog.lake.values import Column
 from metlog.reports import COMMON
+from metlog.reports.charts.drawing import Drawer, Kind
 
 if TYPE_CHECKING:
     from metlog.reports import Library, Report, ReportResult
@@ -29,12 +32,21 @@ _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     "=": operator.eq, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
 _FAILED: Final = 3
-_KINDS: Final = frozenset({".svg", ".png", ".html"})
+_KINDS: Final[dict[str, Kind]] = {".svg": "svg", ".png": "png", ".html": "html"}
+
+
+def _names(incomplete: str) -> list[str]:
+    """Names of the reports, for the shell's completion."""
+    from metlog.reports import Library
+
+    return [found.name for found in Library() if found.name.startswith(incomplete)]
 
 
 def report(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Which; without one they are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Which; without one they are listed.", autocompletion=_names)
+    ] = None,
     data: DataOption = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to write the rows.")] = Format.table,
     output: Annotated[
@@ -57,6 +69,7 @@ def report(
         list[str] | None,
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; --NAME VALUE does as well."),
     ] = None,
+    spreadsheet: SpreadsheetOption = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,6 +78,7 @@ def report(
             help=f'Exit with {_FAILED} when a row has it, "p95 > 500", or by the number of rows: "rows = 0".',
         ),
     ] = None,
+    engine: EngineOption = None,
 ) -> None:
     """Show a report, as a table or a chart; without a name, list them."""
     from metlog.reports import Library
@@ -81,13 +95,13 @@ def report(
     given.update({key: value for key, value in (("since", since), ("until", until), ("tz", tz)) if value is not None})
     conditions = [_condition(text) for text in fail_if or []]
     _check_chart(chart)
-    with Lake(existing_data_folder(data)) as lake:
-        result = chosen.run(lake, given, limit=None)
+    with opened(engine, data) as source, asking(source) as cancel:
+        result = chosen.run(source, given, limit=None, cancel=cancel)
     met = [said for condition in conditions if (said := _met(condition, chosen, result)) is not None]
     if chart is not None:
         _draw(chosen, result, chart)
     if chart is None or output is not None or format is not Format.table:
-        _write(chosen, result, format, output)
+        _write(chosen, result, format, output, spreadsheet=spreadsheet)
     if met:
         for said in met:
             typer.echo(f"metlog report: {name}: {said}", err=True)
@@ -123,14 +137,11 @@ def _given(extra: list[str], pairs: list[str]) -> dict[str, str]:
     return given
 
 
-def _write(chosen: Report, result: ReportResult, how: Format, output: Path | None) -> None:
-    import csv
-    import io
-
-    import msgspec
-    import pyarrow.parquet as pq
-
-    from metlog.lake.values import as_json, as_text
+def _write(
+    chosen: Report, result: ReportResult, how: Format, output: Path | None, *, spreadsheet: bool = False
+) -> None:
+    from metlog.lake.export import write
+    from metlog.lake.result import Stream
 
     if how is Format.table and output is None:
         if not result.rows:
@@ -141,21 +152,9 @@ def _write(chosen: Report, result: ReportResult, how: Format, output: Path | Non
     with open_output(output) as target:
         if how is Format.table:
             _table(chosen, result, target)
-        elif how is Format.parquet:
-            pq.write_table(result.arrow, target, compression="zstd")
-        elif how is Format.json:
-            kinds = {column.name: column.type for column in result.columns}
-            rows = [{key: as_json(value, kinds[key]) for key, value in row.items()} for row in result.dicts()]
-            target.write(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
         else:
-            text = io.StringIO(newline="")
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow([column.name for column in result.columns])
-            for row in result.rows:
-                writer.writerow(
-                    [as_text(value, column.type) for value, column in zip(row, result.columns, strict=True)]
-                )
-            target.write(text.getvalue().encode())
+            stream = Stream(result.columns, iter(result.arrow.to_batches()), result.arrow.schema)
+            write(stream, how.value, target, spreadsheet=spreadsheet)
 
 
 _SHOWN: Final = {
@@ -185,7 +184,7 @@ def _table(chosen: Report, result: ReportResult, output: BinaryIO | None = None)
 
 
 def _nothing(chosen: Report) -> None:
-    typer.echo(f"{chosen.title}: {chosen.empty.text}")
+    typer.echo(legible(f"{chosen.title}: {chosen.empty.text}"))
     if chosen.empty.code:
         code = "".join(f"    {line}\n" for line in chosen.empty.code.splitlines())
         typer.echo(f"This would bring some:\n\n{code}")
@@ -205,19 +204,16 @@ def _draw(chosen: Report, result: ReportResult, where: str) -> None:
     if where == "-":
         _in_terminal(chosen, result)
         return
-    import vl_convert
-
     from metlog.reports.charts.vega import specification
 
     path = Path(where)
-    drawing = specification(chosen, result, width=860)
-    made: dict[str, Callable[[], bytes]] = {
-        ".svg": lambda: vl_convert.vegalite_to_svg(drawing).encode(),
-        ".png": lambda: vl_convert.vegalite_to_png(drawing, scale=2),
-        ".html": lambda: vl_convert.vegalite_to_html(drawing, bundle=True).encode(),
-    }
+    drawer = Drawer()
+    try:
+        content = drawer.draw(specification(chosen, result, width=860), _KINDS[path.suffix.lower()])
+    finally:
+        drawer.close()
     with open_output(path, "--chart") as target:
-        target.write(made[path.suffix.lower()]())
+        target.write(content)
 
 
 def _in_terminal(chosen: Report, result: ReportResult) -> None:

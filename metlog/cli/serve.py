@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from metlog.cli.common import DataOption, UsageError, existing_data_folder
+from metlog.cli.common import DataOption, UsageError, data_folder, existing_data_folder
+from metlog.cli.engine import EngineOption
 
 __all__ = ["serve"]
 
@@ -55,14 +56,17 @@ def serve(
         float | None, typer.Option("--timeout", min=0.1, max=3600, help="Seconds that a query may take; 30 by default.")
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="Let nobody save a query as a report.")] = False,
+    engine: EngineOption = None,
 ) -> None:
     """Serve the page: overview, reports, charts, live tail, search and SQL. Ends with SIGTERM or Ctrl-C."""
     from metlog.web.server import serve as run
     from metlog.web.settings import load
 
     logging.basicConfig(format="metlog serve: %(message)s", level=logging.WARNING)
+    folder = existing_data_folder(data) if engine is None or data is not None else data_folder(None)
     settings = load(
-        existing_data_folder(data).absolute(),
+        folder.absolute() if folder.is_dir() else None,
+        engine=engine,
         config=config,
         host=host,
         port=port,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 import time
 from enum import StrEnum
@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from metlog.cli._plain import plain
 from metlog.cli.common import DataOption, data_folder, fail
+from metlog.encoders.text import COLOURS
+from metlog.event import Severity
 
 __all__ = ["tail"]
 
@@ -33,6 +34,8 @@ def tail(
 ) -> None:
     """Follow events as they arrive, until Ctrl-C; each exactly once."""
     from metlog.journal.follow import Follower
+    from metlog.lake.export import encode
+    from metlog.lake.values import as_json
 
     folder = data_folder(data)
     if not folder.is_dir():
@@ -45,11 +48,12 @@ def tail(
     try:
         follower.read()  # from here on
         typer.echo(f"following {folder}", err=True)
+        colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         while True:
             for event in follower.read():
                 if types and event["type"] not in types:
                     continue
-                print(json.dumps(plain(event), ensure_ascii=False) if form is TailFormat.json else _text(event))
+                print(encode(as_json(event)).decode() if form is TailFormat.json else _text(event, colors))
                 shown += 1
                 if number is not None and shown >= number:
                     return
@@ -61,11 +65,18 @@ def tail(
         fail("tail", error)
 
 
-def _text(event: dict[str, Any]) -> str:
+def _text(event: dict[str, Any], colors: bool = False) -> str:
+    from metlog.lake.export import encode
+    from metlog.lake.values import as_json
+
     fields = event.get("fields") or ""
-    text = fields if isinstance(fields, str) else json.dumps(plain(fields), ensure_ascii=False)
-    line = (
-        f"{plain(event['timestamp'])} {event['severity']} {event['logger'] or '-'} {event['type']} {event['payload']}"
-    )
-    line = f"{line} {text}" if text not in {"", "{}"} else line
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    text = fields if isinstance(fields, str) else encode(as_json(fields)).decode()
+    name = Severity(event["severity"]).name.lower()
+    after = f"{event['logger'] or '-'} {event['type']} {event['payload']}"
+    after = _printable(f"{after} {text}" if text not in {"", "{}"} else after)
+    level = f"\x1b[{COLOURS[event['severity']]}m{name:<13}\x1b[0m" if colors else f"{name:<13}"
+    return f"{as_json(event['timestamp'])} {level} {after}"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -11,9 +11,9 @@ __all__ = ["test"]
 
 
 def test(
-    config: Annotated[Path, typer.Argument(help="TOML file with [[tests]].")],
+    config: Annotated[Path, typer.Argument(help=r"TOML file with \[\[tests]].")],
 ) -> None:
-    """Run the [[tests]] of a configuration: an event in; the event out, `dropped`, or the senders it reaches."""
+    r"""Run the \[\[tests]] of a configuration: an event in; the event out, `dropped`, or the senders it reaches."""
     from metlog.diagnose.selftest import run
     from metlog.errors import ConfigError
 

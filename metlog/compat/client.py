@@ -127,10 +127,12 @@ class CompatClient(CoreClient):
         )
         self.adopt(made, severity)
 
-    def adopt(self, made: Plan, severity: int) -> None:
-        """Swaps in what was planned; ConfigError changes nothing."""
+    def adopt(self, made: Plan, severity: int, config: str | None = None) -> None:
+        """Swaps in what was planned; ConfigError changes nothing. `config` is its source as JSON, kept for debugging."""
         self.install(made)
         self.logger, self.severity = made.logger, severity
+        if config is not None:
+            self._config = config
 
     # ---- what an application asks of its client ----------------------------------------------------------------------
 
@@ -181,7 +183,7 @@ class CompatClient(CoreClient):
     @property
     def hostname(self) -> str:
         """Name of this machine, as events have it."""
-        return getattr(self._state.pipeline, "hostname", "") or socket.gethostname()
+        return self._state.pipeline.hostname or socket.gethostname()
 
     @property
     def pid(self) -> int:
@@ -201,7 +203,8 @@ class CompatClient(CoreClient):
         weight: float = ONE,
     ) -> None:
         """Logs an event under a type; logger and severity as configured unless given."""
-        if logger is None and self.logger != getattr(self._state.pipeline, "logger", self.logger):
+        pipeline = self._state.pipeline
+        if logger is None and isinstance(pipeline, Pipeline) and self.logger != pipeline.logger:
             logger = self.logger  # it was assigned to
         super().metlog(type, logger, self.severity if severity is None else severity, payload, fields, weight=weight)
 

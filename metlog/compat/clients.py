@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
+from metlog.client import state_of
 from metlog.compat.client import CompatClient
 
 __all__ = ["CLIENT_HOLDER", "MetlogClientHolder"]
@@ -40,7 +41,7 @@ class MetlogClientHolder:
     def name_of(self, client: CompatClient) -> str | None:
         """The name that a client, or one bound to it, is kept under."""
         with self.lock:
-            return next((name for name, kept in self._clients.items() if kept._state is client._state), None)
+            return next((name for name, kept in self._clients.items() if state_of(kept) is state_of(client)), None)
 
     def set_default_client_name(self, name: str) -> None:
         """Says which client decorators use."""

@@ -85,13 +85,12 @@ def client_from_dict_config(
     if taken is not None and len(problems.lines) == 1:
         raise taken
     problems.check()
-    made.adopt(found, values.get("severity", 6))
+    made.adopt(found, values.get("severity", 6), json.dumps(settings, default=repr))
     for method, override in methods:
         made.add_configured(method, override)
     if clear_global:
         CLIENT_HOLDER.global_config.clear()
     CLIENT_HOLDER.global_config.update(values.get("global") or {})
-    made._config = json.dumps(settings, default=repr)
     return made
 
 

@@ -251,7 +251,7 @@ class Buffer:
     def flush(self, deadline: float) -> bool:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
         done = self.drain(deadline=deadline)
-        while self._unbuffered and self.pending and not self._closed:  # no flusher would send what came meanwhile
+        while self._unbuffered and self.pending and not self._closed:  # no flusher would send what was appended since
             if not self.drain(deadline=0.0) or monotonic() >= deadline:
                 break
         done = done and self.dispatcher.flush(deadline)

@@ -18,7 +18,7 @@ class Chance:
 
     def keeps(self, rate: float) -> bool:
         """Returns whether an event that is kept with this probability is kept now."""
-        return rate >= 1.0 or self.draw() < rate
+        return rate >= 1.0 or random.random() < rate
 
 
 class Certain(Chance):

@@ -13,7 +13,7 @@ from metlog.core.wakeup import Wakeup
 
 __all__ = ["InlineDispatcher", "Dispatcher", "BackgroundDispatcher", "LossRecorder"]
 
-_CLOSE_GRACE: Final = 0.05  # seconds that a sender's close() gets when the deadline has come already
+_CLOSE_GRACE: Final = 0.05  # seconds that a sender's close() gets when the deadline has passed
 
 
 class LossRecorder(Protocol):
@@ -63,6 +63,13 @@ class _Dispatcher:
         self._losses = losses
         self.reaches = True
         self.sent = self.frames = self.sent_bytes = 0
+        sender.on_loss(self._lost_later)
+
+    def _lost_later(self, reason: str, count: int) -> None:
+        """Events of a frame that was handed to the transport are lost all the same; called within the sender's methods."""
+        self.reaches = False
+        self.sent -= count
+        self._losses.dropped(reason, count)
 
 
 class InlineDispatcher(_Dispatcher):
@@ -256,7 +263,7 @@ class BackgroundDispatcher(_Dispatcher):
 
 def _announce(sender: BaseSender, deadline: float) -> None:
     """Passes the time that is left to the sender."""
-    with contextlib.suppress(Exception):  # advice only: the sender is closed when the time has come
+    with contextlib.suppress(Exception):  # advice only: the sender is closed at the deadline
         sender.deadline(max(0.0, deadline - monotonic()))
 
 

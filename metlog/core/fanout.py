@@ -80,7 +80,7 @@ class FanOut(Pipeline):
 
     def calls_under_way(self) -> bool:
         """Whether another thread is giving the branches an event."""
-        left = self._left.value  # first: what enters meanwhile goes to the successor
+        left = self._left.value  # read first: calls that enter after this go to the successor
         return left < self._entered.value
 
     def after_fork(self) -> None:

@@ -184,16 +184,16 @@ class Pipeline:
         weight: float = ONE,
         logger: str | None = None,
     ) -> None:
-        """Builds an event, asks the filters, and accepts it. `severity` is an admitted one; `fields` belong to the event."""
+        """Builds an event, calls the filters, and accepts it. `severity` is an admitted one; `fields` belong to the event."""
         if payload.__class__ is not str:
             payload, note = text_of(payload)
             if note:
                 fields[MARK] = noted(fields, [f"payload: {note}"])
         stream = self.stream
+        # In the order of Event's fields: by keyword it takes 150 ns more.
         event = Event(
-            timestamp=_now(UTC), type=type, tokens=tokens, logger=stream.logger if logger is None else logger, severity=severity,
-            payload=payload, fields=fields, weight=weight,
-            env_version=ENV_VERSION, pid=stream.pid, hostname=stream.hostname, stream=stream.id,
+            _now(UTC), type, tokens, stream.logger if logger is None else logger, severity, payload,
+            fields, weight, ENV_VERSION, stream.pid, stream.hostname, stream.id,
         )  # fmt: skip
         kept = self._filter(event, self._calls) if self._calls else event
         if kept is not None:

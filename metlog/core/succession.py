@@ -51,7 +51,7 @@ class Succession:
             self._old.drain(end)
 
     def pass_on(self, event: Event) -> None:
-        """Gives the successor an event that was appended after the end; its filters are asked."""
+        """Passes an event that was appended after the end through the successor's filters to its sender."""
         if self._successor.accept_late(event, *self._old.branch_index):
             self._old.stream.hand_over()
         else:

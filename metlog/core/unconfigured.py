@@ -27,6 +27,7 @@ class Unconfigured:
     fast_path = REFUSING
     fields: dict[str, Any] = {}  # noqa: RUF012 - never written to
     closed = True
+    logger = hostname = ""
     sender = encoder = None
     chance = chance
     branches: tuple[Any, ...] = ()

@@ -10,7 +10,7 @@ __all__ = ["Wakeup", "threads_run"]
 
 
 def threads_run() -> bool:
-    """Whether background threads get their turn: inside uWSGI not without `--enable-threads` (`has_threads` is its own word)."""
+    """Whether background threads run: inside uWSGI only with `--enable-threads`, which its `has_threads` tells."""
     return bool(getattr(sys.modules.get("uwsgi"), "has_threads", True))
 
 

@@ -35,6 +35,18 @@ def diagnose(status: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _outputs(status.get("outputs") or {})
     yield from _drops(status.get("sockets") or {})
     yield from _delivery(status.get("delivery") or {})
+    if damaged := int((status.get("recovered") or {}).get("damaged_bytes", 0)):
+        yield Finding(
+            Verdict.WARN,
+            f"{damaged:,} bytes of the journal did not verify at the start and were skipped",
+            "quarantine/ of the journal has them: metlog journal check",
+        )
+    if unwritten := int(status.get("dead_letters_unwritten", 0)):
+        yield Finding(
+            Verdict.WARN,
+            f"{unwritten:,} dead letters were counted and not kept",
+            "make room on the disk of the data folder",
+        )
     if full := int((status.get("intake") or {}).get("dropped_full", 0)):
         yield Finding(
             Verdict.WARN,

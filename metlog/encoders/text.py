@@ -14,10 +14,10 @@ from metlog.encoders.json import JsonEncoder
 from metlog.errors import DecodeError
 from metlog.event import Event, Severity
 
-__all__ = ["TextEncoder"]
+__all__ = ["COLOURS", "TextEncoder", "escape", "value_text"]
 
 _NAMES: Final = tuple(severity.name for severity in Severity)
-_COLOURS: Final = ("1;31", "1;31", "1;31", "31", "33", "36", "32", "2")  # emergency … debug
+COLOURS: Final = ("1;31", "1;31", "1;31", "31", "33", "36", "32", "2")  # emergency … debug
 # Control characters move the cursor, rename the window or forge a line; the bidirectional ones reorder what is read.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _QUOTED: Final = re.compile(r'[\s="]')
@@ -62,20 +62,20 @@ class TextEncoder(BaseEncoder):
         """One event as a line, or several when it carries a traceback; never raises."""
         event = self._read(self._json.encode(event))
         time = event.timestamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{event.timestamp.microsecond // 1000:03d}Z"
-        who = f"{_escape(event.type)} {_escape(event.logger)}".rstrip()
-        head = f"{self._paint('2', time)} {self._paint(_COLOURS[event.severity], _NAMES[event.severity])} {who}:"
+        who = f"{escape(event.type)} {escape(event.logger)}".rstrip()
+        head = f"{self._paint('2', time)} {self._paint(COLOURS[event.severity], _NAMES[event.severity])} {who}:"
         parts = [head]
         if event.payload:
-            parts.append(_escape(event.payload))
+            parts.append(escape(event.payload))
         trace = event.fields.get("traceback")
         for name, value in event.fields.items():
             if name != "traceback" or not isinstance(trace, str):
-                parts.append(f"{self._paint('36', _escape(name))}={_value(value)}")
+                parts.append(f"{self._paint('36', escape(name))}={value_text(value)}")
         if event.weight != 1.0:
             parts.append(f"{self._paint('36', 'weight')}={event.weight:g}")
         line = " ".join(parts)
         if isinstance(trace, str):
-            line += "".join(f"\n    {_escape(each)}" for each in trace.split("\n"))
+            line += "".join(f"\n    {escape(each)}" for each in trace.split("\n"))
         return line.encode()
 
     def frame(self, encoded: list[bytes]) -> bytes:
@@ -96,7 +96,8 @@ def _terminal(sender: BaseSender) -> bool:
     return sender.isatty()
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Returns the text with every control character as an escape, so that it can neither forge a line nor drive a terminal."""
     return _CONTROL.sub(_escaped, text)
 
 
@@ -106,9 +107,10 @@ def _escaped(match: re.Match[str]) -> str:
     return _SHORT.get(char) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Returns a field's value for people: a word as it is, anything else as JSON, without control characters."""
     if isinstance(value, str):
         text = value
         if text and not _QUOTED.search(text):
-            return _escape(text)
-    return _escape(msgspec.json.encode(value).decode())
+            return escape(text)
+    return escape(msgspec.json.encode(value).decode())

@@ -27,7 +27,7 @@ class FieldRedactor:
         self._rules = rules
         self._text = rules.text if rules.masks_text else None
         self._left = MAX_ITEMS
-        self._above: set[int] | None = None  # ids of the containers around the value at hand
+        self._above: set[int] | None = None  # ids of the containers around the current value
 
     def mapping(self, value: Mapping[Any, Any], path: str | None, *, kept: bool) -> dict[str, Any]:
         """What is left of a table; `path`: None at the top; `kept`: all in it that is not dropped."""

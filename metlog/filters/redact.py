@@ -59,6 +59,7 @@ class Redact(BaseFilter):
             drop=drop, keep=keep, pseudonymize=pseudonymize, key=key, cut_ip=cut_ip, mask=mask, mask_with=mask_with
         )
         self._keep_all = keep is None
+        self._keep = rules.keep
         self._by_name = rules.by_name
         self._dropped = rules.drop.names or ()
         self._changed = tuple((rules.pseudonymize.names or set()) | (rules.cut.names or set()))
@@ -98,7 +99,7 @@ class Redact(BaseFilter):
 
     def _named(self, event: Event, fields: dict[str, Any]) -> Event:
         """As the walk, where names of top-level fields decide alone; values need not be searched."""
-        keep = self._rules.keep
+        keep = self._keep
         made = fields.copy() if keep is None else {name: value for name, value in fields.items() if keep.match(name)}
         for name in self._dropped:
             if name in made:

@@ -16,7 +16,7 @@ class SeverityMax(BaseFilter):
     """
 
     by_severity_only = True
-    """The client asks `severity_max` before it builds an event; this need not be called again."""
+    """The client checks `severity_max` before it builds an event, so the filter need not be called."""
 
     def __init__(self, *, severity: int) -> None:
         if not 0 <= severity <= 7:

@@ -30,6 +30,8 @@ def _cached(path: str) -> str:
 
 
 def _placeholder(segment: str) -> str:
+    if not segment.isprintable():
+        return "{token}"
     if not segment or (len(segment) <= 3 and not segment.isdigit()):
         return segment
     if "@" in segment or "%40" in segment:
@@ -43,7 +45,7 @@ def _placeholder(segment: str) -> str:
     digits = sum(character.isdigit() for character in segment)
     if digits >= 4:  # order-20381, user12345.json
         return "{id}"
-    if len(segment) > _MAX_SEGMENT or (digits and len(segment) >= 16) or not segment.isprintable():
+    if len(segment) > _MAX_SEGMENT or (digits and len(segment) >= 16):
         return "{token}"
     return segment
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,9 +10,10 @@ import msgspec
 from msgspec import NODEFAULT, UNSET, UnsetType, defstruct, structs
 
 from metlog.event import Event
-from metlog.journal.segment import Clock
+from metlog.journal.offsets import source_after
+from metlog.journal.segment import Clock, Record
 
-__all__ = ["FIRST", "LAST", "WRONG", "Row", "correct", "decode", "micros", "rows_of"]
+__all__ = ["FIRST", "LAST", "WRONG", "Row", "correct", "decode", "micros", "pieces_of", "rows_of"]
 
 
 def _declaration(field: structs.FieldInfo) -> tuple[str, Any] | tuple[str, Any, Any]:
@@ -75,6 +76,24 @@ def correct(timestamp: datetime | UnsetType, received_at: int, clock: Clock) -> 
 
 FIRST: Final = micros(datetime.min)  # noqa: DTZ901 - taken as UTC
 LAST: Final = micros(datetime.max)  # noqa: DTZ901 - taken as UTC
+
+
+def pieces_of(record: Record, size: int) -> Iterator[Record]:
+    """The record in parts of about `size` bytes of whole lines, so that it need not be decoded at once."""
+    events = record.events
+    if len(events) <= size:
+        yield record
+        return
+    start = before = 0
+    while start < len(events):
+        end = events.rfind(b"\n", start, start + size) + 1
+        if end <= start:  # a longer line
+            end = events.find(b"\n", start) + 1 or len(events)
+        part = events[start:end]
+        count = part.count(b"\n") + (not part.endswith(b"\n"))
+        yield record._replace(source=source_after(record.source, before), events=part, count=count)
+        before += count
+        start = end
 
 
 WRONG: Final = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)

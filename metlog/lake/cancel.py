@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import threading
+from typing import NamedTuple
 
 import duckdb
 
 from metlog.lake.sql.guard import QueryError
 
-__all__ = ["Cancel", "Watch"]
+__all__ = ["Cancel", "Progress", "Watch"]
+
+
+class Progress(NamedTuple):
+    """What an engine last said of a query that runs: words for a reader, and the share that is done (0 to 1) where it tells it."""
+
+    text: str
+    share: float | None = None
 
 
 class Cancel:
@@ -16,6 +24,8 @@ class Cancel:
 
     def __init__(self) -> None:
         self.cancelled = False
+        self.progress: Progress | None = None
+        """Set by an engine while it runs a query with this object; None where it tells nothing."""
         self._lock = threading.Lock()
         self._wakes: list[threading.Event] = []
 

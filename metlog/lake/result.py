@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ from metlog.lake.cancel import Cancel
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.values import Column
 
-__all__ = ["Column", "Params", "Queryable", "Result", "Stream"]
+__all__ = ["Column", "Params", "Queryable", "Result", "Stream", "collected"]
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 
@@ -53,10 +52,41 @@ class Result:
         return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
-class Queryable(ABC):
-    """Answers SELECTs over one data folder."""
+def collected(
+    stream: Stream, limit: int | None = None, max_bytes: int = 512 * 1024 * 1024, began: float | None = None
+) -> Result:
+    """At most `limit` rows of a stream, in memory. began: `time.perf_counter()` at its beginning. Raises QueryError above `max_bytes`."""
+    began = time.perf_counter() if began is None else began
+    kept: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in stream.batches:
+        kept.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+        if size > max_bytes:
+            raise QueryError(
+                f"the result is larger than {max_bytes >> 20} MiB; ask for fewer rows or columns", "memory"
+            )
+        if limit is not None and rows > limit:
+            break
+    table = pa.Table.from_batches(kept, schema=stream.schema)
+    truncated = limit is not None and rows > limit
+    if truncated:
+        table = table.slice(0, limit)
+    return Result(stream.columns, table, truncated, (time.perf_counter() - began) * 1000)
 
-    data: Path
+
+class Queryable(ABC):
+    """An engine (`metlog.lake.interface.Engine`) that makes results batch by batch: `query` and `columns` come with it."""
+
+    name: str = "duckdb"
+    slow: bool = False
+
+    def raw(
+        self, sql: str, *, timeout: float | None = None, cancel: Cancel | None = None
+    ) -> AbstractContextManager[Stream]:
+        """A statement in the engine's own words; for DuckDB these are the ones that are checked, so that there is no other way."""
+        return self.stream(sql, timeout=timeout, cancel=cancel)
 
     @abstractmethod
     def stream(
@@ -111,24 +141,8 @@ class Queryable(ABC):
         max_bytes: int,
     ) -> Result:
         began = time.perf_counter()
-        kept: list[pa.RecordBatch] = []
-        rows = size = 0
         with self.stream(sql, params, timeout=timeout, loggers=loggers, cancel=cancel) as stream:
-            for batch in stream.batches:
-                kept.append(batch)
-                rows += batch.num_rows
-                size += batch.nbytes
-                if size > max_bytes:
-                    raise QueryError(
-                        f"the result is larger than {max_bytes >> 20} MiB; ask for fewer rows or columns", "memory"
-                    )
-                if limit is not None and rows > limit:
-                    break
-        table = pa.Table.from_batches(kept, schema=stream.schema)
-        truncated = limit is not None and rows > limit
-        if truncated:
-            table = table.slice(0, limit)
-        return Result(stream.columns, table, truncated, (time.perf_counter() - began) * 1000)
+            return collected(stream, limit, max_bytes, began)
 
     def columns(self, view: str = "events") -> list[Column]:
         """The columns of a view."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import BinaryIO, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from metlog.journal.folder import Folder, read_all
+from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, Record, Scan, SegmentName, end_of, read_header
-from metlog.lake.schema import UNCOMMITTED_SCHEMA, tables
+from metlog.lake.chains import outside
+from metlog.lake.schema import UNCOMMITTED_SCHEMA, chain_of, tables
 
-__all__ = ["Uncommitted", "Part"]
+__all__ = ["Part", "Uncommitted", "without"]
 
 _ROWS: Final = 3000
 """Rows of a table below which it is joined with the next: many queries in a row must not leave many small ones."""
@@ -30,6 +33,8 @@ class _Kept:
     tables: list[pa.Table] = field(default_factory=list)
     size: int = 0
     """Bytes of the tables."""
+    seen: dict[Partition, Spans] = field(default_factory=dict)
+    """Of events that were read from a partitioned log: their offsets."""
 
 
 @dataclass(slots=True)
@@ -38,27 +43,34 @@ class Part:
 
     name: SegmentName
     known: _Kept
-    data: bytes
+    file: BinaryIO
+    """Read when its turn comes: all segments at once would not fit into memory."""
+    end: int
+    _data: bytes = b""
 
     def decode(self) -> None:
         """Takes up the bytes. What ends in the middle of a record is read again the next time."""
         known = self.known
-        for table in tables(self._records(), known.clock, known.route):
+        with self.file:
+            self._data = read_all(self.file.fileno(), self.end, start=known.end)
+        if not known.end:
+            known.clock = read_header(self._data)
+        for table in tables(first_only(self._records(), known.seen), known.clock, known.route):
             known.size += table.nbytes
             if known.tables and known.tables[-1].num_rows + table.num_rows <= _ROWS:
                 known.tables[-1] = pa.concat_tables([known.tables[-1], table]).combine_chunks()
             else:
                 known.tables.append(table)
-        self.data = b""
+        self._data = b""
 
     def _records(self) -> Iterator[Record]:
-        for record in Scan(self.data, self.known.end):
+        for record in Scan(self._data, self.known.end):
             self.known.end = record.end
             yield record
 
 
 class Uncommitted:
-    """Keeps what it has decoded, up to `most` bytes: the oldest segments first, since these are asked for the longest.
+    """Keeps what it has decoded, up to `most` bytes: prefers the oldest segments, which are queried most often before they are committed.
 
     Not safe to use from several threads at once: a query's `open` and `table` belong together.
     """
@@ -68,29 +80,51 @@ class Uncommitted:
         self._kept: dict[SegmentName, _Kept] = {}
 
     def open(self, journal: Folder, name: SegmentName, suffix: str, route: Route) -> Part:
-        """Reads what came to a segment. Raises FileNotFoundError when it is gone."""
+        """Opens a segment, to be read up to its end of now. Raises FileNotFoundError when it is gone."""
         descriptor = journal.open(f"{name}{suffix}", os.O_RDONLY)
         try:
             end = end_of(journal, name)  # after an fsync that failed, less may count than did before
             known = self._kept.get(name)
             if known is None or known.route != route or (end is not None and end < known.end):
                 known = None
-            data = read_all(descriptor, end, start=known.end if known is not None else 0)
-        finally:
+            size = os.fstat(descriptor).st_size if end is None else end
+        except BaseException:
             os.close(descriptor)
-        return Part(name, known or _Kept(read_header(data), route), data)
+            raise
+        return Part(name, known or _Kept(Clock(), route), os.fdopen(descriptor, "rb", buffering=0), size)
 
     def table(self, parts: Sequence[Part]) -> pa.Table:
         """The events of all that was opened; what else was kept is let go."""
         found: list[pa.Table] = []
         kept: dict[SegmentName, _Kept] = {}
         size = 0
+        seen: dict[Partition, Spans] = {}
         self._kept = {}  # in case that it ends halfway
         for part in parts:
             part.decode()
-            found += part.known.tables
+            found += _unseen(part.known, seen)
             size += part.known.size
             if size <= self._most:
                 kept[part.name] = part.known
         self._kept = kept
         return pa.concat_tables(found) if found else UNCOMMITTED_SCHEMA.empty_table()
+
+
+def _unseen(known: _Kept, seen: dict[Partition, Spans]) -> list[pa.Table]:
+    """A segment's events without those of a partitioned log that an earlier segment has too: it was read again after a rebalance."""
+    found = known.tables
+    for partition, spans in known.seen.items():
+        before = seen.setdefault(partition, Spans())
+        if any(True for begin, end in spans.ranges for _ in before.overlapping(begin, end)):
+            found = [without(table, chain_of(partition), before) for table in found]
+        seen[partition] = before.merge(spans)
+    return found
+
+
+def without(table: pa.Table, chain: str, held: Spans) -> pa.Table:
+    """The events that are not of this chain, or of offsets that are not held."""
+    mine = pc.fill_null(pc.equal(table["log"], chain), fill_value=False)
+    wanted = outside(table["log_offset"].filter(mine), held) if pc.any(mine).as_py() else None
+    if wanted is None:
+        return table
+    return pa.concat_tables([table.filter(pc.invert(mine)), table.filter(mine).filter(wanted)])

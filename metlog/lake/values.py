@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-__all__ = ["Column", "as_json", "as_text"]
+__all__ = ["Column", "as_cell", "as_json", "as_text", "formula_safe"]
 
 
 class Column(NamedTuple):
@@ -46,6 +47,8 @@ def as_json(value: Any, sql_type: str = "") -> Any:
         return bytes(value).hex()
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
+    if sql_type == "INTERVAL" and isinstance(value, tuple):
+        return _duration(*value)
     if isinstance(value, (list, tuple)):
         if sql_type.startswith("MAP("):
             return {str(key): as_json(item) for key, item in value}
@@ -54,8 +57,15 @@ def as_json(value: Any, sql_type: str = "") -> Any:
     return str(value)
 
 
-def as_text(value: Any, sql_type: str = "") -> str:
-    """A value as a cell of a table or of a CSV file shows it."""
+def _duration(months: int, days: int, nanoseconds: int) -> str:
+    """An interval as ISO 8601 has it: `P1MT5400S`."""
+    date = "".join(f"{count}{unit}" for count, unit in ((months, "M"), (days, "D")) if count)
+    seconds = f"{nanoseconds / 1e9:.9f}".rstrip("0").rstrip(".")
+    return f"P{date}T{seconds}S" if nanoseconds or not date else f"P{date}"
+
+
+def as_text(value: Any, sql_type: str = "", between: str = " ") -> str:
+    """A value as text; `between` stands between the day and the time."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -65,20 +75,31 @@ def as_text(value: Any, sql_type: str = "") -> str:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="microseconds" if value.microsecond else "seconds").replace(
+        return value.isoformat(sep=between, timespec="microseconds" if value.microsecond else "seconds").replace(
             "+00:00", "Z"
         )
     plain = as_json(value, sql_type)
     return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
 
 
+_FORMULA: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+"""What makes a spreadsheet compute a cell (https://owasp.org/www-community/attacks/CSV_Injection), the wide forms included."""
+_PLAIN_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.][0-9]+)?(?:[eE][+-]?[0-9]+)?")
+
+
+def formula_safe(text: str) -> str:
+    """The text behind an apostrophe where a spreadsheet would take it for a formula; numbers stay as they are."""
+    begins = text.lstrip(" \xa0\ufeff\0")[:1]
+    return f"'{text}" if begins and begins in _FORMULA and not _PLAIN_NUMBER.fullmatch(text) else text
+
+
+def as_cell(value: Any, sql_type: str = "") -> str:
+    """A value in a CSV file that a spreadsheet opens."""
+    text = as_text(value, sql_type, "T")
+    return text if isinstance(value, (bool, int, float, Decimal, date, time, timedelta)) else formula_safe(text)
+
+
 def _number(value: float) -> str:
     if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return repr(value)
-
-
-def plain_rows(rows: Iterator[tuple[Any, ...]] | list[tuple[Any, ...]], types: list[str]) -> Iterator[list[Any]]:
-    """Rows for JSON."""
-    for row in rows:
-        yield [as_json(value, kind) for value, kind in zip(row, types, strict=True)]

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import io
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
+from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
-from metlog.journal.segment import Scan, SegmentName, scan
-from metlog.lake.schema import SCHEMA, UNCOMMITTED_SCHEMA, tables
+from metlog.journal.segment import Clock, Record, Scan, SegmentName, scan
+from metlog.lake.chains import Chains
+from metlog.lake.parquet import Parquet
+from metlog.lake.schema import chain_of, tables
+from metlog.lake.storage import Storage
 
-__all__ = ["PARQUET", "file_name", "segment_of", "write_segment"]
+__all__ = ["PARQUET", "LakeWriter", "Written", "file_name", "has_log", "release_memory", "segment_of", "write_segment"]
 
 PARQUET: Final = ".parquet"
 
-_DICTIONARY: Final = [
-    "tokens.list.element" if name == "tokens" else name
-    for name in SCHEMA.names
-    if name not in {"timestamp", "fields", "seq"}
-]
-"""Columns whose values come again; for the others, making a dictionary is work for nothing, and a larger file."""
+_GROUP: Final = 32 << 20
+"""Bytes of events in memory from which on a row group is written."""
+
+Choose = Callable[[Clock, Iterable[Record]], Iterable[Record]]
 
 
 def file_name(segment: SegmentName) -> str:
@@ -47,41 +48,216 @@ def write_segment(
     route: Route,
     *,
     level: int = 3,
+    codec: str = "zstd",
     bad: list[tuple[bytes, str, str]] | None = None,
     check: Callable[[], None] = lambda: None,
+    choose: Choose = lambda _, records: records,
 ) -> tuple[int, Scan]:
-    """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
-    damaged in the segment. `bad` as for `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise."""
+    """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all under the segment's name; gives their number,
+    and what was damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for
+    `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise. `choose` may leave records out.
+
+    Of the events some `_GROUP` bytes are in memory at once.
+    """
     clock, records = scan(journal, segment)
-    parts = []
-    for part in tables(records, clock, route, bad=bad):
-        check()
-        parts.append(part)
-    whole = pa.concat_tables(parts) if parts else UNCOMMITTED_SCHEMA.empty_table()
-    days: list[date] = sorted(pc.unique(whole["date"]).to_pylist())
-    for day in days:
-        rows = whole if len(days) == 1 else whole.filter(pc.equal(whole["date"], pa.scalar(day)))
-        with events.sub(f"date={day.isoformat()}", create=True) as folder:
-            _write(folder, file_name(segment), rows.drop_columns(["date"]), level)
-    return whole.num_rows, records
-
-
-def _write(folder: Folder, name: str, rows: pa.Table, level: int) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(rows.cast(SCHEMA), buffer, compression="zstd", compression_level=level, use_dictionary=_DICTIONARY)
-    temporary = f".{name}.tmp"
-    descriptor = folder.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    how = Parquet(codec, level)
+    groups = _Groups(lambda _, day: _File(events, day, file_name(segment), how), by_log=False)
+    count = 0
     try:
-        failpoints.point("lake.write")
-        write_all(descriptor, buffer.getbuffer())
-        failpoints.point("lake.fsync")
-        os.fsync(descriptor)
-    except BaseException:
-        folder.unlink(temporary, missing_ok=True)
-        raise
+        for part in tables(choose(clock, first_only(records, {})), clock, route, bad=bad):
+            check()
+            count += part.num_rows
+            groups.add(part)
+        groups.finish()
     finally:
-        os.close(descriptor)
-    failpoints.point("lake.rename")
-    folder.rename(temporary, name)
-    failpoints.point("lake.sync")
-    folder.sync()
+        groups.abandon()
+    return count, records
+
+
+def has_log(journal: Folder, segment: SegmentName) -> bool:
+    """Whether a segment holds events of a partitioned log."""
+    _, records = scan(journal, segment)
+    return any(record.source.startswith("kafka://") for record in records)
+
+
+def release_memory() -> None:
+    """Returns what is free to the operating system: a burst of events must not be held until the process ends."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+
+
+class Written(NamedTuple):
+    """What became of a segment."""
+
+    events: int
+    scan: Scan
+
+
+class LakeWriter:
+    """Writes segments into a data set: its own events under the segment's name, those of a partitioned log into their chains."""
+
+    def __init__(self, storage: Storage, codec: str, level: int, events: Folder | None = None) -> None:
+        """`events`: the folder `events` of a data set that is a local folder."""
+        self._storage = storage
+        self._how = Parquet(codec, level)
+        self._events = events
+        self.chains = Chains(storage, codec, level)
+
+    def describe(self) -> str:
+        return f"{self._storage.describe()}/events"
+
+    def write(
+        self,
+        journal: Folder,
+        segment: SegmentName,
+        route: Route,
+        *,
+        bad: list[tuple[bytes, str, str]] | None = None,
+        choose: Choose = lambda _, records: records,
+    ) -> Written:
+        """Writes a segment's events; durable when it returns. The arguments are those of `write_segment`. Raises OSError; may be called
+        again."""
+        clock, records = scan(journal, segment)
+        seen: dict[Partition, Spans] = {}
+
+        def spans_of(chain: str) -> Callable[[], Spans]:
+            return lambda: next(spans for partition, spans in seen.items() if chain_of(partition) == chain)
+
+        def opened(chain: str, day: date) -> _Growing:
+            if chain:
+                return self.chains.file(chain, day, spans_of(chain))
+            if self._events is not None:
+                return _File(self._events, day, file_name(segment), self._how)
+            return _Stored(self._storage, f"events/date={day.isoformat()}/{file_name(segment)}", self._how)
+
+        groups = _Groups(opened)
+        count = 0
+        try:
+            for part in tables(choose(clock, first_only(records, seen)), clock, route, bad=bad):
+                count += part.num_rows
+                groups.add(part)
+            groups.finish()
+        finally:
+            groups.abandon()
+        return Written(count, records)
+
+
+class _Growing(Protocol):
+    """A file that grows a row group at a time."""
+
+    def write(self, rows: pa.Table) -> None: ...
+    def finish(self) -> object: ...
+    def abandon(self) -> None: ...
+
+
+class _Groups:
+    """The files of a segment, one a day, and one a day for each chain, that grow a row group at a time."""
+
+    def __init__(self, opened: Callable[[str, date], _Growing], *, by_log: bool = True) -> None:
+        self._opened = opened
+        self._by_log = by_log
+        self._waiting: dict[tuple[str, date], list[pa.Table]] = {}
+        self._size: dict[tuple[str, date], int] = {}
+        self._open: dict[tuple[str, date], _Growing] = {}
+
+    def add(self, part: pa.Table) -> None:
+        logs = part["log"]
+        if not self._by_log or logs.null_count == part.num_rows:
+            self._add("", part)
+        else:
+            if logs.null_count:
+                self._add("", part.filter(pc.is_null(logs)))
+            for chain in pc.unique(logs.drop_null()).to_pylist():
+                self._add(chain, part.filter(pc.equal(logs, chain)))
+        while sum(self._size.values()) >= _GROUP:
+            self._write(max(self._size, key=lambda key: self._size[key]))
+
+    def _add(self, chain: str, part: pa.Table) -> None:
+        days: list[date] = pc.unique(part["date"]).to_pylist()
+        for day in days:
+            rows = part if len(days) == 1 else part.filter(pc.equal(part["date"], pa.scalar(day)))
+            self._waiting.setdefault((chain, day), []).append(rows)
+            self._size[chain, day] = self._size.get((chain, day), 0) + rows.nbytes
+
+    def finish(self) -> None:
+        """Puts every file in its place: the segment's own first, each in the order of the days."""
+        for key in sorted({*self._waiting, *self._open}):
+            if key in self._waiting:
+                self._write(key)
+            self._open.pop(key).finish()
+
+    def abandon(self) -> None:
+        """Removes what was not finished."""
+        for file in self._open.values():
+            file.abandon()
+        self._open = {}
+
+    def _write(self, key: tuple[str, date]) -> None:
+        rows = pa.concat_tables(self._waiting.pop(key))
+        del self._size[key]
+        if key not in self._open:
+            self._open[key] = self._opened(*key)
+        self._open[key].write(rows)
+
+
+class _Stored:
+    """A file on shared storage, in memory, compressed, until it is finished."""
+
+    def __init__(self, storage: Storage, path: str, how: Parquet) -> None:
+        self._storage, self._path = storage, path
+        self._file = how.grow()
+
+    def write(self, rows: pa.Table) -> None:
+        self._file.write(rows)
+
+    def finish(self) -> None:
+        # A name that is taken holds the same events: nobody else makes a segment of this name.
+        self._storage.create(self._path, self._file.close())
+
+    def abandon(self) -> None:
+        """Nothing was published."""
+
+
+class _File:
+    """A Parquet file under a temporary name, until it is finished."""
+
+    def __init__(self, events: Folder, day: date, name: str, how: Parquet) -> None:
+        self._folder = events.sub(f"date={day.isoformat()}", create=True)
+        self._name = name
+        self._temporary = f".{name}.tmp"
+        self._file = how.grow()
+        self._descriptor = self._folder.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+    def write(self, rows: pa.Table) -> None:
+        """Adds a row group."""
+        self._file.write(rows)
+        self._flush(self._file.take())
+
+    def finish(self) -> None:
+        """Makes it durable, under its name."""
+        try:
+            self._flush(self._file.close())
+            failpoints.point("lake.fsync")
+            os.fsync(self._descriptor)
+        except BaseException:
+            self.abandon()
+            raise
+        os.close(self._descriptor)
+        self._descriptor = -1
+        failpoints.point("lake.rename")
+        self._folder.rename(self._temporary, self._name)
+        failpoints.point("lake.sync")
+        self._folder.sync()
+        self._folder.close()
+
+    def abandon(self) -> None:
+        """Removes it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._folder.unlink(self._temporary, missing_ok=True)
+        self._folder.close()
+
+    def _flush(self, content: bytes) -> None:
+        failpoints.point("lake.write")
+        write_all(self._descriptor, content)

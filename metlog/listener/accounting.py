@@ -6,6 +6,7 @@ minute, over restarts and for as long as the events are kept, is the report `del
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ __all__ = ["Accounting", "ClientReport", "SeqRuns", "summarize"]
 
 _GAPS: Final = 32
 """Gaps of a stream that a late event may still fill; older missing numbers stay lost."""
+_SHARED: Final = 400_000
+"""Gaps, and reasons, of all streams together beyond which a stream has fewer of them; some 60 MB each."""
 _LEAP: Final = 1_000_000
 """A larger jump is counted as a restarted (or bogus) stream, not as loss."""
 _OWN_TYPES: Final = frozenset({END_TYPE, REPORT_TYPE})
@@ -151,11 +154,15 @@ class Accounting:
                 stream.gaps = []
             else:
                 self._skipped += missing
-                stream.gaps = [*stream.gaps[1 - _GAPS :], (stream.next, first - 1)]
+                stream.gaps = [*stream.gaps[1 - self._share(_GAPS) :], (stream.next, first - 1)]
             stream.next = first + count
         else:
             for seq in range(first, first + count):
                 self._late(stream, seq)
+
+    def _share(self, most: int) -> int:
+        """How many gaps or reasons of a stream are kept: fewer where there are many streams, so that all of them are bounded."""
+        return max(2, min(most, _SHARED // max(len(self._streams), 1)))
 
     def _begin(self, first: int) -> _Stream:
         self._begun += 1
@@ -185,10 +192,10 @@ class Accounting:
             totals: Counter[str] = Counter()
             for reason, total in report.dropped.items():
                 if 0 < total <= _LEAP * 1000:
-                    totals[self._dropped.name(reason)] += total
+                    totals[sys.intern(self._dropped.name(reason))] += total
             for reason, total in totals.items():
                 more = total - stream.dropped.get(reason, 0)
-                if more > 0:
+                if more > 0 and (reason in stream.dropped or len(stream.dropped) < self._share(_REASONS)):
                     self._dropped.add(reason, more)
                     stream.dropped = {**stream.dropped, reason: total}
         self._ended += report.ended

@@ -18,10 +18,15 @@ OTHER: Final = "other"
 _MOST: Final = 200
 """Label sets a metric: what hostile or careless names can make of the page, and of the memory of who scrapes it."""
 
-_GAUGES: Final = frozenset({"sockets", "open", "pending_bytes", "bytes_free", "names", "streams", "behind_seconds"})
+_GAUGES: Final = frozenset(
+    {"sockets", "open", "pending_bytes", "bytes_free", "names", "streams", "behind_seconds", "lag", "partitions"}
+)
 """Figures among the `stats()` of inputs and outputs that go up and down; all others count from the start."""
 
 Labels = tuple[tuple[str, str], ...]
+
+
+_LONGEST: Final = 200
 
 
 class Bounded:
@@ -40,7 +45,8 @@ class Bounded:
         """How much was counted under `other`."""
 
     def name(self, name: str) -> str:
-        """The name that this one is counted under; asking for it takes a place."""
+        """The name that this one is counted under, cut at 200 characters; asking for it takes a place."""
+        name = name[:_LONGEST]
         if name in self._counts:
             return name
         if len(self._counts) >= self._most:
@@ -104,6 +110,10 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
         _one("metlog_journal_accepting", "gauge", "0 while the journal takes no events.", not refuses),
         _lost(intake),
         _labelled("metlog_dead_letters_total", "Refused by inputs.", "reason", status.get("dead_letters", {})),
+        _one(
+            "metlog_dead_letters_unwritten_total", "counter", "Dead letters counted and not kept, for want of disk.",
+            status.get("dead_letters_unwritten", 0),
+        ),
     ]  # fmt: skip
     if run := journal.get("run"):
         text = "The run of the listener, part of the names of its segments and Parquet files."
@@ -114,6 +124,13 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
             found.append(
                 _one(f"metlog_{'' if key == 'frames' else 'events_'}{key}_total", "counter", what, intake[key])
             )
+    for key, text in (
+        ("segments", "Segments that were open when the listener before this one ended."),
+        ("events", "Events of these segments."),
+        ("damaged_bytes", "Bytes of these segments that did not verify; copied to quarantine/."),
+    ):
+        if key in (recovered := status.get("recovered", {})):
+            found.append(_one(f"metlog_recovered_{key}", "gauge", f"At the start: {text}", recovered[key]))
     found += _delivery(status.get("delivery", {}), status.get("sockets", {}))
     for key, value in journal.items():
         if isinstance(value, int) and not isinstance(value, bool):
@@ -121,6 +138,7 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
                 found.append(_one(f"metlog_journal_{key}", "gauge", f"Journal: {key} now.", value))
             else:
                 found.append(_one(f"metlog_journal_{key}_total", "counter", f"Journal: {key} since the start.", value))
+    found += _partitions(status.get("partitions", {}))
     return found + _families("input", status.get("inputs", {})) + _families("output", status.get("outputs", {}))
 
 
@@ -153,6 +171,23 @@ def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[M
     ]
     text = "Datagrams that the kernel dropped for want of receive buffer, by socket."
     return [*found, Metric("metlog_socket_kernel_drops_total", "counter", text, drops)]
+
+
+def _partitions(inputs: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Metric]:
+    """Of inputs that read a partitioned log: where they are in each partition."""
+    texts = {
+        "lag": "Messages of the partition that are not journaled yet.",
+        "offset": "Offset of the partition's next message.",
+    }
+    found = []
+    for key, text in texts.items():
+        samples: list[tuple[Labels, float]] = [
+            ((("input", item), ("partition", partition)), float(place[key]))
+            for item, places in inputs.items()
+            for partition, place in sorted(places.items())
+        ]
+        found.append(Metric(f"metlog_partition_{key}", "gauge", text, samples))
+    return found
 
 
 def _lost(intake: Mapping[str, Any]) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
@@ -23,9 +24,11 @@ from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.process import OutputProcess
 from metlog.listener.delivery.worker import Assignment
+from metlog.listener.descriptors import provide
 from metlog.listener.drops import Drops
 from metlog.listener.ingest import Ingest
-from metlog.listener.inputs import BaseInput
+from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.signed import SignedSink
 
 __all__ = ["Service"]
 
@@ -61,6 +64,7 @@ class Service:
     def start(self) -> None:
         """Opens the data folder, recovers the journal, starts outputs, then inputs. Raises OSError or ConfigError with a
         text for the operator; then nothing is left running."""
+        self._check_descriptors()
         problems = Problems()
         for item in self.config.inputs:
             with problems.catch(f"inputs.{item.id}"):
@@ -82,14 +86,29 @@ class Service:
             for process in self._processes.values():
                 process.advance(self.journal.end)
                 process.start()
-            for started in self.inputs.values():
+            for name, started in self.inputs.items():
                 started.watch(self)
-                started.start(self.sink)
+                started.start(self._signed(name))
         except (OSError, ConfigError):
             self._abandon()
             raise
         self._tidy()
         self._keeper.start()
+
+    def _check_descriptors(self) -> None:
+        """Raises ConfigError where connections could take the descriptors that the journal and the outputs need."""
+        connections = 0
+        for item in self.config.inputs:
+            known = inspect.signature(item.component.factory).parameters.get("max_connections")
+            if known is not None:
+                connections += int(item.component.options.get("max_connections", known.default))
+        if lacking := provide(connections):
+            raise ConfigError(lacking)
+
+    def _signed(self, name: str) -> Sink:
+        """What an input gives its frames to: behind a check of their signatures where it is told to have one."""
+        signing = next(item.signing for item in self.config.inputs if item.id == name)
+        return self.sink if signing is None else SignedSink(self.sink, signing)
 
     def _assignments(self) -> list[Assignment]:
         general = self.config.general
@@ -136,7 +155,7 @@ class Service:
         return all(outcomes.values())
 
     def _drain(self, seconds: float) -> dict[str, bool]:
-        """Ends the outputs' processes; gives which of them had handed on everything."""
+        """Ends the outputs' processes; returns which of them had handed on everything."""
         deadline = time.monotonic() + seconds
         end = self.journal.end
         outcomes = dict.fromkeys(self._processes, False)
@@ -214,9 +233,12 @@ class Service:
             "delivery": self.accounting.stats(),
             "inputs": {name: item.stats() for name, item in self.inputs.items()},
             "sockets": self._sockets(),
+            "partitions": {name: found for name, item in self.inputs.items() if (found := item.partitions())},
             "outputs": {name: process.status() for name, process in self._processes.items()},
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
+            "recovered": msgspec.structs.asdict(self.journal.recovered),
             "dead_letters": dict(self._dead.counts),
+            "dead_letters_unwritten": self._dead.unwritten,
         }
 
     def health(self) -> list[str]:
@@ -231,7 +253,10 @@ class Service:
             wrong.append(f"journal: {self.journal.refuses}")
         for name, process in self._processes.items():
             facts = process.status()
-            if (still := facts["behind_seconds"]) > self.config.general.stall_after:
+            if facts["deaths"] >= 2:
+                told = facts.get("error") or "no error told"
+                wrong.append(f"output {name}: its process ended {facts['deaths']} times at the same place: {told}")
+            elif (still := facts["behind_seconds"]) > self.config.general.stall_after:
                 wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
         return wrong
 

@@ -25,6 +25,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "input": "metlog.inputs",
     "output": "metlog.outputs",
     "report": "metlog.reports",
+    "engine": "metlog.engines",
 }
 """Entry-point group of each kind of component."""
 

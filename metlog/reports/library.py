@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,7 @@ class Library:
             if not Path(configured).is_dir():
                 raise ConfigError(f"folder of reports (METLOG_REPORTS) = {str(configured)!r}: no such folder")
             self._files(Path(configured))
+        self._given = dict(self.reports)
         if data is not None:
             self._files(Path(data) / "reports")
 
@@ -68,6 +70,24 @@ class Library:
             except Exception as error:  # noqa: BLE001 - somebody else's code; the other reports are there all the same
                 self.broken.append(f"{plugin.origin}: report {plugin.name!r}: {type(error).__name__}: {error}")
 
+    def seen_by(self, loggers: Collection[str] | None) -> Library:
+        """The library of somebody who may see these services only (None: everything). A report of the data folder, whose title and SQL may
+        tell of others, is theirs when it says so: every one of its `loggers` is among them."""
+        if loggers is None:
+            return self
+        seen = copy(self)
+        seen.broken = []
+        seen.reports = {
+            name: shown
+            for name, report in self.reports.items()
+            if (
+                shown := report
+                if self._given.get(name) is report or (report.loggers and set(report.loggers) <= set(loggers))
+                else self._given.get(name)
+            )
+        }
+        return seen
+
     def __getitem__(self, name: str) -> Report:
         """The report; raises ConfigError that names the nearest one."""
         if name in self.reports:
@@ -95,7 +115,7 @@ def _report(name: str, target: Report | str | Path | Callable[[], Any], origin: 
 
 def save(data: Path | str, name: str, settings: Mapping[str, Any], *, replace: bool = False) -> Path:
     """Writes a report (title, description, sql, parameters, chart as in a report's file) into the data folder's
-    `reports/`; gives its path. Raises ConfigError when it is not right, and FileExistsError."""
+    `reports/`; returns its path. Raises ConfigError when it is not right, and FileExistsError."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"name = {name!r}: a report's name is lower-case letters, digits, - and _, at most 64")
     text = "".join(_toml(settings))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,8 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from metlog.errors import ConfigError
-from metlog.lake.query import Cancel, Queryable, Result
+from metlog.lake.interface import Cancel, Engine, Result
 from metlog.lake.sql.guard import QueryError, parse
+from metlog.plugins import suggest
 from metlog.reports.spec import COMMON, Chart, Empty, Parameter
 from metlog.reports.times import moment, zone
 
@@ -33,6 +33,7 @@ class _File(Struct, forbid_unknown_fields=True, kw_only=True):
     until: str = "now"
     parameters: dict[str, Parameter] = {}  # msgspec copies it
     chart: Chart | None = None
+    loggers: tuple[str, ...] = ()
     empty: Empty = msgspec.field(default_factory=Empty)
 
 
@@ -56,6 +57,8 @@ class Report:
     chart_spec: Chart | None
     empty: Empty
     origin: str = ""
+    loggers: tuple[str, ...] = ()
+    """Services whose readers may see it on a page, when it lies in the data folder; none: those who see everything."""
 
     @classmethod
     def from_toml(cls, name: str, text: str, origin: str = "") -> Report:
@@ -73,7 +76,7 @@ class Report:
         }
         report = cls(
             name, found.title, found.description, found.sql, common | found.parameters, found.chart,
-            Empty(text=found.empty.text, code=found.empty.code.strip()), origin,
+            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers,
         )  # fmt: skip
         report._check(where)
         return report
@@ -110,11 +113,7 @@ class Report:
         given = dict(given or {})
         for key in given:
             if key not in self.parameters:
-                near = difflib.get_close_matches(key, self.parameters, n=1, cutoff=0.5)
-                raise ConfigError(
-                    f"{key}: report {self.name!r} has no such parameter; "
-                    + (f"did you mean {near[0]!r}?" if near else f"there is {', '.join(self.parameters)}")
-                )
+                raise ConfigError(f"{key}: report {self.name!r} has no such parameter; {suggest(key, self.parameters)}")
         found = {
             key: parameter.convert(key, given.get(key, parameter.default)) for key, parameter in self.parameters.items()
         }
@@ -135,7 +134,7 @@ class Report:
 
     def run(
         self,
-        lake: Queryable,
+        lake: Engine,
         params: Mapping[str, Any] | None = None,
         *,
         limit: int | None = _LIMIT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from metlog.senders._timing import Deadline
+from metlog.senders._deadline import Deadline
 from metlog.senders.options import NotPicklable, closed
 
 __all__ = ["BlockingSender"]

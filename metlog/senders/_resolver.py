@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from metlog.core.backoff import Backoff
-from metlog.senders._timing import Deadline
+from metlog.senders._deadline import Deadline
 from metlog.senders.options import Address, numeric
 
 __all__ = ["Resolver", "lookup"]
@@ -20,7 +20,7 @@ FIRST_RETRY = 0.5
 """Seconds to the second attempt when the first found nothing; doubled up to the interval."""
 
 KICK_PAUSE = 5.0
-"""Seconds that must lie between two lookups asked for by errors: a dead name server is not asked for every frame."""
+"""Least seconds between two lookups that errors trigger: a dead name server is not queried for every frame."""
 
 
 class Resolver:

@@ -13,8 +13,9 @@ import httpx
 
 from metlog.core.backoff import Backoff
 from metlog.errors import SenderError
+from metlog.plugins.conversion import shown
 from metlog.senders._blocking import BlockingSender
-from metlog.senders._http import RequestDeadline, beginning, check_options, compressor, reason_of, retry_after
+from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, reason_of, retry_after
 from metlog.senders.options import at_least, host_list, positive
 from metlog.senders.tcp import tls_context
 
@@ -92,7 +93,7 @@ class HttpSender(BlockingSender):
             self.url = httpx.URL(scheme=self.scheme, host=hosts[0], port=port, raw_path=path.encode("ascii"))
             self._proxy = None if proxy is None else httpx.Proxy(proxy)
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-            raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {proxy!r}: {error}") from error
+            raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {shown('proxy', proxy)}: {error}") from error
         self._headers = {"User-Agent": "metlog", "Accept-Encoding": "identity"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"

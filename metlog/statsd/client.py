@@ -1,4 +1,4 @@
-"""`client.statsd`: the `statsd` package's own client, with a way out that never raises, never waits and comes back.
+"""`client.statsd`: the `statsd` package's own client, over a transport that never raises, never waits and reconnects.
 
 The package's TCP and Unix clients raise in the caller, wait for a server that does not read, and never reconnect; its
 UDP client asks the name server in its constructor. Its methods, formats and pipelines stay as they are: only where a
@@ -185,7 +185,7 @@ class UnixStatsd(_Stream, UnixSocketStatsClient):  # type: ignore[misc] # as abo
         self._line = Line(sender, max_bytes=max_bytes, exit_timeout=exit_timeout)
 
 
-# ---- the package asks for one address family; metlog's senders take either -------------------------------------------
+# ---- the package uses one address family; metlog's senders take either -------------------------------------------
 
 
 def _family(ipv6: bool) -> socket.AddressFamily:

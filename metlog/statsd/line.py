@@ -1,4 +1,4 @@
-"""Where the metrics of one statsd client go: out at once, or into a bounded queue; every one of them counted."""
+"""The transport of one statsd client: sends metrics at once, or by a bounded queue, and counts every one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StatsdStats(Struct, kw_only=True):
 
 
 class Line:
-    """The way out: a sender called in place (UDP) or behind a bounded queue; counted, and part of fork and exit."""
+    """A sender called in place (UDP) or behind a bounded queue. Metrics are counted; fork and exit are handled."""
 
     def __init__(self, sender: BaseSender, *, max_bytes: int = MAX_BYTES, exit_timeout: float = EXIT_TIMEOUT) -> None:
         self.sender = sender

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import pytest
 
-from metlog.client import MetlogClient
+from metlog.client import MetlogClient, state_of
 from metlog.core.adapt import adapt_encoder, adapt_filter, adapt_sender
 from metlog.core.pipeline import Pipeline
 from metlog.encoders import Encoder
@@ -45,7 +45,7 @@ def client_with(
     ['login', 'metlog.end']
     """
     client = MetlogClient()
-    client._state.use(
+    state_of(client).use(
         Pipeline(
             logger="conformance",
             hostname="localhost",
@@ -69,7 +69,7 @@ class Sending:
     """The part of `SenderConformance` that holds no test."""
 
     delivers: ClassVar[bool] = True
-    """False: frames go nowhere on purpose, and `received` is never asked."""
+    """False: frames go nowhere on purpose, and `received` is never called."""
 
     in_process: ClassVar[bool] = False
     """True: what arrived lies in this process's memory, so that a forked child has its own."""

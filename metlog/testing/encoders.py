@@ -169,7 +169,7 @@ class EncoderConformance:
     # At work.
 
     def test_many_threads_encode_at_once(self, encoder: Encoder) -> None:
-        """Each gets its own event back, odd values among them."""
+        """Each thread gets its own event back, values that need conversion among them."""
         start, wrong = threading.Barrier(8), []
 
         def run(thread: int) -> None:

@@ -37,7 +37,7 @@ class _Broken:
 
 
 def _events() -> list[Event]:
-    """Events of many kinds: what a filter looks at is there, missing, nested, odd."""
+    """Events of many kinds: what a filter reads is there, missing, nested, of another type."""
     whole = Event(
         timestamp=_WHEN, type="login", tokens=("login", "sync"), logger="sync", severity=6, payload="for ann@example.org from 192.0.2.7",
         fields={
@@ -105,7 +105,7 @@ class FilterConformance:
         self._call(self.make_filter(), Event(type="a"))
 
     def test_it_gives_an_event_or_none_whatever_it_gets(self, filter: Filter) -> None:
-        """Nothing raises: what a filter raises drops the event that it was asked about."""
+        """Nothing raises: an exception drops the event that the filter was called with."""
         for event in _events():
             self._call(filter, event)
 

@@ -38,7 +38,7 @@ class _Peer:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Stops reading and lets go of the address."""
+        """Stops reading and releases the address."""
         self._stopper.close()
         self._thread.join(5)
         self.socket.close()

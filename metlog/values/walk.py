@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from metlog.event import ONE, Event, severity_from
+from metlog.event import MAX_WEIGHT, ONE, Event, severity_from
 from metlog.tracebacks import render
 from metlog.values.native import INT_MAX, INT_MIN
 from metlog.values.objects import is_array, is_table, is_text, pairs, plainer, unwrapped
@@ -325,13 +325,13 @@ class _Walk:
     def weight(self, value: Any) -> float:
         try:
             number = float(value)
-            if 0 < number < math.inf:
+            if 0 < number <= MAX_WEIGHT:
                 if type(value) is not float and type(value) is not int:
                     self.note("weight", f"{type_name(value)} became a number")
                 return number
         except Exception:  # noqa: BLE001, S110 - `__float__` is code of the application
             pass
-        self.note("weight", "not a number above 0; became 1")
+        self.note("weight", f"not a number above 0 and up to {MAX_WEIGHT:g}; became 1")
         return ONE
 
     def timestamp(self, value: Any) -> datetime:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from metlog.lake.query import Cancel, Result
+from metlog.listener.metrics import CONTENT_TYPE
 from metlog.web.errors import Refused
 from metlog.web.events import find
 from metlog.web.forms import json_body, query_of
@@ -75,13 +76,16 @@ async def report(request: Request) -> Response:
 
 async def healthz(request: Request) -> Response:
     """Alive, and the data folder can be read."""
-    if not page_of(request).settings.data.is_dir():
+    data = page_of(request).settings.data
+    if data is not None and not data.is_dir():
         return JSONResponse({"error": "the data folder is not there"}, 503)
     return JSONResponse({"status": "ok"})
 
 
 async def metrics(request: Request) -> Response:
     """Prometheus text about the page itself; the listener has its own."""
+    if not access_of(request).everything:
+        raise Refused(403, "the page's own counters are for those who see every service", kind="services")
     page = page_of(request)
     text = page.metrics.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.broadcaster))
-    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(text, media_type=CONTENT_TYPE)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from starlette.applications import Starlette
@@ -17,17 +18,21 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metlog.lake.engine.client import GuardedLake
+from metlog.engines import open_engine
+from metlog.reports.charts.drawing import Drawer
 from metlog.web import api, console, events, login, overview, reports, tail
+from metlog.web import waiting as waits
 from metlog.web.assets import Assets
 from metlog.web.broadcast import TailBroadcaster
+from metlog.web.connections import RequestLimit
 from metlog.web.errors import Refused
+from metlog.web.jobs import Jobs, Waiting
 from metlog.web.metrics import Metrics
 from metlog.web.pool import QueryPool
 from metlog.web.results import json_response
 from metlog.web.security import AccessMiddleware, SecurityHeaders, Sessions
 from metlog.web.settings import WebSettings
-from metlog.web.state import Page
+from metlog.web.state import Page, asker_of
 from metlog.web.templating import Views
 
 __all__ = ["Application", "create_app"]
@@ -37,33 +42,40 @@ log = logging.getLogger("metlog.web")
 
 def create_app(settings: WebSettings) -> Application:
     """Builds the application. Raises FileNotFoundError when there is no such data folder."""
-    lake = GuardedLake(
-        settings.data,
+    lake = open_engine(
+        settings.engine or "duckdb",
+        data=settings.data,
         memory=settings.memory,
         spill=settings.spill,
         timeout=settings.timeout,
         queries=settings.workers,
+        isolated=True,
     )
-    assets = Assets()
+    drawer = Drawer()
+    assets = Assets(drawer)
     sessions = Sessions()
     metrics = Metrics()
+    pool = QueryPool(settings.workers, settings.waiting, asker_of)
     page = Page(
         settings,
         lake,
-        QueryPool(settings.workers, settings.waiting),
-        TailBroadcaster(settings.data),
+        pool,
+        TailBroadcaster(settings.data or Path()),
         Views(assets),
         sessions,
         metrics,
+        Jobs(pool, lake.name),
+        drawer,
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await asyncio.to_thread(lake.start)
+        await asyncio.to_thread(getattr(lake, "start", lambda: None))
         yield
         page.broadcaster.close()
         page.pool.close()
         lake.close()
+        drawer.close()
 
     app = Starlette(
         routes=[
@@ -85,6 +97,8 @@ def create_app(settings: WebSettings) -> Application:
             Route("/api/reports/{name}", api.report),
             Route("/api/events", api.search),
             Route("/api/tail", tail.stream),
+            Route("/jobs/{id}", waits.progress),
+            Route("/jobs/{id}/cancel", waits.cancel, methods=["POST"]),
             Route("/healthz", api.healthz),
             Route("/metrics", api.metrics),
             Route("/static/{digest}/{name}", assets.serve),
@@ -92,12 +106,18 @@ def create_app(settings: WebSettings) -> Application:
         middleware=[Middleware(_Refusals), Middleware(AccessMiddleware, settings=settings, sessions=sessions)],
         exception_handlers=cast(
             "Any",
-            {Refused: refused, HTTPException: not_here, ClientDisconnect: _gone, Exception: failed},
+            {
+                Refused: refused,
+                Waiting: waiting,
+                HTTPException: not_here,
+                ClientDisconnect: _gone,
+                Exception: failed,
+            },
         ),
         lifespan=lifespan,
     )
     app.state.page = page
-    return Application(SecurityHeaders(metrics.around(app)), page)
+    return Application(SecurityHeaders(metrics.around(RequestLimit(app, settings.requests))), page)
 
 
 @dataclass
@@ -135,6 +155,11 @@ def refused(request: Request, error: Refused) -> Response:
     response = views.render(request, "error.html", {"status": error.status, "message": error.message}, error.status)
     response.headers.update(error.headers)
     return response
+
+
+async def waiting(request: Request, error: Exception) -> Response:
+    """A slow engine's query is not ready."""
+    return waits.waiting_page(request, error)
 
 
 def not_here(request: Request, error: HTTPException) -> Response:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
+from metlog.reports.charts.drawing import Drawer, DrawError
 from metlog.web.errors import Refused
 
 __all__ = ["Assets"]
@@ -34,7 +35,8 @@ class Assets:
     """All of them are in memory; the chart library (Vega, Vega-Lite, vega-embed) is taken out of vl-convert when first asked for,
     so that neither a network nor a copy in this package is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, drawer: Drawer) -> None:
+        self._drawer = drawer
         self._files = {
             entry.name: _asset(entry.name, entry.read_bytes())
             for entry in files("metlog.web").joinpath("static").iterdir()
@@ -65,12 +67,13 @@ class Assets:
         return Response(asset.packed if packs else asset.plain, media_type=asset.media_type, headers=headers)
 
     def _bundle(self) -> _Asset:
-        import vl_convert
-
         with self._lock:
             if self._vega is None:
-                text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-                self._vega = _asset(VEGA, text.encode())._replace(digest=_vega_version())
+                try:
+                    script = self._drawer.draw(None, "script")
+                except DrawError as error:
+                    raise Refused(503, f"the library that draws in the browser is not at hand: {error}") from error
+                self._vega = _asset(VEGA, script)._replace(digest=_vega_version())
             return self._vega
 
 

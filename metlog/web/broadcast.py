@@ -25,8 +25,9 @@ _BEHIND: Final = 500
 class Subscription:
     """One live tail: events that `wants` takes, at most `_BEHIND` of them waiting."""
 
-    def __init__(self, wants: Callable[[Event], bool]) -> None:
+    def __init__(self, wants: Callable[[Event], bool], asker: str = "") -> None:
         self.wants = wants
+        self.asker = asker
         self.missed = 0
         """Events dropped since the last `take`, because the browser was too slow."""
         self.closed = False
@@ -78,9 +79,13 @@ class TailBroadcaster:
     def __len__(self) -> int:
         return len(self._tails)
 
-    async def join(self, wants: Callable[[Event], bool]) -> Subscription:
+    def of(self, asker: str) -> int:
+        """How many tails an asker has."""
+        return sum(tail.asker == asker for tail in self._tails)
+
+    async def join(self, wants: Callable[[Event], bool], asker: str = "") -> Subscription:
         """A tail of what is appended from now on; it must `leave`."""
-        tail = Subscription(wants)
+        tail = Subscription(wants, asker)
         if self._closed:
             tail.close()
             return tail

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel, Column, Result
 from metlog.lake.schema import COLUMNS
 from metlog.web.errors import Refused
 from metlog.web.forms import form, query_of
 from metlog.web.reports import save_query
-from metlog.web.results import EXPORTS, Exported, export
+from metlog.web.results import Exported, export
 from metlog.web.security import require_csrf
 from metlog.web.state import access_of, page_of
+from metlog.web.waiting import Outcome, asked
 
 __all__ = ["EXAMPLES", "caret", "download", "save", "show"]
 
@@ -67,9 +70,9 @@ async def show(request: Request) -> Response:
     given = query_of(request)
     sql = given.get("sql", "")
     values: dict[str, Any] = {
-        "here": "sql", "sql": sql, "result": None, "problem": None, "caret": "", "unasked": False, "exports": list(EXPORTS),
+        "here": "sql", "sql": sql, "result": None, "problem": None, "caret": "", "unasked": False, "exports": list(FORMATS),
         "download": urlencode({"sql": sql}), "examples": [(title, text, urlencode({"sql": text})) for title, text in EXAMPLES],
-        "schema": {name: columns for name, columns in SCHEMA.items() if access.everything or name not in _HIDDEN}, "settings": page.settings, "saved": given.get("saved", ""), "form": {},
+        "schema": {name: columns for name, columns in SCHEMA.items() if access.everything or name not in _HIDDEN}, "settings": page.settings, "saved": given.get("saved", ""), "form": {}, "age": 0.0, "now": time.time(),
     }  # fmt: skip
     status = 200
     if sql.strip():
@@ -77,7 +80,8 @@ async def show(request: Request) -> Response:
             values["unasked"] = True  # a link on another site must not spend our time: it is shown, and run on demand
         else:
             try:
-                values["result"] = await _ask(request, sql)
+                outcome = await _ask(request, sql, to_the_end=False)
+                values["result"], values["age"] = outcome.value, outcome.age
             except Refused as refused:
                 if refused.status == 429:
                     raise
@@ -86,14 +90,14 @@ async def show(request: Request) -> Response:
     return page.views.render(request, "sql.html", values, status)
 
 
-async def _ask(request: Request, sql: str) -> Result:
+async def _ask(request: Request, sql: str, *, to_the_end: bool = True) -> Outcome:
     page, access = page_of(request), access_of(request)
     _check_length(sql)
 
     def work(cancel: Cancel) -> Result:
         return page.lake.query(sql, limit=page.settings.rows, loggers=access.loggers, cancel=cancel)
 
-    return await page.pool.run(request, work)
+    return await asked(request, ("sql", sql, access.loggers), "SQL", work, to_the_end=to_the_end)
 
 
 def _check_length(sql: str) -> None:
@@ -105,8 +109,8 @@ async def download(request: Request) -> Response:
     """`/sql/result.csv?sql=…` (or json, parquet): the whole result."""
     page, access = page_of(request), access_of(request)
     kind, sql = request.path_params["kind"], query_of(request).get("sql", "")
-    if kind not in EXPORTS:
-        raise Refused(404, f"there is no download as {kind!r}; there is {', '.join(EXPORTS)}")
+    if kind not in FORMATS:
+        raise Refused(404, f"there is no download as {kind!r}; there is {', '.join(FORMATS)}")
     _check_length(sql)
 
     def work(cancel: Cancel) -> Exported:

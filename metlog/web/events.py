@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -15,13 +15,14 @@ from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.search import Around, Page, Search, around, page
 from metlog.web.state import access_of, page_of
+from metlog.web.waiting import asked
 
 __all__ = ["find", "search", "show"]
 
 _SIZE = 50
 
 
-async def find(request: Request, size: int) -> Page:
+async def find(request: Request, size: int, *, to_the_end: bool = True) -> Page:
     """The page of a search that the URL asks for."""
     here, access = page_of(request), access_of(request)
     wanted = Search.parse(query_of(request), request.query_params.getlist("field"))
@@ -29,7 +30,9 @@ async def find(request: Request, size: int) -> Page:
     def work(cancel: Cancel) -> Page:
         return page(here.lake, wanted, size, loggers=access.loggers, cancel=cancel)
 
-    return await here.pool.run(request, work)
+    key = ("events", request.url.query, size, access.loggers)
+    found = await asked(request, key, "Events", work, to_the_end=to_the_end)
+    return cast("Page", found.value)
 
 
 async def search(request: Request) -> Response:
@@ -38,7 +41,7 @@ async def search(request: Request) -> Response:
     fields = [text for text in request.query_params.getlist("field") if text.strip()]
     found, problem, status = Page([], 0, "", 0.0), "", 200
     try:
-        found = await find(request, _SIZE)
+        found = await find(request, _SIZE, to_the_end=False)
     except Refused as refused:  # a wrong condition is told beside the form that has it
         if refused.status not in {400, 408, 413}:
             raise

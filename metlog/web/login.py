@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from metlog.web.errors import Refused
 from metlog.web.forms import form, query_of
-from metlog.web.security import COOKIE, from_proxy, require_csrf
+from metlog.web.security import COOKIE, client_of, from_proxy, require_csrf
 from metlog.web.state import page_of
 
 __all__ = ["address", "login", "logout"]
@@ -40,7 +40,9 @@ async def login(request: Request) -> Response:
     request.state.access = None
     require_csrf(request, given.get("csrf"))
     target = _local(given.get("next", "/"))
-    access = page.sessions.token(given.get("token", "").strip(), request, page.settings.tokens)
+    access = page.sessions.token(
+        given.get("token", "").strip(), client_of(request, page.settings), page.settings.tokens
+    )
     if access is None:
         return page.views.render(
             request, "login.html", {"next": target, "problem": "This token is not known here."}, 401

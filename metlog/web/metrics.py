@@ -8,6 +8,8 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from metlog.listener.metrics import Labels, Metric, render
+
 __all__ = ["Metrics"]
 
 _KNOWN: Final = (
@@ -56,34 +58,25 @@ class Metrics:
 
         return counted
 
-    def text(self, *, queries: Mapping[str, int], inside: int, tails: int) -> str:
-        """The exposition format of Prometheus."""
-        lines = [
-            "# HELP metlog_page_requests_total Requests by page and status.",
-            "# TYPE metlog_page_requests_total counter",
+    def text(self, *, queries: Mapping[str, int], inside: int, tails: int) -> bytes:
+        """The counts as Prometheus text."""
+        pages: list[tuple[Labels, float]] = [
+            ((("page", page), ("status", str(status))), count)
+            for (page, status), count in sorted(self.requests.items())
         ]
-        for (page, status), count in sorted(self.requests.items()):
-            lines.append(f'metlog_page_requests_total{{page="{page}",status="{status}"}} {count}')
-        lines += [
-            "# HELP metlog_page_seconds_total Time spent on requests.",
-            "# TYPE metlog_page_seconds_total counter",
+        spent: list[tuple[Labels, float]] = [((("page", page),), time) for page, time in sorted(self.seconds.items())]
+        outcomes: list[tuple[Labels, float]] = [
+            ((("outcome", name),), count) for name, count in sorted(queries.items())
         ]
-        lines += [
-            f'metlog_page_seconds_total{{page="{page}"}} {spent:.6f}' for page, spent in sorted(self.seconds.items())
-        ]
-        lines += ["# HELP metlog_page_queries_total Queries by outcome.", "# TYPE metlog_page_queries_total counter"]
-        lines += [
-            f'metlog_page_queries_total{{outcome="{outcome}"}} {count}' for outcome, count in sorted(queries.items())
-        ]
-        lines += [
-            "# HELP metlog_page_queries Queries that run or wait.",
-            "# TYPE metlog_page_queries gauge",
-            f"metlog_page_queries {inside}",
-            "# HELP metlog_page_tails Live tails.",
-            "# TYPE metlog_page_tails gauge",
-            f"metlog_page_tails {tails}",
-        ]
-        return "\n".join(lines) + "\n"
+        return render(
+            [
+                Metric("metlog_page_requests_total", "counter", "Requests by page and status.", pages),
+                Metric("metlog_page_seconds_total", "counter", "Time spent on requests.", spent),
+                Metric("metlog_page_queries_total", "counter", "Queries by outcome.", outcomes),
+                Metric("metlog_page_queries", "gauge", "Queries that run or wait.", [((), inside)]),
+                Metric("metlog_page_tails", "gauge", "Live tails.", [((), tails)]),
+            ]
+        )
 
 
 def _page(path: str) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -13,19 +14,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metlog.journal.folder import Folder
-from metlog.lake.query import Cancel, Queryable
-from metlog.web.cache import Cache
+from metlog.lake.interface import Cancel, Engine
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.reports import featured
 from metlog.web.state import access_of, page_of
+from metlog.web.waiting import asked
 
 __all__ = ["Bar", "Overview", "bars", "listeners", "look", "show"]
 
 _SPANS: Final = {"1h": (3600, 60), "24h": (86400, 1800), "7d": (604800, 10800), "30d": (2592000, 86400)}
 """Length and width of a bar, in seconds."""
-_TTL: Final = 5.0
-"""Seconds that an overview is shown again before it is asked for anew."""
 _STALE: Final = 15.0
 """Seconds after which a listener that has not written its status counts as gone; it writes twice a second."""
 
@@ -45,7 +44,7 @@ GROUP BY type ORDER BY events DESC, type LIMIT 8
 # Between the first and the last that came within the span: what a stream sent before it is not lost.
 _LOSS: Final = """
 WITH spans AS (
-    SELECT stream, any_value(logger) AS logger, max(seq) - min(seq) + 1 AS sent, count(*) AS rows
+    SELECT stream, any_value(logger) AS logger, CAST(max(seq) AS HUGEINT) - min(seq) + 1 AS sent, count(*) AS rows
     FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream
 ), numbers AS (  -- a bit a number, as in the view `delivery`
     SELECT stream, CAST(sum(got) AS BIGINT) AS got
@@ -53,7 +52,8 @@ WITH spans AS (
           FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream, seq >> 6)
     GROUP BY stream
 )
-SELECT logger, sum(sent)::BIGINT AS sent, sum(sent - got)::BIGINT AS lost, sum(rows - got)::BIGINT AS repeated
+SELECT logger, CAST(least(sum(sent), 9223372036854775807) AS BIGINT) AS sent, CAST(least(sum(sent - got), 9223372036854775807) AS BIGINT) AS lost,
+       CAST(least(sum(rows - got), 9223372036854775807) AS BIGINT) AS repeated
 FROM spans JOIN numbers USING (stream) GROUP BY logger
 """
 
@@ -108,11 +108,8 @@ class Overview:
         return sum(entry["lost"] for entry in self.loss.values())
 
 
-_recent: Final[Cache[Overview]] = Cache(_TTL, 64)
-
-
 def look(
-    lake: Queryable, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None
+    lake: Engine, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None
 ) -> Overview:
     """Asks the lake. Raises QueryError."""
     length, width = _SPANS[span]
@@ -142,17 +139,17 @@ def bars(counts: dict[int, dict[str, Any]], first: int, last: int, width: int) -
     tallest = max(bar.events for bar in found)
     for bar in found:
         if tallest > 0:
-            # What is there is seen, be it little beside the tallest.
+            # Minimum height, so that small values stay visible.
             bar.height = max(100 * bar.events / tallest, 1.0) if bar.events else 0.0
             bar.error_height = max(100 * bar.errors / tallest, 1.0) if bar.errors else 0.0
     return found
 
 
-def listeners(lake: Queryable, now: float | None = None) -> list[dict[str, Any]]:
+def listeners(data: Path, now: float | None = None) -> list[dict[str, Any]]:
     """What the listeners of this data folder last said of themselves, with `age` in seconds and `state`:
     `running`, `stopped` or `gone` (it has not said anything for a while)."""
     found: list[dict[str, Any]] = []
-    with Folder.root(lake.data) as root:
+    with Folder.root(data) as root:
         for entry in sorted(root.regular(".json"), key=lambda entry: entry.name):
             if entry.name != "status.json" and not entry.name.startswith("status-"):
                 continue
@@ -177,17 +174,21 @@ async def show(request: Request) -> Response:
 
     def work(cancel: Cancel) -> Overview:
         made = look(page.lake, span, loggers=access.loggers, cancel=cancel)
-        if access.everything:  # the listener's counters are everybody's
-            made.listeners = listeners(page.lake)
+        if access.everything and page.settings.data is not None:  # the listener's counters are everybody's
+            made.listeners = listeners(page.settings.data)
         return made
 
     key = (str(page.settings.data), span, access.loggers)
-    found = _recent.get(key)
-    if found is None:
-        found = _recent.put(key, await page.pool.run(request, work))
+    found, age = page.caches.overviews.get(key), 0.0
+    if found is None or page.lake.slow:
+        outcome = await asked(request, ("overview", key), "Overview", work)
+        found, age = page.caches.overviews.put(key, outcome.value), outcome.age
     values = {
         "here": "overview",
         "found": found,
+        "age": age,
+        "now": time.time(),
+        "engine": page.lake.name,
         "spans": list(_SPANS),
         "featured": await featured(request),
         "settings": page.settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,31 +14,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metlog.errors import ConfigError
+from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel, Column
+from metlog.reports.charts.drawing import DrawError
 from metlog.reports.charts.vega import specification
 from metlog.reports.library import Library
 from metlog.reports.library import save as save_report
 from metlog.reports.report import Report, ReportResult
-from metlog.web.cache import Cache
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
-from metlog.web.results import EXPORTS, Exported, export_result
+from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
+from metlog.web.waiting import asked
 
 __all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
 
-_TTL: Final = 10.0
-"""Seconds that a result is used again: the page, its picture and its chart ask for the same one."""
 _SIZES: Final = {"": (960, 340), "page": (960, 320), "small": (460, 250), "phone": (390, 300)}
 """Width and height of a picture, in pixels; one with a name stands on a page, which has the title already."""
 _ROWS: Final = 200
 """Rows of a report that its page shows; a chart shows all of them, and so does a download."""
 _FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logins", "events")
 _CHARTS: Final = ("bars", "lines", "ranked")
-
-_libraries: Final[Cache[Library]] = Cache(5.0, 16)
-_results: Final[Cache[ReportResult]] = Cache(_TTL, 64)
-_pictures: Final[Cache[str]] = Cache(_TTL, 128)
 
 
 @dataclass
@@ -48,6 +45,8 @@ class Made:
     result: ReportResult
     given: dict[str, str]
     key: tuple[object, ...]
+    age: float = 0.0
+    """Seconds since the result was asked for."""
 
     def chart(self, size: str = "", *, dark: bool = False) -> dict[str, Any]:
         """The Vega-Lite specification, for one of `_SIZES`. Raises Refused 400."""
@@ -66,10 +65,13 @@ class Made:
 
 
 async def library(request: Request) -> Library:
-    """The reports of the data folder, read again now and then."""
-    data = page_of(request).settings.data
-    found = _libraries.get(data)
-    return found if found is not None else _libraries.put(data, await asyncio.to_thread(Library, data))
+    """The reports that the visitor may see, read again now and then."""
+    page = page_of(request)
+    data, libraries = page.settings.data, page.caches.libraries
+    found: Library | None = libraries.get(data)
+    if found is None:
+        found = libraries.put(data, await asyncio.to_thread(Library, data))
+    return found.seen_by(access_of(request).loggers)
 
 
 async def _report(request: Request) -> Report:
@@ -83,7 +85,7 @@ async def _report(request: Request) -> Report:
     return found[name]
 
 
-async def run(request: Request) -> Made:
+async def run(request: Request, *, to_the_end: bool = True) -> Made:
     """Runs the report in the path with the parameters in the URL; those that begin with `_` say how it is shown.
 
     Raises Refused 400 for a parameter that cannot be used, 404 for a report that is not there.
@@ -91,17 +93,20 @@ async def run(request: Request) -> Made:
     page, access, report = page_of(request), access_of(request), await _report(request)
     given = {key: value for key, value in query_of(request).items() if value.strip() and not key.startswith("_")}
     key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
-    result = _results.get(key)
-    if result is None:
+    result, age = page.caches.results.get(key), 0.0
+    if result is None or page.lake.slow:
 
         def work(cancel: Cancel) -> ReportResult:
             return report.run(page.lake, given, loggers=access.loggers, cancel=cancel)
 
         try:
-            result = _results.put(key, await page.pool.run(request, work))
+            outcome = await asked(request, ("report", key), report.title, work, to_the_end=to_the_end)
+            result, age = page.caches.results.put(key, outcome.value), outcome.age
         except ConfigError as error:
             raise Refused(400, str(error)) from None
-    return Made(report, result, given, key)
+    return Made(
+        report, result, given, (*key, result.arrow.num_rows, round(time.monotonic() - age)) if age else key, age
+    )
 
 
 async def listing(request: Request) -> list[dict[str, Any]]:
@@ -137,9 +142,8 @@ async def featured(request: Request) -> list[Report]:
 async def index(request: Request) -> Response:
     """`/reports`."""
     found = await library(request)
-    broken = found.broken if access_of(request).everything else []
     return page_of(request).views.render(
-        request, "reports.html", {"here": "reports", "reports": list(found), "broken": broken}
+        request, "reports.html", {"here": "reports", "reports": list(found), "broken": found.broken}
     )
 
 
@@ -150,14 +154,14 @@ async def show(request: Request) -> Response:
     made: Made | None = None
     problem: Refused | None = None
     try:
-        made = await run(request)
+        made = await run(request, to_the_end=False)
     except Refused as refused:  # told beside the form that has the value at fault
         if refused.status not in {400, 408, 413}:
             raise
         problem = refused
     values = {
-        "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(EXPORTS),
-        "query": urlencode(made.given) if made else "", "shown_rows": _ROWS,
+        "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(FORMATS),
+        "query": urlencode(made.given) if made else "", "now": time.time(), "shown_rows": _ROWS,
         "sql_link": urlencode({"sql": report.sql}) if "$" not in report.sql else "",
     }  # fmt: skip
     return page_of(request).views.render(request, "report.html", values, problem.status if problem else 200)
@@ -169,24 +173,22 @@ async def picture(request: Request) -> Response:
     size, dark = given.get("_size", ""), given.get("_theme", "light") == "dark"
     made = await run(request)
     key = (made.key, size, dark)
-    svg = _pictures.get(key)
+    page = page_of(request)
+    svg = page.caches.pictures.get(key)
     if svg is None:
         spec = made.chart(size, dark=dark)
-        svg = _pictures.put(key, await page_of(request).pool.run(request, lambda _: _draw(spec)))
+        try:
+            svg = page.caches.pictures.put(key, await page.pool.run(request, lambda _: page.drawer.draw(spec)))
+        except DrawError as error:
+            raise Refused(500, f"{error}; its table and its downloads have the numbers", kind="picture") from error
     return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "private, max-age=10"})
-
-
-def _draw(spec: dict[str, Any]) -> str:
-    import vl_convert
-
-    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))  # a chart never loads anything
 
 
 async def download(request: Request) -> Response:
     """`/reports/NAME.csv?param=…`, or json, parquet."""
     kind = request.path_params["kind"]
-    if kind not in EXPORTS:
-        raise Refused(404, f"there is no report as {kind!r}; there is svg, {', '.join(EXPORTS)}")
+    if kind not in FORMATS:
+        raise Refused(404, f"there is no report as {kind!r}; there is svg, {', '.join(FORMATS)}")
     made = await run(request)
     exported: Exported = await asyncio.to_thread(export_result, made.result, kind)
     return exported.response(made.report.name)
@@ -195,12 +197,17 @@ async def download(request: Request) -> Response:
 async def save_query(request: Request, given: dict[str, str], columns: Sequence[Column]) -> str:
     """Makes a report of a query and gives its name. Raises Refused 400."""
     data = page_of(request).settings.data
+    if data is None:
+        raise Refused(403, "a report is saved in the data folder; this page asks an engine and has none")
     name = given.get("name", "").strip()
     settings: dict[str, Any] = {
         "title": given.get("title", "").strip()[:200] or name,
         "description": given.get("description", "").strip()[:1000],
         "sql": given.get("sql", ""),
     }
+    loggers = access_of(request).loggers
+    if loggers is not None:
+        settings["loggers"] = list(loggers)
     kind = given.get("chart", "")
     if kind:
         settings["chart"] = _chart(kind, given, {column.name for column in columns})
@@ -212,7 +219,7 @@ async def save_query(request: Request, given: dict[str, str], columns: Sequence[
         raise Refused(400, str(error)) from None
     except OSError as error:
         raise Refused(403, f"the report cannot be saved in {Path(data) / 'reports'}: {error.strerror}") from None
-    _libraries.drop(data)
+    page_of(request).caches.libraries.drop(data)
     return name
 
 

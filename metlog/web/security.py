@@ -15,10 +15,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from metlog.web.connections import network_of
 from metlog.web.errors import Refused
 from metlog.web.settings import Access, WebSettings, is_loopback, token_digest
 
-__all__ = ["COOKIE", "AccessMiddleware", "SecurityHeaders", "Sessions", "csrf_token", "require_csrf"]
+__all__ = ["COOKIE", "AccessMiddleware", "SecurityHeaders", "Sessions", "client_of", "csrf_token", "require_csrf"]
 
 COOKIE: Final = "metlog_session"
 _OPEN: Final = ("/static/", "/healthz", "/login")
@@ -26,8 +27,12 @@ _OPEN: Final = ("/static/", "/healthz", "/login")
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _LIFETIME: Final = 12 * 3600
 _MOST_SESSIONS: Final = 10_000
+_SESSIONS_EACH: Final = 100
+"""Sessions of one token; the oldest is closed for another."""
 _TRIES: Final = 10
-"""Wrong tokens that an address may send in a minute."""
+"""Wrong tokens of an address in a minute that are told apart from too many."""
+_ADDRESSES: Final = 1000
+"""Addresses of which wrong tokens are remembered."""
 
 _CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -76,6 +81,9 @@ class Sessions:
     def open(self, access: Access) -> str:
         """A new id, for a cookie."""
         now = time.monotonic()
+        mine = [key for key, (other, _) in self._sessions.items() if other.name == access.name]
+        for old in mine[: len(mine) + 1 - _SESSIONS_EACH]:
+            del self._sessions[old]
         if len(self._sessions) >= _MOST_SESSIONS:
             self._sessions = {key: entry for key, entry in self._sessions.items() if entry[1] > now}
             while len(self._sessions) >= _MOST_SESSIONS:
@@ -92,32 +100,25 @@ class Sessions:
     def close(self, key: str) -> None:
         self._sessions.pop(key, None)
 
-    def check_tries(self, address: str) -> None:
-        """Raises Refused 429 when an address has sent too many wrong tokens within a minute."""
-        since = time.monotonic() - 60
-        recent = [moment for moment in self._failures.get(address, ()) if moment > since]
-        if len(recent) >= _TRIES:
-            raise Refused(429, "too many wrong tokens; try again in a minute", headers={"Retry-After": "60"})
+    def failed(self, address: str) -> bool:
+        """Notes a wrong token; True when the address has sent too many of them within a minute."""
+        now = time.monotonic()
+        recent = [moment for moment in self._failures.pop(address, ()) if moment > now - 60]
+        self._failures[address] = [*recent, now][-_TRIES:]  # the last that was heard of
+        if len(self._failures) > _ADDRESSES:
+            del self._failures[next(iter(self._failures))]
+        return len(recent) >= _TRIES
 
-    def failed(self, address: str) -> None:
-        """Notes a wrong token."""
-        if len(self._failures) >= 1000:
-            since = time.monotonic() - 60
-            self._failures = {key: moments for key, moments in self._failures.items() if moments[-1] > since}
-        self._failures.setdefault(address, []).append(time.monotonic())
-        del self._failures[address][:-_TRIES]
-
-    def token(self, text: str, request: Request, tokens: Mapping[bytes, Access]) -> Access | None:
-        """The access that a token gives; counts wrong ones. Raises Refused 429."""
-        address = request.client.host if request.client else ""
-        self.check_tries(address)
+    def token(self, text: str, address: str, tokens: Mapping[bytes, Access]) -> Access | None:
+        """The access that a token gives. A right one is always taken, whatever else came from its address: behind a proxy that is
+        everybody's. Raises Refused 429 for a wrong one after too many others."""
         digest = token_digest(text)
         found = None
         for known, access in tokens.items():  # all of them, so that the time says nothing
             if hmac.compare_digest(known, digest):
                 found = access
-        if found is None:
-            self.failed(address)
+        if found is None and self.failed(address):
+            raise Refused(429, "too many wrong tokens; try again in a minute", headers={"Retry-After": "60"})
         return found
 
 
@@ -198,7 +199,11 @@ class AccessMiddleware:
 
     def _bearer(self, request: Request) -> Access | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return self.sessions.token(token.strip(), request, self.settings.tokens) if scheme.lower() == "bearer" else None
+        return (
+            self.sessions.token(token.strip(), client_of(request, self.settings), self.settings.tokens)
+            if scheme.lower() == "bearer"
+            else None
+        )
 
     def _proxied(self, request: Request) -> Access | None:
         header = self.settings.user_header
@@ -213,6 +218,15 @@ class AccessMiddleware:
         if name not in self.settings.users:
             raise Refused(403, f"user {name!r} has no access to this page", kind="user")
         return self.settings.users[name]
+
+
+def client_of(request: Request, settings: WebSettings) -> str:
+    """The address of the client, its /64 for IPv6; as the last proxy names it where that is one whose headers are believed."""
+    address = request.client.host if request.client else ""
+    if from_proxy(request, settings):
+        named = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        address = named if named and len(named) <= 64 else address
+    return network_of(address)
 
 
 def from_proxy(request: Request, settings: WebSettings) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
 
 from metlog.core.hosts import host_port
 from metlog.web.app import Application, create_app
+from metlog.web.connections import Connections
 from metlog.web.settings import WebSettings
 
 __all__ = ["serve"]
@@ -68,6 +71,32 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
+def _connections(settings: WebSettings) -> Connections:
+    """Half of the descriptors that the process may have are for connections; queries, tails and files need the others."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = settings.connections if soft == resource.RLIM_INFINITY else min(settings.connections, max(soft // 2, 1))
+
+    def shared(address: str) -> bool:
+        try:
+            known = ipaddress.ip_address(address)
+        except ValueError:  # a /64
+            return False
+        return known.is_loopback or any(known in network for network in settings.trusted_proxies)
+
+    return Connections(
+        most=most, each=settings.connections_each, shared=shared, head=settings.head_timeout, body=settings.body_timeout,
+        answer=settings.answer_timeout,
+    )  # fmt: skip
+
+
+async def _run(server: _Server, connections: Connections, sock: socket.socket) -> None:
+    watch = asyncio.create_task(connections.watch())
+    try:
+        await server.serve([sock])
+    finally:
+        watch.cancel()
+
+
 def serve(settings: WebSettings, on_ready: Callable[[str], None] = lambda _: None) -> None:
     """Serves until SIGTERM or Ctrl-C. `on_ready` gets the address when requests are taken.
 
@@ -75,10 +104,11 @@ def serve(settings: WebSettings, on_ready: Callable[[str], None] = lambda _: Non
     """
     app = create_app(settings)
     sock = _bind(settings.host, settings.port)
+    connections = _connections(settings)
     try:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=cast("type[asyncio.Protocol]", connections.protocol),
             ws="none",
             lifespan="on",
             log_level="warning",
@@ -86,12 +116,12 @@ def serve(settings: WebSettings, on_ready: Callable[[str], None] = lambda _: Non
             server_header=False,
             date_header=True,
             proxy_headers=False,  # who is believed is for `AccessMiddleware` to say
-            limit_concurrency=256,
+            limit_concurrency=None,  # requests are counted in the application, connections by `Connections`
             backlog=128,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=_GRACE,
             h11_max_incomplete_event_size=64 * 1024,
         )
-        asyncio.run(_Server(config, app, on_ready).serve([sock]))
+        asyncio.run(_run(_Server(config, app, on_ready), connections, sock))
     finally:
         sock.close()

@@ -7,7 +7,7 @@ import ipaddress
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,8 @@ __all__ = ["Access", "WebSettings", "load", "token_digest"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_ENGINE_TIMEOUT: Final = 300.0
+"""Seconds that a query of another engine may take, unless told."""
 _LOOPBACK_PROXIES: Final = ("127.0.0.1/32", "::1/128")
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _SHORTEST_TOKEN: Final = 16
@@ -40,7 +42,10 @@ class Access(Struct, frozen=True):
 class WebSettings(Struct, frozen=True, kw_only=True):
     """Sizes in bytes, times in seconds. Made by `load`, which checks it; or by hand in tests."""
 
-    data: Path
+    data: Path | None = None
+    """The data folder; None when an engine is asked that needs none."""
+    engine: str | None = None
+    """URL of another engine than DuckDB over the data folder."""
     host: str = "127.0.0.1"
     port: int = 8565
     tokens: dict[bytes, Access] = {}
@@ -66,9 +71,21 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     workers: int = 4
     """Queries that run at once."""
     waiting: int = 16
-    """Queries that may wait for a worker; more are told to come back."""
+    """Queries of one token (or user, or address) that may wait for a worker; more are told to come back."""
     tails: int = 32
-    """Live tails at once."""
+    """Live tails at once; a token may have a quarter of them."""
+    requests: int = 64
+    """Requests that are answered at once, live tails aside; beyond that 503."""
+    connections: int = 512
+    """Open connections."""
+    connections_each: int = 64
+    """Open connections of one address (of a /64, for IPv6); not of loopback, and not of trusted proxies."""
+    head_timeout: float = 10.0
+    """In which the head of a request must have come,"""
+    body_timeout: float = 30.0
+    """its body,"""
+    answer_timeout: float = 60.0
+    """and something of its answer must be taken; else the connection is closed."""
 
     @property
     def demands(self) -> bool:
@@ -97,6 +114,7 @@ class _User(Struct, forbid_unknown_fields=True):
 class _File(Struct, forbid_unknown_fields=True):
     """The TOML file of `metlog serve --config`."""
 
+    engine: str | None = None
     host: str | None = None
     port: Annotated[int, Meta(ge=0, le=65535)] | None = None
     tokens: list[_Token] = []
@@ -114,9 +132,18 @@ class _File(Struct, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=64)] | None = None
     waiting: Annotated[int, Meta(ge=0)] | None = None
     tails: Annotated[int, Meta(ge=1)] | None = None
+    requests: Annotated[int, Meta(ge=1)] | None = None
+    connections: Annotated[int, Meta(ge=1)] | None = None
+    connections_each: Annotated[int, Meta(ge=1)] | None = None
+    head_timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    body_timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    answer_timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
 
 
-_PLAIN: Final = ("timeout", "memory", "spill", "rows", "max_rows", "export_bytes", "workers", "waiting", "tails")
+_PLAIN: Final = (
+    "timeout", "memory", "spill", "rows", "max_rows", "export_bytes", "workers", "waiting", "tails", "requests", "connections",
+    "connections_each", "head_timeout", "body_timeout", "answer_timeout",
+)  # fmt: skip
 
 
 def token_digest(token: str) -> bytes:
@@ -134,8 +161,9 @@ def is_loopback(host: str) -> bool:
 
 
 def load(
-    data: Path,
+    data: Path | None,
     *,
+    engine: str | None = None,
     config: Path | None = None,
     host: str | None = None,
     port: int | None = None,
@@ -172,6 +200,8 @@ def load(
         )
     problems.check()
     plain = {key: value for key in _PLAIN if (value := getattr(file, key)) is not None}
+    if engine or file.engine:
+        plain.setdefault("timeout", _ENGINE_TIMEOUT)
     if timeout is not None:
         plain["timeout"] = timeout
     bound = port if port is not None else file.port
@@ -179,6 +209,7 @@ def load(
         plain["port"] = bound
     return WebSettings(
         data=data,
+        engine=engine or file.engine,
         host=bind,
         tokens=tokens,
         user_header=header,
@@ -259,13 +290,3 @@ def _networks(texts: list[str], problems: Problems) -> tuple[Network, ...]:
         except ValueError as error:
             problems.add(f"trusted_proxies: {text!r} is no address or network: {error}")
     return tuple(networks)
-
-
-def describe(settings: WebSettings) -> dict[str, Any]:
-    """What may be told about the settings: no token, no digest."""
-    return {
-        "data": str(settings.data),
-        "timeout": settings.timeout,
-        "rows": settings.rows,
-        "max_rows": settings.max_rows,
-    }

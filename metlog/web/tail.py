@@ -15,7 +15,7 @@ from metlog.web.broadcast import Subscription
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.search import Search
-from metlog.web.state import access_of, page_of
+from metlog.web.state import access_of, asker_of, page_of
 
 __all__ = ["show", "stream"]
 
@@ -26,6 +26,10 @@ _BEAT: Final = 15.0
 async def show(request: Request) -> Response:
     """`/tail`."""
     given = query_of(request)
+    if page_of(request).settings.data is None:
+        raise Refused(
+            404, "the live tail follows the journal of a data folder; this page asks an engine and has none: --data DIR"
+        )
     _wants(given, None)
     source = "/api/tail?" + urlencode({key: value for key, value in given.items() if value})
     return page_of(request).views.render(request, "tail.html", {"here": "tail", "given": given, "source": source})
@@ -35,10 +39,15 @@ async def stream(request: Request) -> Response:
     """`GET /api/tail`: each event that arrives, as `data:` of one server-sent event; `event: missed` tells how many were left out
     because the reader was too slow."""
     page, access = page_of(request), access_of(request)
+    if page.settings.data is None:
+        raise Refused(404, "this page has no data folder, so that there is no journal to follow")
     wants = _wants(query_of(request), access.loggers)
     if len(page.broadcaster) >= page.settings.tails:
         raise Refused(429, "too many live tails at once; close one, or try again later", headers={"Retry-After": "10"})
-    tail = await page.broadcaster.join(wants)
+    asker = asker_of(request)
+    if page.broadcaster.of(asker) >= max(1, page.settings.tails // 4):
+        raise Refused(429, "too many live tails of yours at once; close one", headers={"Retry-After": "10"})
+    tail = await page.broadcaster.join(wants, asker)
 
     async def messages() -> AsyncIterator[bytes]:
         try:

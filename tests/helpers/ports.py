@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 
 
@@ -17,9 +18,12 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 
 def free_ports(count: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[int]:
-    """Ports that nobody has, all different."""
+    """Ports that nobody has, all different, below those that Linux gives to whoever names none: a server can come back to its port."""
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(socket.AF_INET, kind)) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [port_of(each) for each in sockets]
+        while len(found) < count:
+            each = stack.enter_context(socket.socket(socket.AF_INET, kind))
+            with contextlib.suppress(OSError):  # taken: another one
+                each.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+                found.append(port_of(each))
+    return found

@@ -25,10 +25,14 @@ def _watch(event: str, details: tuple[Any, ...]) -> None:
 sys.addaudithook(_watch)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Before the test's fixtures, those of its module included: what a test of another folder started is not this one's."""
+    _started.clear()
+
+
 @pytest.fixture(autouse=True)
 def _no_process_without_the_marker(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    started = _started[:]
-    _started.clear()
-    if started and request.node.get_closest_marker("process") is None:
-        pytest.fail(f"it starts a Python process ({started[0]} …): mark the test with @pytest.mark.process")
+    if _started and request.node.get_closest_marker("process") is None:
+        pytest.fail(f"it starts a Python process ({_started[0]} …): mark the test with @pytest.mark.process")

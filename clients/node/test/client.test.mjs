@@ -383,6 +383,15 @@ test("settings from a file, the environment and an application's own keys", asyn
   assert.throws(() => metlog.MetlogClient.fromConfig(join(folder, "bad.json")), /not JSON/);
 });
 
+test("sizes and times of the buffer may have units", async () => {
+  const client = make({ buffer: { max_frame: "1KB", max_bytes: "8MB", flush_interval: "10ms" } });
+  for (let n = 0; n < 10; n += 1) client.log("a", "x".repeat(100));
+  await until(() => client.stats().sent === 10, 2);
+  assert.ok(client.sender.frames.every((frame) => frame.length <= 1024) && client.sender.frames.length >= 3);
+  assert.throws(() => make({ buffer: { max_frame: "1 mile" } }), /buffer\.max_frame = '1 mile': wants bytes, as 67108864 or "64MB"/);
+  await client.close();
+});
+
 test("secrets are never shown in an error", () => {
   for (const settings of [{ sender: { name: "http", tokn: "x", token: ["s3cret"] } }, { encoder: { name: "signed", key: 5, keys: "s3cret" } }, { sender: "http://h/?token=s3cret&tokn=1" }, { sendr: { password: "s3cret" } }]) {
     assert.throws(() => metlog.MetlogClient.fromConfig(settings), (error) => error instanceof metlog.ConfigError && !error.message.includes("s3cret"));

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -20,7 +20,7 @@ from metlog.errors import MetlogError
 from metlog.lake.sql.functions import ALLOWED, TABLES
 from metlog.lake.sql.pruning import Bound, Pruner, parameters
 
-__all__ = ["VIEWS", "Parsed", "QueryError", "expression", "parse"]
+__all__ = ["VIEWS", "Parsed", "QueryError", "expression", "normal_form", "parse"]
 
 VIEWS: Final = ("events", "arrivals", "delivery", "files")
 """The tables that a query can name."""
@@ -60,7 +60,7 @@ class QueryError(MetlogError):
     """A query that was refused or failed.
 
     `kind` is `syntax` (cannot be understood), `refused` (not allowed here), `failed` (at run time), `timeout`,
-    `cancelled` or `memory`; `line` and `column` count from 1 where the place is known.
+    `cancelled`, `memory` or `unsupported` (another engine lacks the construct); `line` and `column` count from 1 where the place is known.
     """
 
     def __init__(self, message: str, kind: str = "refused", position: int | None = None, sql: str = "") -> None:
@@ -130,6 +130,18 @@ def parse(sql: str, *, views: Iterable[str] = VIEWS) -> Parsed:
     Raises QueryError: `syntax` when it cannot be parsed, `refused` when it is more than one SELECT over the views.
     """
     return (_parse_known if len(sql) <= _REMEMBERED else _parse)(sql, frozenset(views))
+
+
+def normal_form(sql: str, change: Callable[[Tree], None] = lambda _: None) -> str:
+    """One SELECT as DuckDB itself writes it: every operand in parentheses, every shorthand by its full name.
+
+    So no other parser's idea of precedence decides what a query means. `change` is called with each node of the tree before.
+    Raises QueryError, `syntax` or `refused`.
+    """
+    tree = _statement(sql)
+    for node in _dicts(tree):
+        change(node)
+    return _catalog().deserialize(tree)
 
 
 _REMEMBERED: Final = 4096

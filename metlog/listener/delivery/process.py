@@ -22,6 +22,8 @@ log = logging.getLogger("metlog.listener")
 
 _RESTART: Final = 0.2
 _RESTART_MAX: Final = 10.0
+_ALLOCATOR: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
+"""Memory that is free after a burst goes back to the operating system; Arrow's own allocators keep it."""
 
 
 class OutputProcess:
@@ -39,6 +41,8 @@ class OutputProcess:
         self._last_report: dict[str, Any] = {}
         self.restarts = 0
         self._moved = time.monotonic()
+        self._deaths = 0
+        self._died_at: Any = None
         self._thread = threading.Thread(target=self._run, name=f"metlog-output-{self.id}", daemon=True)
 
     def start(self) -> None:
@@ -82,6 +86,9 @@ class OutputProcess:
             if self._stopping.is_set() or (self._draining and code == 0):
                 return
             self.restarts += 1
+            here = self._last_report.get("at")
+            self._deaths = self._deaths + 1 if here == self._died_at else 1
+            self._died_at = here
             self._last_report = {**self._last_report, "error": told}
             log.error("output %s: %s; starting it again", self.id, told)
             if time.monotonic() - began > _RESTART_MAX:
@@ -106,12 +113,13 @@ class OutputProcess:
 
     def _spawn(self, report_fd: int) -> subprocess.Popen[bytes]:
         """Starts the process, and tells it what it is and how far the journal reaches."""
-        assignment = msgspec.structs.replace(self._assignment, report_fd=report_fd)
+        assignment = msgspec.structs.replace(self._assignment, report_fd=report_fd, deaths=self._deaths)
         process = subprocess.Popen(
             [sys.executable, "-m", "metlog.listener.delivery.worker"],
             stdin=subprocess.PIPE,
             pass_fds=(report_fd,),
             bufsize=0,
+            env={**os.environ, **_ALLOCATOR},
         )
         assert process.stdin is not None
         try:
@@ -132,6 +140,8 @@ class OutputProcess:
         with self._lock:
             if facts.get("at") != self._last_report.get("at"):
                 self._moved = time.monotonic()
+                if self._died_at is not None and facts.get("at") not in (None, self._died_at):
+                    self._deaths = 0
             self._last_report = facts
 
     def _behind(self, facts: dict[str, Any]) -> bool:
@@ -142,13 +152,14 @@ class OutputProcess:
         return at < self._end
 
     def status(self) -> dict[str, Any]:
-        """Its counters, `at`, `error`; `restarts`, `alive`, and `behind_seconds`: how long it has not moved though there
-        was something to do."""
+        """Its counters, `at`, `error`; `restarts`, `alive`, `deaths` (since it last moved), and `behind_seconds`: how long it has not
+        moved though there was something to do."""
         with self._lock:
             facts = dict(self._last_report)
             behind = self._behind(facts)
             facts["alive"] = self._process is not None
         facts["restarts"] = self.restarts
+        facts["deaths"] = self._deaths
         facts["behind_seconds"] = round(time.monotonic() - self._moved, 1) if behind else 0.0
         return facts
 

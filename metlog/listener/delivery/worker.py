@@ -49,6 +49,7 @@ class Assignment(Struct):
     limits: dict[str, Any]
     dead_bytes: int
     report_fd: int
+    deaths: int = 0
 
 
 class Message(Struct):
@@ -76,6 +77,7 @@ def main() -> int:
         )
         report = _Reporter(assignment.report_fd)
         context = Context(assignment.id, assignment.route, data, journal, cursors, dead, report)
+        context.deaths = assignment.deaths
         threading.Thread(target=_listen, args=(context, lines), name="metlog-control", daemon=True).start()
         _lock(cursors, assignment.id, report)
         cursors.tidy(f"{assignment.id}.cursor")
@@ -93,7 +95,7 @@ def main() -> int:
 
 
 def _begin(context: Context) -> None:
-    """A cursor from the first moment on: who asks how far the output is must find it, though it be at the beginning."""
+    """Creates the cursor at the start, so that status tools see the output before it makes progress."""
     if Cursor.load(context.cursors, context.output) is None:
         if context.cursors.exists(f"{context.output}.cursor"):
             log.warning("output %s: its cursor is damaged: it begins at the oldest segment again", context.output)

@@ -154,3 +154,8 @@ class BaseInput:
     def sockets(self) -> list[dict[str, Any]]:
         """Returns for each socket of which the kernel drops datagrams a mapping with `address` and `kernel_drops`."""
         return []
+
+    def partitions(self) -> dict[str, dict[str, int]]:
+        """Returns for each partition that an input of a partitioned log has now, as `TOPIC/NUMBER`: `offset` of the next message, and
+        `lag`, messages that are not journaled yet."""
+        return {}

@@ -148,6 +148,7 @@ class App:
 
         def work(body: bytes) -> tuple[bool, int]:
             plain = http_body.unpack(body, request.header("content-encoding"), self._rules.max_body, take)
+            plain = self._opened(plain, request, f"{namespace}/{ident}" if ident else "")
             amend = partial(self._amend, namespace, ident if self._deletable(namespace) else "")
             found = http_body.validated(plain, request.header("content-type"), self._rules.max_events, amend)
             return self._journal(found, request, namespace, ident), found.count
@@ -167,6 +168,16 @@ class App:
                 self.repeated += count
         headers = () if new else (("idempotent-replayed", "true"),)
         return Response(201, (ident or str(uuid.uuid4())).encode(), headers=headers)
+
+    def _opened(self, body: bytes, request: Request, key: str) -> bytes:
+        """What was signed, where the input demands signatures."""
+        opened = getattr(self._sink, "opened", None)
+        if opened is None:
+            return body
+        found: bytes | None = opened(body, f"http://{request.peer}", key)
+        if found is None:
+            raise Refusal(403, "the body is not signed as this input demands; it is a dead letter")
+        return found
 
     @staticmethod
     def _amend(namespace: str, submission: str, lines: bytes, rows: Sequence[Row]) -> bytes:

@@ -22,8 +22,6 @@ _FIRST: Final = 3
 _KINDS: Final = {socket.SOCK_DGRAM: "ListenDatagram=", socket.SOCK_STREAM: "ListenStream="}
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 
-_taken: set[int] = set()
-
 
 def check(where: str, systemd: bool | str, fd: int) -> None:
     """Raises ConfigError for options of an input that cannot be meant."""
@@ -43,9 +41,8 @@ def sockets(kind: int, name: str = "") -> list[socket.socket]:
     found = []
     for index in range(count):
         fd = _FIRST + index
-        if fd not in _taken and (not name or names[index : index + 1] == [name]) and _is(fd, kind):
-            found.append(socket.socket(fileno=fd))
-            _taken.add(fd)
+        if not _taken(fd) and (not name or names[index : index + 1] == [name]) and _is(fd, kind):
+            found.append(_take(fd))
     if not found:
         named = f" with FileDescriptorName={name}" if name else ""
         raise OSError(f"systemd passed no (further) socket of a {_KINDS[socket.SocketKind(kind)]} line{named}")
@@ -53,12 +50,24 @@ def sockets(kind: int, name: str = "") -> list[socket.socket]:
 
 
 def of_descriptor(fd: int, kind: int) -> socket.socket:
-    """A socket that whoever started this process left open as that descriptor."""
-    if fd in _taken or not _is(fd, kind):
-        what = "is taken by another input" if fd in _taken else "is no open Internet socket of the right kind"
+    """Returns the socket that the parent process left open as that descriptor; raises OSError when there is none."""
+    if _taken(fd) or not _is(fd, kind):
+        what = "is taken by another input" if _is(fd, kind) else "is no open Internet socket of the right kind"
         raise OSError(f"fd://{fd}: the descriptor {fd} {what}")
-    _taken.add(fd)
+    return _take(fd)
+
+
+def _take(fd: int) -> socket.socket:
+    os.set_inheritable(fd, False)
     return socket.socket(fileno=fd)
+
+
+def _taken(fd: int) -> bool:
+    """Whether an input has the descriptor already: one that was passed can be inherited, until it is taken."""
+    try:
+        return not os.get_inheritable(fd)
+    except OSError:
+        return False
 
 
 def _is(fd: int, kind: int) -> bool:

@@ -65,6 +65,9 @@ class HttpInput(BaseInput):
     url_prefix: ClassVar[str] = ""
     """Before `http://` in the address, for another interface: `otlp+`."""
 
+    takes_signed = True
+    """A frame, or a body, comes whole, so that its signature can be checked."""
+
     def __init__(
         self,
         *,

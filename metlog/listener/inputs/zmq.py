@@ -53,6 +53,9 @@ class ZmqInput(BaseInput):
         `secret_key` (both of our keys are made for the occasion when left out).
     """
 
+    takes_signed = True
+    """A frame, or a body, comes whole, so that its signature can be checked."""
+
     def __init__(
         self,
         *,

@@ -34,6 +34,8 @@ class Context:
         self.journal = journal
         self.cursors = cursors
         self.dead = dead
+        self.deaths = 0
+        """How often the output's process has ended, one time after the other, where it stands now."""
         self._report = report
         self._changed = threading.Condition()
         self._end = Position()

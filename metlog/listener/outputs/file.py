@@ -147,6 +147,10 @@ class FileOutput(BaseOutput):
             facts = os.fstat(fd)
             if not stat.S_ISREG(facts.st_mode):
                 raise OSError(f"{self._path} is no regular file; the output stdout writes to pipes")
+            if facts.st_nlink > 1:  # somebody's link to a file of theirs, or of ours to read it elsewhere
+                raise OSError(
+                    f"{self._path} has {facts.st_nlink} names (hard links); give the output a file of its own"
+                )
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)

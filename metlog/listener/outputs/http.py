@@ -18,7 +18,7 @@ import msgspec
 
 from metlog.errors import MetlogError
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
-from metlog.senders._http import RequestDeadline, beginning, check_options, compressor, retry_after
+from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, retry_after
 from metlog.senders.options import one_of
 from metlog.senders.tcp import tls_context
 

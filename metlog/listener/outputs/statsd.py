@@ -103,7 +103,7 @@ class StatsdOutput(BaseOutput):
             raise Rejected(rejected)
 
     def _put(self, pipe: Any, counters: dict[str, float], event: Event) -> str:
-        """Adds one event to the pipeline; gives what is wrong with it."""
+        """Adds one event to the pipeline; returns what is wrong with it."""
         fields = event.fields
         if event.type not in {"counter", "timer", "gauge", "set"}:
             self._passed += 1

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from metlog.lake.query import Result
 from metlog.reports.charts.timeline import STEPS, between, label_of_step, step_after, step_of, unit_of
+from metlog.reports.charts.values import cells, legible_chart
 from metlog.reports.charts.vega import in_digits, lacks, log_range, of_what, shown_rows
 from metlog.reports.spec import Chart, Charted
 
@@ -31,7 +32,7 @@ def lines(report: Charted, result: Result, width: int = 80) -> list[Text]:
     chart = report.chart_spec
     rows = result.dicts()
     values = getattr(result, "values", {})
-    head = Text(report.title, style="bold")
+    head = Text(_clean(report.title), style="bold")
     if values:
         head.append(f"  {_clean(of_what(report, values))}", style="not bold dim")
     if chart is None:
@@ -39,12 +40,13 @@ def lines(report: Charted, result: Result, width: int = 80) -> list[Text]:
     if not rows:
         return [head, *_nothing(report)]
     if lacking := lacks(chart, result):
-        return [head, Text(lacking)]
-    rows, note = shown_rows(chart, rows)
+        return [head, Text(_clean(lacking))]
+    chart = legible_chart(chart)
+    rows, note = shown_rows(chart, cells(chart, rows))
     if note:
         head.append(f"; {note}", style="not bold dim")
     if not rows:
-        return [head, Text(chart.zero or "Nothing but zeros.")]
+        return [head, Text(_clean(chart.zero) or "Nothing but zeros.")]
     by = step_of(chart, values)
     if chart.kind == "spread":
         return [head, *_spread(chart, rows, width)]
@@ -55,8 +57,12 @@ def lines(report: Charted, result: Result, width: int = 80) -> list[Text]:
 
 def _nothing(report: Charted) -> list[Text]:
     code = report.empty.code.splitlines()
-    more = [Text("This would bring some:"), Text(), *(Text(f"    {line}") for line in code), Text()] if code else []
-    return [Text(report.empty.text), *more]
+    more = (
+        [Text("This would bring some:"), Text(), *(Text(f"    {_clean(line)}") for line in code), Text()]
+        if code
+        else []
+    )
+    return [Text(_clean(report.empty.text)), *more]
 
 
 def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
@@ -82,7 +88,7 @@ def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
     numbers = ["  ".join(text.rjust(size) for text, size in zip(texts, sizes, strict=True)) for texts in said]
     wide = min(max(map(len, names)), width // 2)
     room = max(8, width - wide - max(map(len, numbers)) - 4)
-    most = max((sum(parts.values()) for _, parts in shown), default=0) or 1
+    most = max((sum(map(_length, parts.values())) for _, parts in shown), default=0) or 1
     fills = dict(zip(series, cycle(_FILLS), strict=False))
     styles = _styles(chart, list(series))
     made = [_legend(chart, by, {name: fills[name] for name in series}, styles)]
@@ -90,8 +96,8 @@ def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
         line = Text(_cut(name, wide).ljust(wide) + "  ")
         done = drawn = 0.0
         for part, fill in fills.items():
-            done += parts.get(part, 0)
-            length = round(done / most * room) - int(drawn)
+            done += _length(parts.get(part, 0))
+            length = min(round(done / most * room), room) - int(drawn)
             line.append(fill * length, style=styles[part])
             drawn += length
         line.append(" " * (room - int(drawn)) + f"  {number}")
@@ -99,6 +105,11 @@ def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
     if notes:
         made.insert(1, Text("; ".join(notes), style="dim"))
     return made
+
+
+def _length(value: float) -> float:
+    """Of a bar: what is below zero has none, its number tells it."""
+    return max(value, 0.0)
 
 
 def _fill_gaps(table: dict[Any, dict[str, float]], by: str) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from metlog.lake.query import Result
 from metlog.reports.charts.timeline import over_time
+from metlog.reports.charts.values import cells, legible, legible_chart
 from metlog.reports.spec import COMMON, Chart, Charted
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
 _SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
 _ROWS: Final = 10_000  # that a chart shows
 _FAR: Final = 50  # the most in multiples of the least, from which on a spread is drawn to a logarithmic scale
+_DECADES: Final = 1e12  # that a logarithmic scale shows; what is smaller stands at its edge
 RANKED: Final = 25
 """Names in a ranking."""
 SERIES: Final = 8
@@ -53,7 +55,7 @@ def specification(
     chart = report.chart_spec
     values = getattr(result, "values", {})
     colours = _DARK if dark else _LIGHT
-    rows = [{key: _plain(value) for key, value in row.items()} for row in result.dicts()]
+    rows = result.dicts()
     notes = [of_what(report, values)] if values else []
     if chart is None:
         return _words(_base(report, notes, colours, width), "This report has no chart.", height, colours)
@@ -61,6 +63,8 @@ def specification(
         return _words(_base(report, notes, colours, width), report.empty.text, height, colours, report.empty.code)
     if lacking := lacks(chart, result):
         return _words(_base(report, notes, colours, width), lacking, height, colours)
+    chart = legible_chart(chart)
+    rows = [{key: _plain(value) for key, value in row.items()} for row in cells(chart, rows)]
     chart, rows = _plainly_named(chart, rows)
     rows, note = shown_rows(chart, rows)
     if note:
@@ -141,7 +145,9 @@ def of_what(report: Charted, values: Mapping[str, Any]) -> str:
 
 
 def in_digits(number: float) -> str:
-    """A number as one reads it: whole from 100 on, else with three digits that count."""
+    """A number as one reads it: whole from 100 on, else with three digits that count; beyond 1e15 as a power of ten."""
+    if not abs(number) < 1e15:
+        return f"{number:.3g}"
     return f"{number:,.0f}" if number == int(number) or abs(number) >= 99.95 else f"{number:,.3g}"
 
 
@@ -149,7 +155,9 @@ def log_range(values: Iterable[Any]) -> tuple[float, float] | None:
     """Least and most of the values, if they lie so far apart that only a logarithmic scale shows them all; else None."""
     known = [float(value) for value in values if value is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
-    return (low, high) if low > 0 and high / low >= _FAR else None
+    if low <= 0 or high / low < _FAR:
+        return None
+    return max(low, high / _DECADES), high
 
 
 def decades(low: float, high: float) -> list[float]:
@@ -169,8 +177,8 @@ def _base(report: Charted, notes: list[str], colours: dict[str, str], width: int
         "titlePadding": 10, "labelPadding": 6,
     }  # fmt: skip
     title = {
-        "text": report.title, "anchor": "start", "frame": "group", "color": colours["strong"], "fontSize": 17, "offset": 14,
-        "subtitle": "; ".join(notes), "subtitleColor": colours["text"], "subtitleFontSize": 12, "subtitlePadding": 5,
+        "text": legible(report.title), "anchor": "start", "frame": "group", "color": colours["strong"], "fontSize": 17, "offset": 14,
+        "subtitle": legible("; ".join(notes)), "subtitleColor": colours["text"], "subtitleFontSize": 12, "subtitlePadding": 5,
     }  # fmt: skip
     return {
         "$schema": _SCHEMA,
@@ -195,13 +203,13 @@ def _words(
     base: dict[str, Any], text: str, height: int | None, colours: dict[str, str], code: str = ""
 ) -> dict[str, Any]:
     """In the place of a chart: what there is to say, and the lines of code that would change it, from the title's edge on."""
-    lines = [text, *(["This would bring some:"] if code else [])]
+    lines = [legible(text), *(["This would bring some:"] if code else [])]
     mark = {"type": "text", "align": "left", "baseline": "top", "fontSize": 13, "lineHeight": 20, "x": 0}
     said = {"mark": {**mark, "y": 4, "color": colours["text"], "text": lines}}
     shown = {
         "mark": {
             **mark, "y": 10 + 20 * len(lines), "x": 16, "color": colours["strong"], "font": "ui-monospace, Menlo, Consolas, monospace",
-            "text": code.splitlines(),
+            "text": [legible(line) for line in code.splitlines()],
         },
     }  # fmt: skip
     room = 120 + 20 * (len(lines) + len(code.splitlines()))
@@ -303,7 +311,7 @@ def _spread(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, width:
     }
     if (low_high := log_range([row[value] for row in rows])) is not None:
         ticks = decades(*low_high)
-        x["scale"] = {"type": "log", "domain": [ticks[0], ticks[-1]]}
+        x["scale"] = {"type": "log", "domain": [ticks[0], ticks[-1]], "clamp": True}
         x["axis"] |= {"values": ticks, "format": ",~r", "tickCount": len(ticks)}
         x["title"] = f"{chart.unit}, log scale" if chart.unit else "log scale"
     rule = {

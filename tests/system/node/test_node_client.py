@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import vectors
-from conftest import Listening, Node
 
 import metlog
 from metlog.lake.query import open_lake
+from tests.helpers.listener import Listener, metlog_command
+from tests.helpers.waiting import wait_for
+from tests.system.node import vectors
+from tests.system.node.node_helpers import Node
+
+Listen = Callable[..., Listener]
 
 SENDING = """
 import * as metlog from "metlog";
@@ -30,28 +33,19 @@ console.log(JSON.stringify(metlog.stats()));
 """
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
-
-
 @pytest.mark.parametrize(("scheme", "encoder"), [("udp", "json"), ("http", "msgpack")])
 def test_100_000_events_arrive_once_each_while_python_sends_too(
-    node: Node, listener: Listening, scheme: str, encoder: str
+    node: Node, listen: Listen, scheme: str, encoder: str
 ) -> None:
     count = 100_000
-    port = listener.udp if scheme == "udp" else listener.http
-    url = f"{scheme}://127.0.0.1:{port}" + ("/submit/numbered" if scheme == "http" else "")
+    listener = listen("--udp", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    url = listener.address(scheme).rstrip("/") + ("/submit/numbered" if scheme == "http" else "")
     stop = threading.Event()
     sent = 0
 
     def send() -> None:
         nonlocal sent
-        with metlog.MetlogClient.from_config(f"udp://127.0.0.1:{listener.udp}", logger="python") as client:
+        with metlog.MetlogClient.from_config(listener.address("udp"), logger="python") as client:
             while not stop.is_set() and sent < 50_000:
                 for _ in range(100):
                     client.log(("numbered", "python"), f"événement {sent}", fields={"n": sent})
@@ -68,46 +62,58 @@ def test_100_000_events_arrive_once_each_while_python_sends_too(
     assert f'"accepted":{count},"filtered":0,"sent":{count},"buffered":0,"dropped":{{}}' in said
     lake = open_lake(listener.data)
     of_both = "SELECT count(*) FROM events WHERE type = 'numbered'"
-    assert wait_for(lambda: lake.query(of_both).rows == [(count + sent,)])
+    wait_for(lambda: lake.query(of_both).rows == [(count + sent,)], 60)
+    n = "CAST(fields->>'n' AS INTEGER)"
     by_logger = (
-        "SELECT logger, count(*), count(DISTINCT CAST(fields->>'n' AS INTEGER)), min(CAST(fields->>'n' AS INTEGER)), max(CAST(fields->>'n' AS INTEGER)), "
-        "count(DISTINCT seq), max(seq), count(DISTINCT stream) FROM events WHERE type = 'numbered' GROUP BY logger ORDER BY logger"
+        f"SELECT logger, count(*), count(DISTINCT {n}), min({n}), max({n}), count(DISTINCT seq), max(seq), count(DISTINCT stream) "
+        "FROM events WHERE type = 'numbered' GROUP BY logger ORDER BY logger"
     )
     assert lake.query(by_logger).rows == [
         ("node", count, count, 0, count - 1, count, count, 1),
         ("python", sent, sent, 0, sent - 1, sent, sent, 1),
     ]
     # Each event says what was logged, letter for letter, whichever client and encoder wrote it.
-    wrong = "SELECT count(*) FROM events WHERE type = 'numbered' AND (payload <> 'événement ' || (fields->>'n') OR tokens <> ['numbered', logger])"
+    wrong = (
+        "SELECT count(*) FROM events WHERE type = 'numbered' "
+        "AND (payload <> 'événement ' || (fields->>'n') OR tokens <> ['numbered', logger])"
+    )
     assert lake.query(wrong).rows == [(0,)]
-    users = "SELECT count(*), count(DISTINCT fields->>'user') FROM events WHERE logger = 'node' AND CAST(fields->>'ms' AS DOUBLE) = CAST(fields->>'n' AS INTEGER) / 8"
+    users = (
+        "SELECT count(*), count(DISTINCT fields->>'user') FROM events "
+        f"WHERE logger = 'node' AND CAST(fields->>'ms' AS DOUBLE) = {n} / 8"
+    )
     assert lake.query(users).rows == [(count, 1000)]
     # Both streams are closed, so that a lost tail would be known.
     ends = "SELECT logger, CAST(fields->>'last_seq' AS INTEGER) FROM events WHERE type = 'metlog.end' ORDER BY logger"
-    assert wait_for(lambda: lake.query(ends).rows == [("node", count), ("python", sent)])
+    wait_for(lambda: lake.query(ends).rows == [("node", count), ("python", sent)])
 
 
-def test_the_report_delivery_sees_what_a_node_client_lost(node: Node, listener: Listening) -> None:
+def test_the_report_delivery_sees_what_a_node_client_lost(node: Node, listen: Listen) -> None:
     script = """
 import dgram from "node:dgram";
 import * as metlog from "metlog";
-const client = metlog.configure(`udp://127.0.0.1:${process.argv[1]}`, { logger: "node", buffer: { flush_interval: 0 } });
+const client = metlog.configure(process.argv[1], { logger: "node", buffer: { flush_interval: 0 } });
 // Each tenth datagram is lost on the way.
 const real = dgram.Socket.prototype.send;
 let count = 0;
-dgram.Socket.prototype.send = function (frame, done) { count += 1; return count % 10 === 0 ? process.nextTick(done, null) : real.call(this, frame, done); };
-for (let n = 0; n < 1000; n += 1) { metlog.log("numbered", "", { fields: { n } }); if (n % 50 === 49) await new Promise((resolve) => setTimeout(resolve, 5)); }
+dgram.Socket.prototype.send = function (frame, done) {
+  count += 1;
+  return count % 10 === 0 ? process.nextTick(done, null) : real.call(this, frame, done);
+};
+for (let n = 0; n < 1000; n += 1) {
+  metlog.log("numbered", "", { fields: { n } });
+  if (n % 50 === 49) await new Promise((resolve) => setTimeout(resolve, 5));
+}
 await client.close();
 """
-    node.run(script, str(listener.udp))
+    listener = listen()
+    node.run(script, listener.address("udp"))
     lake = open_lake(listener.data)
-    assert wait_for(
+    wait_for(
         lambda: lake.query("SELECT count(*) FROM events WHERE type IN ('numbered', 'metlog.end')").rows == [(901,)]
     )
-    report = subprocess.run(
-        [sys.executable, "-m", "metlog", "report", "delivery", "--data", str(listener.data), "--format", "csv"],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+    report = metlog_command("report", "delivery", "--data", str(listener.data), "--format", "csv")
+    assert report.returncode == 0, report.stderr
     header, *rows = report.stdout.splitlines()
     (row,) = [dict(zip(header.split(","), row.split(","), strict=False)) for row in rows if row.startswith("node ")]
     assert (row["received"], row["lost"], row["duplicates"], row["ended"]) == ("901", "100", "0", "yes")

@@ -202,3 +202,19 @@ def test_an_attribute_that_only_sounds_like_a_hook_is_left_alone() -> None:
     share = Share()
     MetlogClient.from_config("memory:", filters=[share]).close()
     assert share.chance == 0.25
+
+
+def test_an_event_that_is_built_at_the_call_has_each_value_in_its_own_field() -> None:
+    seen: list[Event] = []
+
+    def keep(event: Event) -> Event:
+        seen.append(event)
+        return event
+
+    with MetlogClient.from_config("memory:", logger="sync", hostname="h1", filters=[keep]) as client:
+        client.metlog("login", payload="p", severity=3, fields={"user": "u1"}, tokens=("login", "sync"), weight=2.0)
+        stream = client._state.pipeline.stream  # type: ignore[union-attr]
+    (event,) = seen
+    assert (event.type, event.tokens, event.logger, event.severity) == ("login", ("login", "sync"), "sync", 3)
+    assert (event.payload, event.fields, event.weight, event.env_version) == ("p", {"user": "u1"}, 2.0, "1")
+    assert (event.pid, event.hostname, event.stream, event.seq) == (os.getpid(), "h1", stream.id, 1)

@@ -97,6 +97,7 @@ def under_load(
     return [f"{name} {number}" for name, count in logged.items() for number in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "rounds", "each", "changers"),
     [
@@ -212,6 +213,7 @@ def test_a_call_in_the_middle_ends_where_it_began_or_in_the_new_stream_whole(way
             assert [(event.type, event.seq) for event in after.events] == [("after", 1), ("metlog.end", 2)]
 
 
+@pytest.mark.slow
 def test_behind_a_queue_as_well(tmp_path: Path) -> None:
     with StreamPeer() as peer:
         specs = [f"tcp://127.0.0.1:{peer.port}", f"file:{tmp_path}/events"]

@@ -13,6 +13,8 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import metlog
 from metlog import ConfigError, Event, MetlogClient
@@ -559,6 +561,11 @@ def test_a_real_server_over_a_real_socket(client: MetlogClient) -> None:
 ])  # fmt: skip
 def test_safe_paths(path: str, shown: str) -> None:
     assert safe_path(path) == shown
+
+
+@given(st.text(st.characters(), max_size=300) | st.text(st.sampled_from("/\0\x01\x1b\u202e\ufffea1"), max_size=30))
+def test_a_safe_path_can_be_shown_anywhere(path: str) -> None:
+    assert safe_path("/" + path).isprintable()
 
 
 def test_a_safe_path_is_bounded() -> None:

@@ -72,6 +72,7 @@ def test_what_clients_say_they_dropped_are_totals() -> None:
     assert (found["ended"], found["streams"]) == (3, 3)
 
 
+@pytest.mark.slow
 def test_any_number_of_streams_takes_the_memory_of_those_that_are_remembered() -> None:
     accounting = Accounting(10_000)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,15 @@ def run(data: Path, name: str, /, **params: Any) -> list[tuple[Any, ...]]:
         return Library()[name].run(lake, {"since": "2026-03-01", **params}, now=NOW).rows
 
 
+@pytest.fixture(scope="module")
+def lake(data: Path) -> Iterator[Lake]:
+    with Lake(data) as made:
+        yield made
+
+
 @pytest.fixture
-def rows(data: Path) -> Rows:
-    return lambda name, /, **params: run(data, name, **params)
+def rows(lake: Lake) -> Rows:
+    return lambda name, /, **params: Library()[name].run(lake, {"since": "2026-03-01", **params}, now=NOW).rows
 
 
 D0, D1 = datetime(2026, 3, 10), datetime(2026, 3, 11)

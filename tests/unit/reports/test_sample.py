@@ -12,6 +12,8 @@ from metlog.lake.query import Lake
 from metlog.reports import Library
 from metlog.reports.sample import fill
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 3, 30, 18, tzinfo=UTC)
 
 

@@ -14,8 +14,8 @@ import pytest
 from metlog import plugins
 from metlog.errors import ConfigError, SenderError
 from metlog.senders import http as http_sender
-from metlog.senders._http import retry_after
 from metlog.senders.http import HttpSender, HttpsSender
+from metlog.senders.http_client import retry_after
 from metlog.testing.peers import closed_port, silent_peer
 from tests.helpers import certificates
 

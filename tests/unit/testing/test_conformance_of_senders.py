@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import gzip
 import http.server
+import io
 import logging
 import os
+import secrets
 import socket
+import sys
 import threading
+import time
 import types
 
 import pytest
@@ -17,6 +21,7 @@ from metlog.encoders.json import JsonEncoder
 from metlog.plugins import installed
 from metlog.senders import http as http_sender
 from metlog.senders import stream
+from metlog.senders.console import ConsoleSender
 from metlog.senders.fallback import FallbackSender
 from metlog.senders.file import FileSender
 from metlog.senders.http import HttpSender, HttpsSender
@@ -180,6 +185,44 @@ class TestZmqSender(SenderConformance):
         from metlog.senders.zmq import ZmqSender
 
         return ZmqSender(endpoint=f"tcp://{host}:{port}")
+
+
+@pytest.fixture(scope="module")
+def kafka_broker():
+    """librdkafka's own mock of a broker."""
+    kafka = pytest.importorskip("confluent_kafka", reason="needs confluent-kafka")
+    owner = kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock"})
+    (broker,) = owner.list_topics(timeout=10).brokers.values()
+    yield f"{broker.host}:{broker.port}"
+    del owner
+
+
+class TestKafkaSender(SenderConformance):
+    @pytest.fixture(autouse=True)
+    def peer(self, kafka_broker):
+        self.broker = kafka_broker
+
+    def make_sender(self):
+        from metlog.senders.kafka import KafkaSender
+
+        self.topic = f"t{secrets.token_hex(8)}"
+        return KafkaSender(brokers=[self.broker], topic=self.topic, key="one", linger=0)
+
+    def received(self, sender):
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "test"})
+        try:
+            found = consumer.list_topics(self.topic, timeout=10).topics[self.topic].partitions
+            consumer.assign([TopicPartition(self.topic, number, 0) for number in found])
+            sender.flush()
+            left = sum(consumer.get_watermark_offsets(TopicPartition(self.topic, number), 5)[1] for number in found)
+            frames, end = [], time.monotonic() + 10
+            while len(frames) < left and time.monotonic() < end:
+                frames += [message.value() for message in consumer.consume(100, 0.2) if message.error() is None]
+            return frames
+        finally:
+            consumer.close()
 
 
 class TestHttpSender(SenderConformance):
@@ -353,6 +396,31 @@ class TestLoggingSender(SenderConformance):
 
     def make_sender(self):
         return LoggingSender()
+
+    def received(self, sender):
+        return b"".join(frame for pid, frame in self.frames if pid == os.getpid())
+
+
+class TestConsoleSender(SenderConformance):
+    """What it writes is for people: the frames are noted as it reads them."""
+
+    in_process = True
+
+    @pytest.fixture(autouse=True)
+    def lines(self, monkeypatch):
+        encoder, self.frames = JsonEncoder(), []
+        real = ConsoleSender._line
+
+        def line(sender, event):
+            self.frames.append((os.getpid(), encoder.frame([encoder.encode(event)])))
+            return real(sender, event)
+
+        monkeypatch.setattr(ConsoleSender, "_line", line)
+        monkeypatch.setattr("metlog.senders.console.END_TYPE", "")  # the suite wants to see the end of a stream
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+
+    def make_sender(self):
+        return ConsoleSender()
 
     def received(self, sender):
         return b"".join(frame for pid, frame in self.frames if pid == os.getpid())

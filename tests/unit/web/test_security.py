@@ -159,7 +159,7 @@ def test_wrong_tokens_are_limited(start: Starter) -> None:
     page = start(tokens=TOKENS)
     statuses = [page.get("/api/reports", headers={"authorization": f"Bearer wrong{n}"}).status_code for n in range(12)]
     assert statuses == [401] * 10 + [429] * 2
-    assert page.get("/api/reports", headers=BEARER).status_code == 429
+    assert page.get("/api/reports", headers=BEARER).status_code == 200, "behind a proxy one address is everybody"
 
 
 def test_login_without_its_form_is_refused(start: Starter) -> None:

@@ -1,6 +1,7 @@
 /** Values from files, URLs and the environment as what an option wants; and values as errors may show them. */
 
-export type Kind = "text" | "integer" | "number" | "boolean" | "list" | "table";
+/** `size` is bytes, also as "64KB" (powers of 1,024); `duration` is seconds, also as "250ms" or "5m". */
+export type Kind = "text" | "integer" | "number" | "boolean" | "list" | "table" | "size" | "duration";
 
 /** One option of a component. A text becomes what is asked for: a number, a truth value, the parts of a list. */
 export interface Option {
@@ -22,7 +23,12 @@ const WORDS: Record<Kind, string> = {
   boolean: "true or false",
   list: "a list",
   table: "a table",
+  size: 'bytes, as 67108864 or "64MB"',
+  duration: 'seconds, as 60 or "60s", "5m", "7d"',
 };
+const SIZE = /^(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?$/i;
+const DURATION = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/;
+const SECONDS_OF: Record<string, number> = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400 };
 
 /** The value as the option says it; throws Error that tells what would be right. */
 export function convert(value: unknown, option: Option): unknown {
@@ -40,7 +46,8 @@ export function convert(value: unknown, option: Option): unknown {
     }
   }
   if (typeof value === "string" && kinds.includes("list") && value.includes("\n")) return ofText(value, "list", option.each);
-  const got = typeof value === "string" ? "" : `, not ${wordOf(value)}`;
+  const measured = kinds.includes("size") || kinds.includes("duration");
+  const got = typeof value === "string" || measured ? "" : `, not ${wordOf(value)}`;
   const wanted = kinds.map((kind) => {
     if (kind === "list" && option.each) return `a list, each ${WORDS[option.each]}`;
     return kind === "table" && option.each ? `a table, each value ${WORDS[option.each]}` : WORDS[kind];
@@ -53,8 +60,10 @@ function as(value: unknown, kind: Kind, each: Kind | undefined): unknown {
     case "text":
       return typeof value === "string" ? value : undefined;
     case "integer":
+    case "size":
       return Number.isInteger(value) ? value : undefined;
     case "number":
+    case "duration":
       return typeof value === "number" ? value : undefined;
     case "boolean":
       return typeof value === "boolean" ? value : undefined;
@@ -79,6 +88,14 @@ function ofText(value: unknown, kind: Kind, each: Kind | undefined): unknown {
   switch (kind) {
     case "integer":
       return /^[+-]?\d+$/.test(text) ? Number(text) : undefined;
+    case "size": {
+      const found = SIZE.exec(text);
+      return found === null ? undefined : Math.trunc(Number(found[1]) * 1024 ** " kmgt".indexOf((found[2] || " ").toLowerCase()));
+    }
+    case "duration": {
+      const found = DURATION.exec(text);
+      return found === null ? undefined : Number(found[1]) * (SECONDS_OF[found[2] ?? "s"] as number);
+    }
     case "number":
       return /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(text) ? Number(text) : undefined;
     case "boolean":

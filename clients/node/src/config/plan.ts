@@ -17,10 +17,10 @@ import { suggest } from "./suggest.js";
 
 export const DEFAULT_SENDER = "udp://127.0.0.1:5565";
 
-const BUFFER: Record<string, ["integer" | "number", number, number, string]> = {
-  max_frame: ["integer", 64, 1 << 26, "bytes"],
-  flush_interval: ["number", 0, 3600, "seconds"],
-  max_bytes: ["integer", 1024, 2 ** 34, "bytes"],
+const BUFFER: Record<string, ["size" | "duration", number, number, string]> = {
+  max_frame: ["size", 64, 1 << 26, "bytes"],
+  flush_interval: ["duration", 0, 3600, "seconds"],
+  max_bytes: ["size", 1024, 2 ** 34, "bytes"],
 };
 
 /** A sender that is several: each branch is a plan of its own (`tee`). */
@@ -164,19 +164,12 @@ function buffer(settings: Record<string, unknown>, where: string, problems: Prob
     try {
       const number = convert(value, { kind }) as number;
       if (number >= low && number <= high) made[key] = number;
-      else problems.add(`${where}.${key} = ${repr(value)}: wants ${general(low)} to ${general(high)} ${unit}`);
+      else problems.add(`${where}.${key} = ${repr(value)}: wants ${low} to ${high} ${unit}`);
     } catch (error) {
       problems.add(`${where}.${key} = ${repr(value)}: ${messageOf(error)}`);
     }
   }
   return made;
-}
-
-/** As `%g` has it: six digits. */
-function general(value: number): string {
-  if (value < 1e6) return String(value);
-  const [digits, exponent] = value.toExponential(5).split("e+") as [string, string];
-  return `${digits.replace(/\.?0+$/, "")}e+${exponent.padStart(2, "0")}`;
 }
 
 const VARIABLE = /\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}/g;

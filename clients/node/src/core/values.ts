@@ -13,8 +13,8 @@ export const MAX_DEPTH = 64;
 export const MAX_ITEMS = 10_000;
 /** Characters that a text in a repaired event keeps. */
 export const MAX_TEXT = 1_000_000;
-/** Levels that every reader reads. */
-export const DEEPEST = 900;
+/** Levels that every reader reads: a listener takes 100, those of the envelope included. */
+export const DEEPEST = 90;
 const MAX_REPR = 1_000;
 const MAX_NOTES = 20;
 const MAX_PATH = 200;

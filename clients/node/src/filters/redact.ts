@@ -164,7 +164,7 @@ function maskOf(pattern: string, wrong: string[]): Mask | null {
     return null;
   }
   if (new RegExp(`^(?:${pattern})$`, "u").test("")) {
-    wrong.push(`mask = ${repr(pattern)}: matches the empty text, and so everything; make it match what is to be hidden`);
+    wrong.push(`mask = ${repr(pattern)}: matches the empty text, and so everything; make it match what is to be masked`);
     return null;
   }
   return ofPattern(compiled);

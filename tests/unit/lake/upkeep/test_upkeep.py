@@ -60,6 +60,18 @@ def test_small_files_become_one_a_day_and_every_event_stays(tmp_path: Path) -> N
     assert compact(tmp_path).days == 0
 
 
+@pytest.mark.parametrize("codec", ["SNAPPY", "GZIP", "UNCOMPRESSED", "ZSTD"])
+def test_what_takes_the_place_of_files_is_compressed_as_they_were(tmp_path: Path, codec: str) -> None:
+    make_lake(tmp_path, days=1)
+    for path in (tmp_path / "events").rglob("*.parquet"):
+        pq.write_table(
+            pq.read_table(path, partitioning=None), path, compression="none" if codec == "UNCOMPRESSED" else codec
+        )
+    assert compact(tmp_path).files_after == 1
+    (merged,) = (tmp_path / "events").rglob("*.parquet")
+    assert pq.read_metadata(merged).row_group(0).column(0).compression == codec
+
+
 def test_large_files_and_a_few_small_ones_are_left_alone(tmp_path: Path) -> None:
     make_lake(tmp_path, days=1, files=3)
     before = names(tmp_path)

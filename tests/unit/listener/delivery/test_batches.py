@@ -15,7 +15,7 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import HEADER_SIZE, Clock, SegmentName, encode_record, header
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.batches import Limits, run_batches
-from metlog.listener.outputs import Batch
+from metlog.listener.outputs import BaseOutput, Batch
 from metlog.listener.outputs.context import Context, Stopped
 
 NOW = 1_700_000_000_000_000
@@ -25,7 +25,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 
 
-class Collector:
+class Collector(BaseOutput):
     """An output that remembers its batches, and may be killed when it has taken one."""
 
     def __init__(self, die_after: int = -1) -> None:

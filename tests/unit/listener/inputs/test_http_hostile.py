@@ -311,6 +311,7 @@ def test_health_is_answered_while_every_worker_waits_for_the_disk(serve: Callabl
     assert [status_of(client) for client in waiting] == [201] * 6
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_no_answer_is_put_out(serve: Callable[..., Server]) -> None:
     server = serve(head_timeout=0.5)
     client = server.raw()

@@ -84,6 +84,7 @@ def test_curves_have_their_range_and_gaps(tmp_path: Path) -> None:
     assert drawn(write(tmp_path / "t", events), "timers", by="hour", width=50)[2] == f"took  {'▁▂ ▄   █':<36}  1 to 8"
 
 
+@pytest.mark.slow
 def test_every_line_fits_the_terminal(data: Path) -> None:
     for report in Library():
         for width in (40, 80, 140):

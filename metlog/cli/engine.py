@@ -1,0 +1,77 @@
+"""`--engine` of the commands that ask: which engine, and what is seen while it takes its time."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from metlog.cli.common import data_folder, existing_data_folder
+
+if TYPE_CHECKING:
+    from metlog.lake.interface import Cancel, Engine
+
+__all__ = ["EngineOption", "asking", "opened"]
+
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="URL",
+        envvar="METLOG_ENGINE",
+        help="Ask another engine: spark://HOST:PORT/DB, hive://HOST:PORT/DB, clickhouse:; see docs/engines.md.",
+    ),
+]
+
+
+@contextmanager
+def opened(
+    engine: str | None, data: Path | None, *, timeout: float | None = None, memory: str | None = None
+) -> Iterator[Engine]:
+    """The engine; DuckDB over the data folder when none is named. With another one the data folder is not needed."""
+    from metlog.engines import open_engine
+
+    folder = existing_data_folder(data) if engine is None or data is not None else data_folder(None)
+    found = open_engine(
+        engine or "duckdb", where="--engine", data=folder if folder.is_dir() else None, timeout=timeout, memory=memory
+    )
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@contextmanager
+def asking(engine: Engine) -> Iterator[Cancel]:
+    """While a slow engine works, a line on a terminal says for how long and what it last said; Ctrl-C ends the query there, too."""
+    from metlog.lake.cancel import Cancel
+
+    cancel = Cancel()
+    if not engine.slow or not sys.stderr.isatty():
+        yield cancel
+        return
+    from rich.console import Console
+
+    ended = threading.Event()
+    status = Console(stderr=True, highlight=False).status(f"{engine.name} …")
+
+    def tell() -> None:
+        seconds = 0
+        while not ended.wait(1):
+            seconds += 1
+            said = cancel.progress.text if cancel.progress else engine.name
+            status.update(f"{said} · {seconds} s · Ctrl-C ends it")
+
+    teller = threading.Thread(target=tell, name="metlog-progress", daemon=True)
+    with status:
+        teller.start()
+        try:
+            yield cancel
+        finally:
+            ended.set()
+            teller.join()

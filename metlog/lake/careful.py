@@ -1,0 +1,109 @@
+"""Finds the events that a process cannot survive, by trying them in one that may die.
+
+When an output's process has ended several times at the same segment, something in the segment is too much for it: more memory than it may
+have, or a fault in native code. Each event of some size is then decoded in a process of its own kind, one after the other; the one at which
+that process ends is left out, and the search goes on behind it.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from metlog.journal.routing import Route
+from metlog.journal.rows import pieces_of
+from metlog.journal.segment import Clock, Record
+
+__all__ = ["main", "survivors"]
+
+REASON: Final = "ended the process that read it"
+_SMALL: Final = 4096
+"""Bytes of an event that is not tried: so little harms no process that is alive."""
+_HEAD: Final = struct.Struct("<qI")
+
+
+def survivors(records: Iterable[Record], bad: list[tuple[bytes, str, str]], ballast: int) -> Iterator[Record]:
+    """The records without the events that no process survives; `bad` gets these with their source. `ballast`: bytes that the trying process
+    holds beside each event, as the process does that is to take them. Raises MemoryError when it cannot even start."""
+    for record in records:
+        if len(record.events) <= _SMALL:
+            yield record
+            continue
+        small: list[Record] = []
+        lines = list(pieces_of(record, 1))
+        large = [line for line in lines if len(line.events) > _SMALL]
+        deadly = {id(line) for line in _deadly(large, ballast)}
+        for line in lines:
+            if id(line) in deadly:
+                bad.append((line.events.rstrip(b"\n"), line.source, REASON))
+            else:
+                small.append(line)
+        yield from small
+
+
+def _deadly(lines: list[Record], ballast: int) -> Iterator[Record]:
+    """Those at which a process that decodes one after the other ends."""
+    start = 0
+    while start < len(lines):
+        start += _try(lines[start:], ballast)
+        if start < len(lines):
+            if _try(lines[start : start + 1], ballast) == 0:  # it was no chance that the process ended there
+                yield lines[start]
+            start += 1
+
+
+def _try(lines: list[Record], ballast: int) -> int:
+    """How many lines a process takes before it ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "metlog.lake.careful", str(ballast)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        bufsize=0,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    done = 0
+    try:
+        if process.stdout.read(1) != b"!":
+            raise MemoryError("there is too little memory for any event: raise its limit")
+        for line in lines:  # one at a time: an answer a line
+            process.stdin.write(_HEAD.pack(line.received_at, len(line.events)) + line.events)
+            if process.stdout.read(1) != b".":
+                return done
+            done += 1
+    except OSError:  # it is gone
+        return done
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    return done
+
+
+def main(ballast: int) -> None:
+    """Decodes events from standard input as the lake's output does; a point on standard output for each that went well."""
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    held = b"x" * ballast
+    _take(Record(0, 0, 0, 1, "", "", b'{"type":"a"}'))
+    target.write(b"!")
+    target.flush()
+    while len(head := source.read(_HEAD.size)) == _HEAD.size:
+        received_at, size = _HEAD.unpack(head)
+        _take(Record(0, 0, received_at, 1, "", "", source.read(size)))
+        target.write(b".")
+        target.flush()
+    del held
+
+
+def _take(record: Record) -> None:
+    from metlog.lake.schema import tables
+
+    for _ in tables([record], Clock(), Route(), bad=[]):
+        pass
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

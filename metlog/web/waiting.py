@@ -1,0 +1,76 @@
+"""What a page asks and may wait for: `asked`, the page that says how far it is, and the way to end it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, cast
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from metlog.lake.interface import Cancel
+from metlog.web.errors import Refused
+from metlog.web.forms import form
+from metlog.web.jobs import Job, Outcome, Waiting
+from metlog.web.results import json_response
+from metlog.web.security import require_csrf
+from metlog.web.state import access_of, page_of
+
+__all__ = ["Outcome", "asked", "cancel", "progress", "waiting_page"]
+
+
+async def asked(
+    request: Request,
+    key: Hashable,
+    title: str,
+    work: Callable[[Cancel], Any],
+    *,
+    to_the_end: bool = False,
+) -> Outcome:
+    """What `work` gives: at once from the pool with a quick engine, from a job with a slow one. `_since` in the URL asks for a newer result."""
+    page = page_of(request)
+    if not page.lake.slow:
+        return Outcome(await page.pool.run(request, work), 0.0)
+    text = request.query_params.get("_since", "")
+    try:
+        since = float(text) if text else 0.0
+    except ValueError:
+        raise Refused(400, f"_since = {text!r}: wants seconds since 1970") from None
+    return await page.jobs.result(
+        request, access_of(request).name, key, title, work, to_the_end=to_the_end, since=min(since, time.time())
+    )
+
+
+def _job(request: Request) -> Job:
+    return page_of(request).jobs.find(str(request.path_params["id"]), access_of(request).name)
+
+
+async def progress(request: Request) -> Response:
+    """`GET /jobs/ID`: how far a query is, as JSON."""
+    job = _job(request)
+    job.seen = time.monotonic()
+    return json_response(job.told())
+
+
+async def cancel(request: Request) -> Response:
+    """`POST /jobs/ID/cancel`: ends a query, in its engine too, and goes back to its page, which says so."""
+    given = await form(request, 4096)
+    require_csrf(request, given.get("csrf"))
+    job = _job(request)
+    job.gone.set()
+    if job.task is not None:
+        with contextlib.suppress(TimeoutError, Exception):  # the page that comes next says what became of it
+            await asyncio.wait_for(asyncio.shield(job.task), 10)
+    back = given.get("back", "/")
+    return RedirectResponse(back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/", 303)
+
+
+def waiting_page(request: Request, error: Exception) -> Response:
+    """The page of a query that is not ready: how far it is, and a way to end it. It asks again by itself, without scripts too."""
+    job = cast("Waiting", error).job
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    values = {"here": "", "job": job, "told": job.told(), "back": back}
+    return page_of(request).views.render(request, "waiting.html", values, 202)

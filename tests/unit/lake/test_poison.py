@@ -1,0 +1,159 @@
+"""Events that take more memory than there is: they are found one by one, and a segment's memory is bounded whatever its events are."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metlog.journal.folder import Folder
+from metlog.journal.routing import Route
+from metlog.journal.rows import decode, pieces_of
+from metlog.journal.segment import Clock, Record, SegmentName, encode_record, header
+from metlog.lake.schema import tables
+from metlog.lake.writer import write_segment
+from tests.helpers.paths import ROOT
+
+pytestmark = pytest.mark.process
+
+MOMENT = 1_790_000_000_000_000
+NAME = SegmentName.parse("000000000001-0123456789abcdef")
+assert NAME is not None
+
+
+def record(*lines: bytes) -> Record:
+    return Record(0, 0, MOMENT, len(lines), "udp://10.0.0.1", "", b"".join(line + b"\n" for line in lines))
+
+
+def line(number: int, size: int) -> bytes:
+    return b'{"type":"t%d","payload":"%s"}' % (number, b"x" * size)
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=60), st.integers(1, 2000))
+def test_a_record_in_pieces_is_the_record(sizes: list[int], size: int) -> None:
+    whole = record(*(line(number, length) for number, length in enumerate(sizes)))
+    parts = list(pieces_of(whole, size))
+    assert b"".join(part.events for part in parts) == whole.events
+    assert sum(part.count for part in parts) == whole.count
+    assert all(part.count == len(decode(part.events)) for part in parts)
+    assert all(len(part.events) <= size or part.count == 1 for part in parts)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.lists(st.integers(0, 400), min_size=1, max_size=20), min_size=1, max_size=8),
+    st.integers(50, 2000),
+    st.integers(1, 30),
+)
+def test_tables_of_any_size_hold_every_event_in_order(records: list[list[int]], size: int, rows: int) -> None:
+    numbers = iter(range(10_000))
+    made = [record(*(line(next(numbers), length) for length in lengths)) for lengths in records]
+    found = [row for table in tables(made, Clock(), Route(), rows=rows, size=size) for row in table["type"].to_pylist()]
+    assert found == [f"t{number}" for number in range(sum(map(len, records)))]
+
+
+def test_a_segment_of_many_days_and_row_groups_has_every_event_once(tmp_path: Path, monkeypatch: object) -> None:
+    import duckdb
+
+    from metlog.lake import writer
+
+    monkeypatch.setattr(writer, "_GROUP", 20_000)  # type: ignore[attr-defined]
+    with (
+        Folder.root(tmp_path / "journal", create=True) as journal,
+        Folder.root(tmp_path / "events", create=True) as events,
+    ):
+        lines = [
+            b'{"type":"a","timestamp":"2026-09-%02dT01:02:03Z","fields":{"n":%d},"payload":"%s"}\n'
+            % (18 + n % 4, n, b"y" * 200)
+            for n in range(2000)
+        ]
+        body = b"".join(
+            encode_record(MOMENT, 10, b"s", b"", b"".join(lines[at : at + 10])) for at in range(0, 2000, 10)
+        )
+        (tmp_path / "journal" / f"{NAME}.seg").write_bytes(header(Clock()) + body)
+        for _ in range(2):  # once more onto itself
+            assert write_segment(journal, NAME, events, Route())[0] == 2000
+    sql = "SELECT count(*), count(DISTINCT fields->>'n'), count(DISTINCT date) FROM read_parquet(?, hive_partitioning = true)"
+    assert duckdb.connect().execute(sql, [f"{tmp_path}/events/*/*.parquet"]).fetchone() == (2000, 2000, 4)
+    assert not list((tmp_path / "events").rglob("*.tmp"))
+
+
+def limited(code: str, limit: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True, timeout=120, cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
+    )  # fmt: skip
+
+
+def test_the_event_that_ends_its_process_is_found_and_the_others_stay() -> None:
+    found = limited(
+        """
+        from metlog.journal.segment import Record
+        from metlog.lake.careful import survivors
+        deadly = b'{"type":"deadly","fields":{"a":[' + b"[]," * 3_000_000 + b"[]]}}\\n"
+        good = [b'{"type":"good%d","payload":"%s"}\\n' % (n, b"x" * (10 if n % 2 else 9000)) for n in range(6)]
+        lines = [*good[:3], deadly, *good[3:]]
+        bad = []
+        record = Record(0, 0, 1790000000000000, len(lines), "udp://10.0.0.1", "", b"".join(lines))
+        kept = b"".join(part.events for part in survivors([record], bad, 1 << 20))
+        assert kept == b"".join(good), len(kept)
+        assert [(len(data), source, reason) for data, source, reason in bad] == [
+            (len(deadly) - 1, "udp://10.0.0.1", "ended the process that read it")
+        ]
+        """,
+        420 << 20,
+    )
+    assert found.returncode == 0, found.stderr
+
+
+def test_with_too_little_memory_for_any_event_none_is_blamed() -> None:
+    found = limited(
+        """
+        from metlog.journal.segment import Record
+        from metlog.lake.careful import survivors
+        bad = []
+        try:
+            list(survivors([Record(0, 0, 1, 1, "s", "", b'{"type":"a","payload":"%s"}\\n' % (b"x" * 9000))], bad, 900 << 20))
+        except MemoryError as error:
+            assert "too little memory" in str(error)
+            assert bad == []
+        else:
+            raise SystemExit("not told")
+        """,
+        420 << 20,
+    )
+    assert found.returncode == 0, found.stderr
+
+
+def test_a_segment_of_small_pieces_is_written_in_little_memory(tmp_path: Path) -> None:
+    """23 MB of empty arrays: decoded at once they are half a gigabyte."""
+    event = b'{"type":"a","fields":{"a":[' + b"[]," * 60_000 + b"[]]}}\n"
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    with (folder / f"{NAME}.seg").open("wb") as file:
+        file.write(header(Clock()))
+        for _ in range(8):
+            file.write(encode_record(MOMENT, 16, b"udp://10.0.0.1", b"", event * 16))
+    found = limited(
+        """
+        import resource, sys
+        from pathlib import Path
+        from metlog.journal.folder import Folder
+        from metlog.journal.routing import Route
+        from metlog.journal.segment import SegmentName
+        from metlog.lake.writer import write_segment
+        journal, events = Folder.root(Path(sys.argv[1])), Folder.root(Path(sys.argv[2]), create=True)
+        count, _ = write_segment(journal, SegmentName.parse(sys.argv[3]), events, Route())
+        assert count == 128, count
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        """,
+        700 << 20, str(folder), str(tmp_path / "events"), str(NAME),
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) < 400, "MB"

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test quick unit system engines hive check docs bench gate load node format clean help
+.PHONY: demo test quick unit system engines hive check docs bench gate load node hadoop kill format clean help
 
 help:           ## show this
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/'
@@ -94,3 +94,12 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	@echo "installing metlog and the peers into $(VENV) …"
 	@$(PIP) install -e '.[bench]'
 	@touch $@
+
+# Hadoop's jars out of pyspark 2.4.8; its setup.py wants old tools.
+$(VENV)/hadoop:
+	@echo "fetching Hadoop 2.7 out of pyspark 2.4.8 (220 MB) …"
+	@rm -rf $(VENV)/hadoop-tools $(VENV)/hadoop-jars && $(PYTHON) -m venv $(VENV)/hadoop-tools && mkdir -p $(VENV)/hadoop-jars
+	@$(VENV)/hadoop-tools/bin/python -m pip -q --disable-pip-version-check install 'setuptools<70' wheel 'pypandoc==1.7.5'
+	@cd $(VENV)/hadoop-tools && bin/python -m pip -q --disable-pip-version-check download --no-deps --no-build-isolation 'pyspark==2.4.8'
+	@tar xzf $(VENV)/hadoop-tools/pyspark-2.4.8.tar.gz -C $(VENV)/hadoop-jars --strip-components=3 --wildcards 'pyspark-2.4.8/deps/jars/*'
+	@rm -rf $(VENV)/hadoop-tools && mv $(VENV)/hadoop-jars $@

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
+from math import isnan
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from metlog.core.adapt import original
+from metlog.core.coerce import fields_of, joined, rate_of, severity_of, tokens_of
 from metlog.core.context import current, merged
 from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
@@ -15,6 +17,8 @@ from metlog.core.timer import DisabledTimer, Timer
 from metlog.core.unconfigured import Unconfigured
 from metlog.errors import MetlogError
 from metlog.event import ONE
+from metlog.tracebacks import exception_fields
+from metlog.values import MARK, formatted, noted
 
 if TYPE_CHECKING:
     from metlog.config import Plan
@@ -38,8 +42,6 @@ class MetlogClient:
         self._bound: dict[str, Any] = {}
         self._state.register(self)
 
-    # ---- the calls that log ------------------------------------------------------------------------------------------
-
     def log(
         self,
         tokens: tuple[str, ...] | list[str] | str,
@@ -47,13 +49,19 @@ class MetlogClient:
         *,
         severity: int = 6,
         fields: dict[str, Any] | None = None,
+        **more: Any,
     ) -> None:
-        """Logs an event. The first token is its type; `fields` is any other values, as JSON has them."""
+        """Logs an event. The first token is its type; `fields`, and other keywords, are anything else that JSON can say.
+
+        `severity` is 0 (emergency) to 7 (debug), or its name ("error").
+        """
         # Fast path: if every field value is an immutable scalar, store an unencoded record; the frame encodes a batch at
         # once. Otherwise (filters, containers, non-finite or huge numbers, an encoder without records) encode now, in
         # Pipeline.put().
         seq = 0
         stored = False
+        if more:
+            fields = joined(more, fields)
         try:
             pipeline = self._state.pipeline
             severity_max, make, origin, next_seq, append, buffer, base = pipeline.fast_path
@@ -71,8 +79,10 @@ class MetlogClient:
             else:
                 own = fields.copy() if fields else {}
             if make is not None and type(msg) is str:
-                for value in own.values():
+                for name, value in own.items():
                     kind = type(value)
+                    if type(name) is not str:
+                        break  # two names may become one
                     if kind is int:
                         if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
                             break  # may be beyond 64 bits: encode now
@@ -92,8 +102,10 @@ class MetlogClient:
                 pipeline.abort_record(seq, error)
             if not isinstance(error, Exception):
                 raise  # a signal handler raised it; no other error here reaches the application
-            if stored or (not seq and not self._log_coerced(tokens, msg, severity, fields)):
+            if stored:
                 self._state.pipeline.failed(error, 0, "call_error")
+            elif not seq and not self._log_coerced(tokens, msg, severity, fields):
+                self._state.pipeline.lose(error)
 
     def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:
         """Returns the pipeline and the severity that it admits; -1 when it refuses the event."""
@@ -103,18 +115,25 @@ class MetlogClient:
             if level >= 0 or pipeline is self._state.pipeline:  # else it was closed meanwhile, as in log
                 return pipeline, level
 
-    def _log_coerced(self, tokens: Any, msg: Any, severity: Any, fields: Any) -> bool:
+    def _log_coerced(
+        self,
+        tokens: Any,
+        msg: Any,
+        severity: Any,
+        fields: Any,
+        weight: Any = ONE,
+        logger: Any = None,
+    ) -> bool:
         """Logs with arguments of the wrong type, coerced to the nearest valid ones. Returns False if that fails too."""
         try:
-            pipeline, severity = self._admitted(severity)
+            told: list[str] = []
+            pipeline, severity = self._admitted(severity_of(severity, told))
             if severity >= 0:
-                if not isinstance(tokens, (str, Iterable)):
-                    tokens = (str(tokens),)
-                tokens = _tokens[tokens if isinstance(tokens, str) else tuple(map(str, tokens))]
-                if fields is not None and not isinstance(fields, Mapping):
-                    fields = {"fields": fields}
-                own = merged(pipeline.fields, current.get(), self._bound, dict(fields or {}))
-                pipeline.put(tokens[0], tokens, severity, msg, own)
+                tokens = tokens_of(tokens, told)
+                own = merged(pipeline.fields, current.get(), self._bound, fields_of(fields, told))
+                if told:
+                    own[MARK] = noted(own, told)
+                pipeline.put(tokens[0], tokens, severity, msg, own, weight, logger)
         except Exception:  # noqa: BLE001 - the first error is the one that is told
             return False
         return True
@@ -129,9 +148,12 @@ class MetlogClient:
         *,
         tokens: tuple[str, ...] | None = None,
         weight: float = ONE,
+        **more: Any,
     ) -> None:
-        """Logs an event under an explicit type; `logger` and `severity` as configured (6) unless given."""
+        """Logs an event under an explicit type; `logger` and `severity` as configured (6) unless given. Other keywords: fields."""
         severity = 6 if severity is None else severity
+        if more:
+            fields = joined(more, fields)
         if logger is None and tokens is None and weight is ONE:
             self.log((type,), payload, severity=severity, fields=fields)
             return
@@ -139,33 +161,42 @@ class MetlogClient:
             pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
-                pipeline.put(str(type), _tokens[tuple(tokens or (type,))], severity, payload, own, weight, logger)
+                known = _tokens[(type,) if tokens is None else tokens]
+                pipeline.put(
+                    type if type.__class__ is str else str(type), known, severity, payload, own, weight, logger
+                )
         except Exception as error:  # noqa: BLE001 - as in log
-            self._state.pipeline.failed(error, 0, "call_error")
+            if not self._log_coerced((type,) if tokens is None else tokens, payload, severity, fields, weight, logger):
+                self._state.pipeline.lose(error)
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
         pipeline = self._state.pipeline
         if severity > pipeline.severity_max:
             pipeline.admit_severity(severity)
             return
+        notes: list[str] = []
         try:
             exc_info = fields.pop("exc_info", None)
-            text = str(msg)
-            if args:
-                try:
-                    text = text % (args[0] if len(args) == 1 and isinstance(args[0], Mapping) else args)
-                except (TypeError, ValueError, KeyError) as error:
-                    fields["metlog.format_error"] = f"{error}: {args!r}"
+            text, wrong = (msg, None) if type(msg) is str and not args else formatted(msg, args)
+            if wrong:
+                fields["metlog.format_error"] = wrong
+                notes.append(f"payload: {wrong}")
             extra = fields.pop("fields", None)
-            if extra:
-                fields.update(extra)
-            if exc_info:
-                from metlog.tracebacks import exception_fields
-
-                fields.update(exception_fields(exc_info))
+            if extra is not None:
+                fields.update(fields_of(extra, notes))
+            if exc_info is not None and exc_info is not False:
+                found = exception_fields(exc_info)
+                fields.update(found)
+                text = self._with_traceback(text, found.get("traceback", ""))
+            if notes:
+                fields[MARK] = noted(fields, notes)
             self.metlog("oldstyle", None, severity, text, fields or None)
         except Exception as error:  # noqa: BLE001 - as in log
-            pipeline.failed(error, 0, "call_error")
+            pipeline.lose(error)
+
+    def _with_traceback(self, text: str, trace: str) -> str:
+        """The payload of a call with an exception, which stands in the fields."""
+        return text
 
     def debug(self, msg: object, /, *args: Any, **fields: Any) -> None:
         """Severity 7. %-arguments as in stdlib logging; `exc_info=True` adds the exception; other keywords: fields."""
@@ -196,32 +227,25 @@ class MetlogClient:
 
     # ---- counters and timers -----------------------------------------------------------------------------------------
 
-    def incr(self, name: str, count: int = 1, rate: float = 1.0) -> None:
-        """Logs an event of type `counter`; below rate 1 some are left out, and `weight` makes up for it."""
-        try:
-            payload: Any = str(count) if type(count) is int else count
-            if rate >= 1.0:
-                self.log(("counter", name), payload, fields={"name": name, "count": count})
-            elif self._state.pipeline.chance.keeps(rate):
-                self._sampled("counter", name, {"name": name, "count": count}, payload, rate)
-        except Exception as error:  # noqa: BLE001 - as in log
-            self._state.pipeline.failed(error, 0, "call_error")
+    def incr(self, name: str, count: int = 1, rate: float = 1.0, **more: Any) -> None:
+        """Logs an event of type `counter`; below rate 1 some are left out, and `weight` makes up for it. Other keywords: fields."""
+        payload: Any = str(count) if type(count) is int else count
+        self._measured("counter", name, payload, {**more, "name": name, "count": count}, rate)
 
-    def timer_send(self, name: str, ms: float, rate: float = 1.0) -> None:
-        """Logs an event of type `timer`: something took `ms` milliseconds; `rate` as for `incr`."""
-        try:
-            if self._state.disabled_timers and self.timer_disabled(name):
-                return
-            payload: Any = str(ms) if type(ms) is float else ms
-            if rate >= 1.0:
-                self.log(("timer", name), payload, fields={"name": name, "ms": ms})
-            elif self._state.pipeline.chance.keeps(rate):
-                self._sampled("timer", name, {"name": name, "ms": ms}, payload, rate)
-        except Exception as error:  # noqa: BLE001 - as in log
-            self._state.pipeline.failed(error, 0, "call_error")
+    def timer_send(self, name: str, ms: float, rate: float = 1.0, **more: Any) -> None:
+        """Logs an event of type `timer`: something took `ms` milliseconds; `rate` and keywords as for `incr`."""
+        if self._state.disabled_timers and self.timer_disabled(name):
+            return
+        payload: Any = str(ms) if type(ms) is float else ms
+        self._measured("timer", name, payload, {**more, "name": name, "ms": ms}, rate)
 
-    def _sampled(self, kind: str, name: str, fields: dict[str, Any], payload: Any, rate: float) -> None:
-        self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=1.0 / rate)
+    def _measured(self, kind: str, name: str, payload: Any, fields: dict[str, Any], rate: float) -> None:
+        if type(rate) is not float:
+            rate = rate_of(rate)
+        if rate >= 1.0:
+            self.log((kind, name), payload, fields=fields)
+        elif isnan(rate) or self._state.pipeline.chance.keeps(rate):  # NaN: kept, and told by the encoder
+            self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=1.0 / rate)
 
     def timer(self, name: str, rate: float = 1.0) -> Timer:
         """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
@@ -237,7 +261,7 @@ class MetlogClient:
     def timer_disabled(self, name: str) -> bool:
         """Whether `disabled_timers` names it, or `*`."""
         disabled = self._state.disabled_timers
-        return bool(disabled) and (name in disabled or "*" in disabled)
+        return bool(disabled) and ("*" in disabled or (type(name) is str and name in disabled))
 
     # ---- the client itself -------------------------------------------------------------------------------------------
 

@@ -37,6 +37,26 @@ class Severity(IntEnum):
     DEBUG = 7
 
 
+_SEVERITIES: Final = {
+    **{severity.name.lower(): severity.value for severity in Severity},
+    "emerg": 0, "panic": 0, "crit": 2, "fatal": 2, "err": 3, "warn": 4, "info": 6, "trace": 7,
+}  # fmt: skip
+
+
+def severity_from(value: object) -> int | None:
+    """The number that is meant by a number, its digits, or the name of a severity (RFC 5424's, syslog's and stdlib logging's).
+
+    It may be out of range; None for what is neither.
+    """
+    try:
+        if issubclass(type(value), str):
+            name = str(value).strip().lower()
+            return _SEVERITIES[name] if name in _SEVERITIES else int(name)
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    except Exception:  # noqa: BLE001 - `__int__` is code of the application
+        return None
+
+
 def _no_type() -> str:
     raise ValueError("an event needs a `type`")
 

@@ -63,13 +63,18 @@ def exception_fields(
     that is being handled. Without one the answer is empty.
     """
     error: object = exc_info
-    if isinstance(exc_info, tuple):
-        error = exc_info[1] if len(exc_info) == 3 else None
-    elif not isinstance(exc_info, BaseException):
-        error = sys.exc_info()[1] if exc_info else None
-    if not isinstance(error, BaseException):
-        return {}
+    given: Any = exc_info
+    if issubclass(type(given), tuple):  # not isinstance: it runs code of the object (`__class__`), which may raise
+        error = given[1] if len(given) == 3 else None
+    elif not issubclass(type(given), BaseException):
+        try:
+            error = sys.exc_info()[1] if exc_info else None
+        except Exception:  # noqa: BLE001 - `__bool__` is code of the application; it asked for the exception
+            error = sys.exc_info()[1]
     kind = type(error)
+    if not issubclass(kind, BaseException):
+        return {}
+    assert isinstance(error, BaseException)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)

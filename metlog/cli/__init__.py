@@ -33,6 +33,7 @@ _COMMANDS: Final = (
     _Command("partitions", "Adds new days to a table in a Hive metastore."),
     _Command("plugins", "Every installed encoder, sender, filter, input, output, report and engine."),
     _Command("bench", "The microbenchmarks."),
+    _Command("status", "What the listener, its inputs, outputs and disk do."),
     _Command("compact", "Merges small Parquet files into large ones."),
     _Command("expire", "Removes old events."),
     _Command("forget", "Removes a person's events, and proves it."),
@@ -56,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if error.name != "typer":
             raise
         sys.exit('metlog: the command needs typer and rich: pip install "metlog[cli]"')
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # an 8-bit locale shows what it can
+            stream.reconfigure(errors="replace")
     completing = any(name.endswith("_COMPLETE") for name in os.environ if name.startswith("_METLOG"))
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     from metlog.cli.terminal import guarded

@@ -21,14 +21,26 @@ class UsageError(MetlogError):
     """A command was called in a way that cannot work: one line, exit status 2."""
 
 
+def _folder(text: str) -> Path:
+    """A data folder by its path, or by the URI of its data set."""
+    if "://" not in text:
+        return Path(text)
+    from metlog.lake.attached import folder_for
+
+    return folder_for(text)
+
+
 DataOption = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="Data folder; else METLOG_DATA, else ./metlog-data.")
+    Path | None,
+    typer.Option(
+        "--data", parser=_folder, metavar="DIR", help="Data folder or s3:// URI; else METLOG_DATA, else ./metlog-data."
+    ),
 ]
 
 
 def data_folder(given: Path | None) -> Path:
     """The data folder: the option, else METLOG_DATA, else `./metlog-data`."""
-    return given or Path(os.environ.get("METLOG_DATA") or "metlog-data")
+    return given if given is not None else _folder(os.environ.get("METLOG_DATA") or "metlog-data")
 
 
 def existing_data_folder(given: Path | None) -> Path:
@@ -37,7 +49,7 @@ def existing_data_folder(given: Path | None) -> Path:
     if not folder.is_dir():
         raise UsageError(
             f"there is no data folder {str(folder)!r}: name one with --data or METLOG_DATA,"
-            " start `metlog listen`, or make one to look at with `metlog demo --days 30`"
+            " start `metlog listen`, or make one to look at with `metlog demo --days 30`; `metlog doctor` looks for what is wrong"
         )
     return folder
 

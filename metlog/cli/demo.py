@@ -21,9 +21,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from metlog.errors import MetlogError
+
 __all__ = ["demo"]
 
 _PORT: Final = 8565
+_MARK: Final = ".metlog-demo"
+"""File that says whose folder it is: the demo writes into no other."""
 _PAGE: Final = f"http://127.0.0.1:{_PORT}"
 
 _ANSWERS = (
@@ -60,12 +64,22 @@ def demo(
     serve: Annotated[
         bool, typer.Option("--serve", help="Serve the page on the data afterwards, until Ctrl-C.")
     ] = False,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster", help="With a Kafka broker, three listeners of which one is killed, and an S3 server."
+        ),
+    ] = False,
 ) -> None:
     """Run the whole way: a listener, a sample web application under traffic, and SQL answers to what happened."""
     signal.signal(signal.SIGTERM, _terminated)
     console = Console(highlight=False)
+    if cluster:
+        _cluster(console, data, max(seconds, 4.0), serve=serve)
+        return
     folder = (data or Path(tempfile.mkdtemp(prefix="metlog-demo-"))).absolute()
     try:
+        _claim(folder)
         lost = _run(console, folder, seconds, days)
     except KeyboardInterrupt:
         console.print("stopped")
@@ -90,9 +104,54 @@ def demo(
         raise typer.Exit(1)
 
 
+def _cluster(console: Console, data: Path | None, seconds: float, *, serve: bool) -> None:
+    try:
+        from metlog.demo.cluster import run
+
+        wrong = run(console, data.absolute() if data is not None else None, seconds, serve=serve)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        raise typer.Exit(130) from None
+    except ImportError as error:
+        typer.echo(f'metlog demo: --cluster needs {error.name}: pip install "metlog[cluster]"', err=True)
+        raise typer.Exit(1) from None
+    except (OSError, RuntimeError, MetlogError) as error:
+        typer.echo(f"metlog demo: {error}", err=True)
+        raise typer.Exit(1) from None
+    if wrong:
+        raise typer.Exit(1)
+
+
 def _terminated(*_: object) -> None:
     """Ends the command by its `finally` clauses, which end its processes."""
     raise SystemExit(128 + signal.SIGTERM)
+
+
+def _claim(folder: Path) -> None:
+    """Marks the folder as one of the demo's. Raises RuntimeError for one that holds anything else: sample events and real ones
+    cannot be told apart again."""
+    mark = folder / _MARK
+    try:
+        found = sorted(item.name for item in folder.iterdir())
+    except FileNotFoundError:
+        found = []
+    if not mark.exists() and found:
+        raise RuntimeError(
+            f"{str(folder)!r} holds {', '.join(found[:3])}{' …' if len(found) > 3 else ''}, and is none of the demo's folders: "
+            "give --data a new or empty folder"
+        )
+    from metlog.journal.folder import Folder
+    from metlog.journal.inspect import listener_of
+
+    for lock in folder.glob("**/lock"):
+        with contextlib.closing(Folder.root(lock.parent)) as journal:
+            pid = listener_of(journal)
+        if pid is not None:
+            raise RuntimeError(
+                f"a listener (process {pid}) is running on {str(folder)!r}: end it, or give --data another folder"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text("A data folder of `metlog demo`: what is in it is made up.\n", "utf-8")
 
 
 def _run(console: Console, folder: Path, seconds: float, days: int) -> int:

@@ -22,14 +22,27 @@ def listen(
         typer.Option("--config", help="TOML file with inputs, outputs and journal; see docs/listener.md."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Data folder; METLOG_DATA, else ./metlog-data, by default.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Data folder, or the URI of a data set on shared storage; METLOG_DATA, else ./metlog-data, by default.",
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            help="With a URI: the local folder for the journal; METLOG_STATE, else ./metlog-data.",
+        ),
     ] = None,
     udp: Annotated[
         list[str] | None,
         typer.Option(
             "--udp",
             metavar="HOST:PORT",
-            help="Take UDP datagrams; `systemd`, `systemd:NAME` and `fd://3` take a socket that was passed.",
+            help="Take UDP datagrams there; `off`: none; `systemd`, `systemd:NAME` and `fd://3`: on a socket that was passed.",
         ),
     ] = None,
     zmq: Annotated[list[str] | None, typer.Option("--zmq", metavar="ENDPOINT", help="Take ZeroMQ messages.")] = None,
@@ -41,7 +54,7 @@ def listen(
         bool, typer.Option("--check", help="Check the configuration, say all that is wrong with it, and start nothing.")
     ] = False,
 ) -> None:
-    """Take events and write them to the lake. Without inputs it listens on UDP 127.0.0.1:5565."""
+    """Take events and write them to the lake: on UDP 127.0.0.1:5565 unless --udp says otherwise; other inputs add to it."""
     from metlog.listener.config import from_file, from_mapping
     from metlog.listener.inputs._systemd import notify
     from metlog.listener.service import Service
@@ -49,8 +62,14 @@ def listen(
     logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
     logging.getLogger("stevedore").setLevel(logging.CRITICAL)  # what it cannot load is told by us, with the remedy
     try:
-        inputs = _inputs(udp or [], zmq or [], http or [], statsd or [])
-        checked = from_file(config, data=data, inputs=inputs) if config else from_mapping({}, data=data, inputs=inputs)
+        without = {"udp"} if "off" in (udp or ()) else set()
+        said: dict[str, Any] = {
+            "data": data,
+            "state": state,
+            "inputs": _inputs([text for text in udp or () if text != "off"], zmq or [], http or [], statsd or []),
+            "without": without,
+        }
+        checked = from_file(config, **said) if config else from_mapping({}, **said)
         service = Service(checked)
     except ConfigError as error:
         raise _failure(error, 2) from None
@@ -71,7 +90,7 @@ def listen(
         print(f"takes no events: {service.journal.refuses}", flush=True)
     for address in service.addresses:
         print(f"listening on {address}")
-    print(f"ready: events go to {checked.general.data}", flush=True)
+    print(f"ready: events go to {checked.where}", flush=True)
     notify("READY=1")
     # A signal that comes in the very moment in which the waiting begins is noticed when it ends: so by turns.
     while not stop.wait(0.5):

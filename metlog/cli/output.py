@@ -1,26 +1,24 @@
-"""A result as a table in the terminal, JSON, CSV or Parquet; a result of any size but for the table."""
+"""The formats of a result, and a result as a table in the terminal."""
 
 from __future__ import annotations
 
-import csv
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
-import msgspec
 import typer
 
 from metlog.cli.terminal import legible
-from metlog.lake.values import as_cell, as_json, as_text, formula_safe
+from metlog.lake.values import as_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from metlog.lake.query import Column, Stream
+    from metlog.lake.query import Column
 
-__all__ = ["Format", "SpreadsheetOption", "csv_rows", "print_table", "write"]
+__all__ = ["Format", "SpreadsheetOption", "print_table"]
 
 
 SpreadsheetOption = Annotated[
@@ -36,74 +34,6 @@ class Format(StrEnum):
     json = "json"
     csv = "csv"
     parquet = "parquet"
-
-
-def write(stream: Stream, how: Format, output: BinaryIO, limit: int | None = None, *, spreadsheet: bool = False) -> int:
-    """Writes a streamed result, at most `limit` rows; gives their number. JSON is an array of objects, an object a line.
-
-    spreadsheet: CSV in which no text is a formula (`formula_safe`)."""
-    if how is Format.parquet:
-        return _parquet(stream, output, limit)
-    rows = _rows(stream, limit)
-    if how is Format.json:
-        return _json(stream.columns, rows, output)
-    return csv_rows(stream.columns, rows, output, spreadsheet=spreadsheet)
-
-
-def _rows(stream: Stream, limit: int | None) -> Iterator[tuple[Any, ...]]:
-    left = limit
-    for batch in stream.batches:
-        part = batch if left is None else batch.slice(0, left)
-        yield from zip(*(column.to_pylist() for column in part.columns), strict=True)
-        if left is not None:
-            left -= part.num_rows
-            if left <= 0:
-                return
-
-
-def _json(columns: Sequence[Column], rows: Iterator[tuple[Any, ...]], output: BinaryIO) -> int:
-    names = [column.name for column in columns]
-    types = [column.type for column in columns]
-    count = 0
-    output.write(b"[")
-    for row in rows:
-        line = {n: as_json(value, kind) for n, value, kind in zip(names, row, types, strict=True)}
-        output.write((b",\n " if count else b"\n ") + msgspec.json.encode(line))
-        count += 1
-    output.write(b"\n]\n" if count else b"]\n")
-    return count
-
-
-def csv_rows(
-    columns: Sequence[Column], rows: Iterable[Sequence[Any]], output: BinaryIO, *, spreadsheet: bool = False
-) -> int:
-    """CSV with a line of names; gives the number of rows."""
-    told = as_cell if spreadsheet else as_text
-    text = io.TextIOWrapper(output, encoding="utf-8", newline="", write_through=True)
-    try:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([formula_safe(column.name) if spreadsheet else column.name for column in columns])
-        count = 0
-        for row in rows:
-            writer.writerow([told(value, column.type) for value, column in zip(row, columns, strict=True)])
-            count += 1
-        return count
-    finally:
-        text.detach()  # whoever opened the stream closes it
-
-
-def _parquet(stream: Stream, output: BinaryIO, limit: int | None) -> int:
-    import pyarrow.parquet as pq
-
-    count = 0
-    with pq.ParquetWriter(output, stream.schema, compression="zstd") as writer:
-        for batch in stream.batches:
-            part = batch if limit is None else batch.slice(0, limit - count)
-            writer.write_batch(part)
-            count += part.num_rows
-            if limit is not None and count >= limit:
-                break
-    return count
 
 
 def print_table(

@@ -11,7 +11,8 @@ import typer
 
 from metlog.cli.common import DataOption, UsageError, key_values, open_output
 from metlog.cli.engine import EngineOption, asking, opened
-from metlog.cli.output import Format, SpreadsheetOption, print_table, write
+from metlog.cli.output import Format, SpreadsheetOption, print_table
+from metlog.lake.export import write
 from metlog.lake.result import collected
 
 _TABLE_ROWS = 1000
@@ -62,7 +63,7 @@ def query(
             with source.raw(sql, cancel=cancel) if raw else source.stream(sql, params, cancel=cancel) as stream:
                 if how is not Format.table:
                     with open_output(output) as target:
-                        write(stream, how, target, limit, spreadsheet=spreadsheet)
+                        write(stream, how.value, target, limit=limit, spreadsheet=spreadsheet)
                     return
                 result = collected(stream, _TABLE_ROWS if limit is None else limit, began=began)
     caption = f"{len(result.rows):,} row{'s' * (len(result.rows) != 1)}, {result.ms:.0f} ms"

@@ -15,7 +15,7 @@ import typer
 
 from metlog.cli.common import DataOption, UsageError, data_folder, open_output
 from metlog.cli.engine import EngineOption, asking, opened
-from metlog.cli.output import Format, SpreadsheetOption, csv_rows, print_table
+from metlog.cli.output import Format, SpreadsheetOption, print_table
 from metlog.cli.terminal import legible
 from metlog.lake.values import Column
 from metlog.reports import COMMON
@@ -140,10 +140,8 @@ def _given(extra: list[str], pairs: list[str]) -> dict[str, str]:
 def _write(
     chosen: Report, result: ReportResult, how: Format, output: Path | None, *, spreadsheet: bool = False
 ) -> None:
-    import msgspec
-    import pyarrow.parquet as pq
-
-    from metlog.lake.values import as_json
+    from metlog.lake.export import write
+    from metlog.lake.result import Stream
 
     if how is Format.table and output is None:
         if not result.rows:
@@ -154,14 +152,9 @@ def _write(
     with open_output(output) as target:
         if how is Format.table:
             _table(chosen, result, target)
-        elif how is Format.parquet:
-            pq.write_table(result.arrow, target, compression="zstd")
-        elif how is Format.json:
-            kinds = {column.name: column.type for column in result.columns}
-            rows = [{key: as_json(value, kinds[key]) for key, value in row.items()} for row in result.dicts()]
-            target.write(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
         else:
-            csv_rows(result.columns, result.rows, target, spreadsheet=spreadsheet)
+            stream = Stream(result.columns, iter(result.arrow.to_batches()), result.arrow.schema)
+            write(stream, how.value, target, spreadsheet=spreadsheet)
 
 
 _SHOWN: Final = {

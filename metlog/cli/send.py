@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from metlog.cli._pace import Pace
 from metlog.cli.common import fail
 
+if TYPE_CHECKING:
+    from metlog import MetlogClient, Stats
+
 __all__ = ["send"]
+
+_REFUSAL: Final = 0.02  # seconds: when a refusal of the last datagram has come, from a host that is near
 
 
 def send(
@@ -26,7 +33,7 @@ def send(
     severity: Annotated[int, typer.Option(min=0, max=7, help="0 emergency to 7 debug.")] = 6,
     as_json: Annotated[bool, typer.Option("--json", help="Lines are JSON objects: they become the fields.")] = False,
 ) -> None:
-    """Send one event, or one for each line of standard input; exit 1 when one was lost on the way out."""
+    """Send one event, or one for each line of standard input; exit 1 when one was lost on the way out, or refused there."""
     from metlog import ConfigError, MetlogClient
 
     fields = dict(_field(text) for text in field or ())
@@ -42,33 +49,44 @@ def send(
     if message is not None:
         client.log(tokens, message, severity=severity, fields=fields)
     else:
-        for number, line in enumerate(sys.stdin.buffer, 1):
-            text = line.decode("utf-8", "replace").rstrip("\r\n")
-            if not as_json:
-                client.log(tokens, text, severity=severity, fields=fields)
-                continue
-            try:
-                found = json.loads(text)
-                if not isinstance(found, dict):
-                    raise ValueError("not an object")
-            except ValueError as error:
-                bad += 1
-                typer.echo(f"metlog send: line {number}: {error}", err=True)
-                continue
-            client.log(tokens, severity=severity, fields={**fields, **found})
-            if number % 256 == 0:
-                client.flush(5)
-    client.flush(10)
-    client.close(2)
-    stats = client.stats()
+        with Pace(client) as pace:
+            for number, line in enumerate(sys.stdin.buffer, 1):
+                pace.line(len(line))
+                text = line.decode("utf-8", "replace").rstrip("\r\n")
+                if not as_json:
+                    client.log(tokens, text, severity=severity, fields=fields)
+                    continue
+                try:
+                    found = json.loads(text)
+                    if not isinstance(found, dict):
+                        raise ValueError("not an object")
+                except (ValueError, RecursionError) as error:
+                    bad += 1
+                    typer.echo(f"metlog send: line {number}: {error}", err=True)
+                    continue
+                client.log(tokens, severity=severity, fields={**fields, **found})
+    stats = _finish(client)
+    refused = stats.transport.get("refused", 0)
     if message is None:
         typer.echo(f"{stats.sent} events sent", err=True)
+    if refused:
+        how_many = "every datagram" if refused >= stats.frames else f"{refused} of {stats.frames} datagrams"
+        fail("send", f"{how_many} was refused: nobody takes events there; `metlog doctor` looks for the reason")
     lost = stats.accepted - stats.sent
     if lost:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(stats.dropped.items()))
-        fail("send", f"{lost} events were not sent ({reasons})")
+        fail("send", f"{lost} events were not sent ({reasons}); `metlog doctor` looks for the reason")
     if bad:
         raise typer.Exit(1)
+
+
+def _finish(client: MetlogClient) -> Stats:
+    """Sends the rest, and hears what the peer's host says to it."""
+    while not client.flush(60):  # the sender itself gives up, each in its own time
+        pass
+    time.sleep(_REFUSAL)
+    client.close(2)
+    return client.stats()
 
 
 def _environment(logger: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -11,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from metlog.cli._plain import plain
 from metlog.cli.common import DataOption, data_folder, fail
 from metlog.encoders.text import COLOURS
 from metlog.event import Severity
@@ -36,10 +34,15 @@ def tail(
 ) -> None:
     """Follow events as they arrive, until Ctrl-C; each exactly once."""
     from metlog.journal.follow import Follower
+    from metlog.lake.export import encode
+    from metlog.lake.values import as_json
 
     folder = data_folder(data)
     if not folder.is_dir():
-        fail("tail", f"there is no data folder {str(folder)!r}; start `metlog listen`, or give --data")
+        fail(
+            "tail",
+            f"there is no data folder {str(folder)!r}; start `metlog listen`, or give --data; `metlog doctor` looks for what is wrong",
+        )
     follower = Follower(folder)
     shown = 0
     try:
@@ -50,7 +53,7 @@ def tail(
             for event in follower.read():
                 if types and event["type"] not in types:
                     continue
-                print(json.dumps(plain(event), ensure_ascii=False) if form is TailFormat.json else _text(event, colors))
+                print(encode(as_json(event)).decode() if form is TailFormat.json else _text(event, colors))
                 shown += 1
                 if number is not None and shown >= number:
                     return
@@ -63,13 +66,16 @@ def tail(
 
 
 def _text(event: dict[str, Any], colors: bool = False) -> str:
+    from metlog.lake.export import encode
+    from metlog.lake.values import as_json
+
     fields = event.get("fields") or ""
-    text = fields if isinstance(fields, str) else json.dumps(plain(fields), ensure_ascii=False)
+    text = fields if isinstance(fields, str) else encode(as_json(fields)).decode()
     name = Severity(event["severity"]).name.lower()
     after = f"{event['logger'] or '-'} {event['type']} {event['payload']}"
     after = _printable(f"{after} {text}" if text not in {"", "{}"} else after)
     level = f"\x1b[{COLOURS[event['severity']]}m{name:<13}\x1b[0m" if colors else f"{name:<13}"
-    return f"{plain(event['timestamp'])} {level} {after}"
+    return f"{as_json(event['timestamp'])} {level} {after}"
 
 
 def _printable(text: str) -> str:

@@ -16,7 +16,7 @@ from metlog.cli.common import DataOption, UsageError, existing_data_folder
 from metlog.errors import MetlogError
 from metlog.lake.replacing import ReadersHold
 
-__all__ = ["compact", "expire", "forget", "import_"]
+__all__ = ["bytes_text", "compact", "expire", "forget", "import_"]
 
 _AGE: Final = re.compile(r"(\d+)\s*([smhdwy])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800, "y": 31_536_000}
@@ -65,7 +65,8 @@ def _age(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
-def _bytes(size: int) -> str:
+def bytes_text(size: int) -> str:
+    """Returns a number of bytes for people: `1.5 MB`."""
     number = float(size)
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000 or unit == "GB":
@@ -95,7 +96,7 @@ def compact(
     if not done.days:
         print("nothing to merge")
         return
-    sizes = "" if dry_run else f", {_bytes(done.bytes_before)} into {_bytes(done.bytes_after)}"
+    sizes = "" if dry_run else f", {bytes_text(done.bytes_before)} into {bytes_text(done.bytes_after)}"
     print(f"{verb}: {_plural(done.files_before, 'file')} into {done.files_after} on {_plural(done.days, 'day')}{sizes}")
 
 
@@ -126,7 +127,7 @@ def expire(
         return
     verb = "would be removed" if dry_run else "removed"
     span = done.days[0] if len(done.days) == 1 else f"{done.days[0]} to {done.days[-1]}"
-    files = f"{_plural(done.files, 'file')}, {_plural(done.rewritten, 'file')} rewritten, {_bytes(done.bytes)}"
+    files = f"{_plural(done.files, 'file')}, {_plural(done.rewritten, 'file')} rewritten, {bytes_text(done.bytes)}"
     print(f"{verb}: {_plural(done.events, 'event')} of {span}: {files}")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
+import math
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial, wraps
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -17,11 +17,14 @@ from metlog.compat.messages import MessageSender
 from metlog.compat.plans import filter_component, planned
 from metlog.compat.senders import NoSendSender
 from metlog.config import Plan
+from metlog.core.calls import around
+from metlog.core.coerce import joined, rate_of
 from metlog.core.pipeline import Pipeline
 from metlog.core.timer import Timer
 from metlog.errors import MetlogError, Problems
 from metlog.event import ENV_VERSION, ONE, Event, Severity
 from metlog.senders.null import NullSender
+from metlog.values import text_of
 
 __all__ = ["SEVERITY", "CompatClient", "MetlogClient"]
 
@@ -60,26 +63,12 @@ class _CompatTimer(Timer):
         self._client.timer_send(self._name, round(ms), rate=self._rate, **self._more)
 
     def __call__(self, function: Any, /) -> Any:
-        """The function, timed; a coroutine function as well."""
+        """The function, each call timed to its end: coroutine functions and generators, too."""
         if not callable(function):
             raise ValueError("Timer objects can only wrap callable objects.")
         assert isinstance(self._client, CompatClient)
         again = partial(self._client.timer, self._name, rate=self._rate, **self._more)
-        if inspect.iscoroutinefunction(function):
-
-            @wraps(function)
-            async def timed_async(*args: Any, **kwargs: Any) -> Any:
-                with again():
-                    return await function(*args, **kwargs)
-
-            return timed_async
-
-        @wraps(function)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with again():
-                return function(*args, **kwargs)
-
-        return timed
+        return around(function, again)
 
 
 class Holder(Protocol):
@@ -227,18 +216,18 @@ class CompatClient(CoreClient):
                 when = msg.get("timestamp")
                 event = Event(
                     timestamp=datetime.now(UTC) if when is None else msgspec.convert(when, datetime),
-                    type=str(msg["type"]),
-                    tokens=(str(msg["type"]),),
-                    logger=msg.get("logger") or self.logger,
+                    type=text_of(msg["type"])[0],
+                    tokens=(text_of(msg["type"])[0],),
+                    logger=self.logger if msg.get("logger") is None else msg["logger"],
                     severity=severity,
-                    payload=str(msg.get("payload", "")),
-                    fields=dict(msg.get("fields") or {}),
+                    payload=text_of(msg.get("payload", ""))[0],
+                    fields=joined({}, msg.get("fields")),
                     pid=msg.get("metlog_pid") or self.pid,
                     hostname=msg.get("metlog_hostname") or self.hostname,
                 )
                 pipeline.accept_copy(event)
         except Exception as error:  # noqa: BLE001 - a call that logs raises nothing
-            self._state.pipeline.failed(error, 0, "call_error")
+            self._state.pipeline.lose(error)
 
     def timer(  # type: ignore[override]
         self,
@@ -249,7 +238,8 @@ class CompatClient(CoreClient):
         rate: float = 1.0,
     ) -> Timer:
         """A timer: context manager and decorator. The rate is enforced here, for a decorated function at each call."""
-        idle = self.timer_disabled(name) or not self._state.pipeline.chance.keeps(rate)
+        rate = rate_of(rate)
+        idle = self.timer_disabled(name) or self._left_out(rate)
         return _CompatTimer(self, name, rate, {"logger": logger, "severity": severity, "fields": fields}, idle=idle)
 
     def timer_send(  # type: ignore[override]
@@ -274,8 +264,12 @@ class CompatClient(CoreClient):
         rate: float = 1.0,
     ) -> None:
         """An event of type `counter`, sampled by the rate."""
-        if self._state.pipeline.chance.keeps(rate):
+        rate = rate_of(rate)
+        if not self._left_out(rate):
             self._metric("counter", name, count, {"count": count}, logger, severity, fields, rate)
+
+    def _left_out(self, rate: float) -> bool:
+        return not math.isnan(rate) and not self._state.pipeline.chance.keeps(rate)
 
     def _metric(
         self,
@@ -288,9 +282,11 @@ class CompatClient(CoreClient):
         fields: dict[str, Any] | None,
         rate: float,
     ) -> None:
-        weight = 1.0 / rate if 0 < rate < 1 else ONE
-        together = {**(fields or {}), "name": name, "rate": rate, **measured}
-        self.metlog(kind, logger, severity, str(value), together, weight=weight)
+        share = rate_of(rate)
+        weight = 1.0 / share if 0 < share < 1 else ONE
+        together = joined({}, fields) | {"name": name, "rate": rate, **measured}
+        payload: Any = str(value) if type(value) in {int, float} else value
+        self.metlog(kind, logger, severity, payload, together, weight=weight)
 
     def exception(self, msg: object, /, *args: Any, **fields: Any) -> None:
         """Severity 1 (ALERT), as the original has it, with the exception being handled.
@@ -302,6 +298,10 @@ class CompatClient(CoreClient):
             args = args[1:]
         fields.setdefault("exc_info", True)
         self._oldstyle(1, msg, args, fields)
+
+    def _with_traceback(self, text: str, trace: str) -> str:
+        """As in the original: the traceback stands at the end of the payload, too."""
+        return f"{text}\n{trace}" if trace else text
 
     # ---- methods from plugins ----------------------------------------------------------------------------------------
 

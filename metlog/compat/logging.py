@@ -6,6 +6,7 @@ import logging
 
 from metlog.client import MetlogClient
 from metlog.integrations._common import is_own
+from metlog.values import MARK, formatted
 
 __all__ = ["MetlogHandler", "hook_logger"]
 
@@ -28,7 +29,12 @@ class MetlogHandler(logging.Handler):
             return
         try:
             severity = next(severity for level, severity in _LEVELS if record.levelno >= level)
-            self.metlog_client.metlog(type="oldstyle", severity=severity, payload=record.getMessage())
+            try:
+                payload, fields = record.getMessage(), None
+            except Exception:  # noqa: BLE001 - arguments that do not fit the message: the record is worth having
+                payload, wrong = formatted(record.msg, record.args)
+                fields = {"metlog.format_error": wrong, MARK: [f"payload: {wrong}"]}
+            self.metlog_client.metlog(type="oldstyle", severity=severity, payload=payload, fields=fields)
         except Exception:  # noqa: BLE001 - logging's own way to tell
             self.handleError(record)
 

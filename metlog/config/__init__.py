@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metlog.config.planning import DEFAULT_SENDER, Plan, expand, plan
-from metlog.config.sources import from_prefixed, gather
+from metlog.config.planning import DEFAULT_SENDER, Plan, plan
+from metlog.config.sources import expand, from_prefixed, gather
 
 __all__ = ["DEFAULT_SENDER", "Plan", "expand", "from_prefixed", "gather", "plan"]

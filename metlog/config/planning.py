@@ -5,8 +5,6 @@ Everything is checked before anything is opened, and every fault is reported at 
 
 from __future__ import annotations
 
-import os
-import re
 import socket
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
@@ -22,12 +20,11 @@ from metlog.errors import ConfigError, Problems
 from metlog.plugins import Component, check, components
 from metlog.plugins.conversion import convert, shown
 
-__all__ = ["DEFAULT_SENDER", "Buffer", "Plan", "expand", "from_prefixed", "gather", "plan"]
+__all__ = ["DEFAULT_SENDER", "Buffer", "Plan", "from_prefixed", "gather", "plan"]
 
 DEFAULT_SENDER: Final = "udp://127.0.0.1:5565"
 
 _BRANCH_KEYS: Final = frozenset({"sender", "encoder", "filters", "buffer"})
-_VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 class Buffer(Struct):
@@ -85,7 +82,7 @@ class Plan(Struct):
                     )
                 known = {key: value for key, value in branch.items() if key in _BRANCH_KEYS}
                 with problems.catch(where):
-                    self.branches.append(plan(known, where, expanded=True))
+                    self.branches.append(plan(known, where))
 
     def open(self) -> None:
         """Opens what the sender, and those of the branches, have to open; raises ConfigError."""
@@ -145,15 +142,13 @@ class Plan(Struct):
         return FanOut(branches=[branch.pipeline(chance) for branch in self.branches], **common)
 
 
-def plan(settings: Mapping[str, Any], where: str = "", *, expanded: bool = False) -> Plan:
+def plan(settings: Mapping[str, Any], where: str = "") -> Plan:
     """Checks settings as a whole; opens nothing. Raises ConfigError with all faults.
 
-    `where` is the key that the settings stand under, for errors; `expanded`: variables have their values already.
+    `where` is the key that the settings stand under, for errors.
     """
     problems = Problems()
     prefix = f"{where}." if where else ""
-    if not expanded:
-        settings = expand(settings, where, problems)
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in KEYS:
@@ -215,28 +210,3 @@ def _check_frame(made: Plan, prefix: str, problems: Problems) -> None:
             f"{prefix}buffer.max_frame = {wanted}: the sender {made.sender.name!r} carries at most {limit} bytes; "
             "leave it out, and frames have the size that suits the transport"
         )
-
-
-def expand(value: Any, where: str, problems: Problems) -> Any:
-    """Puts environment variables in place of `${NAME}` and `${NAME:-default}`, at any depth; `$$` is a dollar sign."""
-    if isinstance(value, str):
-
-        def variable(match: re.Match[str]) -> str:
-            name, default = match[1], match[2]
-            if name is None:
-                return "$"
-            found = os.environ.get(name, default)
-            if found is None:
-                problems.add(
-                    f"{where or 'settings'} = {shown(where, value)}: the environment variable {name} is not set; set it, or write "
-                    f"${{{name}:-default}}"
-                )
-                return ""
-            return found
-
-        return _VARIABLE.sub(variable, value) if "$" in value else value
-    if isinstance(value, Mapping):
-        return {key: expand(item, f"{where}.{key}" if where else str(key), problems) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [expand(item, f"{where}[{index}]", problems) for index, item in enumerate(value)]
-    return value

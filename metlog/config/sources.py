@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from metlog.errors import ConfigError
+from metlog.errors import ConfigError, Problems
 from metlog.plugins.conversion import nearest, shown
 
-__all__ = ["KEYS", "as_list", "from_prefixed", "gather", "sources"]
+__all__ = ["KEYS", "as_list", "expand", "from_prefixed", "gather", "sources"]
 
 KEYS: Final[Mapping[str, Any]] = {
     "logger": str,
@@ -30,6 +30,7 @@ KEYS: Final[Mapping[str, Any]] = {
 }
 """Every setting, and what its value is."""
 
+_VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*:.*", re.DOTALL)
 _SUFFIXES: Final = (".toml", ".ini", ".cfg", ".conf")
 _LISTS: Final = ("filters", "plugins", "disabled_timers")
@@ -145,9 +146,11 @@ def _from_environment() -> dict[str, Any]:
     """METLOG_CONFIG names a file; METLOG_SENDER, METLOG_LOGGER, METLOG_BUFFER__FLUSH_INTERVAL, … go before it."""
     made: dict[str, Any] = {}
     path = os.environ.get("METLOG_CONFIG")
+    text = ""
     if path:
         try:
             made = _from_file(Path(path))
+            text = Path(path).read_text("utf-8", "replace")
         except ConfigError as error:
             raise ConfigError(f"METLOG_CONFIG = {path!r}: {line}" for line in error.problems) from error
     flat: dict[str, str] = {}
@@ -156,7 +159,7 @@ def _from_environment() -> dict[str, Any]:
         setting = _setting(key)
         if setting is not None:
             flat[f"metlog.{setting}"] = value
-        elif (near := _misspelt(key)) and f"${{{key}" not in repr(made):
+        elif (near := _misspelt(key)) and f"${{{key}" not in text:
             wrong.append(f"{key} = {shown(key, value)}: no such setting; did you mean {near}?")
     if wrong:
         raise ConfigError(wrong)
@@ -191,7 +194,10 @@ def _from_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     reader: Callable[[str, Path], dict[str, Any]] = _toml if path.suffix == ".toml" else _ini
-    return reader(text, path)
+    problems = Problems()
+    found: dict[str, Any] = expand(reader(text, path), "", problems)
+    problems.check()
+    return found
 
 
 def _toml(text: str, path: Path) -> dict[str, Any]:
@@ -233,3 +239,31 @@ def _flat(parser: Any) -> Iterator[tuple[str, str]]:
                 yield f"{section}.{key}", value
             elif key.startswith("metlog."):
                 yield key, value
+
+
+def expand(value: Any, where: str, problems: Problems) -> Any:
+    """Puts environment variables in place of `${NAME}` and `${NAME:-default}`, at any depth; `$$` is a dollar sign.
+
+    For files only: what comes from Python or from a variable itself is meant as it is, and may be a secret with a dollar sign.
+    """
+    if isinstance(value, str):
+
+        def variable(match: re.Match[str]) -> str:
+            name, default = match[1], match[2]
+            if name is None:
+                return "$"
+            found = os.environ.get(name, default)
+            if found is None:
+                problems.add(
+                    f"{where or 'settings'} = {shown(where, value)}: the environment variable {name} is not set; set it, or write "
+                    f"${{{name}:-default}}"
+                )
+                return ""
+            return found
+
+        return _VARIABLE.sub(variable, value) if "$" in value else value
+    if isinstance(value, Mapping):
+        return {key: expand(item, f"{where}.{key}" if where else str(key), problems) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [expand(item, f"{where}[{index}]", problems) for index, item in enumerate(value)]
+    return value

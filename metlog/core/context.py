@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
-__all__ = ["context", "current", "merged", "request", "start_request"]
+__all__ = ["context", "current", "merged"]
 
 current: ContextVar[dict[str, Any] | None] = ContextVar("metlog_context", default=None)
 """The fields in force, merged; never changed in place."""
+
+_current, _set = current.get, current.set
 
 
 def merged(
@@ -26,11 +26,41 @@ _request: ContextVar[dict[str, Any] | None] = ContextVar("metlog_request", defau
 # set in a ContextVar never comes back, what they put into this shared object does.
 
 
+class _Layer(dict[str, Any]):
+    """The fields in force after one `context` was made or entered.
+
+    A `contextvars.Token` cannot be used: it raises in every other Context than its own, and code that enters in one and
+    leaves in another is common (sync generators in a thread pool, dependencies of FastAPI, async generators closed by a task).
+    """
+
+    __slots__ = ("before", "below", "held")
+
+    before: dict[str, Any] | None
+    """The fields to put back."""
+    below: _Layer | None
+    """The next layer down that can be left."""
+    held: bool
+    """Whether this one can be left: there is an object that made it, and has not left it."""
+
+    def nearest(self) -> _Layer | None:
+        """This layer, or the next one down that can be left. The others let go of what is below: calls in a loop make no chain."""
+        below = self.below
+        if below is not None and not below.held:
+            below.before = None
+            self.below = below.below
+        if self.held:
+            return self
+        self.before = None
+        return self.below
+
+
 class context:  # noqa: N801 - used like a function
     """Adds fields to every event of the current context (task or thread), from the call on.
 
-    As a context manager it takes them back at the end of the block. Any name is allowed, `self` and `type` too. Within
-    a request that a metlog middleware serves, the request's own event gets them as well.
+    As a context manager it takes them back at the end of the block; one object can be entered again, and in several threads
+    at once. A block that is left in another `contextvars.Context` than it was entered in takes them back where it is left,
+    if they are in force there, and raises nothing. Any name is allowed, `self` and `type` too. Within a request that a
+    metlog middleware serves, the request's own event gets them as well.
 
     >>> with context(user="u1"):
     ...     current.get()
@@ -39,40 +69,69 @@ class context:  # noqa: N801 - used like a function
     True
     """
 
-    __slots__ = ("_token",)
+    __slots__ = ("_entered", "_fields", "_layers")
 
     def __init__(self, /, **fields: Any) -> None:
-        before = current.get()
-        self._token: Token[dict[str, Any] | None] = current.set({**before, **fields} if before else fields)
+        self._fields = fields
+        self._entered = False
+        self._layers: list[_Layer] = []
+        self._add()
+
+    def _add(self) -> None:
+        before = _current()
+        if before is None:
+            layer = _Layer(self._fields)
+            layer.below = None
+        else:
+            layer = _Layer(before)
+            layer.update(self._fields)
+            layer.below = before.nearest() if isinstance(before, _Layer) else None
+        layer.before = before
+        layer.held = True
+        self._layers.append(layer)
+        _set(layer)
         shared = _request.get()
         if shared is not None:
-            shared.update(fields)
+            shared.update(self._fields)
+
+    def _find(self) -> _Layer | None:
+        """The topmost layer of this object in the current Context."""
+        top = _current()
+        layer = top if isinstance(top, _Layer) else None
+        while layer is not None:
+            for mine in self._layers:
+                if mine is layer:  # not `in`: layers are dicts, and may be equal
+                    return mine
+            layer = layer.below
+        return None
 
     def __enter__(self) -> context:
+        layers = self._layers
+        if self._entered or not layers or (layers[-1] is not _current() and self._find() is None):
+            self._add()
+        self._entered = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        current.reset(self._token)
+        layers = self._layers
+        if layers and _current() is layers[-1]:  # the usual case, at a third of the price
+            layer: _Layer | None = layers.pop()
+            assert layer is not None
+            _set(layer.before)
+            layer.held = False
+            return
+        layer = self._find()
+        if layer is not None:
+            _set(layer.before)
+        elif layers:  # entered in another Context: as one of those still there, and the last is the nearest guess
+            layer = layers[-1]
+        else:
+            return
+        layer.held = False
+        self._layers = [mine for mine in layers if mine is not layer] if len(layers) > 1 else []
 
-
-def start_request() -> dict[str, Any]:
-    """As `request`, for the rest of the current context: for code that runs in a copy, which is thrown away."""
-    shared: dict[str, Any] = {}
-    _request.set(shared)
-    return shared
-
-
-@contextmanager
-def request() -> Iterator[dict[str, Any]]:
-    """For middleware: one mapping that gathers what `context` adds anywhere below, threads included."""
-    shared: dict[str, Any] = {}
-    outer = current.get()
-    request_token = _request.set(shared)
-    token = current.set(dict(outer) if outer else None)
-    try:
-        yield shared
-    finally:
-        current.reset(token)
-        _request.reset(request_token)
+    def __del__(self) -> None:
+        for layer in self._layers:
+            layer.held = False

@@ -63,6 +63,13 @@ class _Dispatcher:
         self._losses = losses
         self.reaches = True
         self.sent = self.frames = self.sent_bytes = 0
+        sender.on_loss(self._lost_later)
+
+    def _lost_later(self, reason: str, count: int) -> None:
+        """Events of a frame that was handed to the transport are lost all the same; called within the sender's methods."""
+        self.reaches = False
+        self.sent -= count
+        self._losses.dropped(reason, count)
 
 
 class InlineDispatcher(_Dispatcher):

@@ -37,6 +37,11 @@ class FanOut(Pipeline):
         finally:
             next(self._left)
 
+    def lose(self, error: BaseException) -> None:
+        """Each branch counts it."""
+        for branch in self.branches:
+            branch.lose(error)
+
     def accept_late(self, event: Event, index: int, count: int) -> bool:
         """As a pipeline does; but with as many branches as before, each accepts what its predecessor did not send."""
         if count != len(self.branches):

@@ -100,6 +100,10 @@ class BaseSender:
         """Returns counts of what the sender learnt after `send` had returned, such as refused datagrams."""
         return {}
 
+    def on_loss(self, lost: Callable[[str, int], None]) -> None:
+        """Is told once, before the first frame, whom to tell of losses that are only known after `send` has returned: `lost(reason,
+        events)`, to be called within this sender's own methods. The events then count as dropped, no longer as sent."""
+
     def isatty(self) -> bool:
         """Returns whether frames go to a terminal, where text may have colours."""
         return False

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import inspect
 import os
 import signal
 import sys
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import aclosing
 from functools import wraps
+from importlib import import_module
 from time import monotonic, sleep
 from types import FrameType, TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from metlog.core.calls import around
 from metlog.errors import MetlogError
 
 __all__ = ["close_all", "flush_all", "flush_on_signal", "job", "live"]
@@ -61,7 +61,7 @@ def close_all() -> None:
 def _after_fork() -> None:
     for item in list(live):
         item.after_fork()
-    _watch_multiprocessing()
+    _watch_multiprocessing(forked=True)
 
 
 def _watch_uwsgi() -> None:
@@ -88,29 +88,73 @@ def _watch_uwsgi() -> None:
         uwsgidecorators.postfork_chain.insert(0, _after_fork)
 
 
-_watched = False
+_PACKAGES: Final = ("multiprocessing", "billiard", "multiprocess")
+"""Packages with the processes of the standard library: Celery's, and that of pathos and datasets."""
+
+_watched: list[Callable[..., object]] = []  # `register_after_fork` of each package; billiard has the standard library's
 
 
-def _watch_multiprocessing() -> None:
+def _watch_multiprocessing(*, forked: bool = False) -> None:
     """Children of `multiprocessing` end with os._exit: `atexit` does not run in them, their own finalizers do.
 
     A child clears its finalizers before it runs what is registered for it, whether it was forked, spawned, or forked by a
-    server; in the last two metlog may be imported before that moment. Called again at each fork, for `multiprocessing` may
-    be imported after metlog.
+    server; in the last two metlog may be imported before that moment. Called again at each fork, for a package may
+    be imported after metlog, and its `util` in the child only.
     """
-    global _watched
-    util = sys.modules.get("multiprocessing.util")
-    process = sys.modules.get("multiprocessing.process")
-    if _watched or util is None or process is None:
-        return
-    _watched = True
-    util.register_after_fork(close_all, lambda _: _finalize(util.Finalize))
-    if process.parent_process() is not None:  # imported by what such a child runs: that moment has passed
-        _finalize(util.Finalize)
+    for package in _PACKAGES:
+        process = sys.modules.get(f"{package}.process")
+        if process is None:
+            continue
+        util = sys.modules.get(f"{package}.util")
+        if util is None:
+            if not forked:
+                continue
+            try:
+                util = import_module(f"{package}.util")
+            except Exception:  # noqa: BLE001, S112 - a package that is only half there has no children either
+                continue
+        if util.register_after_fork in _watched:
+            continue
+        _watched.append(util.register_after_fork)
+        util.register_after_fork(close_all, lambda _, util=util: _in_child(util.Finalize))
+        if _is_child(process):  # imported by what such a child runs: that moment has passed
+            _in_child(util.Finalize)
 
 
-def _finalize(finalize: Callable[..., object]) -> None:
+def _is_child(process: Any) -> bool:
+    if hasattr(process, "parent_process"):
+        return process.parent_process() is not None
+    return getattr(process.current_process(), "_parent_pid", None) is not None  # billiard
+
+
+def _in_child(finalize: Callable[..., object]) -> None:
     finalize(None, close_all, exitpriority=-100)
+    _watch_billiard_pool()
+
+
+def _watch_billiard_pool() -> None:
+    """Workers of billiard's pool, and so Celery's, end with os._exit past all finalizers, after a hook of their own."""
+    worker: Any = getattr(sys.modules.get("billiard.pool"), "Worker", None)
+    ends = getattr(worker, "_do_exit", None)
+    if ends is None or getattr(ends, "_metlog", False):
+        return
+
+    @wraps(ends)
+    def do_exit(self: Any, pid: int, exitcode: int, exc: BaseException | None = None) -> None:
+        before = getattr(self, "on_exit", None)
+
+        def on_exit(*args: Any) -> None:
+            try:
+                if before is not None:
+                    before(*args)
+            finally:
+                close_all()
+
+        self.on_exit = on_exit
+        ends(self, pid, exitcode, exc)
+
+    do_exit._metlog = True  # type: ignore[attr-defined]
+    worker._do_exit = do_exit
 
 
 def flush_on_signal(number: int = signal.SIGTERM, timeout: float = 2.0) -> None:
@@ -200,37 +244,7 @@ class job:  # noqa: N801 - used like a function
 
     def __call__(self, function: F, /) -> F:
         """The function, each call of it a job; coroutine functions and generators (plain and async) as well."""
-        if inspect.iscoroutinefunction(function):
-
-            @wraps(function)
-            async def job_async(*args: Any, **kwargs: Any) -> Any:
-                async with self:
-                    return await function(*args, **kwargs)
-
-            return cast(F, job_async)
-        if inspect.isasyncgenfunction(function):
-
-            @wraps(function)
-            async def job_async_generator(*args: Any, **kwargs: Any) -> Any:
-                async with self, aclosing(function(*args, **kwargs)) as items:
-                    async for item in items:
-                        yield item
-
-            return cast(F, job_async_generator)
-        if inspect.isgeneratorfunction(function):
-
-            @wraps(function)
-            def job_generator(*args: Any, **kwargs: Any) -> Any:
-                with self:
-                    return (yield from function(*args, **kwargs))
-
-            return cast(F, job_generator)
-
-        def job_call(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return function(*args, **kwargs)
-
-        return cast(F, wraps(function)(job_call))
+        return cast(F, around(function, lambda: self))
 
 
 if hasattr(os, "register_at_fork"):

@@ -18,6 +18,7 @@ __all__ = ["Counts", "OnDrop", "Stats", "AtomicCounter", "inside"]
 OnDrop = Callable[[str, int], None]
 
 _log: Final = logging.getLogger("metlog")
+_NOBODY_THERE: Final = frozenset({"refused", "unreachable", "unresolved", "timeout", "rejected", "tls"})
 _AT_THE_END: Final = 0.05  # seconds
 
 inside: Final = threading.local()
@@ -45,12 +46,17 @@ class Stats(Struct, kw_only=True):
     repaired: int = 0
     """Events with a value that had to be converted, since JSON has no such value (see `metlog.values`)."""
 
+    transport: dict[str, int] = field(default_factory=dict)
+    """What the sender learnt after it had sent, in its own counts: `refused` for datagrams that nobody took. Zeros are left out."""
+
     def add(self, other: Stats) -> None:
         """Adds another's counts."""
         for name in ("accepted", "filtered", "sent", "buffered", "frames", "bytes", "errors", "repaired"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for reason, number in other.dropped.items():
             self.dropped[reason] = self.dropped.get(reason, 0) + number
+        for name, number in other.transport.items():
+            self.transport[name] = self.transport.get(name, 0) + number
 
 
 class AtomicCounter(count):  # type: ignore[type-arg]
@@ -124,7 +130,8 @@ class Counts:
         """Something raised, and nothing is lost by it."""
         with self.locked():
             self.errors += 1
-        self.warn_once(f"{kind} {type(error).__name__}", f"{kind}: {type(error).__name__}: {error}")
+        hint = "; `metlog doctor` looks for the reason" if kind in _NOBODY_THERE else ""
+        self.warn_once(f"{kind} {type(error).__name__}", f"{kind}: {type(error).__name__}: {error}{hint}")
 
     def warn_once(self, kind: str, message: str) -> None:
         """Logs a warning through the standard logger `metlog`, once for each kind."""

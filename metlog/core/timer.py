@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from functools import wraps
 from time import perf_counter
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, Protocol, TypeVar, cast
+
+from metlog.core.calls import around_async_generator, around_generator, kind_of
 
 __all__ = ["DisabledTimer", "Timer"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-_starts: ContextVar[tuple[tuple[Timer, float], ...]] = ContextVar("metlog_timer_starts", default=())
+_Start = tuple["Timer", float]
+
+_starts: ContextVar[tuple[_Start, ...]] = ContextVar("metlog_timer_starts", default=())
 _last: ContextVar[tuple[Timer, float] | None] = ContextVar("metlog_timer_last", default=None)
 
 
@@ -34,15 +38,19 @@ class Timer:
 
     One object may be entered by many threads and tasks at once, and again while it is entered (recursion). The first to enter keeps
     its start in the object, which is the usual case and cheap; all others, and results, are kept in the context (thread or task).
+    A block may be left in another thread, task or `contextvars.Context` than it was entered in.
     """
 
-    __slots__ = ("_client", "_free", "_name", "_outer", "_rate", "_result", "_start")
+    __slots__ = ("_client", "_free", "_name", "_others", "_outer", "_rate", "_result", "_start")
 
     def __init__(self, client: TimerClient, name: str, rate: float) -> None:
         self._client = client
         self._name = name
         self._rate = rate
         self._free = [True]  # popped by the one that enters first: the only atomic step there is
+        self._others: list[
+            _Start
+        ] = []  # starts of those that entered meanwhile, for a block that is left in another context
         self._result: float | None = None
 
     @property
@@ -56,7 +64,9 @@ class Timer:
         try:
             self._free.pop()
         except IndexError:
-            _starts.set((*starts, (self, perf_counter())))
+            start = (self, perf_counter())
+            self._others.append(start)
+            _starts.set((*starts, start))
         else:
             self._outer = starts
             self._start = perf_counter()
@@ -68,18 +78,38 @@ class Timer:
         end = perf_counter()
         starts = _starts.get()
         if not self._free and starts == self._outer:  # as it was when the first one entered: this is that one
-            ms = self._result = (end - self._start) * 1000.0
-            self._free.append(True)
-            last = _last.get()
-            if last is not None and last[0] is self:
-                _last.set((self, ms))
-            self._send(ms)
+            self._leave_first(end)
             return
         for index in range(len(starts) - 1, -1, -1):
-            if starts[index][0] is self:
+            start = starts[index]
+            if start[0] is self:
                 _starts.set(starts[:index] + starts[index + 1 :])
-                self._done(starts[index][1], end)
+                with suppress(ValueError):
+                    self._others.remove(start)
+                self._done(start[1], end)
                 return
+        # It was entered in another context: as which of those that are still entered cannot be known; as the youngest, then.
+        try:
+            self._done(self._others.pop()[1], end)
+        except IndexError:
+            if not self._free:
+                self._leave_first(end)
+
+    async def __aenter__(self) -> Timer:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _leave_first(self, end: float) -> None:
+        ms = self._result = (end - self._start) * 1000.0
+        self._free.append(True)
+        last = _last.get()
+        if last is not None and last[0] is self:
+            _last.set((self, ms))
+        self._send(ms)
 
     def _done(self, start: float, end: float) -> None:
         ms = (end - start) * 1000.0
@@ -90,8 +120,13 @@ class Timer:
         self._client.timer_send(self._name, ms, rate=self._rate)
 
     def __call__(self, function: F, /) -> F:
-        """The function, timed; coroutine functions, generators' calls and `functools.partial` objects as well."""
-        if inspect.iscoroutinefunction(function):
+        """The function, each call timed to its end.
+
+        A coroutine is timed until it returns; a generator, plain or async, from the first item asked for until it is exhausted or
+        closed, the time of its consumer included. Partials, methods and objects with such a `__call__` as well.
+        """
+        kind = kind_of(function)
+        if kind == "coroutine":
 
             @wraps(function)
             async def timed_async(*args: Any, **kwargs: Any) -> Any:
@@ -104,17 +139,56 @@ class Timer:
                     self._done(start, perf_counter())
 
             return cast(F, timed_async)
+        if kind == "generator":
+            return cast(F, around_generator(function, self._call))
+        if kind == "async generator":
+            return cast(F, around_async_generator(function, self._call))
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             if self._client.timer_disabled(self._name):
                 return function(*args, **kwargs)
-            start = perf_counter()
+            start, over = perf_counter(), True
             try:
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+                if result.__class__ is CoroutineType:  # of a function that only hands on what another made
+                    over = False
+                    return self._awaited(result, start)
+                return result
             finally:
-                self._done(start, perf_counter())
+                if over:
+                    self._done(start, perf_counter())
 
         return cast(F, wraps(function)(timed))
+
+    async def _awaited(self, coroutine: CoroutineType[Any, Any, Any], start: float) -> Any:
+        try:
+            return await coroutine
+        finally:
+            self._done(start, perf_counter())
+
+    def _call(self) -> _Call | nullcontext[None]:
+        return nullcontext() if self._client.timer_disabled(self._name) else _Call(self)
+
+
+class _Call:
+    """One call of a decorated generator."""
+
+    __slots__ = ("_start", "_timer")
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+
+    def __enter__(self) -> None:
+        self._start = perf_counter()
+
+    def __exit__(self, *exc: object) -> None:
+        self._timer._done(self._start, perf_counter())
+
+    async def __aenter__(self) -> None:
+        self._start = perf_counter()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._timer._done(self._start, perf_counter())
 
 
 class DisabledTimer(Timer):

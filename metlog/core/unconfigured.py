@@ -61,6 +61,10 @@ class Unconfigured:
         """Counts a call with arguments of the wrong type as filtered."""
         next(self._calls)
 
+    def lose(self, error: BaseException) -> None:
+        """As `failed`."""
+        next(self._calls)
+
     def stats(self) -> Stats:
         """How many calls were refused, as `filtered`; after `close` the last counts of the pipeline."""
         return self.final_stats or Stats(filtered=self._calls.value)

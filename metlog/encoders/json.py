@@ -12,13 +12,14 @@ from msgspec import Raw, Struct
 from metlog.core.stats import AtomicCounter
 from metlog.encoders import BaseEncoder
 from metlog.event import Event
-from metlog.values import sanitize
+from metlog.values import MARK, is_proper, is_written_natively, sanitize
 
 __all__ = ["JsonEncoder", "JsonRecords"]
 
 # A float64 of MessagePack that is NaN or infinite. Text or binary data may look like one: that costs time, no more.
 _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]", re.DOTALL).search
 _FLOAT64: Final = 0xCB
+_TEXT: Final = {str}
 
 
 class JsonEncoder(BaseEncoder):
@@ -46,18 +47,26 @@ class JsonEncoder(BaseEncoder):
     def encode(self, event: Event) -> bytes:
         """One event as JSON, without the line feed; never raises."""
         try:
-            data = self._encode(event)
-            for value in event.fields.values():
+            if not is_proper(event):
+                return self._repair(event)
+            fields = event.fields
+            for value in fields.values():
                 kind = type(value)
                 if kind is str or kind is bool or (kind is float and value - value == 0.0):
                     continue  # the usual case; for NaN and infinity value - value is NaN
                 if kind is int and -0x8000000000000000 <= value <= 0xFFFFFFFFFFFFFFFF:
                     continue
-                if self._odd_number(event):
+                if not is_written_natively(fields) or self._odd_number(event):
                     return self._repair(event)
                 break
+            else:
+                if len(fields) > 1 and set(map(type, fields)) != _TEXT:  # two names may become one
+                    return self._repair(event)
+            data = self._encode(event)
         except Exception:  # noqa: BLE001 - the repair finds out what it was, and notes it
             return self._repair(event)
+        if MARK in fields:  # of the call, or of a filter
+            next(self._repairs)
         return data
 
     def _odd_number(self, event: Event) -> bool:
@@ -70,7 +79,7 @@ class JsonEncoder(BaseEncoder):
 
     def _repair(self, event: Event) -> bytes:
         converted, notes = sanitize(event)
-        if notes:
+        if notes or MARK in converted.fields:
             next(self._repairs)
         return self._encode(converted)
 

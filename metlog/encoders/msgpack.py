@@ -8,7 +8,7 @@ from metlog.encoders import BaseEncoder
 from metlog.encoders import wire as frames
 from metlog.encoders.json import JsonEncoder
 from metlog.event import Event
-from metlog.values import is_json_native
+from metlog.values import MARK, is_json_native, is_proper
 
 __all__ = ["MsgpackEncoder"]
 
@@ -36,7 +36,7 @@ class MsgpackEncoder(BaseEncoder):
     def encode(self, event: Event) -> bytes:
         """One event as a map; never raises."""
         try:
-            if is_json_native(event.fields):
+            if is_json_native(event.fields) and MARK not in event.fields and is_proper(event):
                 return self._encode(event)
         except Exception:  # noqa: BLE001, S110 - the JSON encoder converts it, and notes what it was
             pass

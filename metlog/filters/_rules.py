@@ -110,7 +110,7 @@ def _check_key(key: str | None, needed: bool, problems: list[str]) -> None:
     if needed and (key is None or len(key) < MIN_KEY):
         problems.append(
             f"key: pseudonymize needs a secret of at least {MIN_KEY} characters; take it from the environment: "
-            "key = '${METLOG_PSEUDONYM_KEY}'"
+            "key = '${METLOG_PSEUDONYM_KEY}' in a file, os.environ['METLOG_PSEUDONYM_KEY'] in Python"
         )
     if key is not None and not needed:
         problems.append("key: means nothing without pseudonymize; name the paths there, or leave it out")

@@ -10,7 +10,7 @@ import msgspec
 from metlog.filters._addresses import cut_ip
 from metlog.filters._rules import DROP, KEEP, PSEUDONYMIZE, Rules
 from metlog.tracebacks import render
-from metlog.values import MAX_DEPTH, MAX_ITEMS, to_json_value
+from metlog.values import MAX_DEPTH, MAX_ITEMS, pairs, to_json_value
 
 __all__ = ["FieldRedactor"]
 
@@ -35,7 +35,7 @@ class FieldRedactor:
         known, code_of = rules.codes.get, rules.code
         made: dict[str, Any] = {}
         again: dict[str, int] = {}
-        for name, item in list(value.items()):
+        for name, item in pairs(value):
             key = name if type(name) is str else _name(name)
             here = key if path is None else f"{path}.{key}"
             code = known(here)
@@ -98,7 +98,7 @@ class FieldRedactor:
             return change(value)
         if value is None and code & PSEUDONYMIZE:
             return None
-        if isinstance(value, list | tuple | set | frozenset):
+        if type(value) in {list, tuple, set, frozenset}:
             return [change(_said(item, path)) for item in list(value)[: max(0, self._left)]]
         return change(_said(value, path))
 
@@ -115,15 +115,15 @@ class FieldRedactor:
             digits = str(value)  # a card number may well be a number
             hidden = text(digits)
             return value if hidden == digits else hidden
-        if isinstance(value, Mapping) or kind in {list, tuple, set, frozenset}:
+        if issubclass(kind, Mapping) or kind in {list, tuple, set, frozenset}:
             return self._inside(value, path, kept=kept)
-        if isinstance(value, bytes | bytearray | memoryview):  # base64 would hide a secret from the masks
+        if issubclass(kind, bytes | bytearray | memoryview):  # base64 would hide a secret from the masks
             if text is None:
                 return value
             letters = bytes(value).decode("utf-8", "replace")
             hidden = text(letters)
             return value if hidden == letters else hidden
-        if isinstance(value, BaseException):
+        if issubclass(kind, BaseException):
             trace = render(value)
             return trace if text is None else text(trace)
         said, notes = to_json_value(value, path)
@@ -169,9 +169,9 @@ def _name(key: Any) -> str:
 
 def _said(value: Any, path: str) -> str:
     """A value as text: the same for the same value, and for a number and its digits."""
-    if isinstance(value, str):
+    if issubclass(type(value), str):
         return str.__str__(value)
-    if isinstance(value, bytes | bytearray | memoryview):
+    if issubclass(type(value), bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "replace")
     said, _ = to_json_value(value, path)
     return said if isinstance(said, str) else msgspec.json.encode(said, order="deterministic").decode()

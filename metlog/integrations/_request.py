@@ -12,10 +12,12 @@ from metlog.client import MetlogClient
 from metlog.core.context import _request, current
 from metlog.errors import ConfigError
 from metlog.integrations._common import client_of
+from metlog.integrations._faults import error_fields
 from metlog.integrations._paths import safe_path
 from metlog.statsd.disabled import DisabledStatsd
+from metlog.values import type_name
 
-__all__ = ["CLOSED_BY_CLIENT", "Options", "Recorder", "Scope", "safe_path", "type_name"]
+__all__ = ["CLOSED_BY_CLIENT", "Options", "Recorder", "Rejoined", "Scope", "safe_path"]
 
 CLOSED_BY_CLIENT: Final = 499
 """Status of a request whose client went away before the response began; nginx's number for it."""
@@ -30,8 +32,8 @@ _traceparent: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
 ).fullmatch
 # Looked up once, not with every request.
-_get, _put, _take_back = current.get, current.set, current.reset
-_joined, _join, _part = _request.get, _request.set, _request.reset
+_get, _put = current.get, current.set
+_joined, _join = _request.get, _request.set
 _random: Final = random.random
 _MAX_ID: Final = 128
 _MAX_VALUE: Final = 1024
@@ -41,29 +43,44 @@ _MAX_QUERY: Final = 8192
 class Scope:
     """A request's own fields: what `metlog.context(…)` adds anywhere below, in threads and tasks too, is in `shared`.
 
-    As `metlog.context.request`, and beside a `with` block: a WSGI response lives on after the call that made it.
+    A `with` block would not do: a WSGI response lives on after the call that made it, and may be iterated elsewhere.
     """
 
-    __slots__ = ("_current", "_request", "shared")
+    __slots__ = ("_fields", "_mapping", "shared")
 
     def __init__(self) -> None:
         self.shared: dict[str, Any] = {}
-        self._request = _join(self.shared)
-        self._current = _put(_get())
+        self._fields, self._mapping = _get(), _joined()
+        _join(self.shared)
 
-    def rejoin(self) -> None:
-        """Goes on in a context that does not know the request: a server that iterates the body in another thread."""
-        if _joined() is not self.shared:
-            self._request = _join(self.shared)
-            self._current = _put({**(_get() or {}), **self.shared})
+    def rejoin(self) -> Rejoined | None:
+        """Goes on with the request in a context that does not know it (a server that iterates the body in another thread).
+
+        Gives what `Rejoined.part` has to put back there; None where the request is known.
+        """
+        return None if _joined() is self.shared else Rejoined(self.shared)
 
     def leave(self) -> None:
-        """Puts back what was there before."""
-        try:
-            _take_back(self._current)
-            _part(self._request)
-        except ValueError:
-            pass  # ended in another context than it began in: that one knows nothing of the request
+        """Puts back what was there before, where the request is known."""
+        if _joined() is self.shared:
+            _put(self._fields)
+            _join(self._mapping)
+
+
+class Rejoined:
+    """A request in a context that did not know it, up to `part`."""
+
+    __slots__ = ("_fields", "_mapping")
+
+    def __init__(self, shared: dict[str, Any]) -> None:
+        self._fields, self._mapping = _get(), _joined()
+        _join(shared)
+        _put({**(self._fields or {}), **shared})
+
+    def part(self) -> None:
+        """Puts back what was there before, in the same context."""
+        _put(self._fields)
+        _join(self._mapping)
 
 
 class Options(TypedDict, total=False):
@@ -77,6 +94,7 @@ class Options(TypedDict, total=False):
     route: Callable[[Any], str | None] | None
     request_id: str
     statsd: bool
+    exceptions: bool
 
 
 class Recorder:
@@ -85,7 +103,8 @@ class Recorder:
     client
         A `MetlogClient`, the name of one, or None for the default client. It may be configured later.
     exclude
-        Paths of which nothing is logged; `*` at the end stands for anything.
+        Paths of which nothing is logged; `*` at the end stands for anything. With and without the prefix under which the
+        application is mounted (SCRIPT_NAME, `root_path`).
     sample
         Share of the requests that is logged, above 0 and up to 1; `weight` says how many one stands for. Those that failed
         (status 500 and up, or an exception) are always logged.
@@ -97,6 +116,8 @@ class Recorder:
         Name of the header that holds the request's id; "" for none.
     statsd
         Whether to send the metrics `request.METHOD.STATUS` (counter) and `request.METHOD` (timer).
+    exceptions
+        Whether the event of a request that raised has `exception_message`, `traceback` and the like; else its class only.
 
     Raises ConfigError for options that cannot be used.
     """
@@ -112,6 +133,7 @@ class Recorder:
         route: Callable[[Any], str | None] | None = None,
         request_id: str = "x-request-id",
         statsd: bool = True,
+        exceptions: bool = True,
     ) -> None:
         if not 0 < sample <= 1:
             raise ConfigError(f"sample = {sample!r}: wants a share above 0, up to 1")
@@ -131,10 +153,13 @@ class Recorder:
         self._prefixes = tuple(path[:-1] for path in exclude if path.endswith("*"))
         self._sample = sample
         self._statsd = statsd
+        self._exceptions = exceptions
 
-    def wanted(self, path: str) -> bool:
-        """Whether requests of this path are logged."""
-        return path not in self._exact and not (self._prefixes and path.startswith(self._prefixes))
+    def wanted(self, path: str, mounted: str = "") -> bool:
+        """Whether requests of this path are logged; `mounted` is the prefix of the application, which is not in `path`."""
+        if path in self._exact or (self._prefixes and path.startswith(self._prefixes)):
+            return False
+        return not mounted or self.wanted(mounted + path)
 
     def failed(self, error: BaseException) -> None:
         """Something of ours, or of `route`, raised: counted, never the application's problem."""
@@ -170,7 +195,7 @@ class Recorder:
         size: int,
         fields: dict[str, Any],
         shared: Mapping[str, Any],
-        error: str | None = None,
+        error: BaseException | None = None,
         disconnected: bool = False,
     ) -> None:
         """Logs one request that is over; never raises an Exception."""
@@ -191,7 +216,9 @@ class Recorder:
                 "bytes": size,
             }
             if error is not None:
-                fields["error"] = error
+                if self._exceptions:
+                    fields.update(error_fields(error))
+                fields["error"] = type_name(error)
             if disconnected:
                 fields["disconnected"] = True
             client = self.client
@@ -205,9 +232,3 @@ class Recorder:
                 statsd._pair(f"request.{method}.{status}", f"request.{method}", ms, rate)
         except Exception as failure:  # noqa: BLE001 - as `MetlogClient.log`
             self.failed(failure)
-
-
-def type_name(error: BaseException) -> str:
-    """The name of the exception's class, with its module unless it is Python's own."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

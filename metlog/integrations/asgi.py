@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
 from typing import Any, Unpack
 
-from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Scope, safe_path, type_name
-from metlog.integrations.django import is_handler, route_of, watch
+from metlog.integrations._faults import is_disconnect, stems_from
+from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Scope, safe_path
+from metlog.integrations.django import FAULT, is_handler, route_of, watch
 
 __all__ = ["MetlogMiddleware"]
 
@@ -45,7 +46,7 @@ class MetlogMiddleware:
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serves one request or connection."""
         kind = scope["type"]
-        if kind not in {"http", "websocket"} or not self._recorder.wanted(scope.get("path", "")):
+        if kind not in {"http", "websocket"} or not self._recorder.wanted(*_path_and_root(scope)):
             await self._app(scope, receive, send)
             return
         exchange = (_Http if kind == "http" else _WebSocket)(self._recorder, self._headers, scope, receive, send)
@@ -74,8 +75,9 @@ class _Exchange:
         self._size = 0
         self._ended: float | None = None
         self._gone = False
-        self._lost: OSError | None = None
-        self._path = scope.get("path", "")
+        self._closed_by_client = False  # a websocket, which is no less a success
+        self._lost: Exception | None = None
+        self._path, self._root = _path_and_root(scope)  # applications that are mounted below change them
         self._fields: dict[str, Any] = {}
         self._context = Scope()
         self._started = perf_counter()
@@ -86,7 +88,10 @@ class _Exchange:
         self._context.leave()
         if isinstance(error, CancelledError):  # how some servers tell that the client has gone
             self._gone, error = self._gone or self._ended is None, None
-        elif error is not None and self._lost is not None and _stems_from(error, self._lost):
+        elif error is not None and (
+            (self._lost is not None and stems_from(error, self._lost))
+            or ((self._gone or self._closed_by_client) and is_disconnect(error))
+        ):
             error = None  # the server's word for it (ASGI 2.4), or what a framework makes of that: nothing failed here
         try:
             self._record(error, ms)
@@ -103,19 +108,40 @@ class _Exchange:
         method, status = self._outcome(error)
         recorder.record(
             method=method, route=self._route(), status=status, ms=ms, size=0 if method == "HEAD" else self._size,
-            fields=fields, shared=self._context.shared, error=None if error is None else type_name(error),
+            fields=fields, shared=self._context.shared, error=error or self._scope.pop(FAULT, None),
             disconnected=self._gone,
         )  # fmt: skip
+
+    async def _pass_on(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except Exception as error:
+            if isinstance(error, OSError) or self._gone or self._closed_by_client:
+                self._gone, self._lost = True, error
+            raise
 
     def _route(self) -> str:
         choose = self._recorder.route
         try:
-            found = _framework_route(self._scope) if choose is None else choose(self._scope)
+            found = self._framework_route() if choose is None else choose(self._scope)
             if found:
                 return found
         except Exception as error:  # noqa: BLE001 - code of the application, or a framework's object of another shape
             self._recorder.failed(error)
-        return safe_path(self._path)
+        return safe_path(self._root + self._path)
+
+    def _framework_route(self) -> str | None:
+        scope = self._scope
+        route = scope.get("route")
+        if route is not None:  # Starlette, FastAPI
+            below = scope.get("root_path", "")[len(scope["app_root_path"]) :] if "app_root_path" in scope else ""
+            mounted = self._root + safe_path(below)
+            if hasattr(route, "routes"):  # a mount: what is below it has no templates that we know
+                return f"{mounted if below else self._root + route.path}/{{path}}"
+            path = getattr(route, "path", None)
+            return None if path is None else f"{mounted}{path}"
+        found = route_of(scope)
+        return None if found is None else self._root + found
 
     def _outcome(self, error: BaseException | None) -> tuple[str, int]:
         """Method and status."""
@@ -152,13 +178,6 @@ class _Http(_Exchange):
         if kind in {"http.response.pathsend", "http.response.zerocopysend"} and not message.get("more_body", False):
             self._ended = perf_counter()
 
-    async def _pass_on(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        except OSError as error:
-            self._gone, self._lost = True, error
-            raise
-
     def _outcome(self, error: BaseException | None) -> tuple[str, int]:
         status = self._status
         if not status:
@@ -171,6 +190,7 @@ class _WebSocket(_Exchange):
         """Notices the end of the connection."""
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
+            self._closed_by_client = True
             self._closed(message.get("code", 1005))
         return message
 
@@ -188,7 +208,7 @@ class _WebSocket(_Exchange):
             self._status = message["status"]
         elif kind == "websocket.http.response.body":
             self._size += len(message.get("body", b""))
-        await self._send(message)
+        await self._pass_on(message)
 
     def _closed(self, code: int) -> None:
         if self._ended is None:
@@ -202,23 +222,12 @@ class _WebSocket(_Exchange):
         return "WEBSOCKET", status
 
 
-def _stems_from(error: BaseException, origin: BaseException) -> bool:
-    seen: BaseException | None = error
-    for _ in range(16):  # a chain may be a ring
-        if seen is None or seen is origin:
-            break
-        seen = seen.__cause__ or seen.__context__
-    return seen is origin
+def _path_and_root(scope: AsgiScope) -> tuple[str, str]:
+    """The path below the prefix under which the application is mounted, and that prefix.
 
-
-def _framework_route(scope: AsgiScope) -> str | None:
-    route = scope.get("route")
-    if route is not None:  # Starlette, FastAPI
-        root = scope.get("root_path", "")
-        mounted = safe_path(root[len(scope["app_root_path"]) :]) if "app_root_path" in scope else ""
-        if hasattr(route, "routes"):  # a mount: what is below it has no templates that we know
-            return f"{mounted or route.path}/{{path}}"
-        path = getattr(route, "path", None)
-        return None if path is None else f"{mounted}{path}"
-    found = route_of(scope)
-    return None if found is None else scope.get("root_path", "").rstrip("/") + found
+    ASGI's `path` has both; some servers leave the prefix out.
+    """
+    path, root = scope.get("path", ""), scope.get("root_path", "").rstrip("/")
+    if root and (path == root or path.startswith(root + "/")):
+        path = path[len(root) :]
+    return path, root

@@ -6,13 +6,16 @@ scope. `MetlogMiddleware(get_wsgi_application())` does so by itself. Where somet
 
 from __future__ import annotations
 
+import sys
 from collections.abc import MutableMapping
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-__all__ = ["is_handler", "route_of", "watch"]
+__all__ = ["FAULT", "is_handler", "route_of", "watch"]
 
 KEY: Final = "metlog.django.request"
+FAULT: Final = "metlog.error"
+"""Under which the exception stands that Django has answered by itself, with a status 500."""
 
 T = TypeVar("T")
 
@@ -36,9 +39,24 @@ def watch(handler: T) -> T:
             super().__init__(place, *rest, **more)
             place[KEY] = self  # the environ or the scope
 
+    _listen()
     Watched.__name__ = Watched.__qualname__ = known.__name__
     handler.request_class = Watched  # type: ignore[attr-defined]
     return handler
+
+
+def _listen() -> None:
+    """Hears of exceptions that Django answers by itself, and leaves each where the middleware finds it."""
+    from django.core.signals import got_request_exception
+
+    got_request_exception.connect(_failed, dispatch_uid="metlog")
+
+
+def _failed(request: Any = None, **_: Any) -> None:
+    error = sys.exc_info()[1]
+    place = getattr(request, "environ", None) or getattr(request, "scope", None)
+    if error is not None and isinstance(place, dict):
+        place[FAULT] = error
 
 
 def route_of(place: MutableMapping[str, Any]) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from metlog.client import MetlogClient
 from metlog.integrations._common import client_of, is_own, severity_of
 from metlog.tracebacks import exception_fields
+from metlog.values import MARK, formatted, text_of, type_name
 
 __all__ = ["MetlogHandler"]
 
@@ -71,7 +72,8 @@ class MetlogHandler(logging.Handler):
             client = self._client
             if not is_own(client, record.name, record.threadName):
                 self._send(client, record)
-        except Exception:  # noqa: BLE001 - stdlib's own way to tell what a handler raised
+        except Exception as error:  # noqa: BLE001 - stdlib's own way to tell what a handler raised
+            self._client._state.pipeline.lose(error)
             self.handleError(record)
         finally:
             _inside.now = False
@@ -101,9 +103,10 @@ class MetlogHandler(logging.Handler):
         try:
             payload = record.getMessage() if self.formatter is None else self.formatter.format(record)
         except Exception as error:  # noqa: BLE001 - arguments that do not fit the message: the record is worth having
-            payload = str(record.msg)
-            fields["metlog.format_error"] = f"{error}: {record.args!r}"
-        if its["exc_info"]:
+            payload, wrong = formatted(record.msg, record.args)
+            fields["metlog.format_error"] = wrong = wrong or f"{type_name(error)}: {text_of(error)[0]}"
+            fields[MARK] = [f"payload: {wrong}"]
+        if its["exc_info"] is not None:
             fields.update(exception_fields(its["exc_info"]))
         elif its["exc_text"]:  # the exception stayed in another process; its text came along (QueueHandler)
             fields["traceback"] = its["exc_text"]

@@ -61,7 +61,7 @@ class MetlogProcessor:
         try:
             self._send(logger, method_name, event_dict)
         except Exception as error:  # noqa: BLE001 - as in `MetlogClient.log`
-            self._client._state.pipeline.failed(error, 0, "call_error")
+            self._client._state.pipeline.lose(error)
         if self._drop:
             from structlog import DropEvent
 
@@ -69,26 +69,29 @@ class MetlogProcessor:
         return event_dict
 
     def _send(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> None:
-        name = event_dict.get("logger") or getattr(logger, "name", None)
+        name = event_dict.get("logger")
+        if not isinstance(name, str) or not name:
+            name = getattr(logger, "name", None)
         if not isinstance(name, str):
             name = None
         if is_own(self._client, name, threading.current_thread().name):
             return
         rest = dict(event_dict)
         payload = rest.pop("event", "")
-        level = str(rest.pop("level", None) or method_name)
+        level = rest.pop("level", None)
+        level = level if isinstance(level, str) and level else method_name
         exc_info = rest.pop("exc_info", None)
         rest.pop("logger", None)
         fields: dict[str, Any] = {"level": level}
         if name is not None:
             fields["logger_name"] = name
         number = rest.pop("level_number", None)
-        if not isinstance(number, int):
+        if type(number) is not int:
             number = _LEVELS.get(level.lower(), logging.INFO)
         if exc_info is None and method_name == "exception":
             exc_info = True
-        if exc_info:
+        if exc_info is not None and exc_info is not False:
             fields.update(exception_fields(exc_info))
         fields.update(rest)
         tokens = ("oldstyle",) if name is None else ("oldstyle", name)
-        self._client.log(tokens, str(payload), severity=severity_of(number), fields=fields)
+        self._client.log(tokens, payload, severity=severity_of(number), fields=fields)

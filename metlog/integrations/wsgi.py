@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 from typing import Any, Final, Unpack
 
-from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Scope, safe_path, type_name
-from metlog.integrations.django import is_handler, route_of, watch
+from metlog.integrations._faults import Input, is_disconnect, stems_from
+from metlog.integrations._flask import listen
+from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Rejoined, Scope, safe_path
+from metlog.integrations.django import FAULT, is_handler, route_of, watch
 
 __all__ = ["MetlogMiddleware"]
 
@@ -49,10 +51,11 @@ class MetlogMiddleware:
         self._headers = [(name, "HTTP_" + name.upper().replace("-", "_")) for name in self._recorder.headers]
         if is_handler(application):
             watch(application)
+        listen()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serves one request."""
-        if not self._recorder.wanted(environ.get("PATH_INFO", "")):
+        if not self._recorder.wanted(environ.get("PATH_INFO", ""), environ.get("SCRIPT_NAME", "")):
             return self._application(environ, start_response)
         exchange = _Exchange(self._recorder, self._headers, environ, start_response)
         try:
@@ -67,8 +70,8 @@ class _Exchange:
     """One request and its response, up to `finish`."""
 
     __slots__ = (
-        "_done", "_ended", "_environ", "_error", "_headers", "_path", "_recorder", "_scope", "_size", "_start_response", "_started",
-        "_status", "_template", "_wanted", "_write",
+        "_done", "_ended", "_environ", "_error", "_headers", "_input", "_path", "_recorder", "_scope", "_size", "_start_response",
+        "_started", "_status", "_template", "_wanted", "_write",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +90,10 @@ class _Exchange:
         self._error: BaseException | None = None
         self._ended: float | None = None
         self._done = False
+        self._input: Input | None = None
+        length = environ.get("CONTENT_LENGTH") or ("1" if environ.get("HTTP_TRANSFER_ENCODING") else "0")
+        if length != "0" and "wsgi.input" in environ:
+            self._input = environ["wsgi.input"] = Input(environ["wsgi.input"], int(length) if length.isdigit() else 0)
         self._scope = Scope()
         self._started = perf_counter()
 
@@ -159,9 +166,9 @@ class _Exchange:
         """The body is complete; what `close` does is no longer the client's time."""
         self._ended = perf_counter()
 
-    def rejoin(self) -> None:
+    def rejoin(self) -> Rejoined | None:
         """See `Scope`."""
-        self._scope.rejoin()
+        return self._scope.rejoin()
 
     def finish(self, error: BaseException | None, *, cut_short: bool = False) -> None:
         """Logs the request, once."""
@@ -179,6 +186,14 @@ class _Exchange:
         environ, recorder = self._environ, self._recorder
         method = environ.get("REQUEST_METHOD", "")
         status, size = self._status, self._size
+        given = self._input
+        if given is not None and given.gone:
+            cut_short = True
+            if error is not None and (
+                (given.lost is not None and stems_from(error, given.lost)) or is_disconnect(error)
+            ):
+                error = None  # the server's word for it, or what a framework makes of that: nothing failed here
+                status = status or CLOSED_BY_CLIENT
         if error is not None and not size:
             status = max(status, 500)  # nothing was sent: the server, or `exc_info`, makes it an error
         if method == "HEAD":
@@ -195,7 +210,7 @@ class _Exchange:
             fields.update(recorder.parameters(environ.get("QUERY_STRING", "")))
         recorder.record(
             method=method, route=self._route(), status=status, ms=ms, size=size, fields=fields, shared=self._scope.shared,
-            error=None if error is None else type_name(error), disconnected=cut_short,
+            error=error or environ.pop(FAULT, None), disconnected=cut_short,
         )  # fmt: skip
 
     def _route(self) -> str:
@@ -228,7 +243,7 @@ class _Body(Iterator[bytes]):
 
     def __next__(self) -> bytes:
         exchange = self._exchange
-        exchange.rejoin()
+        elsewhere = exchange.rejoin()
         try:
             if self._iterator is None:
                 self._iterator = iter(self._body)
@@ -240,6 +255,9 @@ class _Body(Iterator[bytes]):
             exchange._error = error
             exchange.end()
             raise
+        finally:
+            if elsewhere is not None:
+                elsewhere.part()
         exchange.count(chunk)
         return chunk
 
@@ -250,6 +268,7 @@ class _Body(Iterator[bytes]):
         if cut_short:
             exchange.end()
         error = None
+        elsewhere = exchange.rejoin()
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
@@ -259,6 +278,8 @@ class _Body(Iterator[bytes]):
             raise
         finally:
             exchange.finish(error, cut_short=cut_short)
+            if elsewhere is not None:
+                elsewhere.part()
 
 
 def _framework_route(environ: Environ) -> str | None:

@@ -87,7 +87,7 @@ class ActiveSegment:
         self.synced = offset
 
     def seal(self) -> None:
-        """Gives the file the name of a finished segment. Raises OSError when that name is not to be had; may be called again."""
+        """Returns the file the name of a finished segment. Raises OSError when that name is not to be had; may be called again."""
         if not self._sealed:
             failpoints.point("seal")
             self._folder.rename(f"{self.name}{ACTIVE}", f"{self.name}{SEALED}")
@@ -101,7 +101,7 @@ class ActiveSegment:
                 log.error("segment %s: the disk did not confirm its new name: %s", self.name, error)
 
     def rescue(self, name: SegmentName) -> int:
-        """Ends a failed segment where its last fsync left it, and writes the rest to a new one, `name`; gives the bytes of
+        """Ends a failed segment where its last fsync left it, and writes the rest to a new one, `name`; returns the bytes of
         that, 0 when there was nothing left. Raises OSError; may be called again, with another name.
 
         The mark (suffix END) is the moment at which the one counts and the other does not: before, a crash leaves the

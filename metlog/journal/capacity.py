@@ -16,7 +16,7 @@ __all__ = ["NO_ROOM", "Capacity", "why"]
 log = logging.getLogger("metlog.listener")
 
 _EVERY: Final = 0.25
-"""Seconds between looks for room, or for a disk that works again."""
+"""Seconds between two probes for room, or for a disk that works again."""
 _STEP: Final = 16 << 20
 """Bytes appended between two looks at the free bytes of the disk, at most."""
 _WANTED: Final = 1 << 20
@@ -24,11 +24,11 @@ _WANTED: Final = 1 << 20
 _PROBE: Final = ".probe.tmp"
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Errors that pass when somebody makes room; all others are the disk's."""
+"""Errors that pass when space is freed; all others are faults of the disk."""
 
 
 class Capacity:
-    """Refuses while there is none, and lifts that by itself. The caller holds the journal's lock."""
+    """Pauses writes while they cannot be taken, and resumes them by itself. The caller holds the journal's lock."""
 
     def __init__(self, folder: Folder, max_bytes: int, min_free: int) -> None:
         self._folder = folder
@@ -63,7 +63,7 @@ class Capacity:
             self.pause(reason)
 
     def pause(self, reason: str, size: int = 0) -> Full:
-        """From now on nothing is taken, until `probe` finds that it may be (a write of `size` bytes too); gives what to raise."""
+        """Pauses writes until `probe` finds room for `size` bytes; returns the error to raise."""
         if not self.reason:
             log.error("the journal takes no events: %s", reason)
             self._refused = 0
@@ -76,19 +76,19 @@ class Capacity:
 
     @property
     def probe_due(self) -> bool:
-        """Whether something is refused, and it is time to look whether it must be."""
+        """Whether writes are paused and it is time for the next `probe`."""
         return bool(self.reason) and time.monotonic() >= self._look_at
 
     def probe(self, used: int) -> str:
-        """Why still nothing can be taken; empty when there is room and the disk takes a write and an fsync. The one
-        method to be called without the lock: on a disk that hangs, it hangs.
+        """Returns why writes cannot resume yet; empty when there is room and the disk takes a write and an fsync. Call it without
+        the journal's lock: it blocks on a hung disk.
 
         Some headroom (hysteresis) is asked for: else it would resume and pause again four times a second, and log each time."""
         spare = min(max(self._wanted, self._max_bytes // 16), self._max_bytes // 4)
         return self._over(spare, used) or self._scarce(max(self._wanted, self._min_free // 16)) or self._failure()
 
     def resume_or_pause(self, reason: str) -> None:
-        """Takes what `probe` found: goes on, or refuses for that reason now."""
+        """Acts on what `probe` returned: writes resume, or stay paused for this reason."""
         self._look_at = time.monotonic() + _EVERY
         if not reason:
             log.warning("the journal takes events again; %d writes were refused meanwhile", self._refused)

@@ -27,7 +27,7 @@ __all__ = ["LIMIT", "IdempotencyKeys", "damaged", "through"]
 log = logging.getLogger("metlog.listener")
 
 LIMIT: Final = 200_000
-"""Keys that are remembered; the oldest go first."""
+"""Keys that are kept; the oldest are forgotten first."""
 
 _FILE: Final = "keys"
 _HEAD: Final = struct.Struct("<14sQI")
@@ -38,7 +38,7 @@ _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
 class IdempotencyKeys:
-    """Which keys were journaled, and up to where the journal must be durable for each to count. Any thread."""
+    """The keys that were journaled, each with the log sequence number that must be durable for it to count. Safe to use from any thread."""
 
     def __init__(self, journal: Folder, limit: int = LIMIT) -> None:
         """Reads the file and every segment that is younger; the journal must be recovered and not yet written to."""
@@ -96,7 +96,7 @@ class IdempotencyKeys:
         if through <= self._through:
             return self._through
         with self._changed:
-            # Whoever claimed before may have appended to a segment that is sealed by now, and not yet said so.
+            # An earlier claim may have been appended to a segment that is sealed by now, and not settled yet.
             earlier = set(self._claimed)
             if not self._changed.wait_for(lambda: not (earlier & self._claimed), 1.0):
                 return self._through

@@ -1,4 +1,4 @@
-"""What a crash left: active segments are read, what is damaged is copied aside and told, and they are sealed."""
+"""Recovery after a crash: active segments are read and sealed; damaged ranges are copied aside and logged."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ class Recovered(Struct):
 def recover(journal: Folder) -> Recovered:
     """Seals the segments that were active when the listener was killed; its cost is theirs, not the backlog's.
 
-    Nothing is cut: whoever reads a segment skips what does not verify. It is copied into `quarantine/` for whoever
-    wants to look, and told.
+    Nothing is cut: a reader of a segment skips what does not verify. It is copied into `quarantine/` and logged.
     """
     found = Recovered()
     failpoints.point("recover")
@@ -78,7 +77,7 @@ def _seal(journal: Folder, name: SegmentName, found: Recovered) -> None:
             found.damaged_bytes += quarantine(journal, name, data, records.damaged)
         try:
             os.fsync(fd)
-        except OSError as error:  # it can be read, and the outputs will read it; nothing better is to be had of it
+        except OSError as error:  # fsync failed but the data is readable: deliver it, there is no better copy
             log.error("fsync of segment %s failed (%s): it is handed on as it can be read now", name, error)
     finally:
         os.close(fd)
@@ -91,7 +90,7 @@ def _seal(journal: Folder, name: SegmentName, found: Recovered) -> None:
 def quarantine(
     journal: Folder, name: SegmentName, data: bytes, damaged: Iterable[tuple[int, int]], base: int = 0
 ) -> int:
-    """Copies damaged ranges of a segment to `quarantine/`, and says so; gives their bytes. `data` begins at offset `base`."""
+    """Copies damaged ranges of a segment to `quarantine/`, and says so; returns their bytes. `data` begins at offset `base`."""
     total = 0
     for start, end in damaged:
         total += end - start
@@ -116,5 +115,5 @@ def is_quarantined(journal: Folder, name: SegmentName, start: int, end: int) -> 
     try:
         with journal.sub("quarantine") as folder:
             return folder.exists(file) and folder.size(file) == end - start
-    except OSError:  # no quarantine, or one that cannot be read: whoever wants to write to it will say so
+    except OSError:  # no quarantine, or one that cannot be read: a write to it reports the error
         return False

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 __all__ = ["Route"]
 
@@ -20,7 +20,7 @@ class Route(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True)
     tokens: tuple[str, ...] = ()
     """At least one of these among the event's tokens."""
     loggers: tuple[str, ...] = ()
-    severity_max: int = 7
+    severity_max: Annotated[int, Meta(ge=0, le=7)] = 7
     """The greatest severity number taken: 4 takes warnings and everything more urgent."""
 
     @property

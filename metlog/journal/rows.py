@@ -10,6 +10,7 @@ import msgspec
 from msgspec import NODEFAULT, UNSET, UnsetType, defstruct, structs
 
 from metlog.event import Event
+from metlog.journal.offsets import source_after
 from metlog.journal.segment import Clock, Record
 
 __all__ = ["FIRST", "LAST", "WRONG", "Row", "correct", "decode", "micros", "pieces_of", "rows_of"]
@@ -83,13 +84,15 @@ def pieces_of(record: Record, size: int) -> Iterator[Record]:
     if len(events) <= size:
         yield record
         return
-    start = 0
+    start = before = 0
     while start < len(events):
         end = events.rfind(b"\n", start, start + size) + 1
         if end <= start:  # a longer line
             end = events.find(b"\n", start) + 1 or len(events)
         part = events[start:end]
-        yield record._replace(events=part, count=part.count(b"\n") + (not part.endswith(b"\n")))
+        count = part.count(b"\n") + (not part.endswith(b"\n"))
+        yield record._replace(source=source_after(record.source, before), events=part, count=count)
+        before += count
         start = end
 
 

@@ -8,8 +8,8 @@
 
 All little-endian. The marker begins with a byte that UTF-8 never holds, so that after damage the next record can be
 found: what a reader cannot verify it skips, byte by byte, up to the next marker whose record verifies.
-The limits are those of a client's clock (see `metlog.lake.schema`): they stand in the segment, so that whoever reads it, and
-whenever, gives each event the same timestamp.
+The limits are those of a client's clock (see `metlog.lake.schema`): they stand in the segment, so that every reader, at any
+time, gives each event the same timestamp.
 """
 
 from __future__ import annotations
@@ -223,8 +223,8 @@ def end_of(folder: Folder, name: SegmentName) -> int | None:
 
 
 def listing(folder: Folder) -> tuple[list[SegmentName], list[SegmentName]]:
-    """Sealed and active segments of a journal, oldest first, each in one of the two. None that is there all the time is left
-    out, though it be sealed meanwhile: the active ones are looked for first."""
+    """Sealed and active segments of a journal, oldest first, each in one of the two. Lists active
+    segments first, so that one sealed in between is not missed."""
     active = _named(folder, ACTIVE)
     sealed = _named(folder, SEALED)
     return sorted(sealed), sorted(active - sealed)

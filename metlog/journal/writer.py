@@ -18,9 +18,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from metlog.journal import failpoints
 from metlog.journal.active import ActiveSegment
@@ -29,8 +29,10 @@ from metlog.journal.cursor import Cursor, Position
 from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.idempotency import through
+from metlog.journal.identity import identity_of
 from metlog.journal.recovery import recover
 from metlog.journal.segment import END, HEADER_SIZE, SEALED, Clock, SegmentName, listing
+from metlog.plugins.schema import Seconds, Size
 
 __all__ = ["Journal", "JournalOptions"]
 
@@ -41,21 +43,21 @@ _UNCONFIRMED: Final = 64 << 20
 _PATIENCE: Final = 0.25
 """Seconds between two tries of a disk that fails, and between two looks for room."""
 _DISK_FAILS: Final = 2.0
-"""Seconds that somebody waits for a disk that has failed and not yet taken the same elsewhere."""
+"""Max `wait()` while a failed segment has not been rewritten to a new one."""
 
 
 class JournalOptions(Struct, frozen=True, kw_only=True):
     """`[journal]` of the configuration; sizes in bytes, times in seconds."""
 
-    sync: str = "interval"
+    sync: Literal["always", "interval", "never"] = "interval"
     """`always`: nothing counts before its fsync; `interval`: an fsync at most `sync_interval` or `sync_bytes` later, for all
     that came meanwhile; `never`: the kernel writes when it likes (a process killed loses nothing, a machine does)."""
-    sync_interval: float = 0.05
-    sync_bytes: int = 8 << 20
-    segment_bytes: int = 64 << 20
-    segment_age: float = 300.0
-    max_bytes: int = 8 << 30
-    min_free: int = 256 << 20
+    sync_interval: Annotated[Seconds, Meta(ge=0.001, le=60)] = 0.05
+    sync_bytes: Size = 8 << 20
+    segment_bytes: Annotated[Size, Meta(ge=4096)] = 64 << 20
+    segment_age: Annotated[Seconds, Meta(ge=0.1)] = 300.0
+    max_bytes: Size = 8 << 30
+    min_free: Size = 256 << 20
     """Bytes of the disk left to others, above all to the lake, whose files make room in the journal."""
 
 
@@ -74,8 +76,9 @@ class Journal:
         self._options = options
         self._clock = clock
         self._on_progress = on_progress
-        self.run = secrets.token_hex(8)
-        """Random name of this run, part of the names of its segments and of the Parquet files made from them."""
+        self.run = ""
+        """Name of this run: the listener's own and a random part. The names of its segments have it, and so do those of the
+        Parquet files made from them."""
         self._lock = threading.Lock()
         self._durable_changed = threading.Condition(self._lock)
         self._wake = threading.Event()
@@ -90,6 +93,7 @@ class Journal:
         self._failures = 0
         self._lock_fd = self._take_lock()
         try:
+            self.run = identity_of(folder).id + secrets.token_hex(4)
             self.recovered = recover(folder)
             sealed, _ = listing(folder)
             self._sealed = deque((name, folder.size(f"{name}{SEALED}")) for name in sealed)
@@ -129,7 +133,7 @@ class Journal:
     # Appending: any thread.
 
     def append(self, records: bytes) -> int:
-        """Writes encoded records; gives the log sequence number to `wait` for. Raises Full: then nothing was written."""
+        """Writes encoded records; returns the log sequence number to `wait` for. Raises Full: then nothing was written."""
         if self._appended - self._durable > _UNCONFIRMED and self._options.sync != "never":
             self.wait(self._appended - _UNCONFIRMED)
         with self._lock:
@@ -168,7 +172,7 @@ class Journal:
         began = time.monotonic()
         with self._durable_changed:
             while self._durable < lsn:
-                # A disk that failed may hold what it has for long: whoever waits had better try again later.
+                # A failed disk may block for long: fail early, so that the client tries again later.
                 patience = min(timeout, _DISK_FAILS) if self._broken() else timeout
                 left = began + patience - time.monotonic()
                 if left <= 0 or (self._closed and not self._thread.is_alive()):
@@ -296,7 +300,7 @@ class Journal:
             return any(name.number < number for name, _ in self._sealed)
 
     def retire(self, number: int) -> int:
-        """Unlinks every sealed segment below `number`: all outputs are durably past them. Gives how many."""
+        """Unlinks every sealed segment below `number`: all outputs are durably past them. Returns how many."""
         gone = 0
         with self._lock:
             going = [entry for entry in self._sealed if entry[0].number < number]
@@ -325,7 +329,7 @@ class Journal:
         """`run`, and figures: `bytes` and `segments` now, `oldest` number; since the start `appended_bytes`,
         `durable_bytes`, `syncs`, `failures` (files given up), `refusals` (writes refused).
 
-        Without the lock, which is held while a record is written: whoever asks how things are must not wait for a disk that
+        Without the lock, which is held while a record is written: a status request must not wait for a disk that
         hangs. Each figure is right by itself."""
         return {
             "run": self.run,

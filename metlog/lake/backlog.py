@@ -16,7 +16,7 @@ from typing import Final
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.journal.segment import SegmentName
-from metlog.lake.writer import file_name, write_segment
+from metlog.lake.writer import file_name, has_log, write_segment
 
 __all__ = ["Backlog", "day_of"]
 
@@ -30,15 +30,23 @@ class Backlog:
     def __init__(self, folder: Path) -> None:
         self._path = folder
         self._written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
+        self._logged: set[SegmentName] = set()
+        """Segments with events of a partitioned log."""
         self._unwanted: deque[tuple[float, Path]] = deque()
 
     def files(
         self, journal: Folder, name: SegmentName, route: Route, check: Callable[[], None]
-    ) -> list[tuple[date, Path]]:
-        """A segment's files with their days. Raises FileNotFoundError when the segment is gone, OSError when there is no room, and
-        what `check` raises."""
+    ) -> list[tuple[date, Path]] | None:
+        """A segment's files with their days; None for one with events of a partitioned log, which other listeners may write
+        meanwhile: no file of it would stay right. Raises FileNotFoundError when the segment is gone, OSError when there is no room,
+        and what `check` raises."""
+        if name in self._logged:
+            return None
         found = self._written.get((name, route))
         if found is None:
+            if has_log(journal, name):
+                self._logged.add(name)
+                return None
             with Folder.root(self._path, create=True) as root:
                 write_segment(journal, name, root, route, check=check)
                 found = self._written[name, route] = _days_of(root, file_name(name))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import duckdb
-import pyarrow as pa
 
 __all__ = ["Cursors"]
 
@@ -24,7 +23,7 @@ class Cursors:
         self._lock = threading.Lock()
         self._kept: list[tuple[Mapping[str, str], duckdb.DuckDBPyConnection]] = []
 
-    def take(self, views: Mapping[str, str], tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
+    def take(self, views: Mapping[str, str], tables: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
         """A cursor that has these views (SQL by name) over these tables."""
         with self._lock:
             for index, (has, cursor) in enumerate(self._kept):
@@ -42,9 +41,7 @@ class Cursors:
             raise
         return cursor
 
-    def give_back(
-        self, cursor: duckdb.DuckDBPyConnection, views: Mapping[str, str], tables: Mapping[str, pa.Table]
-    ) -> None:
+    def give_back(self, cursor: duckdb.DuckDBPyConnection, views: Mapping[str, str], tables: Mapping[str, Any]) -> None:
         """Takes back a cursor whose query has come to its end. With tables it is of one query only: these are of a moment, or of
         what one user may see."""
         unwanted = cursor

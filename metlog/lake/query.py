@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
 
+from metlog.journal.folder import Folder
+from metlog.lake.attached import attached
 from metlog.lake.cancel import Cancel, Watch
 from metlog.lake.connections import Cursors
 from metlog.lake.leases import reading
@@ -28,6 +30,10 @@ from metlog.lake.sql.errors import EXPLAIN, explain
 from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expression, parse
 from metlog.lake.sql.pruning import parameters
 from metlog.lake.sql.views import DELIVERY, events_view, files_table, numbered
+from metlog.lake.storage import is_remote, local_path
+
+if TYPE_CHECKING:
+    from metlog.lake.remote import Remote
 
 __all__ = ["Cancel", "Column", "Lake", "QueryError", "Queryable", "Result", "Stream", "open_lake"]
 
@@ -36,6 +42,8 @@ _BATCH: Final = (
 )
 _BEHIND: Final = "behind"
 """Folder beside what the engine spills, for files of what the lake is behind by."""
+_FETCHED: Final = "fetched"
+"""Folder beside it, for copies of files that cannot be read where they lie."""
 _UNCOMMITTED_BYTES: Final = 256 << 20
 """Bytes that events of the journal may take between two queries: three segments of the usual size."""
 
@@ -45,7 +53,7 @@ class Lake(Queryable):
 
     memory: limit of the engine for all queries together (`"2GB"`); what does not fit is spilled to a folder of its own,
         up to `spill`. timeout: seconds that no query may exceed. threads: of the engine, default all cores. spill_folder: a folder
-        that its maker removes, instead of one of this object's own.
+        that its maker removes, instead of one of this object's own. credentials: of shared storage, in place of the environment's.
 
     Raises FileNotFoundError when there is no such data folder.
     """
@@ -59,6 +67,7 @@ class Lake(Queryable):
         timeout: float | None = None,
         threads: int | None = None,
         spill_folder: Path | str | None = None,
+        credentials: Mapping[str, str] | None = None,
     ) -> None:
         self.data = Path(data).resolve()
         if not self.data.is_dir():
@@ -87,16 +96,35 @@ class Lake(Queryable):
         if timeout is not None:
             # Behind the watch, which knows the reason: a connection's own setting would not reach its cursors.
             config["max_execution_time"] = int(timeout * 1000) + 2000
+        self._fetched = Path(folder, _FETCHED)
+        self._remote = self._elsewhere(credentials)
         self._connection = duckdb.connect(":memory:", config=config)
         self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
         self._connection.execute(
-            "SET GLOBAL allowed_directories = $1::VARCHAR[]", [[f"{self.data}/events/", f"{folder}/{_BEHIND}/"]]
+            "SET GLOBAL allowed_directories = $1::VARCHAR[]",
+            [[*self._folders, f"{folder}/{_BEHIND}/", f"{folder}/{_FETCHED}/"]],
         )
         self._connection.execute("SET GLOBAL enable_external_access = false")
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._cursors = Cursors(self._connection)
         # A folder whose path reads like a column would give its files that column.
-        self._memory = Memory(_UNCOMMITTED_BYTES, None if "=" in folder else Path(folder, _BEHIND))
+        self._memory = Memory(_UNCOMMITTED_BYTES, None if "=" in folder else Path(folder, _BEHIND), self._remote)
+
+    def _elsewhere(self, credentials: Mapping[str, str] | None) -> Remote | None:
+        """The data set on shared storage, if it lies there; `_folders` are those that the engine may read."""
+        self._folders = [f"{self.data}/events/"]
+        with Folder.root(self.data) as root:
+            where = attached(root)
+        if is_remote(where):
+            from metlog.lake.remote import Remote
+
+            return Remote(where, credentials)
+        if where:
+            path = local_path(where).resolve()
+            if not path.is_dir():
+                raise FileNotFoundError(f"there is no data set {where!r}, where {self.data} has its events")
+            self._folders.append(f"{path}/events/")
+        return None
 
     def close(self) -> None:
         """Closes the engine and removes what it spilled."""
@@ -146,30 +174,39 @@ class Lake(Queryable):
 
     def _views(
         self, parsed: Parsed, params: Params, loggers: Sequence[str] | None, watch: Watch
-    ) -> tuple[dict[str, str], dict[str, pa.Table]]:
+    ) -> tuple[dict[str, str], dict[str, Any]]:
         """The views that the query needs, of the days that it can ask for, with their SQL; and the tables behind them."""
         if parsed.tables.isdisjoint(VIEWS):
             return {}, {}
         if loggers is not None and "files" in parsed.tables:
             raise QueryError("the view `files` is not for those who see some services only", "refused")
         since, until = self._days(parsed, params)
-        files, backlog_files, uncommitted = snapshot(
+        files, backlog_files, remote_files, uncommitted = snapshot(
             self.data, since_date=since, until_date=until, memory=self._memory, check=watch.check
         )
+        if self._remote is not None and self._remote.fetches and remote_files:
+            files = sorted([*files, *self._remote.fetch(remote_files, self._fetched)])
+            remote_files = []
         arrivals = "arrivals" in parsed.tables
-        tables = {}
+        tables: dict[str, Any] = {}
         readable = sorted([*files, *backlog_files]) if backlog_files else files
-        if uncommitted.num_rows or not readable:
+        far = "metlog_remote" if remote_files else ""
+        if self._remote is not None and far:
+            tables["metlog_remote"] = self._remote.dataset(remote_files)
+        if uncommitted.num_rows or not (readable or far):
             tables["metlog_fresh"] = numbered(uncommitted) if arrivals else uncommitted
         if loggers is not None:
             tables["metlog_loggers"] = pa.table({"logger": pa.array(list(loggers), pa.string())})
         if "files" in parsed.tables:
-            tables["files"] = files_table(self.data, files)
-        views = {"events": events_view(readable, uncommitted.num_rows > 0, limited=loggers is not None)}
+            sizes = self._remote.sizes(remote_files) if self._remote is not None else []
+            tables["files"] = files_table(self.data, files, sizes)
+        some = uncommitted.num_rows > 0
+        views = {"events": events_view(readable, some, limited=loggers is not None, remote=far)}
         if arrivals:
-            views["arrivals"] = events_view(
-                readable, uncommitted.num_rows > 0, limited=loggers is not None, arrivals=True
-            )
+            if self._remote is not None and far:
+                tables["metlog_arrived"] = self._remote.arrivals(remote_files)
+                far = "metlog_arrived"
+            views["arrivals"] = events_view(readable, some, limited=loggers is not None, arrivals=True, remote=far)
         if "delivery" in parsed.tables:
             views["delivery"] = DELIVERY
         return views, tables

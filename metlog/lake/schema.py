@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import UNSET
 
+from metlog.journal.offsets import Partition, clean_source, run_of
 from metlog.journal.routing import Route
 from metlog.journal.rows import FIRST, LAST, WRONG, Row, micros, pieces_of, rows_of
 from metlog.journal.segment import Clock, Record
 
-__all__ = ["COLUMNS", "UNCOMMITTED_SCHEMA", "SCHEMA", "tables"]
+__all__ = ["COLUMNS", "DATED_SCHEMA", "UNCOMMITTED_SCHEMA", "SCHEMA", "chain_of", "tables"]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -41,8 +42,12 @@ SCHEMA: Final = pa.schema(
 )
 """Schema of the Parquet files. `date`, the UTC day of `timestamp`, is the folder's name."""
 
-UNCOMMITTED_SCHEMA: Final = SCHEMA.append(pa.field("date", pa.date32(), nullable=False))
-"""Schema of the events that are in no file yet."""
+DATED_SCHEMA: Final = SCHEMA.append(pa.field("date", pa.date32(), nullable=False))
+"""Schema of the data set as a whole."""
+
+UNCOMMITTED_SCHEMA: Final = DATED_SCHEMA.append(pa.field("log", pa.string())).append(pa.field("log_offset", pa.int64()))
+"""Schema of the events that are in no file yet. `log`: the partition that an event was read from (`metlog.lake.chains.chain_of`), and
+its offset there; null for all others."""
 
 COLUMNS: Final[dict[str, str]] = {
     "timestamp": "TIMESTAMPTZ",
@@ -119,6 +124,8 @@ class _Piece(NamedTuple):
     """What the clients' clocks said: microseconds since the epoch, or null."""
     received: Sequence[int]
     sources: Sequence[str]
+    logs: Sequence[str | None]
+    offsets: Sequence[int | None]
 
 
 def _read(records: Sequence[Record], bad: list[tuple[bytes, str, str]] | None) -> _Piece:
@@ -140,19 +147,35 @@ def _read(records: Sequence[Record], bad: list[tuple[bytes, str, str]] | None) -
         claimed = pa.array([None if row.timestamp is UNSET else micros(row.timestamp) for row in rows], pa.int64())
     received: list[int] = []
     sources: list[str] = []
+    logs: list[str | None] = []
+    offsets: list[int | None] = []
     for record, count in zip(records, counts, strict=True):
         received += [record.received_at] * count
-        sources += [record.source] * count
-    return _Piece(rows, claimed, received, sources)
+        sources += [clean_source(record.source)] * count
+        run = run_of(record.source)
+        logs += [chain_of(run.partition) if run is not None else None] * count
+        if run is None:
+            offsets += [None] * count
+        elif run.each == 1:
+            offsets += range(run.first, run.first + count)
+        else:
+            offsets += [run.first + index // run.each for index in range(count)]
+    return _Piece(rows, claimed, received, sources, logs, offsets)
+
+
+def chain_of(partition: Partition) -> str:
+    """The name of a partition in the data set: what the names of its files begin with, after `kafka-`."""
+    return f"{partition.topic}-{partition.ident}-{partition.number}"
 
 
 def _table(
     records: Sequence[Record], clock: Clock, route: Route, bad: list[tuple[bytes, str, str]] | None
 ) -> Iterator[pa.Table]:
-    rows, claimed, received, sources = _read(records, bad)
+    rows, claimed, received, sources, logs, offsets = _read(records, bad)
     if not route.takes_all:
         taken = [route.takes(row) for row in rows]
         rows, received, sources = [*compress(rows, taken)], [*compress(received, taken)], [*compress(sources, taken)]
+        logs, offsets = [*compress(logs, taken)], [*compress(offsets, taken)]
         claimed = claimed.filter(pa.array(taken, pa.bool_()))
     if not rows:
         return
@@ -176,6 +199,8 @@ def _table(
         _text(sources),
         claims,
         times.cast(pa.date32()),
+        pa.array(logs, pa.string()),
+        pa.array(offsets, pa.int64()),
     ]
     yield pa.Table.from_arrays(columns, schema=UNCOMMITTED_SCHEMA)
 

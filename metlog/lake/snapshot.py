@@ -16,19 +16,26 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from metlog.journal.cursor import Cursor
 from metlog.journal.folder import Folder
+from metlog.journal.offsets import Spans
 from metlog.journal.routing import Route
 from metlog.journal.segment import ACTIVE, SEALED, SegmentName, listing
+from metlog.lake.attached import attached
 from metlog.lake.backlog import Backlog, day_of
+from metlog.lake.chains import held_of, last_files
 from metlog.lake.replacing import load, readable
-from metlog.lake.uncommitted import Part, Uncommitted
+from metlog.lake.storage import local_path
+from metlog.lake.uncommitted import Part, Uncommitted, without
 from metlog.lake.writer import PARQUET, segment_of
+
+if TYPE_CHECKING:
+    from metlog.lake.remote import Remote
 
 __all__ = ["Memory", "Snapshot", "snapshot"]
 
@@ -37,6 +44,8 @@ _NEWEST: Final = 2
 _IN_MEMORY: Final = 64 << 20
 """Sealed segments of which no files are made, for an output that is at work has so many in hand; and their bytes, those of active ones
 included."""
+_FOOTERS: Final = 10_000
+"""Footers that are remembered."""
 _TURN: Final = 0.1
 """Seconds between two looks at whether who waits for another snapshot still wants its own."""
 
@@ -48,18 +57,37 @@ class Snapshot(NamedTuple):
     """Committed Parquet files with their day, by day and name; columns as `metlog.lake.schema.SCHEMA`."""
     backlog_files: list[tuple[date, Path]]
     """The same, of segments for which the reader made files of its own."""
+    remote_files: list[tuple[date, str]]
+    """Committed Parquet files on shared storage, with their day and name; `Memory.remote` reads them."""
     uncommitted: pa.Table
     """Events that are in no file yet; columns as `metlog.lake.schema.UNCOMMITTED_SCHEMA` (with `date`)."""
 
 
 class Memory:
     """What snapshots of one data folder leave to each other. `most`: bytes of events that are kept in memory; `folder`: where
-    files are made of what the lake is behind by. Safe to use from several threads, one at a time."""
+    files are made of what the lake is behind by; `remote`: the data set, when it lies on shared storage. Safe to use from several
+    threads, one at a time."""
 
-    def __init__(self, most: int, folder: Path | None) -> None:
+    def __init__(self, most: int, folder: Path | None, remote: Remote | None = None) -> None:
+        self.remote = remote
+        self.held: dict[Path, Spans] = {}
+        """What the footers of chains said that were read."""
         self.lock = threading.Lock()
         self.uncommitted = Uncommitted(most)
         self.backlog = Backlog(folder) if folder is not None else None
+
+    def held_by(self, path: Path) -> Spans:
+        """The offsets that a chain holds up to a local file of it."""
+        if path not in self.held:
+            if len(self.held) > _FOOTERS:
+                self.held.clear()
+            self.held[path] = held_of(path, str(path))
+        return self.held[path]
+
+    def far_held(self, day: date, name: str) -> Spans:
+        """The same of a file on shared storage."""
+        assert self.remote is not None
+        return self.remote.held(day, name)
 
 
 def snapshot(
@@ -109,14 +137,42 @@ def _attempt(
             active = [segment for segment in active if segment.number >= cursor.at.number]
             pending.update(sealed, active)
             old = sealed[: len(sealed) - _newest(journal, sealed, active)] if memory.backlog is not None else []
-            written |= _write(memory.backlog, journal, old, cursor.route, check)
-            for segments, suffix in ((sealed[len(old) :], SEALED), (active, ACTIVE)):
+            made, logged = _write(memory.backlog, journal, old, cursor.route, check)
+            written |= made
+            for segments, suffix in (([*logged, *sealed[len(old) :]], SEALED), (active, ACTIVE)):
                 parts += [_open(memory.uncommitted, journal, segment, suffix, cursor.route) for segment in segments]
     if memory.backlog is not None:
         memory.backlog.keep(written)
     files = sorted(_files(root, pending, since, until))
+    remote_files: list[tuple[date, str]] = []
+    if memory.remote is not None:
+        listed = memory.remote.files(since, until)
+        remote_files = [file for file in listed if segment_of(file[1]) not in pending]
+    elif where := attached(root):
+        with Folder.root(local_path(where)) as elsewhere:
+            files = sorted([*files, *_files(elsewhere, pending, since, until)])
     backlog_files = sorted(file for found in written.values() for file in found if _within(file[0], since, until))
-    return Snapshot(files, backlog_files, _between(memory.uncommitted.table(parts), since, until))
+    table = _between(memory.uncommitted.table(parts), since, until)
+    return Snapshot(files, backlog_files, remote_files, _not_held(table, files, remote_files, memory))
+
+
+def _not_held(
+    table: pa.Table, files: Sequence[tuple[date, Path]], remote_files: Sequence[tuple[date, str]], memory: Memory
+) -> pa.Table:
+    """The events without those of a partitioned log that one of the files holds, whoever wrote it."""
+    if table["log"].null_count == table.num_rows:
+        return table
+    pairs = table.select(["log", "date"]).group_by(["log", "date"]).aggregate([]).to_pylist()
+    for day in sorted({pair["date"] for pair in pairs if pair["log"] is not None}):
+        local = {path.name: path for at, path in files if at == day}
+        last = last_files([*local, *(name for at, name in remote_files if at == day)])
+        today = pc.equal(table["date"], pa.scalar(day))
+        rows = table.filter(today)
+        for chain in sorted({pair["log"] for pair in pairs if pair["date"] == day and pair["log"] in last}):
+            name = last[chain]
+            rows = without(rows, chain, memory.held_by(local[name]) if name in local else memory.far_held(day, name))
+        table = pa.concat_tables([table.filter(pc.invert(today)), rows])
+    return table
 
 
 def _newest(journal: Folder, sealed: Sequence[SegmentName], active: Sequence[SegmentName]) -> int:
@@ -134,15 +190,21 @@ def _newest(journal: Folder, sealed: Sequence[SegmentName], active: Sequence[Seg
 
 def _write(
     backlog: Backlog | None, journal: Folder, old: Sequence[SegmentName], route: Route, check: Callable[[int], None]
-) -> dict[tuple[SegmentName, Route], list[tuple[date, Path]]]:
+) -> tuple[dict[tuple[SegmentName, Route], list[tuple[date, Path]]], list[SegmentName]]:
+    """The files of old segments, and those segments of which there can be none."""
     written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
+    logged: list[SegmentName] = []
     if backlog is not None:
         for index, segment in enumerate(old):
             try:
-                written[segment, route] = backlog.files(journal, segment, route, partial(check, len(old) - index))
+                found = backlog.files(journal, segment, route, partial(check, len(old) - index))
             except FileNotFoundError:
                 raise _Vanished from None
-    return written
+            if found is None:
+                logged.append(segment)
+            else:
+                written[segment, route] = found
+    return written, logged
 
 
 def _journals(root: Folder) -> Iterator[Folder]:

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from metlog.journal.folder import Folder, read_all
+from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, Record, Scan, SegmentName, end_of, read_header
-from metlog.lake.schema import UNCOMMITTED_SCHEMA, tables
+from metlog.lake.chains import outside
+from metlog.lake.schema import UNCOMMITTED_SCHEMA, chain_of, tables
 
-__all__ = ["Uncommitted", "Part"]
+__all__ = ["Part", "Uncommitted", "without"]
 
 _ROWS: Final = 3000
 """Rows of a table below which it is joined with the next: many queries in a row must not leave many small ones."""
@@ -30,6 +33,8 @@ class _Kept:
     tables: list[pa.Table] = field(default_factory=list)
     size: int = 0
     """Bytes of the tables."""
+    seen: dict[Partition, Spans] = field(default_factory=dict)
+    """Of events that were read from a partitioned log: their offsets."""
 
 
 @dataclass(slots=True)
@@ -50,7 +55,7 @@ class Part:
             self._data = read_all(self.file.fileno(), self.end, start=known.end)
         if not known.end:
             known.clock = read_header(self._data)
-        for table in tables(self._records(), known.clock, known.route):
+        for table in tables(first_only(self._records(), known.seen), known.clock, known.route):
             known.size += table.nbytes
             if known.tables and known.tables[-1].num_rows + table.num_rows <= _ROWS:
                 known.tables[-1] = pa.concat_tables([known.tables[-1], table]).combine_chunks()
@@ -65,7 +70,7 @@ class Part:
 
 
 class Uncommitted:
-    """Keeps what it has decoded, up to `most` bytes: the oldest segments first, since these are asked for the longest.
+    """Keeps what it has decoded, up to `most` bytes: prefers the oldest segments, which are queried most often before they are committed.
 
     Not safe to use from several threads at once: a query's `open` and `table` belong together.
     """
@@ -93,12 +98,33 @@ class Uncommitted:
         found: list[pa.Table] = []
         kept: dict[SegmentName, _Kept] = {}
         size = 0
+        seen: dict[Partition, Spans] = {}
         self._kept = {}  # in case that it ends halfway
         for part in parts:
             part.decode()
-            found += part.known.tables
+            found += _unseen(part.known, seen)
             size += part.known.size
             if size <= self._most:
                 kept[part.name] = part.known
         self._kept = kept
         return pa.concat_tables(found) if found else UNCOMMITTED_SCHEMA.empty_table()
+
+
+def _unseen(known: _Kept, seen: dict[Partition, Spans]) -> list[pa.Table]:
+    """A segment's events without those of a partitioned log that an earlier segment has too: it was read again after a rebalance."""
+    found = known.tables
+    for partition, spans in known.seen.items():
+        before = seen.setdefault(partition, Spans())
+        if any(True for begin, end in spans.ranges for _ in before.overlapping(begin, end)):
+            found = [without(table, chain_of(partition), before) for table in found]
+        seen[partition] = before.merge(spans)
+    return found
+
+
+def without(table: pa.Table, chain: str, held: Spans) -> pa.Table:
+    """The events that are not of this chain, or of offsets that are not held."""
+    mine = pc.fill_null(pc.equal(table["log"], chain), fill_value=False)
+    wanted = outside(table["log_offset"].filter(mine), held) if pc.any(mine).as_py() else None
+    if wanted is None:
+        return table
+    return pa.concat_tables([table.filter(pc.invert(mine)), table.filter(mine).filter(wanted)])

@@ -47,6 +47,8 @@ def as_json(value: Any, sql_type: str = "") -> Any:
         return bytes(value).hex()
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
+    if sql_type == "INTERVAL" and isinstance(value, tuple):
+        return _duration(*value)
     if isinstance(value, (list, tuple)):
         if sql_type.startswith("MAP("):
             return {str(key): as_json(item) for key, item in value}
@@ -55,8 +57,15 @@ def as_json(value: Any, sql_type: str = "") -> Any:
     return str(value)
 
 
-def as_text(value: Any, sql_type: str = "") -> str:
-    """A value as a cell of a table or of a CSV file shows it."""
+def _duration(months: int, days: int, nanoseconds: int) -> str:
+    """An interval as ISO 8601 has it: `P1MT5400S`."""
+    date = "".join(f"{count}{unit}" for count, unit in ((months, "M"), (days, "D")) if count)
+    seconds = f"{nanoseconds / 1e9:.9f}".rstrip("0").rstrip(".")
+    return f"P{date}T{seconds}S" if nanoseconds or not date else f"P{date}"
+
+
+def as_text(value: Any, sql_type: str = "", between: str = " ") -> str:
+    """A value as text; `between` stands between the day and the time."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -66,7 +75,7 @@ def as_text(value: Any, sql_type: str = "") -> str:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="microseconds" if value.microsecond else "seconds").replace(
+        return value.isoformat(sep=between, timespec="microseconds" if value.microsecond else "seconds").replace(
             "+00:00", "Z"
         )
     plain = as_json(value, sql_type)
@@ -86,7 +95,7 @@ def formula_safe(text: str) -> str:
 
 def as_cell(value: Any, sql_type: str = "") -> str:
     """A value in a CSV file that a spreadsheet opens."""
-    text = as_text(value, sql_type)
+    text = as_text(value, sql_type, "T")
     return text if isinstance(value, (bool, int, float, Decimal, date, time, timedelta)) else formula_safe(text)
 
 

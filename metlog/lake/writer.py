@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import gc
-import io
 import os
 from collections.abc import Callable, Iterable
 from datetime import date
-from typing import Any, Final
+from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
+from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, Record, Scan, SegmentName, scan
-from metlog.lake.schema import SCHEMA, tables
+from metlog.lake.chains import Chains
+from metlog.lake.parquet import Parquet
+from metlog.lake.schema import chain_of, tables
+from metlog.lake.storage import Storage
 
-__all__ = ["PARQUET", "file_name", "release_memory", "segment_of", "write_segment"]
+__all__ = ["PARQUET", "LakeWriter", "Written", "file_name", "has_log", "release_memory", "segment_of", "write_segment"]
 
 PARQUET: Final = ".parquet"
 
 _GROUP: Final = 32 << 20
 """Bytes of events in memory from which on a row group is written."""
 
-_DICTIONARY: Final = [
-    "tokens.list.element" if name == "tokens" else name
-    for name in SCHEMA.names
-    if name not in {"timestamp", "fields", "seq"}
-]
-"""Columns whose values come again; for the others, making a dictionary is work for nothing, and a larger file."""
+Choose = Callable[[Clock, Iterable[Record]], Iterable[Record]]
 
 
 def file_name(segment: SegmentName) -> str:
@@ -54,60 +51,140 @@ def write_segment(
     codec: str = "zstd",
     bad: list[tuple[bytes, str, str]] | None = None,
     check: Callable[[], None] = lambda: None,
-    choose: Callable[[Clock, Iterable[Record]], Iterable[Record]] = lambda _, records: records,
+    choose: Choose = lambda _, records: records,
 ) -> tuple[int, Scan]:
-    """Writes a sealed segment's events into `events/date=…/`, durable when it returns; gives their number, and what was
-    damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for `metlog.lake.schema.tables`. `check` is
-    called every some thousand events, and may raise. `choose` may leave records out.
+    """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all under the segment's name; gives their number,
+    and what was damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for
+    `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise. `choose` may leave records out.
 
     Of the events some `_GROUP` bytes are in memory at once.
     """
     clock, records = scan(journal, segment)
+    how = Parquet(codec, level)
+    groups = _Groups(lambda _, day: _File(events, day, file_name(segment), how), by_log=False)
     count = 0
-    days = _Days(events, file_name(segment), codec, level)
     try:
-        for part in tables(choose(clock, records), clock, route, bad=bad):
+        for part in tables(choose(clock, first_only(records, {})), clock, route, bad=bad):
             check()
             count += part.num_rows
-            days.add(part)
-        days.finish()
+            groups.add(part)
+        groups.finish()
     finally:
-        days.abandon()
+        groups.abandon()
     return count, records
 
 
+def has_log(journal: Folder, segment: SegmentName) -> bool:
+    """Whether a segment holds events of a partitioned log."""
+    _, records = scan(journal, segment)
+    return any(record.source.startswith("kafka://") for record in records)
+
+
 def release_memory() -> None:
-    """Gives what is free to the operating system: a burst of events must not be held until the process ends."""
+    """Returns what is free to the operating system: a burst of events must not be held until the process ends."""
     gc.collect()
     pa.default_memory_pool().release_unused()
 
 
-class _Days:
-    """The files of a segment, one a day, that grow a row group at a time under temporary names."""
+class Written(NamedTuple):
+    """What became of a segment."""
 
-    def __init__(self, events: Folder, name: str, codec: str, level: int) -> None:
+    events: int
+    scan: Scan
+
+
+class LakeWriter:
+    """Writes segments into a data set: its own events under the segment's name, those of a partitioned log into their chains."""
+
+    def __init__(self, storage: Storage, codec: str, level: int, events: Folder | None = None) -> None:
+        """`events`: the folder `events` of a data set that is a local folder."""
+        self._storage = storage
+        self._how = Parquet(codec, level)
         self._events = events
-        self._name = name
-        self._codec, self._level = codec, level
-        self._waiting: dict[date, list[pa.Table]] = {}
-        self._size: dict[date, int] = {}
-        self._open: dict[date, _File] = {}
+        self.chains = Chains(storage, codec, level)
+
+    def describe(self) -> str:
+        return f"{self._storage.describe()}/events"
+
+    def write(
+        self,
+        journal: Folder,
+        segment: SegmentName,
+        route: Route,
+        *,
+        bad: list[tuple[bytes, str, str]] | None = None,
+        choose: Choose = lambda _, records: records,
+    ) -> Written:
+        """Writes a segment's events; durable when it returns. The arguments are those of `write_segment`. Raises OSError; may be called
+        again."""
+        clock, records = scan(journal, segment)
+        seen: dict[Partition, Spans] = {}
+
+        def spans_of(chain: str) -> Callable[[], Spans]:
+            return lambda: next(spans for partition, spans in seen.items() if chain_of(partition) == chain)
+
+        def opened(chain: str, day: date) -> _Growing:
+            if chain:
+                return self.chains.file(chain, day, spans_of(chain))
+            if self._events is not None:
+                return _File(self._events, day, file_name(segment), self._how)
+            return _Stored(self._storage, f"events/date={day.isoformat()}/{file_name(segment)}", self._how)
+
+        groups = _Groups(opened)
+        count = 0
+        try:
+            for part in tables(choose(clock, first_only(records, seen)), clock, route, bad=bad):
+                count += part.num_rows
+                groups.add(part)
+            groups.finish()
+        finally:
+            groups.abandon()
+        return Written(count, records)
+
+
+class _Growing(Protocol):
+    """A file that grows a row group at a time."""
+
+    def write(self, rows: pa.Table) -> None: ...
+    def finish(self) -> object: ...
+    def abandon(self) -> None: ...
+
+
+class _Groups:
+    """The files of a segment, one a day, and one a day for each chain, that grow a row group at a time."""
+
+    def __init__(self, opened: Callable[[str, date], _Growing], *, by_log: bool = True) -> None:
+        self._opened = opened
+        self._by_log = by_log
+        self._waiting: dict[tuple[str, date], list[pa.Table]] = {}
+        self._size: dict[tuple[str, date], int] = {}
+        self._open: dict[tuple[str, date], _Growing] = {}
 
     def add(self, part: pa.Table) -> None:
+        logs = part["log"]
+        if not self._by_log or logs.null_count == part.num_rows:
+            self._add("", part)
+        else:
+            if logs.null_count:
+                self._add("", part.filter(pc.is_null(logs)))
+            for chain in pc.unique(logs.drop_null()).to_pylist():
+                self._add(chain, part.filter(pc.equal(logs, chain)))
+        while sum(self._size.values()) >= _GROUP:
+            self._write(max(self._size, key=lambda key: self._size[key]))
+
+    def _add(self, chain: str, part: pa.Table) -> None:
         days: list[date] = pc.unique(part["date"]).to_pylist()
         for day in days:
             rows = part if len(days) == 1 else part.filter(pc.equal(part["date"], pa.scalar(day)))
-            self._waiting.setdefault(day, []).append(rows.drop_columns(["date"]))
-            self._size[day] = self._size.get(day, 0) + rows.nbytes
-        while sum(self._size.values()) >= _GROUP:
-            self._write(max(self._size, key=lambda day: self._size[day]))
+            self._waiting.setdefault((chain, day), []).append(rows)
+            self._size[chain, day] = self._size.get((chain, day), 0) + rows.nbytes
 
     def finish(self) -> None:
-        """Puts every file in its place, in the order of the days."""
-        for day in sorted({*self._waiting, *self._open}):
-            if day in self._waiting:
-                self._write(day)
-            self._open.pop(day).finish()
+        """Puts every file in its place: the segment's own first, each in the order of the days."""
+        for key in sorted({*self._waiting, *self._open}):
+            if key in self._waiting:
+                self._write(key)
+            self._open.pop(key).finish()
 
     def abandon(self) -> None:
         """Removes what was not finished."""
@@ -115,62 +192,51 @@ class _Days:
             file.abandon()
         self._open = {}
 
-    def _write(self, day: date) -> None:
-        rows = pa.concat_tables(self._waiting.pop(day)).cast(SCHEMA)
-        del self._size[day]
-        if day not in self._open:
-            folder = self._events.sub(f"date={day.isoformat()}", create=True)
-            self._open[day] = _File(folder, self._name, self._codec, self._level)
-        self._open[day].write(rows)
+    def _write(self, key: tuple[str, date]) -> None:
+        rows = pa.concat_tables(self._waiting.pop(key))
+        del self._size[key]
+        if key not in self._open:
+            self._open[key] = self._opened(*key)
+        self._open[key].write(rows)
 
 
-class _Sink(io.RawIOBase):
-    """Takes what the Parquet writer writes, until it is handed on."""
+class _Stored:
+    """A file on shared storage, in memory, compressed, until it is finished."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
+    def __init__(self, storage: Storage, path: str, how: Parquet) -> None:
+        self._storage, self._path = storage, path
+        self._file = how.grow()
 
-    def write(self, data: Any) -> int:
-        self._parts.append(bytes(data))
-        self._size += len(data)
-        return len(data)
+    def write(self, rows: pa.Table) -> None:
+        self._file.write(rows)
 
-    def tell(self) -> int:
-        return self._size
+    def finish(self) -> None:
+        # A name that is taken holds the same events: nobody else makes a segment of this name.
+        self._storage.create(self._path, self._file.close())
 
-    def writable(self) -> bool:
-        return True
-
-    def take(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
+    def abandon(self) -> None:
+        """Nothing was published."""
 
 
 class _File:
     """A Parquet file under a temporary name, until it is finished."""
 
-    def __init__(self, folder: Folder, name: str, codec: str, level: int) -> None:
-        self._folder = folder
+    def __init__(self, events: Folder, day: date, name: str, how: Parquet) -> None:
+        self._folder = events.sub(f"date={day.isoformat()}", create=True)
         self._name = name
         self._temporary = f".{name}.tmp"
-        self._sink = _Sink()
-        self._descriptor = folder.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        self._writer = pq.ParquetWriter(
-            self._sink, SCHEMA, compression=codec, compression_level=level if codec == "zstd" else None,
-            use_dictionary=_DICTIONARY,
-        )  # fmt: skip
+        self._file = how.grow()
+        self._descriptor = self._folder.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
     def write(self, rows: pa.Table) -> None:
         """Adds a row group."""
-        self._writer.write_table(rows)
-        self._flush()
+        self._file.write(rows)
+        self._flush(self._file.take())
 
     def finish(self) -> None:
         """Makes it durable, under its name."""
         try:
-            self._writer.close()
-            self._flush()
+            self._flush(self._file.close())
             failpoints.point("lake.fsync")
             os.fsync(self._descriptor)
         except BaseException:
@@ -192,6 +258,6 @@ class _File:
             self._folder.unlink(self._temporary, missing_ok=True)
         self._folder.close()
 
-    def _flush(self) -> None:
+    def _flush(self, content: bytes) -> None:
         failpoints.point("lake.write")
-        write_all(self._descriptor, self._sink.take())
+        write_all(self._descriptor, content)

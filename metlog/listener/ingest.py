@@ -15,6 +15,7 @@ from metlog.journal.segment import encode_record
 from metlog.journal.writer import Journal
 from metlog.listener.accounting import Accounting
 from metlog.listener.deadletters import DeadLetters
+from metlog.listener.ordered import Messages, encode
 from metlog.listener.validate import Validated, validate_events, validate_frames
 
 __all__ = ["Ingest"]
@@ -122,6 +123,29 @@ class Ingest:
         finally:
             self._keys.settle(key, lsn)
         return lsn, True
+
+    def messages(self, batch: Sequence[Messages]) -> int:
+        made = encode(batch)
+        if made.letters:
+            self._dead.add(made.letters, durable=True)
+        lsn = 0
+        if made.records:
+            try:
+                lsn = self._journal.append(b"".join(made.records))
+            except Full:
+                with self._lock:
+                    self._counts["refused_full"] += made.events
+                raise
+            for runs in made.runs:
+                self._accounting.take(runs)
+        with self._lock:
+            self._counts["frames"] += sum(len(messages.frames) for messages in batch)
+            self._counts["dead"] += len(made.letters)
+            self._counts["journaled"] += made.events
+        return lsn
+
+    def wait(self, lsn: int) -> None:
+        self._journal.wait(lsn)
 
     def reject(self, data: bytes, source: str, reason: str) -> None:
         self._dead.add([(data, source, reason)])

@@ -18,7 +18,9 @@ OTHER: Final = "other"
 _MOST: Final = 200
 """Label sets a metric: what hostile or careless names can make of the page, and of the memory of who scrapes it."""
 
-_GAUGES: Final = frozenset({"sockets", "open", "pending_bytes", "bytes_free", "names", "streams", "behind_seconds"})
+_GAUGES: Final = frozenset(
+    {"sockets", "open", "pending_bytes", "bytes_free", "names", "streams", "behind_seconds", "lag", "partitions"}
+)
 """Figures among the `stats()` of inputs and outputs that go up and down; all others count from the start."""
 
 Labels = tuple[tuple[str, str], ...]
@@ -136,6 +138,7 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
                 found.append(_one(f"metlog_journal_{key}", "gauge", f"Journal: {key} now.", value))
             else:
                 found.append(_one(f"metlog_journal_{key}_total", "counter", f"Journal: {key} since the start.", value))
+    found += _partitions(status.get("partitions", {}))
     return found + _families("input", status.get("inputs", {})) + _families("output", status.get("outputs", {}))
 
 
@@ -168,6 +171,23 @@ def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[M
     ]
     text = "Datagrams that the kernel dropped for want of receive buffer, by socket."
     return [*found, Metric("metlog_socket_kernel_drops_total", "counter", text, drops)]
+
+
+def _partitions(inputs: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Metric]:
+    """Of inputs that read a partitioned log: where they are in each partition."""
+    texts = {
+        "lag": "Messages of the partition that are not journaled yet.",
+        "offset": "Offset of the partition's next message.",
+    }
+    found = []
+    for key, text in texts.items():
+        samples: list[tuple[Labels, float]] = [
+            ((("input", item), ("partition", partition)), float(place[key]))
+            for item, places in inputs.items()
+            for partition, place in sorted(places.items())
+        ]
+        found.append(Metric(f"metlog_partition_{key}", "gauge", text, samples))
+    return found
 
 
 def _lost(intake: Mapping[str, Any]) -> Metric:

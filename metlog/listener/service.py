@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
@@ -23,6 +24,7 @@ from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.process import OutputProcess
 from metlog.listener.delivery.worker import Assignment
+from metlog.listener.descriptors import provide
 from metlog.listener.drops import Drops
 from metlog.listener.ingest import Ingest
 from metlog.listener.inputs import BaseInput, Sink
@@ -62,6 +64,7 @@ class Service:
     def start(self) -> None:
         """Opens the data folder, recovers the journal, starts outputs, then inputs. Raises OSError or ConfigError with a
         text for the operator; then nothing is left running."""
+        self._check_descriptors()
         problems = Problems()
         for item in self.config.inputs:
             with problems.catch(f"inputs.{item.id}"):
@@ -91,6 +94,16 @@ class Service:
             raise
         self._tidy()
         self._keeper.start()
+
+    def _check_descriptors(self) -> None:
+        """Raises ConfigError where connections could take the descriptors that the journal and the outputs need."""
+        connections = 0
+        for item in self.config.inputs:
+            known = inspect.signature(item.component.factory).parameters.get("max_connections")
+            if known is not None:
+                connections += int(item.component.options.get("max_connections", known.default))
+        if lacking := provide(connections):
+            raise ConfigError(lacking)
 
     def _signed(self, name: str) -> Sink:
         """What an input gives its frames to: behind a check of their signatures where it is told to have one."""
@@ -142,7 +155,7 @@ class Service:
         return all(outcomes.values())
 
     def _drain(self, seconds: float) -> dict[str, bool]:
-        """Ends the outputs' processes; gives which of them had handed on everything."""
+        """Ends the outputs' processes; returns which of them had handed on everything."""
         deadline = time.monotonic() + seconds
         end = self.journal.end
         outcomes = dict.fromkeys(self._processes, False)
@@ -220,6 +233,7 @@ class Service:
             "delivery": self.accounting.stats(),
             "inputs": {name: item.stats() for name, item in self.inputs.items()},
             "sockets": self._sockets(),
+            "partitions": {name: found for name, item in self.inputs.items() if (found := item.partitions())},
             "outputs": {name: process.status() for name, process in self._processes.items()},
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
             "recovered": msgspec.structs.asdict(self.journal.recovered),

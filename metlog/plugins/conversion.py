@@ -31,7 +31,9 @@ FilePath = Path
 """A path; `~` is the user's home directory."""
 
 _SECRET: Final = re.compile(r"(?:^|_|\.|\])(?:keys?|secret|token|password|passwd|pwd|credentials?)$", re.IGNORECASE)
-_IN_URL: Final = re.compile(r"([?&][^=&]*(?:key|secret|token|password)[^=&]*=)[^&]+", re.IGNORECASE)
+_IN_URL: Final = re.compile(r"([?&][^=&]*=)[^&]+")
+"""Values in a URL. Any of them may be a secret: of a misspelt option nobody knows."""
+_USER: Final = re.compile(r"//[^/@\s]+@")
 _LONGEST: Final = 200
 _BOOLEANS: Final[Mapping[str, bool]] = {
     "true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False,
@@ -186,6 +188,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"there is {', '.join(names)}" if names else "there is none"
 
 
+def number(value: object) -> str:
+    """The value of an unknown option as an error may show it: a text may be a secret, whose option is misspelt."""
+    return f" = {value!r}" if isinstance(value, (bool, int, float)) else ""
+
+
 def shown(key: str, value: object) -> str:
     """A value as an error may show it: what has the name of a secret is hidden, what is long is cut."""
     text = repr(_masked(key, value))
@@ -200,5 +207,5 @@ def _masked(key: str, value: object) -> object:
     if isinstance(value, list | tuple):
         return [_masked("", item) for item in value]
     if isinstance(value, str):
-        return _IN_URL.sub(r"\1***", value)
+        return _USER.sub("//***@", _IN_URL.sub(r"\1***", value))
     return value

@@ -10,7 +10,7 @@ from typing import Any, Final, get_type_hints
 
 from metlog.core.adapt import adapt_encoder, adapt_filter, adapt_sender
 from metlog.errors import ConfigError, Problems
-from metlog.plugins.conversion import convert, shown, suggest
+from metlog.plugins.conversion import convert, number, shown, suggest
 from metlog.plugins.loading import load
 
 __all__ = ["Component", "build", "check", "components", "parse_spec"]
@@ -190,9 +190,7 @@ def check(kind: str, spec: object, where: str) -> Component:
             if takes_any:
                 converted[key] = value
             else:
-                problems.add(
-                    f"{where}.{key} = {shown(key, value)}: {kind} {name!r} has no such option; {suggest(key, known)}"
-                )
+                problems.add(f"{where}.{key}{number(value)}: {kind} {name!r} has no such option; {suggest(key, known)}")
             continue
         try:
             converted[key] = convert(value, hints.get(key, Any))

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from msgspec import Struct, structs
 
 from metlog.errors import Problems
-from metlog.plugins.conversion import FilePath, Port, Seconds, Size, Unit, convert, shown, suggest
+from metlog.plugins.conversion import FilePath, Port, Seconds, Size, Unit, convert, number, shown, suggest
 
 __all__ = ["FilePath", "Port", "Seconds", "Size", "Unit", "checked", "hints_of", "unknown"]
 
@@ -57,4 +57,4 @@ def hints_of(kind: type[Struct]) -> dict[str, Any]:
 def unknown(key: object, value: object, known: Mapping[str, Any], where: str = "") -> str:
     """The fault of a key that no setting has."""
     prefix = f"{where}." if where else ""
-    return f"{prefix}{key} = {shown(str(key), value)}: no such setting; {suggest(str(key), known)}"
+    return f"{prefix}{key}{number(value)}: no such setting; {suggest(str(key), known)}"

@@ -115,7 +115,7 @@ def _report(name: str, target: Report | str | Path | Callable[[], Any], origin: 
 
 def save(data: Path | str, name: str, settings: Mapping[str, Any], *, replace: bool = False) -> Path:
     """Writes a report (title, description, sql, parameters, chart as in a report's file) into the data folder's
-    `reports/`; gives its path. Raises ConfigError when it is not right, and FileExistsError."""
+    `reports/`; returns its path. Raises ConfigError when it is not right, and FileExistsError."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"name = {name!r}: a report's name is lower-case letters, digits, - and _, at most 64")
     text = "".join(_toml(settings))

@@ -141,7 +141,7 @@ def fill(
     until: datetime | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Writes `days` days of events that end at `until` (now, if not given) into the data folder; gives their number.
+    """Writes `days` days of events that end at `until` (now, if not given) into the data folder; returns their number.
 
     per_day: requests on an average day; about 3.5 events each. progress: called with days done and days in all. A second call with
     the same days replaces the files of the first. Raises ValueError when `days` is not positive.

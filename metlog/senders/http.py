@@ -13,8 +13,9 @@ import httpx
 
 from metlog.core.backoff import Backoff
 from metlog.errors import SenderError
+from metlog.plugins.conversion import shown
 from metlog.senders._blocking import BlockingSender
-from metlog.senders.http_client import beginning, check_options, compressor, reason_of, retry_after
+from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, reason_of, retry_after
 from metlog.senders.options import at_least, host_list, positive
 from metlog.senders.tcp import tls_context
 
@@ -45,7 +46,7 @@ class HttpSender(BlockingSender):
     compression
         `gzip`, `zstd` (needs the package zstandard) or `none`.
     timeout
-        Seconds for one request.
+        Seconds for one request, from connecting to the end of the answer.
     give_up
         Seconds that one frame may take with all its requests; then it is lost. A `Retry-After` of the server is
         honoured up to so many seconds, once, on top.
@@ -92,7 +93,7 @@ class HttpSender(BlockingSender):
             self.url = httpx.URL(scheme=self.scheme, host=hosts[0], port=port, raw_path=path.encode("ascii"))
             self._proxy = None if proxy is None else httpx.Proxy(proxy)
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-            raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {proxy!r}: {error}") from error
+            raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {shown('proxy', proxy)}: {error}") from error
         self._headers = {"User-Agent": "metlog", "Accept-Encoding": "identity"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -111,7 +112,7 @@ class HttpSender(BlockingSender):
     def _send(self, frame: bytes) -> None:
         body, headers = self._request(frame)
         end = self._deadline.until(self.give_up)
-        extended = False
+        extended = told = False
         while True:
             pause = self._not_before - monotonic()
             if pause > 0 and (monotonic() + pause >= end or not self._deadline.sleep(pause)):
@@ -119,7 +120,10 @@ class HttpSender(BlockingSender):
             try:
                 self._post(body, headers, end)
             except _LaterError as later:
-                self._last_error = later.error
+                if (
+                    not told or later.error.reason != "timeout"
+                ):  # the last try has the rest of the time, which says little
+                    self._last_error, told = later.error, True
                 pause = self._backoff.pause()
                 if later.seconds is not None:
                     pause = max(pause, min(later.seconds, self.give_up))
@@ -149,16 +153,17 @@ class HttpSender(BlockingSender):
         request = self._client.build_request(
             "POST", self.url, content=body, headers=headers, timeout=left, extensions={"trace": self._trace}
         )
-        try:
-            answer = self._client.send(request, stream=True)
-        except httpx.TimeoutException as error:
-            raise _LaterError(self._error(f"no answer within {left:.3g} s", "timeout")) from error
-        except httpx.HTTPError as error:
-            raise _LaterError(self._error(str(error) or type(error).__name__, reason_of(error))) from error
-        try:
-            text = beginning(answer, ANSWER_BYTES)
-        finally:
-            answer.close()
+        with RequestDeadline(left, self.interrupt) as deadline:  # httpx counts each read anew
+            try:
+                answer = self._client.send(request, stream=True)
+            except httpx.HTTPError as error:
+                if deadline.over or isinstance(error, httpx.TimeoutException):
+                    raise _LaterError(self._error(f"no answer within {left:.3g} s", "timeout")) from error
+                raise _LaterError(self._error(str(error) or type(error).__name__, reason_of(error))) from error
+            try:
+                text = beginning(answer, ANSWER_BYTES)
+            finally:
+                answer.close()
         if answer.is_success:  # the status is the receipt, even if the rest is lost
             return
         words = f"{answer.status_code} {answer.reason_phrase}: {text[:200].decode('utf-8', 'replace').strip()}"

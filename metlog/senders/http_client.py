@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +15,7 @@ import httpx
 
 from metlog.senders.options import one_of, port_number, positive
 
-__all__ = ["beginning", "check_options", "compressor", "reason_of", "retry_after"]
+__all__ = ["RequestDeadline", "beginning", "check_options", "compressor", "reason_of", "retry_after"]
 
 
 def check_options(*, timeout: float, compression: str, port: int | None, path: str, token: str | None) -> None:
@@ -82,3 +83,33 @@ def reason_of(error: httpx.HTTPError) -> str:
     if "CERTIFICATE" in words or "SSL" in words:
         return "tls"
     return "unresolved" if "resolution" in words or "not known" in words else "unreachable"
+
+
+class RequestDeadline:
+    """One deadline for a whole request, from connecting to the last byte of the answer: `interrupt` is called when it has come."""
+
+    def __init__(self, seconds: float, interrupt: Callable[[], None]) -> None:
+        self.over = False
+        self._interrupt = interrupt
+        self._lock = threading.Lock()
+        self._ended = False
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.name, self._timer.daemon = "metlog-sender", True
+
+    def _expire(self) -> None:
+        with self._lock:  # the connection may be another request's by now
+            if not self._ended:
+                self.over = True
+                self._interrupt()
+
+    def __enter__(self) -> RequestDeadline:
+        try:
+            self._timer.start()
+        except RuntimeError:  # the interpreter is ending: httpx's own timeouts are what there is
+            pass
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._ended = True
+        self._timer.cancel()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from metlog.errors import SenderError
 from metlog.senders._resolver import Resolver
@@ -29,6 +31,9 @@ LAST_WAIT = 1.0
 """Seconds that `close` waits for the first lookup while frames wait for it."""
 
 _FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
+
+
+_log: Final = logging.getLogger("metlog")
 
 
 class UdpSender(NotPicklable):
@@ -93,6 +98,7 @@ class UdpSender(NotPicklable):
         self.max_frame: int = max_frame
         self.refused = 0
         """Datagrams that left and were refused by the peer's host (nobody listens there)."""
+        self._told_refusal = False
         self.lost = 0
         """Frames that waited for a lookup in vain."""
         self._send_buffer = send_buffer
@@ -128,7 +134,9 @@ class UdpSender(NotPicklable):
             self._recover(frame, error)
 
     def flush(self) -> None:
-        """The kernel has what was sent; what waits for a lookup goes when the answer comes."""
+        """The kernel has what was sent; what waits for a lookup goes when the answer comes. Asks whether the last one was refused."""
+        with self._lock:
+            self._ask_refusal()
 
     def deadline(self, seconds: float) -> None:
         """From now on all waiting together ends within so many seconds."""
@@ -141,6 +149,7 @@ class UdpSender(NotPicklable):
         if self._held and self._resolver is not None:
             self._resolver.answered.wait(self._last_wait)
         with self._lock:
+            self._ask_refusal()
             self._closed = True
             self._send = self._send_closed
             if self._resolver is not None:
@@ -235,6 +244,25 @@ class UdpSender(NotPicklable):
                 return
         self.lost += 1
 
+    def _ask_refusal(self) -> None:
+        """Linux tells a refusal with the next call on the socket; where none comes, it can be asked for."""
+        if (
+            self._socket is not None
+            and self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+        ):
+            self._count_refusal()
+
+    def _count_refusal(self) -> None:
+        self.refused += 1
+        if not self._told_refusal:
+            self._told_refusal = True
+            _log.warning(
+                "nobody takes datagrams at %s port %s: they are refused there (counted in stats(); told once); "
+                "`metlog doctor` looks for the reason",
+                ", ".join(self.hosts),
+                self.port,
+            )
+
     def _drop_socket(self) -> None:
         if self._socket is not None:
             self._socket.close()
@@ -251,7 +279,7 @@ class UdpSender(NotPicklable):
                 raise SenderError(f"{len(frame)} bytes do not fit a datagram", reason="too_large") from error
             if code == errno.ECONNREFUSED:
                 # Linux reports the refusal of the last datagram on the next one and drops that: this one was not sent.
-                self.refused += 1
+                self._count_refusal()
                 self._ask_again()  # the name may stand for another host by now
             try:
                 if code != errno.ECONNREFUSED or len(self._addresses) > 1:

@@ -10,6 +10,7 @@ import msgspec
 
 from metlog.event import Event
 from metlog.listener.inputs import Full
+from metlog.listener.ordered import Messages
 from metlog.listener.validate import Validated, validate, validate_events
 
 __all__ = ["MemorySink"]
@@ -68,6 +69,20 @@ class MemorySink:
             self.keys |= {key} - {""}
             self._keep(validated.lines, source)
         return True
+
+    def messages(self, batch: Sequence[Messages]) -> int:
+        self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        if self.full:
+            raise Full(self.full)
+        for messages in batch:
+            for frame in messages.frames:
+                self.frame(frame, messages.partition.source, messages.received_at)
+        return len(self.events)
+
+    def wait(self, lsn: int) -> None:
+        self.gate.wait()
 
     def reject(self, data: bytes, source: str, reason: str) -> None:
         with self.lock:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "Caches"]
 
 T = TypeVar("T")
 
@@ -49,3 +49,15 @@ class Cache(Generic[T]):
             self._values.pop(next(iter(self._values)))
         self._values[key] = (now + self._seconds, value)
         return value
+
+
+class Caches:
+    """What one page shows again, by kind."""
+
+    def __init__(self) -> None:
+        self.libraries: Cache[Any] = Cache(5.0, 16)
+        """The reports of a data folder."""
+        self.results: Cache[Any] = Cache(10.0, 64, bytes_of=lambda result: int(result.arrow.nbytes))
+        """Of reports: the page, its picture and its chart ask for the same one."""
+        self.pictures: Cache[bytes] = Cache(10.0, 128, bytes_of=len)
+        self.overviews: Cache[Any] = Cache(5.0, 64)

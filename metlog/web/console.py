@@ -9,12 +9,13 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel, Column, Result
 from metlog.lake.schema import COLUMNS
 from metlog.web.errors import Refused
 from metlog.web.forms import form, query_of
 from metlog.web.reports import save_query
-from metlog.web.results import EXPORTS, Exported, export
+from metlog.web.results import Exported, export
 from metlog.web.security import require_csrf
 from metlog.web.state import access_of, page_of
 from metlog.web.waiting import Outcome, asked
@@ -69,7 +70,7 @@ async def show(request: Request) -> Response:
     given = query_of(request)
     sql = given.get("sql", "")
     values: dict[str, Any] = {
-        "here": "sql", "sql": sql, "result": None, "problem": None, "caret": "", "unasked": False, "exports": list(EXPORTS),
+        "here": "sql", "sql": sql, "result": None, "problem": None, "caret": "", "unasked": False, "exports": list(FORMATS),
         "download": urlencode({"sql": sql}), "examples": [(title, text, urlencode({"sql": text})) for title, text in EXAMPLES],
         "schema": {name: columns for name, columns in SCHEMA.items() if access.everything or name not in _HIDDEN}, "settings": page.settings, "saved": given.get("saved", ""), "form": {}, "age": 0.0, "now": time.time(),
     }  # fmt: skip
@@ -108,8 +109,8 @@ async def download(request: Request) -> Response:
     """`/sql/result.csv?sql=…` (or json, parquet): the whole result."""
     page, access = page_of(request), access_of(request)
     kind, sql = request.path_params["kind"], query_of(request).get("sql", "")
-    if kind not in EXPORTS:
-        raise Refused(404, f"there is no download as {kind!r}; there is {', '.join(EXPORTS)}")
+    if kind not in FORMATS:
+        raise Refused(404, f"there is no download as {kind!r}; there is {', '.join(FORMATS)}")
     _check_length(sql)
 
     def work(cancel: Cancel) -> Exported:

@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from metlog.journal.folder import Folder
 from metlog.lake.interface import Cancel, Engine
-from metlog.web.cache import Cache
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.reports import featured
@@ -26,8 +25,6 @@ __all__ = ["Bar", "Overview", "bars", "listeners", "look", "show"]
 
 _SPANS: Final = {"1h": (3600, 60), "24h": (86400, 1800), "7d": (604800, 10800), "30d": (2592000, 86400)}
 """Length and width of a bar, in seconds."""
-_TTL: Final = 5.0
-"""Seconds that an overview is shown again before it is asked for anew."""
 _STALE: Final = 15.0
 """Seconds after which a listener that has not written its status counts as gone; it writes twice a second."""
 
@@ -111,9 +108,6 @@ class Overview:
         return sum(entry["lost"] for entry in self.loss.values())
 
 
-_recent: Final[Cache[Overview]] = Cache(_TTL, 64)
-
-
 def look(
     lake: Engine, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None
 ) -> Overview:
@@ -145,7 +139,7 @@ def bars(counts: dict[int, dict[str, Any]], first: int, last: int, width: int) -
     tallest = max(bar.events for bar in found)
     for bar in found:
         if tallest > 0:
-            # What is there is seen, be it little beside the tallest.
+            # Minimum height, so that small values stay visible.
             bar.height = max(100 * bar.events / tallest, 1.0) if bar.events else 0.0
             bar.error_height = max(100 * bar.errors / tallest, 1.0) if bar.errors else 0.0
     return found
@@ -185,10 +179,10 @@ async def show(request: Request) -> Response:
         return made
 
     key = (str(page.settings.data), span, access.loggers)
-    found, age = _recent.get(key), 0.0
+    found, age = page.caches.overviews.get(key), 0.0
     if found is None or page.lake.slow:
         outcome = await asked(request, ("overview", key), "Overview", work)
-        found, age = _recent.put(key, outcome.value), outcome.age
+        found, age = page.caches.overviews.put(key, outcome.value), outcome.age
     values = {
         "here": "overview",
         "found": found,

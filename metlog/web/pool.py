@@ -100,7 +100,7 @@ class QueryPool:
         """Queries ended, by outcome: `ok` or the kind of the error."""
 
     async def run(self, request: Request, work: Callable[[Cancel], T]) -> T:
-        """Gives what `work` gives; it must hand its `Cancel` to every query.
+        """Returns what `work` gives; it must hand its `Cancel` to every query.
 
         Raises Refused: 429 when this asker has too many already, or what the QueryError means; ClientDisconnect when the client went away.
         """

@@ -14,33 +14,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metlog.errors import ConfigError
+from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel, Column
 from metlog.reports.charts.drawing import DrawError
 from metlog.reports.charts.vega import specification
 from metlog.reports.library import Library
 from metlog.reports.library import save as save_report
 from metlog.reports.report import Report, ReportResult
-from metlog.web.cache import Cache
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
-from metlog.web.results import EXPORTS, Exported, export_result
+from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
 from metlog.web.waiting import asked
 
 __all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
 
-_TTL: Final = 10.0
-"""Seconds that a result is used again: the page, its picture and its chart ask for the same one."""
 _SIZES: Final = {"": (960, 340), "page": (960, 320), "small": (460, 250), "phone": (390, 300)}
 """Width and height of a picture, in pixels; one with a name stands on a page, which has the title already."""
 _ROWS: Final = 200
 """Rows of a report that its page shows; a chart shows all of them, and so does a download."""
 _FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logins", "events")
 _CHARTS: Final = ("bars", "lines", "ranked")
-
-_libraries: Final[Cache[Library]] = Cache(5.0, 16)
-_results: Final[Cache[ReportResult]] = Cache(_TTL, 64, bytes_of=lambda result: int(result.arrow.nbytes))
-_pictures: Final[Cache[bytes]] = Cache(_TTL, 128, bytes_of=len)
 
 
 @dataclass
@@ -72,10 +66,11 @@ class Made:
 
 async def library(request: Request) -> Library:
     """The reports that the visitor may see, read again now and then."""
-    data = page_of(request).settings.data
-    found = _libraries.get(data)
+    page = page_of(request)
+    data, libraries = page.settings.data, page.caches.libraries
+    found: Library | None = libraries.get(data)
     if found is None:
-        found = _libraries.put(data, await asyncio.to_thread(Library, data))
+        found = libraries.put(data, await asyncio.to_thread(Library, data))
     return found.seen_by(access_of(request).loggers)
 
 
@@ -98,7 +93,7 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
     page, access, report = page_of(request), access_of(request), await _report(request)
     given = {key: value for key, value in query_of(request).items() if value.strip() and not key.startswith("_")}
     key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
-    result, age = _results.get(key), 0.0
+    result, age = page.caches.results.get(key), 0.0
     if result is None or page.lake.slow:
 
         def work(cancel: Cancel) -> ReportResult:
@@ -106,7 +101,7 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
 
         try:
             outcome = await asked(request, ("report", key), report.title, work, to_the_end=to_the_end)
-            result, age = _results.put(key, outcome.value), outcome.age
+            result, age = page.caches.results.put(key, outcome.value), outcome.age
         except ConfigError as error:
             raise Refused(400, str(error)) from None
     return Made(
@@ -165,7 +160,7 @@ async def show(request: Request) -> Response:
             raise
         problem = refused
     values = {
-        "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(EXPORTS),
+        "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(FORMATS),
         "query": urlencode(made.given) if made else "", "now": time.time(), "shown_rows": _ROWS,
         "sql_link": urlencode({"sql": report.sql}) if "$" not in report.sql else "",
     }  # fmt: skip
@@ -178,12 +173,12 @@ async def picture(request: Request) -> Response:
     size, dark = given.get("_size", ""), given.get("_theme", "light") == "dark"
     made = await run(request)
     key = (made.key, size, dark)
-    svg = _pictures.get(key)
+    page = page_of(request)
+    svg = page.caches.pictures.get(key)
     if svg is None:
         spec = made.chart(size, dark=dark)
-        page = page_of(request)
         try:
-            svg = _pictures.put(key, await page.pool.run(request, lambda _: page.drawer.draw(spec)))
+            svg = page.caches.pictures.put(key, await page.pool.run(request, lambda _: page.drawer.draw(spec)))
         except DrawError as error:
             raise Refused(500, f"{error}; its table and its downloads have the numbers", kind="picture") from error
     return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "private, max-age=10"})
@@ -192,8 +187,8 @@ async def picture(request: Request) -> Response:
 async def download(request: Request) -> Response:
     """`/reports/NAME.csv?param=…`, or json, parquet."""
     kind = request.path_params["kind"]
-    if kind not in EXPORTS:
-        raise Refused(404, f"there is no report as {kind!r}; there is svg, {', '.join(EXPORTS)}")
+    if kind not in FORMATS:
+        raise Refused(404, f"there is no report as {kind!r}; there is svg, {', '.join(FORMATS)}")
     made = await run(request)
     exported: Exported = await asyncio.to_thread(export_result, made.result, kind)
     return exported.response(made.report.name)
@@ -224,7 +219,7 @@ async def save_query(request: Request, given: dict[str, str], columns: Sequence[
         raise Refused(400, str(error)) from None
     except OSError as error:
         raise Refused(403, f"the report cannot be saved in {Path(data) / 'reports'}: {error.strerror}") from None
-    _libraries.drop(data)
+    page_of(request).caches.libraries.drop(data)
     return name
 
 

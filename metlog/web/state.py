@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from starlette.requests import Request
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from metlog.lake.interface import Engine
 from metlog.reports.charts.drawing import Drawer
 from metlog.web.broadcast import TailBroadcaster
+from metlog.web.cache import Caches
 from metlog.web.connections import network_of
 from metlog.web.jobs import Jobs
 from metlog.web.metrics import Metrics
@@ -34,6 +35,7 @@ class Page:
     metrics: Metrics
     jobs: Jobs
     drawer: Drawer
+    caches: Caches = field(default_factory=Caches)
 
 
 def page_of(request: Request) -> Page:

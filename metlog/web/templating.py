@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from metlog import __version__
+from metlog.lake.export import encode
 from metlog.web.assets import Assets
-from metlog.web.results import cell, is_number, json_bytes
+from metlog.web.results import cell, is_number
 from metlog.web.security import csrf_token
 
 __all__ = ["SEVERITIES", "Views"]
@@ -108,9 +109,7 @@ def moment(value: datetime | str | None, part: str = "all") -> str:
 
 def preview(fields: dict[str, Any]) -> str:
     """Fields in a line, for lists of events."""
-    shown = (
-        f"{key}={value if isinstance(value, str) else json_bytes(value).decode()}" for key, value in fields.items()
-    )
+    shown = (f"{key}={value if isinstance(value, str) else encode(value).decode()}" for key, value in fields.items())
     return "  ".join(text if len(text) < 80 else f"{text[:80]}…" for text, _ in zip(shown, range(12), strict=False))
 
 
@@ -133,4 +132,4 @@ def pretty(value: Any) -> str:
     """JSON for reading."""
     import msgspec
 
-    return msgspec.json.format(json_bytes(value), indent=2).decode()
+    return msgspec.json.format(encode(value), indent=2).decode()

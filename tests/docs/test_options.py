@@ -56,7 +56,7 @@ def word(hint: Any) -> str:
     if origin is list:
         return "list of " + ("components" if inside[0] is Any else word(inside[0]))
     if origin is dict:
-        return f"table of {word(inside[1])}"
+        return "table" if inside[1] is Any else f"table of {word(inside[1])}"
     assert origin in (types.UnionType, typing.Union), hint
     return " or ".join(word(each) for each in inside if each is not type(None))
 
@@ -95,7 +95,11 @@ def test_options_types_and_defaults_are_the_constructors(kind: str, name: str) -
     factory = builtin(kind)[name]
     hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)  # type: ignore[misc]
     parameters = inspect.signature(factory).parameters.values()
-    expected = [(item.name, word(hints[item.name]), shown(item.default)) for item in parameters]
+    expected = [
+        (item.name, word(hints[item.name]), shown(item.default))
+        for item in parameters
+        if item.kind is not item.VAR_KEYWORD
+    ]
     assert rows(section(f"#### `{name}`", section(f"### {KINDS[kind]}"))) == expected
 
 
@@ -141,7 +145,11 @@ def ranges() -> Iterator[tuple[str, str, dict[str, Any], float, float | None]]:
             if not line.startswith("| `") or found is None or "characters" in line or "bytes or more:" in line:
                 continue
             parameters = inspect.signature(builtin(kind)[name]).parameters.values()
-            options = {item.name: needed[item.name] for item in parameters if item.default is item.empty}
+            options = {
+                item.name: needed[item.name]
+                for item in parameters
+                if item.name in needed and item.default is item.empty
+            }
             option = line.split("`")[1]
             yield kind, name, {**options, option: None}, float(found[1]), float(found[2]) if found[2] else None
 

@@ -58,11 +58,47 @@ def test_wrong_tokens_are_sent_as_the_nearest_and_never_raise(client: MetlogClie
     assert event.fields == {"fields": [["a", 1]]}
 
 
-@pytest.mark.parametrize("severity", ["high", None, object()])
-def test_a_severity_that_is_no_number_is_counted_and_never_raises(client: MetlogClient, severity: Any) -> None:
+@pytest.mark.parametrize("severity", ["high", None, object(), "", float("nan"), [3], "0x3"])
+def test_a_severity_that_is_none_is_6_and_told(client: MetlogClient, severity: Any) -> None:
     client.log("a", severity=severity)
-    assert events(client) == []
-    assert client.stats().errors == 1
+    (event,) = events(client)
+    assert event.severity == 6
+    assert "severity" in event.fields["metlog.repaired"][0]
+    assert client.stats().repaired == 1
+
+
+@pytest.mark.parametrize(
+    ("severity", "number"),
+    [
+        ("emergency", 0), ("ALERT", 1), ("Critical", 2), ("error", 3), (" warning ", 4), ("warn", 4), ("notice", 5), ("info", 6),
+        ("informational", 6), ("DEBUG", 7), ("err", 3), ("crit", 2), ("fatal", 2), ("emerg", 0), ("3", 3), (3.0, 3), (True, 1),
+    ],
+)  # fmt: skip
+def test_a_severity_may_be_its_name(client: MetlogClient, severity: Any, number: int) -> None:
+    client.log("a", severity=severity)
+    client.metlog("a", None, severity, tokens=("a",))
+    assert [event.severity for event in events(client)] == [number, number]
+    assert client.stats().repaired == 0
+
+
+def test_a_named_severity_above_what_goes_out_is_filtered() -> None:
+    with MetlogClient.from_config("memory:", filters=[{"name": "severity_max", "severity": 4}]) as client:
+        client.log("a", severity="info")  # type: ignore[arg-type]
+        client.log("b", severity="error")  # type: ignore[arg-type]
+        assert [event.type for event in events(client)] == ["b"]
+        assert client.stats().filtered == 1
+
+
+def test_keywords_are_fields_in_every_call(client: MetlogClient) -> None:
+    client.log("a", "b", user=1, fields={"n": 2, "user": 3}, other=4)
+    client.metlog("a", user=1)
+    client.info("a", user=1)
+    client.incr("a", user=1, name2=5)
+    client.timer_send("a", 1.5, user=1)
+    first, *others = events(client)
+    assert first.fields == {"user": 3, "n": 2, "other": 4}
+    assert all(event.fields["user"] == 1 for event in others)
+    assert len(others) == 4
 
 
 def test_severities_out_of_range_are_brought_to_the_nearest(client: MetlogClient) -> None:
@@ -99,7 +135,7 @@ def test_oldstyle_formats_with_arguments_and_leaves_text_alone_without(client: M
     assert (first.payload, first.type, first.severity) == ("50% of {everything}", "oldstyle", 6)
     assert (second.payload, second.severity) == ("x is 3", 4)
     assert (third.payload, third.severity) == ("1", 7)
-    assert fourth.payload == "%d"
+    assert fourth.payload == "no number"
     assert "no number" in fourth.fields["metlog.format_error"]
 
 

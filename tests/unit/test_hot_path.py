@@ -157,32 +157,6 @@ def test_fields_of_another_kind_are_taken_as_what_they_hold(client: MetlogClient
     assert event.fields == expected
 
 
-class Evil:
-    def __str__(self) -> str:
-        raise RuntimeError("no")
-
-    __repr__ = __hash__ = __str__  # type: ignore[assignment]
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda c: c.log(Evil()), lambda c: c.log((Evil(),)), lambda c: c.log("a", Evil()), lambda c: c.log("a", severity=Evil()),
-        lambda c: c.incr(Evil()), lambda c: c.incr("a", Evil()), lambda c: c.incr("a", rate=Evil()), lambda c: c.timer_send("a", Evil()),
-        lambda c: c.timer_send(Evil(), 1.0), lambda c: c.metlog(Evil()), lambda c: c.metlog("a", tokens=(Evil(),)),
-        lambda c: c.info(Evil()),
-        lambda c: c.info("%s", Evil()), lambda c: c.log("a", fields=Evil()),
-    ],
-)  # fmt: skip
-def test_no_argument_raises_into_the_application(client: MetlogClient, call: Any) -> None:
-    call(client)
-    client.log("fine")
-    assert events(client)[-1].type == "fine"
-    stats = client.stats()
-    assert stats.accepted == stats.sent
-    assert stats.errors or len(events(client)) == 2
-
-
 class Named(JsonEncoder):
     """A subclass that writes events in its own way."""
 

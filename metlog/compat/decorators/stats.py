@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from metlog.compat.decorators.base import MetlogDecorator
-from metlog.core.timer import Timer
+from metlog.core.calls import around
 
 __all__ = ["incr_count", "timeit"]
 
 
 class timeit(MetlogDecorator):  # noqa: N801 - the original's name
-    """Times every call, of coroutine functions too: `@timeit`, or `@timeit("name", rate=0.1)`."""
+    """Times every call, of coroutine functions and generators to their end: `@timeit`, or `@timeit("name", rate=0.1)`."""
 
     def predicate(self) -> bool:
         """Not when the timer is disabled, by its name or the bare name of the function."""
@@ -22,17 +23,13 @@ class timeit(MetlogDecorator):  # noqa: N801 - the original's name
         return not any(map(self.client.timer_disabled, names)) and super().predicate()
 
     def metlog_call(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the function inside a timer."""
+        """Calls the function inside a timer, which lasts to the end of a coroutine or generator."""
         timer_args, timer_kwargs = self._arguments()
-        timer = self.client.timer(*timer_args, **timer_kwargs)
-        if self._coroutine:
-            return self._awaited(timer, args, kwargs)
-        with timer:
-            return self._invoke(*args, **kwargs)
+        return around(self._invoke_as_is(), partial(self.client.timer, *timer_args, **timer_kwargs))(*args, **kwargs)
 
-    async def _awaited(self, timer: Timer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with timer:
-            return await self._invoke(*args, **kwargs)
+    def _invoke_as_is(self) -> Any:
+        assert self._fn is not None
+        return self._fn
 
 
 class incr_count(MetlogDecorator):  # noqa: N801 - the original's name

@@ -1,4 +1,4 @@
-"""The lake asked through an engine in a process of its own, so that no query can take its memory or run forever.
+"""Runs queries in a separate, resource-limited process, so that none can exhaust this one's memory or run forever.
 
 DuckDB counts what its operators take and looks for an interrupt between chunks of rows; a single call of a function, such as `range(…)`
 or `printf`, does neither. So the engine's process has limits of the operating system, and is ended and started again when a query
@@ -26,11 +26,14 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
+from metlog.journal.folder import Folder
+from metlog.lake.attached import attached
 from metlog.lake.cancel import Cancel
 from metlog.lake.engine import protocol
 from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, ErrorMessage, Head, Setup
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.sql.guard import QueryError
+from metlog.lake.storage import environment, is_remote
 
 __all__ = ["GuardedLake"]
 
@@ -160,7 +163,11 @@ class GuardedLake(Queryable):
         self.timeout = timeout
         self.restarts = 0
         """How often an engine had to be started again."""
-        self._setup = Setup(str(self.data), memory, spill, timeout, threads, headroom + queries * _THREADS)
+        with Folder.root(self.data) as root:
+            credentials = environment() if is_remote(attached(root)) else {}
+        self._setup = Setup(
+            str(self.data), memory, spill, timeout, threads, headroom + queries * _THREADS, credentials=credentials
+        )
         self._turns = threading.BoundedSemaphore(queries)
         self._engine: _Engine | None = None
         self._lock = threading.Lock()

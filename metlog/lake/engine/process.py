@@ -129,7 +129,7 @@ class _Engine:
             _leave()
         except OSError:  # the client has gone
             raise
-        except Exception:  # noqa: BLE001 - a fault of ours: whoever asked must hear of it, and the log have it all
+        except Exception:  # noqa: BLE001 - a fault of this code: the client gets an error, the log the traceback
             traceback.print_exc()
             told = ErrorMessage("something went wrong in the query engine; the log says what", "failed")
             protocol.send(client, ERROR, msgspec.msgpack.encode(told))
@@ -156,7 +156,7 @@ def _data_bytes() -> int:
 
 
 def _limit(setup: Setup) -> int:
-    """Puts the process behind limits of the operating system, so that what DuckDB does not count is counted too; gives its memory."""
+    """Puts the process behind limits of the operating system, so that what DuckDB does not count is counted too; returns its memory."""
     row = (
         duckdb.connect(":memory:")
         .execute("SELECT parse_formatted_bytes($1), parse_formatted_bytes($2)", [setup.memory, setup.spill])
@@ -189,7 +189,7 @@ def main(descriptor: int) -> None:
         pa.set_cpu_count(1)
         lake = Lake(
             setup.data, memory=setup.memory, spill=setup.spill, timeout=setup.timeout, threads=setup.threads,
-            spill_folder=setup.spill_folder,
+            spill_folder=setup.spill_folder, credentials=setup.credentials,
         )  # fmt: skip
         engine = _Engine(control, lake, _limit(setup))
         protocol.send(control, DONE, b"")
@@ -202,7 +202,7 @@ def main(descriptor: int) -> None:
     except Exception:  # noqa: BLE001 - told, and then the process ends in any case
         traceback.print_exc()
         status = 1
-    shutil.rmtree(setup.spill_folder, ignore_errors=True)  # whoever started this process may be gone for good
+    shutil.rmtree(setup.spill_folder, ignore_errors=True)  # the parent process may be gone for good
     os._exit(status)  # queries that run are not waited for
 
 

@@ -56,6 +56,8 @@ class Setup(Struct, frozen=True):
     threads: int | None
     headroom: int
     spill_folder: str = ""
+    credentials: dict[str, str] = {}
+    """Of shared storage; they never stand in the engine's environment, and SQL does not see them."""
 
 
 class QueryRequest(Struct, frozen=True):

@@ -1,7 +1,6 @@
-"""The functions that a query may call, by name: a list that people have read (functions.toml), not a rule over what DuckDB says of them.
+"""The functions that a query may call, by name: a reviewed list (functions.toml), not a rule over DuckDB's own labels.
 
-A label of a function may change between two patch releases of DuckDB, and a new function is nobody's until it was looked
-at; so what the list does not name is refused, and what it names stays available.
+Labels may change between two patch releases of DuckDB. New functions are refused until reviewed; listed ones stay available.
 """
 
 from __future__ import annotations

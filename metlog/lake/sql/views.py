@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,9 +47,15 @@ false, what was sent after `last_seq` is unknown. `dropped`: what the client its
 
 
 def events_view(
-    files: Sequence[tuple[date, Path]], fresh: bool, *, limited: bool = False, arrivals: bool = False
+    files: Sequence[tuple[date, Path]],
+    fresh: bool,
+    *,
+    limited: bool = False,
+    arrivals: bool = False,
+    remote: str = "",
 ) -> str:
-    """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `limited`: only the services in
+    """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `remote`: the name of a table over files on shared
+    storage, with DATED_SCHEMA; `limited`: only the services in
     `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other services' events.
     `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`."""
     groups: dict[tuple[str, ...], list[Path]] = {}
@@ -60,8 +66,10 @@ def events_view(
         f"SELECT {', '.join((*columns, *more))} FROM {_parquet(paths, arrivals)}"  # noqa: S608 - our own names, quoted paths
         for columns, paths in groups.items()
     ]
+    names = [_column(name, *_UNCOMMITTED[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
+    if remote:
+        parts.append(f"SELECT {', '.join(names)} FROM {remote}")  # noqa: S608 - our own names
     if fresh or not parts:
-        names = [_column(name, *_UNCOMMITTED[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
         parts.append(f"SELECT {', '.join(names)} FROM metlog_fresh")  # noqa: S608 - our own names
     view = "\nUNION ALL\n".join(parts)
     if not limited:
@@ -83,10 +91,10 @@ def numbered(fresh: pa.Table) -> pa.Table:
     return fresh.append_column("arrival_file", pa.repeat("~", fresh.num_rows)).append_column("arrival_row", rows)
 
 
-def files_table(data: Path, files: Sequence[tuple[date, Path]]) -> pa.Table:
-    """What the data folder holds: these Parquet files by day, and the journal's segments, of the day of their last write (how
-    many events are in them is not counted: NULL)."""
-    rows = []
+def files_table(data: Path, files: Sequence[tuple[date, Path]], remote: Sequence[dict[str, Any]] = ()) -> pa.Table:
+    """What the data folder holds: these Parquet files by day, `remote` ones as they come, and the journal's segments, of the day
+    of their last write (how many events are in them is not counted: NULL)."""
+    rows = [*remote]
     for day, path in files:
         size, events = path.stat().st_size, _number_of_rows(path, _identity(path))
         rows.append({"date": day, "kind": "parquet", "name": path.name, "bytes": size, "events": events})

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from metlog.journal import failpoints
+from metlog.lake.chains import last_files
 from metlog.lake.replacing import Replacement, replace
 from metlog.lake.upkeep.folders import PATIENCE, Day, Progress, Upkeep, days, opened, write_hidden
 from metlog.lake.upkeep.reading import engine, ordered, schema_of
@@ -63,6 +64,8 @@ def _groups(day: Day, target: int, fewest: int) -> list[list[str]]:
     groups: list[list[str]] = []
     current: list[str] = []
     size = 0
+    # A merged file has the name and the footer of the last one in it, and the last file of a chain must keep both.
+    ends = set(last_files(day.names).values())
     for name in day.names:
         bytes_of = day.folder.size(name)
         if bytes_of >= target // 2 or (current and size + bytes_of > target):
@@ -71,6 +74,9 @@ def _groups(day: Day, target: int, fewest: int) -> list[list[str]]:
         if bytes_of < target // 2:
             current.append(name)
             size += bytes_of
+            if name in ends:
+                groups.append(current)
+                current, size = [], 0
     groups.append(current)
     return [group for group in groups if len(group) >= fewest]
 

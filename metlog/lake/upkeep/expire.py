@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 
 from metlog.journal.folder import Folder
+from metlog.lake.chains import last_files
 from metlog.lake.replacing import Replacement, replace
 from metlog.lake.upkeep.folders import PATIENCE, Day, Progress, Upkeep, days, opened, write_hidden
 from metlog.lake.upkeep.reading import engine, matching, ordered, schema_of
@@ -57,6 +58,9 @@ def expire(
                 break
             progress(str(day.day), len(done.days), 0)
             old = [name for name in day.names if newest(day.folder, name) < before]
+            if len(old) < len(day.names):  # the last file of a chain says what the data set holds: it goes with its day
+                ends = set(last_files(day.names).values())
+                old = [name for name in old if name not in ends]
             if old:
                 _one_day(upkeep, day, old, types, done, level, dry_run, patience)
     return done

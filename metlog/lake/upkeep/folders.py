@@ -19,7 +19,9 @@ from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor
 from metlog.journal.folder import Folder, write_all
 from metlog.journal.segment import SegmentName, listing
+from metlog.lake.attached import attached
 from metlog.lake.backlog import day_of
+from metlog.lake.chains import FOOTER, parse_chain
 from metlog.lake.leases import make_lease
 from metlog.lake.replacing import HIDDEN, Replacement, finish
 from metlog.lake.writer import PARQUET, segment_of
@@ -73,6 +75,10 @@ def opened(data: Path) -> Iterator[Upkeep]:
     """Opens a data folder for upkeep, and first finishes what an upkeep before began that was killed. Raises `UpkeepError` when
     another upkeep is at work there, FileNotFoundError without a data folder."""
     with Folder.root(data) as root, root.sub("events", create=True) as events:
+        if where := attached(root):
+            raise UpkeepError(
+                f"{data}: its data set lies on {where.partition('?')[0]}, where metlog does no upkeep; see docs/scale.md"
+            )
         lock = root.open(_LOCK, os.O_RDWR | os.O_CREAT)
         try:
             try:
@@ -138,8 +144,15 @@ def write_hidden(
     folder: Folder, gone: list[str], batches: Iterator[pa.RecordBatch], schema: pa.Schema, level: int
 ) -> tuple[Replacement, int]:
     """Writes the events that take the place of `gone` under a hidden name, durably, in row groups that are sorted as they come.
-    Returns the replacement, and its number of events; without events there is no file."""
+    Returns the replacement, and its number of events; without events there is no file, but for one of a chain, which says what the
+    data set holds (`metlog.lake.chains`)."""
     name = f"{HIDDEN}{gone[-1]}"
+    footer = None
+    if parse_chain(gone[-1]) is not None:
+        with os.fdopen(folder.open(gone[-1], os.O_RDONLY), "rb") as last:
+            footer = (pq.read_metadata(last).metadata or {}).get(FOOTER)
+    if footer is not None:
+        schema = schema.with_metadata({**(schema.metadata or {}), FOOTER: footer})
     descriptor = folder.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     events = 0
     try:
@@ -159,7 +172,7 @@ def write_hidden(
         raise
     finally:
         os.close(descriptor)
-    if not events:
+    if not events and footer is None:
         folder.unlink(name)
         return Replacement(gone), 0
     return Replacement(gone, name), events

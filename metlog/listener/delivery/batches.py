@@ -6,10 +6,10 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from metlog.event import Event
 from metlog.journal import failpoints
@@ -18,6 +18,7 @@ from metlog.journal.reader import Entry, read
 from metlog.journal.rows import Row, correct, rows_of
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.listener.outputs.context import Context
+from metlog.plugins.schema import Seconds, Size
 
 __all__ = ["Limits", "run_batches"]
 
@@ -29,9 +30,9 @@ _KEEP: Final = 1.0
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What ends a batch; whichever comes first."""
 
-    batch_events: int = 500
-    batch_bytes: int = 1 << 20
-    batch_age: float = 1.0
+    batch_events: Annotated[int, Meta(ge=1)] = 500
+    batch_bytes: Annotated[Size, Meta(ge=1)] = 1 << 20
+    batch_age: Annotated[Seconds, Meta(gt=0)] = 1.0
     """Seconds since its first event."""
 
 
@@ -161,7 +162,7 @@ def _delivery(entry: Entry, row: Row) -> Delivery:
 
 
 def _deliver(output: BaseOutput, batch: Batch, context: Context) -> int:
-    """Writes until the batch is taken; gives the number of refused events, which are dead letters by then."""
+    """Writes until the batch is taken; returns the number of refused events, which are dead letters by then."""
     for delay in context.backoff():
         try:
             output.write(batch)
@@ -190,4 +191,4 @@ def _try(call: Any, context: Context) -> None:
 
 def limits_of(output: BaseOutput, options: Mapping[str, Any]) -> Limits:
     """The limits of a batch: the configuration's, else the output's own defaults, else ours."""
-    return msgspec.convert({**output.batch_defaults, **options}, Limits)
+    return Limits(**{**output.batch_defaults, **options})

@@ -95,7 +95,7 @@ def main() -> int:
 
 
 def _begin(context: Context) -> None:
-    """A cursor from the first moment on: who asks how far the output is must find it, though it be at the beginning."""
+    """Creates the cursor at the start, so that status tools see the output before it makes progress."""
     if Cursor.load(context.cursors, context.output) is None:
         if context.cursors.exists(f"{context.output}.cursor"):
             log.warning("output %s: its cursor is damaged: it begins at the oldest segment again", context.output)

@@ -102,7 +102,7 @@ class App:
 
     async def __call__(self, request: Request) -> Response:
         match request.path.removeprefix("/1.0").split("/"):
-            case ["", ""] if request.method in {"GET", "HEAD"}:
+            case ["", ""] if request.method == "GET":
                 return Response(200, b"metlog listener\n")
             case ["", "healthz"] if request.method == "GET":
                 return await self._page(self._health, self._authorized(request))

@@ -28,6 +28,7 @@ __all__ = ["HttpServer", "Limits", "Refusal", "Request", "Response"]
 log = logging.getLogger("metlog.listener")
 
 _CHUNK: Final = 65_536
+_LINE_ENDS: Final = b"\r\n"
 _LINGER: Final = 1.0
 """Seconds that a connection stays open after an early answer, so that the client reads it before it sees a reset."""
 
@@ -66,9 +67,11 @@ class Request:
     """The head of a request, and the way to its body."""
 
     def __init__(self, event: h11.Request, peer: str, connection: _Connection) -> None:
-        self.method = event.method.decode("ascii")
+        method = event.method.decode("ascii")
+        self.method = "GET" if method == "HEAD" else method
+        """As a handler sees it: HEAD is answered as GET, without the body (RFC 9110, section 9.3.2)."""
         target, _, self.query = event.target.decode("ascii", "replace").partition("?")
-        self.path = target
+        self.path = _origin_form(target)
         self.peer = peer
         """`host:port` of the client."""
         self._headers = event.headers
@@ -193,6 +196,8 @@ class HttpServer:
             pass
         except TimeoutError:
             self.counts["timeouts"] += 1
+        except Exception:
+            log.exception("http: the connection of %s ended by an error of the listener", connection.peer)
         finally:
             self.counts["aborted"] += connection.aborted
             transport.abort() if not transport.is_closing() else None
@@ -240,9 +245,10 @@ class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str, limits: Limits) -> None:
         self._reader = reader
         self._writer = writer
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
         self.peer = peer
         self.limits = limits
+        self._h11 = self._parser()
+        self._headers_only = False
         self.idle = True
         """Between requests: nothing of the next one was read."""
         self.aborted = False
@@ -258,11 +264,14 @@ class _Connection:
                 event = self._h11.next_event()
                 if isinstance(event, h11.Request):
                     self.idle = False
+                    self._headers_only = event.method == b"HEAD"
                     return event
                 if event is not h11.NEED_DATA:  # closed by the client, as it should be
                     raise _Gone
-                if not await self._read():
+                if not await self._read(beginning=self.idle):
                     raise _Gone
+                if self._h11.trailing_data[0] == b"" and self.idle:
+                    continue  # empty lines alone: no request has begun
                 if self.idle and not first:
                     deadline.reschedule(loop.time() + limits.head_timeout)
                 self.idle = False
@@ -282,10 +291,13 @@ class _Connection:
                 self.aborted = True
                 raise _Gone
 
-    async def _read(self) -> bytes:
+    async def _read(self, *, beginning: bool = False) -> bytes:
         data = await self._reader.read(_CHUNK)
         if data:
-            self._h11.receive_data(data)
+            # Empty lines before a request are to be ignored (RFC 9112, section 2.2): old clients send one behind a body.
+            wanted = data.lstrip(_LINE_ENDS) if beginning else data
+            if wanted:  # without any, h11 would take the connection for closed
+                self._h11.receive_data(wanted)
         return data
 
     def _write(self, event: h11.Event) -> None:
@@ -313,7 +325,7 @@ class _Connection:
             headers.append(("connection", "close"))
         phrase = HTTPStatus(response.status).phrase.encode()
         self._write(h11.Response(status_code=response.status, headers=headers, reason=phrase))
-        if response.body:
+        if response.body and not self._headers_only:
             self._write(h11.Data(data=response.body))
         self._write(h11.EndOfMessage())
         async with asyncio.timeout(self.limits.head_timeout):
@@ -322,9 +334,20 @@ class _Connection:
     def next(self) -> bool:
         """Ready for another request; False when the connection must close."""
         if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE:
-            self._h11.start_next_cycle()
+            rest, closed = self._h11.trailing_data
+            if rest[:1] in {b"\r", b"\n"}:
+                self._h11 = self._parser()
+                if rest := rest.lstrip(_LINE_ENDS):
+                    self._h11.receive_data(rest)
+                if closed:
+                    self._h11.receive_data(b"")
+            else:
+                self._h11.start_next_cycle()
             return True
         return False
+
+    def _parser(self) -> h11.Connection:
+        return h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.head_bytes)
 
     async def close(self) -> None:
         """Closes; first takes, for a moment, what the client still sends: a reset would take away its answer."""
@@ -341,6 +364,14 @@ class _Connection:
         self._writer.close()
         async with asyncio.timeout(self.limits.head_timeout):
             await self._writer.wait_closed()
+
+
+def _origin_form(target: str) -> str:
+    """The path of a request's target, which may be a whole URL (RFC 9112, section 3.2.2), as proxies send it."""
+    scheme, colon, rest = target.partition("://")
+    if not colon or scheme.lower() not in {"http", "https"}:
+        return target
+    return "/" + rest.partition("/")[2]
 
 
 def _fault(head: h11.Request) -> Response | None:

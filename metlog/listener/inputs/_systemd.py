@@ -50,7 +50,7 @@ def sockets(kind: int, name: str = "") -> list[socket.socket]:
 
 
 def of_descriptor(fd: int, kind: int) -> socket.socket:
-    """A socket that whoever started this process left open as that descriptor."""
+    """Returns the socket that the parent process left open as that descriptor; raises OSError when there is none."""
     if _taken(fd) or not _is(fd, kind):
         what = "is taken by another input" if _is(fd, kind) else "is no open Internet socket of the right kind"
         raise OSError(f"fd://{fd}: the descriptor {fd} {what}")

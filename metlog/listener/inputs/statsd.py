@@ -119,7 +119,7 @@ class _Translator:
         count = size = 0
         for match in _LINE.finditer(data):
             try:
-                events = parse(match[0].rstrip(b"\r"), self._logger)
+                events, wrong = parse(match[0].rstrip(b"\r"), self._logger)
             except BadLine as error:
                 rejects.add(match[0], str(error))
                 if rejects.exhausted:
@@ -133,6 +133,11 @@ class _Translator:
                 break
             lines.append(text)
             count += len(events)
+            if wrong:  # the rest of the line
+                rejects.add(match[0], wrong)
+                if rejects.exhausted:
+                    rejects.skip(data[match.end() + 1 :])
+                    break
         invalid = rejects.report()
         self.metrics += count
         self.bad += rejects.count

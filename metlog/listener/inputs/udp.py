@@ -28,7 +28,7 @@ _SOURCES: Final = 65_536
 _STUCK: Final = 10.0
 """Seconds without a turn of the loop after which a receiving thread counts as stuck; idle, it turns twice a second."""
 _LAST: Final = 3.0
-"""Seconds that a receiver which is to end goes on emptying its socket: a full buffer takes one, a flood has no end."""
+"""Max seconds to drain a socket at shutdown."""
 
 _SO_RCVBUFFORCE: Final = 33  # Linux; the socket module does not name it
 
@@ -115,7 +115,7 @@ class UdpInput(BaseInput):
         try:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, self._buffer)  # passes over net.core.rmem_max, for root
         except OSError:
-            # Asked for more than that limit, the kernel gives the limit, though the socket had more from whoever bound it.
+            # Asked for more than that limit, the kernel gives the limit, even when the process that bound the socket had set more.
             with socket.socket(sock.family, socket.SOCK_DGRAM) as trial:
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
                 given, has = (each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in (trial, sock))

@@ -46,8 +46,8 @@ class FileOutput(BaseOutput):
         `json` by default (one event a line); `text`, `msgpack`, ….
     max_bytes
         Rotate before the file would grow beyond so many bytes: `app.ndjson` becomes `app.ndjson.1`, that one `.2`, ….
-        0, the default, never rotates. Rotation from outside (logrotate, without `copytruncate`) is noticed at the next
-        batch.
+        0, the default, never rotates. Rotation from outside (logrotate, without `copytruncate`), and a folder that was
+        replaced (a volume mounted over it, a new release beside the old one), are noticed at the next batch.
     keep
         Rotated files that stay.
     fsync
@@ -95,7 +95,7 @@ class FileOutput(BaseOutput):
         )  # nobody else writes it now: what is there is of a process that was killed
 
     def write(self, batch: Batch) -> None:
-        if self._folder is None:
+        if self._folder is None or self._replaced(self._folder):
             self.start()
         assert self._folder is not None
         if batch.id == self._state.batch:
@@ -121,6 +121,11 @@ class FileOutput(BaseOutput):
             os.ftruncate(self._fd, self._state.size)
         else:
             self._state.size = size
+
+    def _replaced(self, folder: Folder) -> bool:
+        """Whether the path leads to another folder now, which has a state of its own. Raises OSError when it leads to none."""
+        there, held = self._path.parent.stat(), os.fstat(folder.fd)
+        return (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino)
 
     def _follow(self, folder: Folder) -> None:
         """Opens the file anew when another one, or none, has its name now."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import socket
 import ssl
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 from urllib.parse import quote
 
 import httpx
@@ -14,7 +18,8 @@ import msgspec
 
 from metlog.errors import MetlogError
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
-from metlog.senders.http_client import beginning, check_options, compressor, retry_after
+from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, retry_after
+from metlog.senders.options import one_of
 from metlog.senders.tcp import tls_context
 
 __all__ = ["Held", "HttpOutput", "HttpsOutput"]
@@ -26,6 +31,14 @@ _ANSWER: Final = 4096
 _LONGEST: Final = 300.0
 """Seconds of a Retry-After that are honoured."""
 
+_LASTING: Final = 180.0
+"""Seconds after which an answer that stays the same is told as a fault of the configuration."""
+_NAMESPACE: Final = uuid.UUID("6c3f5c3e-95d1-5a0e-9f0a-4d1c2f1f2a77")
+"""Namespace (RFC 9562, section 5.5) of the ids that are made of batches' ids; it must never change."""
+
+log = logging.getLogger("metlog.listener")
+
+_encode: Final = msgspec.json.Encoder().encode
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
@@ -45,13 +58,20 @@ class HttpOutput(BaseOutput):
     token, token_file
         Sent as `Authorization: Bearer …`; the file's first line, read again for each try after a 401 or 403.
     compression
-        `gzip`, `zstd` or `none`.
+        `gzip`, `zstd` or `none`. A stock Bagheera takes `gzip` and `none`.
+    batch
+        What one request holds: `lines` (one event a line, `application/x-ndjson`), `array` (a JSON array) or `single` (one event,
+        and so a request an event).
+    ids
+        `uuid`: the id in the path is a UUID (version 5) made of the batch's id, always the same for the same batch; a stock
+        Bagheera answers 404 to any other. `batch`: the batch's id itself.
     timeout
-        Seconds for connecting, and for each wait for the collector.
+        Seconds for one request, from connecting to the answer.
 
     What is answered with 400, 413 or 422 is sent again in halves, until the events at fault are found: these are
     rejected. After any other answer, or none, the whole batch is tried again, for as long as it takes; a `Retry-After`
-    is honoured.
+    is honoured. An answer that stays the same for minutes, a 404 above all, is told in `metlog status` and in the log: then it is
+    the path or the namespace that is wrong, and not the moment. No header `X-Obsolete-Document` is ever sent.
     """
 
     scheme: ClassVar[str] = "http"
@@ -67,6 +87,8 @@ class HttpOutput(BaseOutput):
         token: str = "",
         token_file: str = "",
         compression: str = "gzip",
+        batch: Literal["lines", "array", "single"] = "lines",
+        ids: Literal["uuid", "batch"] = "uuid",
         timeout: float = 30.0,
     ) -> None:
         check_options(timeout=timeout, compression=compression, port=port, path=path, token=token)
@@ -79,9 +101,19 @@ class HttpOutput(BaseOutput):
         self._token, self._token_file = token, token_file
         self._compress = compressor(compression) or bytes
         self._encoding = {} if compression == "none" else {"content-encoding": compression}
+        one_of("batch", batch, ("lines", "array", "single"))
+        one_of("ids", ids, ("uuid", "batch"))
+        self._batch, self._ids = batch, ids
+        self._headers = {
+            **self._encoding,
+            "content-type": "application/x-ndjson" if batch == "lines" else "application/json",
+        }
         self._timeout = timeout
         self._client: httpx.Client | None = None
+        self._socket: socket.socket | None = None
         self._not_before = 0.0
+        self._refused: tuple[int, float] | None = None  # the status of the answers since then, which put batches off
+        self._told = False
         self._counts = dict.fromkeys(("requests", "request_bytes", "held", "halved"), 0)
 
     def describe(self) -> str:
@@ -96,7 +128,7 @@ class HttpOutput(BaseOutput):
             verify=self._verify,
             timeout=self._timeout,
             trust_env=False,  # no proxies or passwords but those that are configured
-            headers={"user-agent": "metlog", "content-type": "application/x-ndjson", "accept-encoding": "identity"},
+            headers={"user-agent": "metlog", "accept-encoding": "identity"},
         )
         self._read_token()
 
@@ -118,6 +150,9 @@ class HttpOutput(BaseOutput):
         rejected: list[tuple[Delivery, str]] = []
         # A half's id comes from its batch and its place: after a crash the same halves have the same ids.
         parts: list[tuple[str, Sequence[Delivery]]] = [(batch.id, batch.deliveries)]
+        if self._batch == "single":
+            alone = enumerate(batch.deliveries)
+            parts = list(reversed([(f"{batch.id}.{number}", (delivery,)) for number, delivery in alone]))
         while parts:
             ident, deliveries = parts.pop()
             reason = self._put(ident, deliveries)
@@ -135,27 +170,72 @@ class HttpOutput(BaseOutput):
     def _put(self, ident: str, deliveries: Sequence[Delivery]) -> str:
         """Sends some events: "" when they were taken, else why the body is refused. Raises `Held`."""
         assert self._client is not None
-        body = self._compress(_encode_lines([delivery.event for delivery in deliveries]))
+        body = self._compress(self._body([delivery.event for delivery in deliveries]))
         self._counts["requests"] += 1
         self._counts["request_bytes"] += len(body)
-        url = self._url.copy_with(path=f"{self._url.path}/{quote(ident, safe='.~:@+-')}")
+        name = str(uuid.uuid5(_NAMESPACE, ident)) if self._ids == "uuid" else quote(ident, safe=".~:@+-")
+        url = self._url.copy_with(path=f"{self._url.path}/{name}")
+        deadline = RequestDeadline(self._timeout, self._interrupt)  # httpx counts each read anew
         try:
-            with self._client.stream("PUT", url, content=body, headers=self._encoding) as answer:
+            with (
+                deadline,
+                self._client.stream(
+                    "PUT", url, content=body, headers=self._headers, extensions={"trace": self._trace}
+                ) as answer,
+            ):
                 if answer.is_success:  # the status is the receipt, whatever becomes of the rest
                     if _is_short(answer):
                         _words(answer)  # to its end, so that the connection takes the next batch
+                    self._refused, self._told = None, False
                     return ""
                 text = f"{answer.status_code} {answer.reason_phrase}: {_words(answer)}"
         except httpx.HTTPError as error:
             self._counts["held"] += 1
-            raise Held(f"{self._url}: {str(error) or type(error).__name__}") from error
+            words = (
+                f"timed out: no answer within {self._timeout:g} s"
+                if deadline.over
+                else str(error) or type(error).__name__
+            )
+            raise Held(f"{self._url}: {words}") from error
         if answer.status_code in _AT_FAULT:
             return text
         self._counts["held"] += 1
         self._not_before = monotonic() + min(retry_after(answer.headers.get("retry-after")) or 0.0, _LONGEST)
         if answer.status_code in {401, 403} and self._token_file:
             self._read_token()
-        raise Held(f"{self._url}: {text}")
+        raise Held(f"{self._url}: {text}{self._lasting(answer.status_code)}")
+
+    def _body(self, events: list[Any]) -> bytes:
+        if self._batch == "lines":
+            return _encode_lines(events)
+        return _encode(events if self._batch == "array" else events[0])
+
+    def _lasting(self, status: int) -> str:
+        """What is to be said of an answer that stays the same: it is not the moment that is wrong."""
+        now = monotonic()
+        if self._refused is None or self._refused[0] != status:
+            self._refused, self._told = (status, now), False
+        minutes = (now - self._refused[1]) / 60
+        if minutes < _LASTING / 60:
+            return ""
+        remedy = (
+            "see `path`, its namespace and `ids`" if status == 404 else "see the collector's log, `path` and `token`"
+        )
+        words = f"; so for {minutes:.0f} min, and nothing is delivered meanwhile: {remedy}"
+        if not self._told:
+            self._told = True
+            log.warning("output http: %s answers %d%s", self._url, status, words)
+        return words
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keeps the socket of a new connection, so that the deadline can end whatever waits on it."""
+        if event.partition(".")[2] in {"connect_tcp.complete", "start_tls.complete"}:
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    def _interrupt(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # it ended by itself
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         if self._client is not None:
@@ -182,6 +262,8 @@ class HttpsOutput(HttpOutput):
         token: str = "",
         token_file: str = "",
         compression: str = "gzip",
+        batch: Literal["lines", "array", "single"] = "lines",
+        ids: Literal["uuid", "batch"] = "uuid",
         timeout: float = 30.0,
         ca_file: str | None = None,
         cert_file: str | None = None,
@@ -195,6 +277,8 @@ class HttpsOutput(HttpOutput):
             token=token,
             token_file=token_file,
             compression=compression,
+            batch=batch,
+            ids=ids,
             timeout=timeout,
         )
         self._verify = verify

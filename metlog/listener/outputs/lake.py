@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
-from metlog.errors import ConfigError
+from metlog.errors import ConfigError, MetlogError
 from metlog.journal import failpoints
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
@@ -18,6 +18,8 @@ from metlog.listener.outputs.context import Context
 
 if TYPE_CHECKING:
     from metlog.engines.metastore import DayRegistration
+    from metlog.lake.claims import Claim
+    from metlog.lake.writer import LakeWriter
 
 __all__ = ["LakeOutput"]
 
@@ -36,7 +38,9 @@ class LakeOutput(BaseOutput):
 
     Options: `compression`, `zstd` (with its `compression_level`, 1 to 19), or `snappy`, `gzip`, `none` for readers that have no
     zstd (a Hive before 4). `metastore`, `thrift://HOST:PORT`: each new day is added there to the table `metastore_table`; while the
-    metastore does not answer, the status says so, and files are written all the same.
+    metastore does not answer, the status says so, and files are written all the same. `uri`: shared storage to write to in place of the
+    data folder (`s3://BUCKET/PATH`, `gs://…`, `az://…`, `hdfs://HOST:PORT/PATH`) or another folder (`file:///PATH`);
+    `metlog listen --data URI` gives the same.
     """
 
     reads_journal = True
@@ -44,6 +48,7 @@ class LakeOutput(BaseOutput):
     def __init__(
         self,
         *,
+        uri: str = "",
         compression: Literal["zstd", "snappy", "gzip", "none"] = "zstd",
         compression_level: int = 3,
         metastore: str | None = None,
@@ -53,21 +58,36 @@ class LakeOutput(BaseOutput):
             raise ConfigError(f"lake.compression_level = {compression_level}: wants 1 to 19")
         self._codec = compression
         self._level = compression_level
+        self._uri = uri
+        self._claim: Claim | None = None
         self._days: DayRegistration | None = None
         if metastore is not None:
             from metlog.engines.metastore import DayRegistration
 
             self._days = DayRegistration(metastore, metastore_table)
 
+        if uri:
+            # The check alone: the listener, which only checks options, loads no Arrow.
+            from metlog.lake.storage import check_uri, is_remote, local_path
+
+            if is_remote(uri):
+                check_uri(uri)
+                if metastore is not None:
+                    raise ConfigError(
+                        "lake.metastore: days are looked for in a data folder, and not on shared storage (uri)"
+                    )
+            else:
+                local_path(uri)
+
     def describe(self) -> str:
-        return "events/"
+        return f"{self._uri.partition('?')[0].rstrip('/')}/events/" if self._uri else "events/"
 
     def run(self, context: Context) -> None:
         """Until the listener ends: the oldest sealed segment that is not committed, then the next."""
         cursor = context.cursor(lake=True)
         cursor.route = context.route
         context.keep(cursor)  # at once: a query must know what is not in Parquet yet
-        events = self._folder(context)
+        writer = self._writer(context)
         done = 0
         while True:
             end = context.end
@@ -75,11 +95,14 @@ class LakeOutput(BaseOutput):
             for segment in sealed:
                 context.pause(0)  # with a long backlog it waits nowhere else
                 if cursor.at.number <= segment.number < end.number:
-                    done += self._write(context, segment, events)
+                    done += self._write(context, segment, writer)
                     cursor.at = Position(segment.number + 1)
                     failpoints.point("lake.cursor")
                     context.keep(cursor)
-                    context.report(at=cursor.at, events=done, error="", moved=time.time(), by_segment=True)
+                    repeated = writer.chains.repeated
+                    context.report(
+                        at=cursor.at, events=done, repeated=repeated, error="", moved=time.time(), by_segment=True
+                    )
             if end.number > cursor.at.number:  # numbers that hold nothing
                 cursor.at = Position(end.number)
                 context.keep(cursor)
@@ -89,16 +112,38 @@ class LakeOutput(BaseOutput):
                 return
             context.wait(Position(end.number, _ANYWHERE))  # until a segment is sealed
 
-    def _folder(self, context: Context) -> Folder:
+    def _writer(self, context: Context) -> LakeWriter:
         for delay in context.backoff():
             try:
-                events = context.data.sub("events", create=True)
-                make_lease(events)
-                return events
-            except OSError as error:
-                context.report(error=f"cannot make {context.data.path / 'events'}: {error.strerror or error}")
+                return self._open(context)
+            except (OSError, MetlogError) as error:
+                where = self._uri.partition("?")[0] or str(context.data.path / "events")
+                context.report(error=f"cannot write to {where}: {getattr(error, 'strerror', None) or error}")
                 context.pause(delay)
         raise AssertionError("backoff has no end")
+
+    def _open(self, context: Context) -> LakeWriter:
+        # Here, so that the listener, which only checks options, loads no Arrow.
+        from metlog.lake.attached import attach
+        from metlog.lake.claims import Claim
+        from metlog.lake.storage import FolderStorage, Storage, is_remote, local_path, open_storage
+        from metlog.lake.writer import LakeWriter
+
+        attach(context.data, self._uri)  # queries over the data folder find the events there
+        root = context.data
+        storage: Storage
+        if is_remote(self._uri):
+            storage = open_storage(self._uri)
+        else:
+            root = Folder.root(local_path(self._uri), create=True) if self._uri else context.data
+            storage = FolderStorage(root)
+        if self._uri:  # others may write there too
+            self._claim = Claim(storage, context.journal)
+        if is_remote(self._uri):
+            return LakeWriter(storage, self._codec, self._level)
+        events = root.sub("events", create=True)
+        make_lease(events)
+        return LakeWriter(storage, self._codec, self._level, events)
 
     def _survivors(
         self, context: Context, segment: SegmentName, bad: list[tuple[bytes, str, str]]
@@ -114,29 +159,27 @@ class LakeOutput(BaseOutput):
         )
         return lambda _, records: survivors(records, bad, min(ballast, 1 << 32))
 
-    def _write(self, context: Context, segment: SegmentName, events: Folder) -> int:
-        from metlog.lake.writer import (
-            release_memory,
-            write_segment,
-        )  # here, so that the listener, which only checks options, loads no Arrow
+    def _write(self, context: Context, segment: SegmentName, writer: LakeWriter) -> int:
+        from metlog.lake.writer import release_memory
 
         for delay in context.backoff():
             bad: list[tuple[bytes, str, str]] = []
             try:
-                rows, records = write_segment(
-                    context.journal, segment, events, context.route, level=self._level, codec=self._codec, bad=bad,
-                    choose=self._survivors(context, segment, bad),
-                )  # fmt: skip
+                if self._claim is not None:
+                    self._claim.check()
+                choose = self._survivors(context, segment, bad)
+                written = writer.write(context.journal, segment, context.route, bad=bad, choose=choose)
                 if bad:
                     context.dead.add(bad, durable=True)
-            except OSError as error:
-                context.report(error=f"cannot write to {events.path}: {error.strerror or error}")
+            except (OSError, MetlogError) as error:
+                text = getattr(error, "strerror", None) or error
+                context.report(error=f"cannot write to {writer.describe()}: {text}")
                 context.pause(delay)
                 continue
-            if records.damaged:
-                quarantine(context.journal, segment, records.data, records.damaged)
+            if written.scan.damaged:
+                quarantine(context.journal, segment, written.scan.data, written.scan.damaged)
             context.deaths = 0
-            if len(records.data) >= _LARGE:
+            if len(written.scan.data) >= _LARGE:
                 release_memory()
-            return rows
+            return written.events
         raise AssertionError("backoff has no end")

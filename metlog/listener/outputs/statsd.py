@@ -21,6 +21,8 @@ _LOOK_UP: Final = 60.0
 """Seconds after which the server's name is looked up again."""
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.\-/]")
 """What statsd's own name cleaning drops, and what its protocol gives a meaning."""
+_IN_MEMBERS: Final = re.compile("[%:|#@\x00-\x20\x7f]")
+"""What the protocol gives a meaning in a set's member; all else is kept, in UTF-8."""
 
 
 class StatsdOutput(BaseOutput):
@@ -101,7 +103,7 @@ class StatsdOutput(BaseOutput):
             raise Rejected(rejected)
 
     def _put(self, pipe: Any, counters: dict[str, float], event: Event) -> str:
-        """Adds one event to the pipeline; gives what is wrong with it."""
+        """Adds one event to the pipeline; returns what is wrong with it."""
         fields = event.fields
         if event.type not in {"counter", "timer", "gauge", "set"}:
             self._passed += 1
@@ -115,7 +117,7 @@ class StatsdOutput(BaseOutput):
         value = fields.get(key)
         if event.type == "set":
             self._names.add(name)
-            pipe.set(self._name(name), _UNSAFE.sub("_", str(value)))
+            pipe.set(self._name(name), _IN_MEMBERS.sub(lambda found: f"%{ord(found[0]):02X}", str(value)))
             return ""
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < float("inf"):
             return f"{event.type} without `{key}`: wants a number in fields.{key}"
@@ -130,12 +132,17 @@ class StatsdOutput(BaseOutput):
         return ""
 
     def _name(self, name: str) -> str:
-        return _UNSAFE.sub("_", self._names.name(name))
+        return _UNSAFE.sub(_safe, self._names.name(name))
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+def _safe(found: re.Match[str]) -> str:
+    """A letter beyond ASCII as its code point: two names stay two. Statsd itself would leave it out."""
+    return "_" if found[0].isascii() else f"_u{ord(found[0]):04x}"
 
 
 class _Pipeline(Pipeline):  # type: ignore[misc] # the package has no annotations
@@ -156,7 +163,7 @@ class _Client(StatsClient):  # type: ignore[misc] # as above
         self._sock.connect(address)
 
     def _send(self, data: str) -> None:
-        self._sock.send(data.encode("ascii"))
+        self._sock.send(data.encode("utf-8", "replace"))
 
     def pipeline(self) -> _Pipeline:
         return _Pipeline(self)

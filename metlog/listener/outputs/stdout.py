@@ -42,7 +42,7 @@ class StdoutOutput(BaseOutput):
         while done < len(data):
             try:
                 done += os.write(_FD, memoryview(data)[done : done + 65_536])
-            except BlockingIOError:  # whoever gave us this pipe made it non-blocking
+            except BlockingIOError:  # the pipe was made non-blocking by the parent process
                 select.select([], [_FD], [])
             finally:
                 self._begun = (batch.id, done)

@@ -147,7 +147,7 @@ class Drawer:
         return found
 
     def _end(self) -> int | None:
-        """Ends the process, if there is one; gives its status."""
+        """Ends the process, if there is one; returns its status."""
         process, self._process = self._process, None
         if process is None:
             return None

@@ -19,6 +19,7 @@ __all__ = ["LARGEST", "cells", "finite", "legible", "legible_chart"]
 
 LARGEST: Final = 1e100
 """The largest number of a chart; what is larger is drawn as large as this. Sums of any number of them are finite."""
+_EXACT: Final = 2**53
 _LONGEST: Final = 300
 """Characters of a text in a chart."""
 _UNCUT: Final = 10
@@ -56,7 +57,10 @@ def finite(value: Any) -> float | int | None:
         value = float(value)
     if not isinstance(value, (int, float)) or (isinstance(value, float) and math.isnan(value)):
         return None
-    return min(max(value, -LARGEST), LARGEST)
+    number: float | int = value
+    if isinstance(value, int) and abs(value) > _EXACT:  # Vega takes no larger ones, and sums of them are larger
+        number = float(value) if abs(value) < LARGEST else LARGEST if value > 0 else -LARGEST
+    return min(max(number, -LARGEST), LARGEST)
 
 
 def legible_chart(chart: Chart) -> Chart:

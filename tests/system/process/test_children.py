@@ -123,6 +123,28 @@ def test_workers_of_pools_leave_nothing_unsent(method: str, work: str, tmp_path:
     assert len(streams(seen)) >= (2 if work == POOL else 1)
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["first", "after metlog"])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("library", ["billiard", "multiprocess"])
+@pytest.mark.parametrize("work", [PROCESSES, POOL], ids=["Process", "Pool"])
+def test_libraries_with_the_same_processes(library: str, work: str, method: str, late: bool, tmp_path: Path) -> None:
+    """billiard is Celery's, multiprocess that of pathos and datasets."""
+    pytest.importorskip(library)
+    head = HEAD.replace("multiprocessing,", "").replace("concurrent.futures,", "")
+    imported = f"import {library} as multiprocessing\n"
+    program = head + (AT_IMPORT + imported if late else imported + AT_IMPORT) + work
+    with receiver("udp", tmp_path) as arrived:
+        ended = run(program, tmp_path, settings(arrived.sender), method)
+        if work == PROCESSES:
+            assert ended.result == [0, 5, 1]
+            seen = arrived.wait_for(lambda seen: len(seen) >= 12)
+            assert_exactly_once(seen, [f"{number}-{each}" for number in range(3) for each in range(3)])
+        else:
+            seen = arrived.wait_for(lambda seen: sum(event.type == "task" for event in seen) >= 20)
+            assert_exactly_once(seen, [f"{number}" for number in range(20)])
+    assert_streams_end(seen)
+
+
 PRELOADED = """
 def work(number):
     metlog.log("child", f"{number}")

@@ -139,7 +139,7 @@ def test_options_of_a_report_s_own_are_taken_in_each_way(data: Path) -> None:
 
 def test_days_are_those_of_the_named_time_zone(data: Path) -> None:
     arguments = ("unique-users", *SINCE, "--tz", "Europe/Berlin", "-f", "csv")
-    assert command(*arguments, data=data).stdout.splitlines()[2] == "2026-03-11 00:00:00,2"
+    assert command(*arguments, data=data).stdout.splitlines()[2] == "2026-03-11T00:00:00,2"
 
 
 @pytest.mark.slow

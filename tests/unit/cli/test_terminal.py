@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metlog.cli.output import csv_rows
 from metlog.cli.terminal import _Bytes, _Text, legible
+from metlog.lake.export import csv_rows
 from metlog.lake.values import Column, formula_safe
 from metlog.reports.library import save
 from tests.helpers.webdata import Journal, event, write

@@ -140,9 +140,23 @@ def test_tracebacks_come_with_exc_info_in_each_of_its_forms(client: Any) -> None
     for message in messages(client):
         assert "NameError: name 'b' is not defined" in message["fields"]["traceback"]
         assert Path(__file__).name in message["fields"]["traceback"]
+        _, _, trace = message["payload"].partition("\n")  # the original's place for it
+        assert trace == message["fields"]["traceback"]
+    assert [m["payload"].partition("\n")[0] for m in messages(client)] == [
+        "passed -->", "by place x", "asked for", "by itself", "by place",
+    ]  # fmt: skip
     client.exception("none", False)
-    assert messages(client)[-1]["fields"] == {}
-    assert [m["payload"] for m in messages(client)][1] == "by place x"
+    assert (messages(client)[-1]["fields"], messages(client)[-1]["payload"]) == ({}, "none")
+
+
+def test_an_empty_logger_is_a_value_and_bytes_are_the_text_that_they_spell(client: Any) -> None:
+    client.metlog("t", logger="", payload="grüße".encode())
+    client.send_message({"type": "t", "logger": "", "payload": b"caf\xc3\xa9 \xff"})
+    client.info(b"bytes %s", b"too")
+    first, second, third = messages(client)
+    assert (first["logger"], first["payload"]) == ("", "grüße")
+    assert (second["logger"], second["payload"]) == ("", "café \\xff")
+    assert third["payload"].startswith("bytes ")
 
 
 def test_timers_measure_whole_milliseconds(client: Any) -> None:

@@ -314,7 +314,8 @@ def test_a_message_that_cannot_be_sent_is_counted_and_raises_nothing() -> None:
     client.flush(5)
     stats = client.stats()
     assert stats.errors == 2
-    assert stats.dropped == {"send_error": 1}
+    assert stats.dropped == {"call_error": 1, "send_error": 1}
+    assert stats.accepted == 2
     client.close()
 
 

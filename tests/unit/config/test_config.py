@@ -39,7 +39,6 @@ def problems(settings: Any = None, **more: Any) -> list[str]:
         ({"buffer": {"max_fram": 1}}, ["buffer.max_fram", "'max_frame'"]),
         ({"exit_timeout": -1}, ["exit_timeout", "-1"]),
         ({"on_drop": "hook"}, ["on_drop", "'hook'", "callable"]),
-        ({"logger": "${METLOG_NO_SUCH_THING}"}, ["logger", "METLOG_NO_SUCH_THING", "not set"]),
     ],
 )
 def test_a_fault_names_key_value_and_remedy(settings: dict[str, Any], words: list[str]) -> None:
@@ -121,10 +120,46 @@ def test_the_environment_configures_without_arguments(monkeypatch: pytest.Monkey
     assert client._state.pipeline.logger == "file"  # type: ignore[union-attr]
 
 
-def test_variables_have_defaults_and_dollars_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def settings_file(folder: Path, text: str, name: str = "c.toml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_variables_in_a_file_have_defaults_and_dollars_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("UNSET_HERE", raising=False)
-    made = plan({"logger": "${UNSET_HERE:-x}$${y}", "sender": "null"})
-    assert made.logger == "x${y}"
+    toml = settings_file(tmp_path, 'logger = "${UNSET_HERE:-x}$${y}"\nsender = "null"\n')
+    ini = settings_file(tmp_path, "[metlog]\nlogger = ${UNSET_HERE:-x}$${y}\nsender = null\n", "c.ini")
+    assert [plan(gather(path)).logger for path in (toml, ini)] == ["x${y}"] * 2
+
+
+SECRET = "pa$$word-${HOME}-0123456789"
+
+
+def test_what_comes_from_python_or_the_environment_is_meant_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A secret may hold a dollar sign, and so may a field."""
+    table: dict[str, Any] = {
+        "sender": {"name": "http", "host": "127.0.0.1", "port": 1, "token": SECRET},
+        "fields": {"template": "${name}"},
+    }
+    made = plan(gather(table))
+    assert made.sender is not None
+    assert made.sender.options["token"] == SECRET
+    assert made.fields == {"template": "${name}"}
+    flat = plan(gather({"metlog.sender": "http", "metlog.sender.port": 1, "metlog.sender.token": SECRET}))
+    assert flat.sender is not None
+    assert flat.sender.options["token"] == SECRET
+    monkeypatch.setenv("METLOG_CONFIG", settings_file(tmp_path, 'fields = {from_file = "${A_SECRET}"}\n'))
+    monkeypatch.setenv("A_SECRET", SECRET)
+    monkeypatch.setenv("METLOG_SENDER", "http://127.0.0.1:1")
+    monkeypatch.setenv("METLOG_SENDER__TOKEN", SECRET)
+    found = plan(gather())
+    assert found.sender is not None
+    assert found.sender.options["token"] == SECRET
+    assert found.fields == {"from_file": SECRET}  # once, and not again what stands in it
 
 
 def test_the_environment_adds_to_the_tables_of_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -270,17 +305,28 @@ def test_a_url_may_be_the_name_of_a_table() -> None:
     assert made.sender.options == {"limit": 3, "max_frame": 200}
 
 
-def test_variables_are_put_in_once_also_in_a_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_are_put_in_once_also_in_a_branch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NESTED", "${NOT_A_VARIABLE}")
-    made = plan({"sender": {"name": "tee", "senders": [{"sender": "null", "filters": [
-        {"name": "type_deny", "types": ["$${LITERAL}", "${NESTED}"]}]}]}})  # fmt: skip
+    path = settings_file(
+        tmp_path,
+        """[sender]
+name = "tee"
+senders = [{sender = "null", filters = [{name = "type_deny", types = ["$${LITERAL}", "${NESTED}"]}]}]
+""",
+    )
+    made = plan(gather(path))
     assert made.branches is not None
     (branch,) = made.branches
     assert branch.filters[0].options == {"types": ["${LITERAL}", "${NOT_A_VARIABLE}"]}
 
 
-def test_unset_variables_are_all_told_with_their_keys() -> None:
-    found = problems({"logger": "${NO_A}", "sender": {"name": "udp", "host": "${NO_B}"}, "filters": ["${NO_C}"]})
+def test_unset_variables_are_all_told_with_their_keys(tmp_path: Path) -> None:
+    path = settings_file(
+        tmp_path, 'logger = "${NO_A}"\nfilters = ["${NO_C}"]\n[sender]\nname = "udp"\nhost = "${NO_B}"\n'
+    )
+    with pytest.raises(ConfigError) as raised:
+        gather(path)
+    found = raised.value.problems
     for key, name in (("logger", "NO_A"), ("sender.host", "NO_B"), ("filters[0]", "NO_C")):
         assert any(line.startswith(f"{key} = '${{{name}}}'") and f"${{{name}:-default}}" in line for line in found)
 

@@ -92,7 +92,7 @@ def set_in(settings: Any, path: list[str | int], value: Any) -> None:
 
 BRANCH = ["sender", "senders"]
 WRONG: list[tuple[list[str | int], Any, str]] = [
-    (["lgger"], "x", "lgger = 'x'"),
+    (["lgger"], "x", "lgger: no such"),
     (["exit_timeout"], -1, "exit_timeout = -1"),
     (["encoder"], {"name": "text", "color": "blue"}, "encoder.color = 'blue'"),
     (["encoder"], {"name": "signed", "key": "short"}, "encoder: key 'default'"),

@@ -76,7 +76,7 @@ def test_what_is_no_duration_says_how_one_is_written(value: Any) -> None:
         ({"names": 5}, "here.names = 5: wants a list, each a text, not a whole number"),
         ({"sise": 5}, "here.sise = 5: no such setting; did you mean 'size'?"),
         ({"token": ["hunter2"]}, "here.token = '***': wants a text, not a list"),
-        ({"tokens_secret": "hunter2"}, "here.tokens_secret = '***': no such setting; did you mean 'token'?"),
+        ({"tokens_secret": "hunter2"}, "here.tokens_secret: no such setting; did you mean 'token'?"),
     ],
 )
 def test_a_fault_has_key_value_and_remedy(table: dict[str, Any], line: str) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
+import inspect
 import threading
 import time
 from typing import Any
 
 import pytest
 
+import metlog
 from metlog import MetlogClient
 
 
@@ -164,3 +167,202 @@ def test_a_sampled_timer_says_how_many_it_stands_for(client: MetlogClient) -> No
     weights = [event.weight for frame in client.sender.frames for event in client.encoder.decode(frame)]
     assert set(weights) == {4.0}
     assert 40 < len(weights) < 180
+
+
+SECONDS = 0.02
+
+
+def plain() -> str:
+    time.sleep(SECONDS)
+    return "end"
+
+
+async def coroutine() -> str:
+    await asyncio.sleep(SECONDS)
+    return "end"
+
+
+def generator() -> Any:
+    sent = yield 1
+    time.sleep(SECONDS)
+    return sent
+
+
+async def async_generator() -> Any:
+    yield 1
+    await asyncio.sleep(SECONDS)
+
+
+KINDS: dict[str, Any] = {
+    "plain": plain, "coroutine": coroutine, "generator": generator, "async generator": async_generator,
+}  # fmt: skip
+
+
+def object_with(function: Any) -> Any:
+    """An object whose class has the function for its `__call__`."""
+    if function is coroutine:
+
+        async def call(self: object) -> Any:
+            return await coroutine()
+
+    elif function is generator:
+
+        def call(self: object) -> Any:
+            return (yield from generator())
+
+    elif function is async_generator:
+
+        async def call(self: object) -> Any:
+            async for item in async_generator():
+                yield item
+
+    else:
+
+        def call(self: object) -> Any:
+            return plain()
+
+    return type("Callable", (), {"__call__": call})()
+
+
+FORMS: dict[str, Any] = {
+    "function": lambda function: function,
+    "partial": functools.partial,
+    "partial of a partial": lambda function: functools.partial(functools.partial(function)),
+    "static method": staticmethod,
+    "bound method": lambda function: object_with(function).__call__,
+    "object": object_with,
+    "partial of an object": lambda function: functools.partial(object_with(function)),
+}
+
+
+def consume(kind: str, made: Any) -> Any:
+    if kind == "plain":
+        return made()
+    if kind == "generator":
+        return list(made())
+
+    async def main() -> Any:
+        return await made() if kind == "coroutine" else [item async for item in made()]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("decorator", ["timer", "job"])
+def test_every_kind_of_callable_is_timed_to_its_end(client: MetlogClient, kind: str, form: str, decorator: str) -> None:
+    function = FORMS[form](KINDS[kind])
+    if decorator == "job":
+        ended: list[int] = []
+
+        class Watched(metlog.job):
+            def __exit__(self, *exc: Any) -> None:
+                ended.append(1)
+
+            async def __aexit__(self, *exc: Any) -> None:
+                ended.append(1)
+
+        begin = time.perf_counter()
+        consume(kind, Watched()(function))
+        assert time.perf_counter() - begin >= SECONDS
+        assert ended == [1]
+        return
+    wrapped = client.timer("work")(function)
+    consume(kind, wrapped)
+    (ms,) = measured(client)
+    assert ms >= SECONDS * 1000 * 0.9
+    if form == "function":
+        assert inspect.isasyncgenfunction(wrapped) is (kind == "async generator")
+        assert inspect.isgeneratorfunction(wrapped) is (kind == "generator")
+        assert inspect.iscoroutinefunction(wrapped) is (kind == "coroutine")
+
+
+def test_a_function_that_hands_on_a_coroutine_is_timed_to_its_end(client: MetlogClient) -> None:
+    made = client.timer("work")(lambda: coroutine())
+
+    async def main() -> str:
+        task = asyncio.create_task(made())
+        return await task
+
+    assert asyncio.run(main()) == "end"
+    assert measured(client)[0] >= SECONDS * 1000 * 0.9
+
+
+@pytest.mark.parametrize("end", ["exhausted", "closed", "raised", "thrown"])
+def test_a_timed_generator_is_the_generator_it_was(client: MetlogClient, end: str) -> None:
+    heard: list[Any] = []
+
+    @client.timer("work")
+    def numbers() -> Any:
+        try:
+            while True:
+                try:
+                    heard.append((yield len(heard)))
+                except KeyError:
+                    heard.append("thrown")
+                if heard[-1] == "raise":
+                    raise ValueError("asked for")
+                if heard[-1] == "stop":
+                    return "result"
+        finally:
+            heard.append("finally")
+
+    items = numbers()
+    assert names(client) == []
+    assert next(items) == 0
+    assert items.send("a") == 1
+    if end == "exhausted":
+        with pytest.raises(StopIteration) as stopped:
+            items.send("stop")
+        assert stopped.value.value == "result"
+    elif end == "closed":
+        items.close()
+    elif end == "raised":
+        with pytest.raises(ValueError, match="asked for"):
+            items.send("raise")
+    else:
+        assert items.throw(KeyError()) == 2
+        del items
+        gc.collect()
+    assert heard[-1] == "finally"
+    assert names(client) == ["work"]
+
+
+@pytest.mark.parametrize("end", ["exhausted", "closed", "raised", "thrown"])
+@pytest.mark.parametrize("decorator", ["timer", "job"])
+def test_a_timed_async_generator_is_the_one_it_was(client: MetlogClient, end: str, decorator: str) -> None:
+    heard: list[Any] = []
+
+    async def numbers() -> Any:
+        try:
+            while True:
+                try:
+                    heard.append((yield len(heard)))
+                except KeyError:
+                    heard.append("thrown")
+                if heard[-1] == "raise":
+                    raise ValueError("asked for")
+                if heard[-1] == "stop":
+                    return
+        finally:
+            heard.append("finally")
+
+    async def main() -> None:
+        made: Any = client.timer("work")(numbers) if decorator == "timer" else metlog.job(timeout=0.1)(numbers)
+        items = made()
+        assert await anext(items) == 0
+        assert await items.asend("a") == 1
+        if end == "exhausted":
+            with pytest.raises(StopAsyncIteration):
+                await items.asend("stop")
+        elif end == "raised":
+            with pytest.raises(ValueError, match="asked for"):
+                await items.asend("raise")
+        elif end == "thrown":
+            assert await items.athrow(KeyError()) == 2
+        await items.aclose()
+
+    asyncio.run(main())
+    assert heard[-1] == "finally"
+    if decorator == "timer":
+        assert names(client) == ["work"]

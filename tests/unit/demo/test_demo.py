@@ -107,3 +107,35 @@ def test_the_service_sends_counters_and_timers_as_services_do(demo: tuple[Path, 
     assert query(demo, f"SELECT DISTINCT weight FROM events WHERE fields->>'name' = 'cache.hit' AND {live}") == [
         (10.0,)
     ]
+
+
+def test_a_folder_with_other_data_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "events").mkdir()
+    done = subprocess.run(
+        [*COMMAND, "--data", str(tmp_path)], capture_output=True, text=True, env=ENVIRONMENT, timeout=60
+    )
+    assert done.returncode == 1
+    assert "is none of the demo's folders" in done.stderr
+    assert sorted(item.name for item in tmp_path.rglob("*")) == ["events"]
+
+
+def test_a_folder_with_a_running_listener_is_left_alone(tmp_path: Path) -> None:
+    from metlog.cli.demo import _claim
+
+    data = tmp_path / "data"
+    _claim(data)
+    _claim(data)  # one of its own
+    listener = subprocess.Popen(
+        [sys.executable, "-m", "metlog", "listen", "--data", str(data), "--udp", "127.0.0.1:0"],
+        stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
+    try:
+        assert listener.stdout is not None
+        while not listener.stdout.readline().startswith("ready"):
+            assert listener.poll() is None
+        with pytest.raises(RuntimeError, match=f"process {listener.pid}"):
+            _claim(data)
+    finally:
+        listener.terminate()
+        listener.wait(20)
+    _claim(data)

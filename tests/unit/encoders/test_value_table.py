@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import re
-import uuid
-from collections import UserDict, deque
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone
-from decimal import Decimal
-from enum import Enum, IntEnum
-from fractions import Fraction
-from ipaddress import ip_address
-from pathlib import PurePosixPath
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +18,7 @@ from metlog.senders.memory import MemorySender
 from metlog.testing import client_with
 from metlog.values import MARK
 from tests.helpers.paths import ROOT
+from tests.helpers.values import CASES, HUGE
 
 PAGE = ROOT / "docs" / "encoders.md"
 ENCODERS = {
@@ -35,114 +26,6 @@ ENCODERS = {
     "msgpack": MsgpackEncoder,
     "signed": lambda: SignedEncoder(key="k" * 32, encoder=MsgpackEncoder()),
 }
-
-
-class Colour(Enum):
-    RED = "red"
-
-
-class Level(IntEnum):
-    ONE = 1
-
-
-class Name(str):
-    __slots__ = ()
-
-
-@dataclass
-class Point:
-    x: int
-    y: float
-
-
-class Struct(msgspec.Struct):
-    a: int
-
-
-class Plain:
-    def __repr__(self) -> str:
-        return "plain" * 400
-
-
-class Broken:
-    def __repr__(self) -> str:
-        raise RuntimeError("no")
-
-
-class Parsed(int):
-    pass
-
-
-def looped() -> dict[str, Any]:
-    inner: dict[str, Any] = {"kept": 1}
-    inner["again"] = [inner]
-    return inner
-
-
-def nested(levels: int) -> list[Any]:
-    inner: list[Any] = []
-    for _ in range(levels - 1):
-        inner = [inner]
-    return inner
-
-
-def raised() -> ExceptionGroup[Exception]:
-    try:
-        try:
-            raise KeyError("cause")
-        except KeyError as cause:
-            secret = "local variable"  # noqa: F841 - must not be shown
-            raise ExceptionGroup("group", [ValueError("one"), TypeError("two")]) from cause
-    except ExceptionGroup as error:
-        return error
-
-
-def traceback(text: Any) -> bool:
-    return all(word in text for word in ("KeyError: 'cause'", "ExceptionGroup: group", "ValueError: one", "TypeError: two")) \
-        and "local variable" not in text.replace('secret = "local variable"', "")  # fmt: skip
-
-
-HUGE = "an integer beyond 64 bits (below -2**63 or above 2**64 - 1)"
-CASES: dict[str, list[tuple[Any, Any]]] = {
-    "NaN, infinity": [(math.nan, None), (-math.inf, None), ([1, {"a": math.inf}], [1, {"a": None}]), ({"a": (math.nan,)}, {"a": [None]})],
-    HUGE: [
-        (2**64, str(2**64)), (-(2**63) - 1, str(-(2**63) - 1)), ([2**70], [str(2**70)]), ({"a": {"b": 2**70}}, {"a": {"b": str(2**70)}}),
-    ],
-    "a lone surrogate, in text or in a key": [("\ud800x", "\\ud800x"), ({"\udfff": 1}, {"\\udfff": 1})],
-    "`bytes`, `bytearray`, `memoryview`": [(b"\xff\x00", "/wA="), (bytearray(b"a"), "YQ=="), (memoryview(b"x"), "eA==")],
-    "`tuple`, `set`, `frozenset`, `range` and other collections": [
-        ((1, "a"), [1, "a"]), ({1}, [1]), (frozenset("a"), ["a"]), (range(3), [0, 1, 2]),
-        (deque([1]), [1]), (UserDict(a=1), {"a": 1}), ({}.keys(), []),
-    ],
-    "`datetime`": [
-        (datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00Z"),
-        (datetime(2026, 1, 1, 0, 0, 0, 5, timezone(timedelta(hours=2))), "2026-01-01T00:00:00.000005+02:00"),
-        (datetime(2026, 1, 1), "2026-01-01T00:00:00"),
-    ],
-    "`date`, `time`, `timedelta`": [(date(2026, 1, 1), "2026-01-01"), (time(12, 30), "12:30:00"), (timedelta(1, 1), "P1DT1S")],
-    "`Decimal`, `Fraction`, `complex`, `UUID`, IP address, path": [
-        (Decimal("1.50"), "1.50"), (Decimal("NaN"), "NaN"), (Fraction(1, 3), "1/3"), (1 + 2j, "(1+2j)"),
-        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"), (ip_address("2001:db8::1"), "2001:db8::1"),
-        (PurePosixPath("/a/b"), "/a/b"),
-    ],
-    "`Enum`; a subclass of `str`, `int`, `float`": [(Colour.RED, "red"), (Level.ONE, 1), (Name("n"), "n"), (Parsed(5), 5)],
-    "dataclass, `msgspec.Struct`, attrs class": [(Point(1, 2.5), {"x": 1, "y": 2.5}), (Struct(a=1), {"a": 1})],
-    "exception": [(ValueError("x"), "ValueError: x"), (raised(), traceback)],
-    "a key that is a number, bytes, a date or an `Enum`": [
-        ({1: 2}, {"1": 2}), ({1.5: 2}, {"1.5": 2}), ({b"x": 1}, {"eA==": 1}), ({date(2026, 1, 1): 1}, {"2026-01-01": 1}),
-        ({Colour.RED: 1}, {"red": 1}),
-    ],
-    "a key that is None, True or False": [({None: 1}, {"null": 1}), ({True: 1}, {"true": 1}), ({False: 1}, {"false": 1})],
-    "a key of any other type": [({(1, 2): 3}, {"[1, 2]": 3})],
-    "a structure that holds itself": [(looped(), {"kept": 1, "again": ["<circular>"]})],
-    "nesting that no encoder can write (about 1,000 levels)": [
-        (nested(20_000), lambda v: re.fullmatch(r"\[{60,64}'<too deep>'\]{60,64}", repr(v)))
-    ],
-    "any other object": [(Plain(), ("plain" * 400)[:1000]), (len, "<built-in function len>")],
-    "an object whose `repr` raises": [
-        (Broken(), lambda v: re.fullmatch(r"<[\w.]+\.Broken>", v)), ([Broken()], lambda v: re.fullmatch(r"<[\w.]+\.Broken>", v[0])),
-    ],
-}  # fmt: skip
 
 
 def rows() -> dict[str, bool]:
@@ -289,6 +172,23 @@ def test_the_envelope_is_treated_alike(name: str) -> None:
     )  # fmt: skip
     found, repaired = read_back(name, odd)
     assert repaired == 1
-    assert (found.type, found.tokens, found.severity, found.payload, found.weight) == ("5", ("a", "1"), 6, "eA==", 1.0)
+    assert (found.type, found.tokens, found.severity, found.payload, found.weight) == ("5", ("a", "1"), 6, "x", 1.0)
     assert (found.pid, found.seq, found.fields["fields"]) == (0, 0, [1])
     assert datetime.now(UTC) - found.timestamp < timedelta(minutes=1)
+
+
+VALUES = [value for cases in CASES.values() for value, _ in cases]
+
+
+@given(st.lists(st.integers(0, len(VALUES) - 1), min_size=1, max_size=4), st.sampled_from(["json", "msgpack"]))
+def test_values_of_the_table_together_in_calls(chosen: list[int], name: str) -> None:
+    sender = MemorySender()
+    with client_with(sender, encoder=ENCODERS[name]()) as client:  # type: ignore[operator]
+        values = [VALUES[index] for index in chosen]
+        client.log("t", fields={f"f{number}": value for number, value in enumerate(values)})
+        client.log("t", fields={"all": values}, payload=values[0])
+        client.info(values[0], values[-1])
+        client.log((values[0], values[-1]))  # type: ignore[arg-type]
+    stats = client.stats()
+    assert stats.sent == stats.accepted == 4
+    assert [event.type for event in sender.events][:2] == ["t", "t"]

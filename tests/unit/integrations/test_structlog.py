@@ -78,11 +78,13 @@ def test_over_stdlib_the_name_of_the_logger_is_kept_and_metlog_left_alone(client
     assert event.fields["logger_name"] == "shop"
 
 
-def test_a_dictionary_that_breaks_is_counted_not_raised(client: MetlogClient) -> None:
+def test_an_event_without_a_text_is_sent_and_told(client: MetlogClient) -> None:
     class Broken:
         def __str__(self) -> str:
             raise RuntimeError("no text")
 
     log = structlog.wrap_logger(CapturingLogger(), processors=[MetlogProcessor(client, drop=True)])
     log.info(Broken())
-    assert client.stats().errors == 1
+    assert client.flush(5)
+    assert "has no text" in client.sender.events[0].fields["metlog.repaired"][0]
+    assert client.stats().repaired == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from metlog.journal.rows import decode, pieces_of
 from metlog.journal.segment import Clock, Record, SegmentName, encode_record, header
 from metlog.lake.schema import tables
 from metlog.lake.writer import write_segment
+from metlog.listener.delivery.process import _ALLOCATOR
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.process
@@ -157,3 +159,35 @@ def test_a_segment_of_small_pieces_is_written_in_little_memory(tmp_path: Path) -
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert int(found.stdout) < 400, "MB"
+
+
+def test_memory_goes_back_after_a_burst(tmp_path: Path) -> None:
+    """As the lake's process is started and works: after a large segment it holds at most 1.3 times what it held after a small one."""
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    small = encode_record(MOMENT, 100, b"udp://10.0.0.1", b"", b'{"type":"a","payload":"x"}\n' * 100)
+    large = encode_record(MOMENT, 100, b"udp://10.0.0.1", b"", line(1, 5000) * 1 + b"\n" + (line(2, 5000) + b"\n") * 99)
+    (folder / f"{NAME}.seg").write_bytes(header(Clock()) + small)
+    (folder / "000000000002-0123456789abcdef.seg").write_bytes(header(Clock()) + large * 100)
+    code = """
+        import os, sys
+        from pathlib import Path
+        from metlog.journal.folder import Folder
+        from metlog.journal.routing import Route
+        from metlog.journal.segment import SegmentName
+        from metlog.lake.writer import release_memory, write_segment
+        def held():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+        journal, events = Folder.root(Path(sys.argv[1])), Folder.root(Path(sys.argv[2]), create=True)
+        write_segment(journal, SegmentName.parse("000000000001-0123456789abcdef"), events, Route())
+        before = held()
+        write_segment(journal, SegmentName.parse("000000000002-0123456789abcdef"), events, Route())
+        release_memory()
+        print(held() / before)
+        """
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(folder), str(tmp_path / "events")],
+        capture_output=True, text=True, timeout=120, cwd=ROOT, env={**os.environ, **_ALLOCATOR},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert float(found.stdout) < 1.3

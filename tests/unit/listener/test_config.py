@@ -78,14 +78,14 @@ batch_bytes = "some"
 """
 TOLD = """
 outputz: no such table; did you mean 'outputs'?
-listener.data = 3: wants the path of a folder
+listener.data = 3: wants a path, as a text
 listener.jornal: no such setting; did you mean 'journal'?
 listener.stall_after = 'soon': wants seconds, as 60 or "60s"
 listener.streams = 0: wants 1 or more
-journal.sync = 'sometimes': wants 'always', 'interval' or 'never'
+journal.sync = 'sometimes': wants one of always, interval, never
 journal.segment_bytes = '1XB': wants bytes, as 67108864 or "64MB"
 journal.max_bytes = 10: wants room for two segments
-journal.sync_interval = 100.0: wants 0.001 to 60 seconds
+journal.sync_interval = 100: wants 0.001 to 60 seconds
 inputs[0] = 'udq': no such input; did you mean 'udp'?
 inputs[1].prt = 3: input 'udp' has no such option; did you mean 'port'?
 udp.port = 70000: wants 0 to 65535
@@ -93,8 +93,7 @@ inputs[3].port = 'x': wants a whole number
 cert_file = '/nowhere/cert.pem': cannot be used
 inputs[5].name = None: a component's table needs its name
 lake.compression_level = 40: wants 1 to 19
-outputs[1].types = 'counter': wants a list of texts
-outputs[1].batch_events = 0: wants more than 0
+outputs[1].batch_events = 0: wants 1 or more
 outputs[2].severity_max = 8: wants 0 to 7
 outputs[2].id = 'file': another output has this id
 outputs[3].id = '../x': wants letters, digits, _ and -
@@ -194,3 +193,15 @@ def test_the_command_line_replaces_the_inputs_of_its_names_only() -> None:
 def test_without_an_output_nothing_would_ever_leave_the_journal() -> None:
     with pytest.raises(ConfigError, match="outputs: wants one at least"):
         from_mapping({"outputs": []})
+
+
+def test_inputs_of_the_command_line_add_to_the_default() -> None:
+    statsd, http = {"name": "statsd", "port": 0}, {"name": "http", "port": 0}
+    assert ids(from_mapping({})) == ["udp"]
+    assert ids(from_mapping({}, inputs=[statsd, http])) == ["udp", "statsd", "http"]
+    assert ids(from_mapping({}, inputs=[{"name": "udp", "port": 0}, http])) == ["udp", "http"]
+    assert ids(from_mapping({}, inputs=[http], without={"udp"})) == ["http"]
+    found = from_mapping({"inputs": [http]}, inputs=[statsd]).inputs
+    assert [item.id for item in found] == ["http", "statsd"]  # a file that names inputs has no default one
+    with pytest.raises(ConfigError, match="none left"):
+        ids(from_mapping({}, without={"udp"}))

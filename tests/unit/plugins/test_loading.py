@@ -64,6 +64,7 @@ def test_an_applications_debug_log_has_no_line_a_component(caplog: pytest.LogCap
     assert not [record for record in caplog.records if record.name.startswith("stevedore")]
 
 
+@pytest.mark.process
 def test_no_cache_is_written(tmp_path: Path) -> None:
     program = "import metlog; metlog.configure('null:'); metlog.close()"
     environment = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}

@@ -152,6 +152,11 @@ def test_every_page_answers(tmp_path_factory: pytest.TempPathFactory, events: li
             "/sql?sql=FROM+delivery",
         ]
         for report in Library():
-            paths += [f"/reports/{report.name}", f"/reports/{report.name}.csv", f"/api/reports/{report.name}"]
+            paths += [
+                f"/reports/{report.name}",
+                f"/reports/{report.name}.svg",
+                f"/reports/{report.name}.csv",
+                f"/api/reports/{report.name}",
+            ]
         for path in paths:
             assert page.get(path).status_code == 200, path

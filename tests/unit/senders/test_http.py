@@ -335,3 +335,69 @@ def test_faults_name_key_value_and_remedy_and_never_the_token():
     with pytest.raises(ConfigError, match="token: wants printable ASCII") as caught:
         plugins.build("sender", {"name": "http", "token": "hush\n"}, "sender")
     assert "hush" not in str(caught.value)
+
+
+@pytest.fixture
+def dripping():
+    """A server that says a byte every 50 ms, from the given place of its answer on."""
+    ended = threading.Event()
+    servers = []
+
+    def start(at_once, drop):
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+
+        def answer(peer):
+            with contextlib.suppress(OSError), peer:
+                peer.recv(65536)
+                peer.sendall(at_once)
+                while not ended.wait(0.05):
+                    peer.sendall(drop)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        return server.getsockname()[1]
+
+    yield start
+    ended.set()
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("at_once", "drop", "taken"),
+    [
+        (b"", b"H", False),
+        (b"HTTP/1.1 20", b"0", False),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x", False),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", b".", True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", True),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 60000\r\n\r\n", b".", False),
+    ],
+)
+def test_a_server_that_drips_bytes_has_one_deadline_for_a_request(dripping, at_once, drop, taken):
+    sender = HttpSender(port=dripping(at_once, drop), timeout=0.3, give_up=0.8)
+    begin = time.monotonic()
+    if taken:
+        sender.send(FRAME)  # the status is the receipt
+    else:
+        with pytest.raises(SenderError) as raised:
+            sender.send(FRAME)
+        assert raised.value.reason in {"timeout", "busy", "unreachable"}
+    assert 0.25 < time.monotonic() - begin < 4
+    sender.close()
+
+
+def test_the_deadline_of_one_request_is_not_that_of_the_next():
+    with Server() as server:
+        sender = HttpSender(port=server.port, timeout=0.2)
+        for _ in range(8):
+            sender.send(FRAME)
+            time.sleep(0.06)
+        assert len(server.requests) == 8
+        sender.close()

@@ -13,6 +13,7 @@ from metlog import plugins
 from metlog.errors import ConfigError, SenderError
 from metlog.senders import _resolver
 from metlog.senders.udp import UdpSender
+from metlog.testing.peers import closed_port
 from tests.helpers.ports import free_port, port_of
 from tests.helpers.waiting import wait_for
 
@@ -310,3 +311,34 @@ def test_pickling_is_refused_by_name():
     with pytest.raises(TypeError, match="a UdpSender cannot be pickled"):
         pickle.dumps(sender)
     sender.close()
+
+
+def test_the_client_says_that_nobody_takes_it(caplog):
+    from metlog import MetlogClient
+
+    port = closed_port(socket.SOCK_DGRAM)
+    client = MetlogClient.from_config(f"udp://127.0.0.1:{port}")
+    for _ in range(3):
+        client.log("a")
+        client.flush(5)
+    stats = client.stats()
+    assert stats.transport == {"refused": 3}
+    assert stats.accepted == stats.sent + sum(stats.dropped.values())
+    client.close()
+    told = [record.getMessage() for record in caplog.records if "nobody takes datagrams" in record.getMessage()]
+    assert len(told) == 1
+    assert f"port {port}" in told[0]
+    assert "`metlog doctor`" in told[0]
+
+
+def test_a_peer_that_takes_it_is_no_news(caplog):
+    from metlog import MetlogClient
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        client = MetlogClient.from_config(f"udp://127.0.0.1:{peer.getsockname()[1]}")
+        client.log("a")
+        client.flush(5)
+        client.close()
+        assert client.stats().transport == {}
+    assert caplog.records == []

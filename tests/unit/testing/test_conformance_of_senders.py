@@ -8,9 +8,11 @@ import http.server
 import io
 import logging
 import os
+import secrets
 import socket
 import sys
 import threading
+import time
 import types
 
 import pytest
@@ -183,6 +185,44 @@ class TestZmqSender(SenderConformance):
         from metlog.senders.zmq import ZmqSender
 
         return ZmqSender(endpoint=f"tcp://{host}:{port}")
+
+
+@pytest.fixture(scope="module")
+def kafka_broker():
+    """librdkafka's own mock of a broker."""
+    kafka = pytest.importorskip("confluent_kafka", reason="needs confluent-kafka")
+    owner = kafka.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock"})
+    (broker,) = owner.list_topics(timeout=10).brokers.values()
+    yield f"{broker.host}:{broker.port}"
+    del owner
+
+
+class TestKafkaSender(SenderConformance):
+    @pytest.fixture(autouse=True)
+    def peer(self, kafka_broker):
+        self.broker = kafka_broker
+
+    def make_sender(self):
+        from metlog.senders.kafka import KafkaSender
+
+        self.topic = f"t{secrets.token_hex(8)}"
+        return KafkaSender(brokers=[self.broker], topic=self.topic, key="one", linger=0)
+
+    def received(self, sender):
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "test"})
+        try:
+            found = consumer.list_topics(self.topic, timeout=10).topics[self.topic].partitions
+            consumer.assign([TopicPartition(self.topic, number, 0) for number in found])
+            sender.flush()
+            left = sum(consumer.get_watermark_offsets(TopicPartition(self.topic, number), 5)[1] for number in found)
+            frames, end = [], time.monotonic() + 10
+            while len(frames) < left and time.monotonic() < end:
+                frames += [message.value() for message in consumer.consume(100, 0.2) if message.error() is None]
+            return frames
+        finally:
+            consumer.close()
 
 
 class TestHttpSender(SenderConformance):

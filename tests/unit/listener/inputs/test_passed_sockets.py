@@ -151,14 +151,14 @@ def test_http_clients_wait_while_the_listener_restarts(start: Start, tmp_path: P
         client.start()
         try:
             for option in ("systemd", "fd://3", "systemd:web"):
-                process = start([server], "web", "--http", option)
+                process = start([server], "web", "--udp", "off", "--http", option)
                 before = len(acknowledged)
                 deadline = time.monotonic() + 20
                 while len(acknowledged) < before + 20 and time.monotonic() < deadline:
                     time.sleep(0.01)
                 assert len(acknowledged) >= before + 20
                 end(process)
-            process = start([server], "web", "--http", "systemd")
+            process = start([server], "web", "--udp", "off", "--http", "systemd")
         finally:
             ended.set()
             client.join()
@@ -198,7 +198,7 @@ def test_each_input_takes_the_sockets_of_its_name_and_kind(start: Start, udp: so
     [
         (["--udp", "systemd:nobody"], "no (further) socket of a ListenDatagram= line with FileDescriptorName=nobody"),
         (["--udp", "systemd", "--statsd", "systemd"], "no (further) socket of a ListenDatagram= line"),
-        (["--http", "systemd"], "no (further) socket of a ListenStream= line"),
+        (["--udp", "off", "--http", "systemd"], "no (further) socket of a ListenStream= line"),
         (["--udp", "fd://3", "--statsd", "fd://3"], "fd://3: the descriptor 3 is taken by another input"),
         (["--udp", "fd://9"], "fd://9: the descriptor 9 is no open Internet socket of the right kind"),
         (["--udp", "systemd:"], "wants HOST:PORT, as 127.0.0.1:5565, or systemd"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -42,15 +43,53 @@ from tests.helpers.waiting import wait_for
     ],
 )  # fmt: skip
 def test_a_line_becomes_an_event(line: bytes, kind: str, fields: dict[str, Any], weight: float) -> None:
-    (event,) = parse(line, "svc")
+    ((event,), wrong) = parse(line, "svc")
+    assert wrong == ""
     assert (event.type, event.tokens, event.logger) == (kind, (kind, fields["name"]), "svc")
     assert event.fields == fields
     assert event.weight == pytest.approx(weight)
     assert event.payload == line.split(b":", 1)[1].split(b"|")[0].decode().lstrip("+")
 
 
+def test_several_values_with_their_types_stand_on_one_line() -> None:
+    def said(line: bytes) -> list[tuple[str, Any, float]]:
+        return [
+            (event.type, event.fields.get("count", event.fields.get("ms")), event.weight)
+            for event in parse(line, "")[0]
+        ]
+
+    assert said(b"a:1|c:2|c:3|c") == [("counter", 1, 1), ("counter", 2, 1), ("counter", 3, 1)]
+    assert said(b"a:5|ms|@0.5:6|ms:7|ms") == [("timer", 5, 2), ("timer", 6, 1), ("timer", 7, 1)]
+    events, wrong = parse(b"a:1|c:x|c:3|ms", "")
+    assert [event.type for event in events] == ["counter", "timer"]
+    assert wrong.startswith("bad number: 'x'")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"a:1|c ", b"a: 1|c", b"a:1|c\0", b"a:1|C", b" a:1| c |", b"a:1|c||", b"a:1|c|x:later", b"a:1|c|T", b"a:1|c|#"],
+)
+def test_what_other_servers_take_is_taken(line: bytes) -> None:
+    ((event,), wrong) = parse(line, "")
+    assert (event.type, event.fields, wrong) == ("counter", {"name": "a", "count": 1}, "")
+
+
+def test_tags_of_one_name_are_all_kept() -> None:
+    ((event,), _) = parse(b"a:1|c|#player:joe,player:lisa,env:prod,player:joe|x|#env:test", "")
+    assert event.fields["tags"] == {"player": ["joe", "lisa"], "env": ["prod", "test"]}
+
+
+@pytest.mark.parametrize(
+    ("section", "used"),
+    [(b"T1656581400", True), (b"Tomorrow", False), (b"T", False), (b"T-5", False), (b"T16565814.5", False)],
+)
+def test_the_time_of_a_metric_is_used(section: bytes, used: bool) -> None:
+    ((event,), _) = parse(b"a:1|c|" + section, "")
+    assert (event.timestamp == datetime(2022, 6, 30, 9, 30, tzinfo=UTC)) is used
+
+
 def test_packed_values_are_an_event_each() -> None:
-    assert [event.fields["ms"] for event in parse(b"a:1:2.5:3|ms|@0.5", "")] == [1, 2.5, 3]
+    assert [event.fields["ms"] for event in parse(b"a:1:2.5:3|ms|@0.5", "")[0]] == [1, 2.5, 3]
 
 
 @pytest.mark.parametrize(
@@ -71,10 +110,9 @@ def test_packed_values_are_an_event_each() -> None:
         (b"a:1_000|c", "bad number"),
         ("a:\u0661|c".encode(), "bad number"),
         (b"a:1|c|@0", "bad sample rate"),
-        (b"a:1|c|@2", "bad sample rate"),
+        (b"a:-1|ms", "bad number"),
         (b"a:1|c|@1e-300", "bad sample rate"),
-        (b"a:1|c|%x", "unknown section"),
-        (b"a:1|c:2|ms", "unknown type"),
+        (b"a:1|q:2|x", "unknown type"),
         (b"\xff:1|c", "not UTF-8"),
         (b"_e{5,4}:title|text", "not a metric"),
         (b"_sc|name|0", "not a metric"),
@@ -95,7 +133,7 @@ def test_any_line_is_an_event_that_json_can_say_or_a_bad_line(line: bytes) -> No
     from metlog.listener.validate import validate_events
 
     try:
-        events = parse(line, "")
+        events, _ = parse(line, "")
     except BadLine:
         return
     assert validate_events(events).count == len(events) >= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,3 +213,35 @@ def test_another_encoder(build: Build, tmp_path: Path) -> None:
 def test_settings_that_cannot_work_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         plugins.build("output", {"name": "file", **options}, "outputs[0]")
+
+
+@pytest.mark.parametrize("how", ["renamed", "removed", "link"])
+def test_a_folder_that_is_replaced_is_followed(tmp_path: Path, how: str) -> None:
+    folder, other = tmp_path / "logs", tmp_path / "other"
+    if how == "link":
+        (tmp_path / "first").mkdir()
+        folder.symlink_to("first")
+    else:
+        folder.mkdir()
+    out = FileOutput(path=str(folder / "out.ndjson"))
+    out.start()
+    out.write(batch(*numbered(2), ident="1"))
+    if how == "renamed":
+        folder.rename(other)
+    elif how == "removed":
+        shutil.rmtree(folder)
+    else:
+        folder.unlink()
+        (tmp_path / "second").mkdir()
+        folder.symlink_to("second")
+    if how != "link":
+        with pytest.raises(FileNotFoundError) as missing:  # held until it is there again
+            out.write(batch(*numbered(2, 2), ident="2"))
+        assert str(folder) in str(missing.value)
+        folder.mkdir()
+    out.write(batch(*numbered(2, 2), ident="2"))
+    out.write(batch(*numbered(1, 4), ident="3"))
+    out.close()
+    assert seen(folder) == [2, 3, 4]
+    if how == "renamed":
+        assert seen(other) == [0, 1]

@@ -117,7 +117,7 @@ def take(collector: Collector, path: str, events: list[dict[str, Any]]) -> bytes
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
 def test_a_batch_is_put_under_its_id(collect: Any, connect: Any, compression: str) -> None:
     collector = collect(take)
-    out = connect(collector.port, path="/submit/sync/", token="secret", compression=compression)
+    out = connect(collector.port, path="/submit/sync/", token="secret", compression=compression, ids="batch")
     out.write(batch(*numbered(5), ident="000000000012-9f.32.0-12.99.0-ab"))
     ((path, headers, events),) = collector.requests
     assert path == "/submit/sync/000000000012-9f.32.0-12.99.0-ab"

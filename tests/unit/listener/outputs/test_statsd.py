@@ -71,7 +71,7 @@ def test_gauges_and_sets_go_too(connect: Any, server: socket.socket) -> None:
     gauge = [{"value": 7}, {"delta": 3}, {"delta": -3.5}, {"value": -2}]
     events = [Event(type="gauge", fields={"name": "g", **each}) for each in gauge]
     connect().write(batch(*events, Event(type="set", fields={"name": "s", "value": "a|b:c"})))
-    assert lines(server) == ["g:7|g", "g:+3|g", "g:-3.5|g", "g:0|g", "g:-2|g", "s:a_b_c|s"]
+    assert lines(server) == ["g:7|g", "g:+3|g", "g:-3.5|g", "g:0|g", "g:-2|g", "s:a%7Cb%3Ac|s"]
 
 
 def test_other_types_are_passed_over_and_counted(connect: Any, server: socket.socket) -> None:
@@ -97,7 +97,7 @@ def test_events_that_are_no_metric_are_rejected_and_the_others_sent(connect: Any
 
 def test_names_cannot_break_the_protocol(connect: Any, server: socket.socket) -> None:
     connect(prefix="p").write(batch(counter("a:1|c\nb"), counter("größe x"), counter("ok-1.b_c/d")))
-    assert lines(server) == ["p.a_1_c_b:1|c", "p.gr__e_x:1|c", "p.ok-1.b_c/d:1|c"]
+    assert lines(server) == ["p.a_1_c_b:1|c", "p.gr_u00f6_u00dfe_x:1|c", "p.ok-1.b_c/d:1|c"]
 
 
 def test_names_over_the_bound_are_sent_as_other(connect: Any, server: socket.socket) -> None:
@@ -142,3 +142,25 @@ def test_a_server_that_is_down_holds_the_batch_until_it_is_back(connect: Any, se
 def test_a_name_that_cannot_be_found_is_an_error_at_start() -> None:
     with pytest.raises(OSError, match=r"."):
         StatsdOutput(host="nowhere.invalid").start()
+
+
+def test_names_beyond_ascii_and_members_of_sets_stay_apart(connect: Any, server: socket.socket) -> None:
+    names = ["日本", "日木", "größe", "grüße"]
+    members = [
+        "ann@example.org",
+        "ann:example",
+        "ann|example",
+        "ann example",
+        "ann_example",
+        "Jürgen",
+        "Jörgen",
+        "%3A",
+        ":",
+        "日本",
+    ]
+    events = [Event(type="counter", fields={"name": name, "count": 1}) for name in names]
+    events += [Event(type="set", fields={"name": "users", "value": member}) for member in members]
+    connect().write(batch(*events))
+    found = lines(server)
+    assert len(set(found)) == len(names) + len(members)
+    assert all(line.count(":") == 1 and line.count("|") == 1 for line in found)

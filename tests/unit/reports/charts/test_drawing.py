@@ -102,6 +102,7 @@ def test_every_character_that_xml_forbids_is_replaced_and_names_stay_apart() -> 
 def test_numbers_of_a_chart_are_finite(value: Any) -> None:
     shown = finite(value)
     assert shown is None or abs(shown) <= LARGEST
+    assert not isinstance(shown, int) or abs(shown) <= 2**53
 
 
 def test_a_picture_that_ends_the_process_fails_alone() -> None:

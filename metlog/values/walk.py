@@ -1,8 +1,4 @@
-"""Values that JSON cannot say, made sayable: what becomes of each is the table in docs/encoders.md.
-
-The encoders come here only with an event that they could not write, or that holds a number without an exact form. Most
-types need no help: msgspec writes dates, bytes, sets, UUIDs, enums, dataclasses and the like by itself.
-"""
+"""One walk over an event: every value in types that JSON has, with a note where something was lost."""
 
 from __future__ import annotations
 
@@ -11,26 +7,20 @@ import math
 import os
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from enum import Enum
 from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
-from metlog.event import MAX_WEIGHT, Event
-from metlog.tracebacks import exception_fields, render
+from metlog.event import MAX_WEIGHT, ONE, Event, severity_from
+from metlog.tracebacks import render
+from metlog.values.native import INT_MAX, INT_MIN
+from metlog.values.objects import is_array, is_table, is_text, pairs, plainer, unwrapped
+from metlog.values.texts import MAX_REPR, type_name
 
-__all__ = [
-    "MARK",
-    "MAX_DEPTH",
-    "MAX_ITEMS",
-    "MAX_TEXT",
-    "exception_fields",
-    "is_json_native",
-    "sanitize",
-    "to_json_value",
-]
+__all__ = ["MARK", "MAX_DEPTH", "MAX_ITEMS", "MAX_TEXT", "noted", "sanitize", "to_json_value"]
 
 MARK: Final = "metlog.repaired"
 """Field that lists what was done to a repaired event: `"path: what was done"`, as a list of strings."""
@@ -41,34 +31,16 @@ MAX_ITEMS: Final = 10_000
 """Values, over all levels, that a repaired event keeps."""
 MAX_TEXT: Final = 1_000_000
 """Characters that a text in a repaired event keeps."""
-_MAX_REPR: Final = 1_000
 _MAX_NOTES: Final = 20
 _MAX_PATH: Final = 200
-
-_INT_MIN: Final = -(2**63)
-_INT_MAX: Final = 2**64 - 1
 
 _TEXTUAL: Final = frozenset({"decimal", "fractions", "ipaddress", "uuid"})
 """Modules of the standard library whose objects have one obvious text; not imported for asking."""
 
+_TIMES: Final = (datetime, date, time)
+"""The classes themselves: a test may put others in the place of their names (freezegun)."""
+
 _asking = threading.local()  # true in a thread that is inside an object's own `repr`
-
-
-def is_json_native(value: Any) -> bool:
-    """Whether a value is of JSON's own types all the way down: text keys, finite floats, integers of 64 bits.
-
-    Lone surrogates are not looked for: every encoder meets them itself.
-    """
-    kind = type(value)
-    if kind is dict:
-        return all(type(key) is str and (type(item) is str or is_json_native(item)) for key, item in value.items())
-    if kind is str or kind is bool or value is None:
-        return True
-    if kind is int:
-        return bool(_INT_MIN <= value <= _INT_MAX)
-    if kind is float:
-        return math.isfinite(value)
-    return (kind is list or kind is tuple) and all(map(is_json_native, value))
 
 
 def sanitize(event: Event) -> tuple[Event, list[str]]:
@@ -86,7 +58,7 @@ def sanitize(event: Event) -> tuple[Event, list[str]]:
         type=walk.envelope_text(event.type, "type"),
         tokens=tuple(walk.envelope_text(token, f"tokens.{index}") for index, token in enumerate(tokens)),
         logger=walk.envelope_text(event.logger, "logger"),
-        severity=walk.envelope_int(event.severity, "severity", 6, 7),
+        severity=walk.severity(event.severity),
         payload=walk.envelope_text(event.payload, "payload"),
         fields=fields,
         weight=walk.weight(event.weight),
@@ -100,8 +72,14 @@ def sanitize(event: Event) -> tuple[Event, list[str]]:
         kept = walk.notes[:_MAX_NOTES]
         if len(walk.notes) > _MAX_NOTES:
             kept.append(f"and {len(walk.notes) - _MAX_NOTES} more")
-        fields[MARK] = kept
+        fields[MARK] = noted(fields, kept)
     return repaired, walk.notes
+
+
+def noted(fields: Mapping[str, Any], notes: list[str]) -> list[str]:
+    """These notes behind those that the fields have already (of the call, of a filter)."""
+    before = fields.get(MARK)
+    return [*before, *notes] if isinstance(before, list) else notes
 
 
 def to_json_value(value: Any, path: str) -> tuple[Any, list[str]]:
@@ -111,11 +89,6 @@ def to_json_value(value: Any, path: str) -> tuple[Any, list[str]]:
     """
     walk = _Walk()
     return walk.value(value, path, 0), walk.notes
-
-
-plain = is_json_native
-sayable = to_json_value
-# Kept names.
 
 
 class _Walk:
@@ -144,8 +117,8 @@ class _Walk:
         try:
             return self.convert_object(value, path, depth)
         except Exception as error:  # noqa: BLE001 - code of the application ran
-            self.note(path, f"{_type_name(value)} cannot be read ({type(error).__name__})")
-            return f"<{_type_name(value)}>"
+            self.note(path, f"{type_name(value)} cannot be read ({type(error).__name__})")
+            return f"<{type_name(value)}>"
 
     def text(self, value: str, path: str) -> str:
         if len(value) > MAX_TEXT:
@@ -159,7 +132,7 @@ class _Walk:
         return value
 
     def integer(self, value: int, path: str) -> int | str:
-        if _INT_MIN <= value <= _INT_MAX:
+        if INT_MIN <= value <= INT_MAX:
             return value
         try:
             digits = str(value)
@@ -183,14 +156,14 @@ class _Walk:
             return "<too deep>"
         self._above.add(id(value))
         try:
-            return self.mapping(value, path, depth) if isinstance(value, Mapping) else self.items(value, path, depth)
+            return self.mapping(value, path, depth) if is_table(type(value)) else self.items(value, path, depth)
         finally:
             self._above.discard(id(value))
 
     def mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
         converted: dict[str, Any] = {}
         self._above.add(id(value))
-        for key, item in _pairs(value):
+        for key, item in pairs(value):
             if self._room <= 0:
                 self.note(path, f"cut: more than {MAX_ITEMS} values in the event")
                 break
@@ -212,7 +185,7 @@ class _Walk:
         return converted
 
     def key(self, key: Any, path: str) -> str:
-        if isinstance(key, str) and not isinstance(key, Enum):
+        if issubclass(type(key), str) and not issubclass(type(key), Enum):
             return self.text(str.__str__(key), path)
         if key is None or key is True or key is False:
             self.note(path, f"the key {key} became text")
@@ -222,65 +195,100 @@ class _Walk:
             return self.text(str.__str__(name), path)
         except (TypeError, ValueError, OverflowError, RecursionError):
             converted = self.value(key, f"{path} (a key)", MAX_DEPTH - 1)
-            self.note(path, f"a key of type {_type_name(key)} became text")
-            return converted if isinstance(converted, str) else str(converted)[:_MAX_REPR]
+            if not self._is_text(key):
+                self.note(path, f"a key of type {type_name(key)} became text")
+            return converted if isinstance(converted, str) else str(converted)[:MAX_REPR]
+
+    def _is_text(self, value: Any) -> bool:
+        try:
+            meant = unwrapped(value)
+            return issubclass(type(meant), str) or is_text(meant)
+        except Exception:  # noqa: BLE001 - code of the application
+            return False
 
     def convert_object(self, value: Any, path: str, depth: int) -> Any:
-        """Everything but the types of JSON itself: first what msgspec knows, then what has an obvious form."""
-        if isinstance(value, Enum):
+        """Everything but the types of JSON itself: what stands for something else, then what msgspec knows, then what has an obvious form.
+
+        Looks at the type, since a proxy may claim another class (`__class__`).
+        """
+        try:
+            meant = unwrapped(value)
+        except Exception:  # noqa: BLE001 - what makes the object raises, or there is none at the moment
+            return self.described(value, path)
+        if meant is not value:
+            return self.value(meant, path, depth)
+        kind = type(value)
+        if issubclass(kind, Enum):
             return self.value(value.value, path, depth + 1) if depth < MAX_DEPTH else self.described(value, path)
-        if isinstance(value, str):
+        if issubclass(kind, str):
             return self.text(str.__str__(value), path)
-        if isinstance(value, int):
+        if issubclass(kind, int):
             return self.integer(int.__add__(value, 0), path)
-        if isinstance(value, float):
+        if issubclass(kind, float):
             return self.number(float.__add__(value, 0.0), path)
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        if issubclass(kind, bytes | bytearray | memoryview):
             return self.text(base64.b64encode(bytes(value)).decode(), path)
-        if isinstance(value, msgspec.msgpack.Ext):
+        if kind is msgspec.msgpack.Ext:
             self.note(path, f"MessagePack extension type {value.code} became base64")
             return self.text(base64.b64encode(bytes(value.data)).decode(), path)
-        if isinstance(value, BaseException):
-            self.note(path, f"{_type_name(value)} became its traceback")
+        if issubclass(kind, BaseException):
+            self.note(path, f"{type_name(value)} became its traceback")
             return self.text(render(value), path)
-        if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        if is_text(value):
+            return self.text(str.__str__(str(value)), path)
+        other = plainer(value)
+        if other is not None:
+            if other.note:
+                self.note(path, other.note)
+            return self.inside(value, other.value, path, depth)
+        if is_table(kind) or is_array(kind):
             return self.container(value, path, depth)
         if (
-            hasattr(value, "__struct_fields__")
-            or hasattr(value, "__dataclass_fields__")
-            or hasattr(value, "__attrs_attrs__")
+            hasattr(kind, "__struct_fields__")
+            or hasattr(kind, "__dataclass_fields__")
+            or hasattr(kind, "__attrs_attrs__")
         ):
-            return (
-                self.container(_attributes(value), path, depth)
-                if not isinstance(value, type)
-                else self.described(value, path)
-            )
+            return self.inside(value, _attributes(value), path, depth)
         try:
             return self.value(msgspec.to_builtins(value), path, depth)  # dates, UUIDs, … as they are written natively
         except (TypeError, ValueError):
             pass
-        if isinstance(value, (datetime, date, time)):
+        if issubclass(kind, _TIMES):
             return self.text(str(value.isoformat()).replace("+00:00", "Z"), path)
-        if _TEXTUAL & {base.__module__ for base in type(value).__mro__} or isinstance(value, complex):
+        if _TEXTUAL & {base.__module__ for base in kind.__mro__} or issubclass(kind, complex):
             return self.text(str(value), path)
-        if isinstance(value, os.PathLike):
-            name = os.fspath(value)
-            return self.text(os.fsdecode(name), path)
-        if type(value).__module__.partition(".")[0] == "numpy" and getattr(value, "size", 1) <= MAX_ITEMS:
-            return self.value(value.tolist(), path, depth)
-        if isinstance(value, Collection):
-            return self.container(value, path, depth)
+        if issubclass(kind, os.PathLike):
+            return self.text(os.fsdecode(os.fspath(value)), path)
+        if kind.__repr__ is object.__repr__:  # type: ignore[comparison-overlap]  # only now is anything guessed
+            if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):
+                return self.inside(value, dict(value), path, depth)
+            if issubclass(kind, Collection):
+                return self.container(value, path, depth)
         return self.described(value, path)
+
+    def inside(self, value: Any, form: Any, path: str, depth: int) -> Any:
+        """The plainer form of an object, which may hold the object itself again."""
+        if id(value) in self._above:
+            self.note(path, "refers to what it is part of")
+            return "<circular>"
+        if depth >= MAX_DEPTH:
+            self.note(path, f"nested deeper than {MAX_DEPTH} levels")
+            return "<too deep>"
+        self._above.add(id(value))
+        try:
+            return self.value(form, path, depth)
+        finally:
+            self._above.discard(id(value))
 
     def described(self, value: Any, path: str) -> str:
         """The object's `repr`, cut. An object that logs from its own `repr` is not asked again inside it."""
-        name = _type_name(value)
+        name = type_name(value)
         self.note(path, f"{name} became its repr")
         if getattr(_asking, "now", False):
             return f"<{name}>"
         _asking.now = True
         try:
-            return self.text(str.__str__(repr(value))[:_MAX_REPR], path)
+            return self.text(str.__str__(repr(value))[:MAX_REPR], path)
         except Exception as error:  # noqa: BLE001 - `repr` is code of the application
             self.note(path, f"the repr of {name} raised {type(error).__name__}")
             return f"<{name}>"
@@ -288,58 +296,66 @@ class _Walk:
             _asking.now = False
 
     def envelope_text(self, value: Any, path: str) -> str:
-        if isinstance(value, str):
+        if issubclass(type(value), str):
             return self.text(str.__str__(value), path)
+        if issubclass(type(value), bytes | bytearray):
+            self.note(path, f"{type_name(value)} became the text that it spells")
+            return self.text(value.decode("utf-8", "backslashreplace"), path)
         converted = self.value(value, path, MAX_DEPTH - 1)
-        self.note(path, f"{_type_name(value)} became text")
+        self.note(path, f"{type_name(value)} became text")
         return converted if isinstance(converted, str) else msgspec.json.encode(converted).decode()
 
     def envelope_int(self, value: Any, path: str, default: int, most: int = 2**63 - 1) -> int:
-        try:
+        if issubclass(type(value), int):
             number = int.__add__(value, 0)
             if 0 <= number <= most:
                 return number
-        except TypeError:
-            pass
         self.note(path, f"not an integer from 0 to {most}; became {default}")
         return default
 
+    def severity(self, value: Any) -> int:
+        if type(value) is int and 0 <= value <= 7:
+            return value
+        number = severity_from(value)
+        if number is not None and 0 <= number <= 7:
+            return number
+        self.note("severity", "neither 0 to 7 nor the name of a severity; became 6")
+        return 6
+
     def weight(self, value: Any) -> float:
-        if isinstance(value, (int, float)) and 0 < value <= MAX_WEIGHT:
-            return float(value)
+        try:
+            number = float(value)
+            if 0 < number <= MAX_WEIGHT:
+                if type(value) is not float and type(value) is not int:
+                    self.note("weight", f"{type_name(value)} became a number")
+                return number
+        except Exception:  # noqa: BLE001, S110 - `__float__` is code of the application
+            pass
         self.note("weight", f"not a number above 0 and up to {MAX_WEIGHT:g}; became 1")
-        return 1.0
+        return ONE
 
     def timestamp(self, value: Any) -> datetime:
-        if type(value) is datetime and value.tzinfo is not None:
+        real = _TIMES[0]  # not by its name: a test may have put another class into the module (freezegun)
+        if type(value) is real and value.tzinfo is not None:
             return value
-        from datetime import UTC
-
-        if isinstance(value, datetime):
+        if issubclass(type(value), real):
             try:
                 aware = value.astimezone(UTC)
-                return datetime(*aware.timetuple()[:6], aware.microsecond, tzinfo=UTC)
+                year, month, day, hour, minute, second = aware.timetuple()[:6]
+                return real(year, month, day, hour, minute, second, aware.microsecond, UTC)
             except (ValueError, OverflowError, OSError):
                 pass
-        self.note("timestamp", f"{_type_name(value)} is no time; became the time of encoding")
-        return datetime.now(UTC)
-
-
-def _pairs(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
-    """The items at one moment: another thread may be changing the mapping."""
-    if isinstance(value, dict):
-        return list(dict.items(value))
-    return list(islice(value.items(), MAX_ITEMS + 1))
+        self.note("timestamp", f"{type_name(value)} is no time; became the time of encoding")
+        return real.now(UTC)
 
 
 def _attributes(value: Any) -> Any:
-    """What msgspec writes for a struct, dataclass or attrs object; by name where a value inside keeps it from that."""
-    try:
-        return msgspec.to_builtins(value, str_keys=True)
-    except (TypeError, ValueError, RecursionError):
-        pass
+    """The fields of a struct, as msgspec writes them; those of a dataclass or attrs object by name."""
     if hasattr(value, "__struct_fields__"):
-        names = dict(zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True))
+        try:
+            return msgspec.to_builtins(value, str_keys=True)
+        except (TypeError, ValueError, RecursionError):
+            names = dict(zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True))
     elif hasattr(value, "__dataclass_fields__"):
         names = {name: name for name in value.__dataclass_fields__}
     else:
@@ -349,8 +365,3 @@ def _attributes(value: Any) -> Any:
         for name, converted in names.items()
         if not name.startswith("_") and hasattr(value, name)
     }
-
-
-def _type_name(value: object) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,84 @@
+"""`metlog status`: what the listener, its inputs, outputs, journal and disk do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from metlog.cli.common import DataOption, existing_data_folder
+
+__all__ = ["status"]
+
+
+def status(
+    data: DataOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+) -> None:
+    """Say what each input, output and segment is doing, what was lost, and when the disk is full. Exits with 1 when something is wrong."""
+    import msgspec
+
+    from metlog.listener.overview import overview
+
+    folder = existing_data_folder(data)
+    while True:
+        found = overview(folder)
+        if as_json:
+            print(msgspec.json.format(msgspec.json.encode(found), indent=2 if not watch else 0).decode())
+        else:
+            if watch and sys.stdout.isatty():
+                print("\x1b[2J\x1b[H", end="")
+            for line in _lines(found):
+                print(line)
+        sys.stdout.flush()
+        if not watch:
+            raise typer.Exit(1 if found.problems else 0)
+        time.sleep(2)
+
+
+def _lines(found: Any) -> Iterator[str]:
+    from metlog.cli.upkeep import bytes_text
+
+    told = f", told at {found.told_at[:19].replace('T', ' ')} UTC" if found.told_at else ""
+    yield (
+        f"{found.data}: the listener is {found.state}{told}"
+        if found.state != "never started"
+        else (f"{found.data}: no listener has written here; start one: metlog listen --data {found.data}")
+    )
+    for problem in found.problems:
+        yield f"  !! {problem}"
+    for name, counts in found.inputs.items():
+        more = ", ".join(
+            f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if key != "frames" and value
+        )
+        yield f"  input {name:<12} {counts.get('frames', 0):,} frames{f' ({more})' if more else ''}"
+    if found.journal:
+        journal = found.journal
+        yield (
+            f"  journal            {journal.get('journaled', 0):,} events taken, {bytes_text(journal.get('bytes', 0))} in "
+            f"{journal.get('segments', 0)} segments wait for the outputs"
+        )
+        if journal.get("refuses"):
+            yield f"  !! takes nothing: {journal['refuses']}"
+    for name, output in found.outputs.items():
+        behind = output.get("behind_seconds") or 0.0
+        error = f"; {output['error']}" if output.get("error") else ""
+        keeps = "keeps up" if behind < 5 else f"is {behind:,.0f} s behind"
+        yield f"  output {name:<11} {keeps}, {output.get('events', 0):,} events to {output.get('describe', '?')}{error}"
+    if found.loss:
+        lost, sent = found.loss["lost"], found.loss["received"] + found.loss["lost"]
+        yield f"  loss               {lost:,} of {sent:,} numbered events lost on the way"
+    if found.dead_letters:
+        total = sum(found.dead_letters.values())
+        worst = max(found.dead_letters, key=lambda reason: found.dead_letters[reason])
+        yield f"  dead letters       {total:,}, most of them: {worst}"
+    parquet = found.parquet
+    rate = f", {bytes_text(parquet['bytes_a_day'])} a day" if parquet["bytes_a_day"] else ""
+    yield f"  data set           {parquet['files']:,} files, {bytes_text(parquet['bytes'])} on {parquet['days']:,} days{rate}"
+    full = found.disk["full_in_days"]
+    when = f"full in {full:,.0f} days at this rate" if full is not None else "no whole day yet to tell a rate from"
+    yield f"  disk               {bytes_text(found.disk['free'])} of {bytes_text(found.disk['total'])} free, {when}"

@@ -1,0 +1,99 @@
+"""What a listener does, told from its status file and its folder: for `metlog status`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+__all__ = ["Overview", "overview"]
+
+_STALE: Final = 10.0
+"""Seconds after which a status that says `running` is of a listener that hangs or was killed."""
+
+
+class Overview(Struct, kw_only=True):
+    """The state of one data folder. Sizes in bytes, times in seconds."""
+
+    data: str
+    running: bool
+    told_at: str = ""
+    """When the listener wrote its status."""
+    state: str
+    """`running`, `stopped`, `not answering`, `never started`."""
+    inputs: dict[str, dict[str, Any]] = {}
+    outputs: dict[str, dict[str, Any]] = {}
+    journal: dict[str, Any] = {}
+    loss: dict[str, Any] = {}
+    dead_letters: dict[str, int] = {}
+    problems: list[str] = []
+    parquet: dict[str, int] = {}
+    """`files`, `bytes` of the data set, and `bytes_a_day`: of the last whole days."""
+    disk: dict[str, Any] = {}
+    """`free`, `total`, and `full_in_days` at the rate of the last days; None when nothing is known of the rate."""
+
+
+def overview(data: Path, now: datetime | None = None) -> Overview:
+    """Reads the state of a data folder; needs no listener. Raises FileNotFoundError without such a folder."""
+    if not data.is_dir():
+        raise FileNotFoundError(f"there is no data folder {str(data)!r}")
+    moment = now or datetime.now(UTC)
+    parquet = _parquet(data, moment)
+    disk = _disk(data, parquet)
+    try:
+        status: dict[str, Any] = msgspec.json.decode((data / "status.json").read_bytes())
+    except FileNotFoundError:
+        return Overview(data=str(data), running=False, state="never started", parquet=parquet, disk=disk)
+    age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
+    running = bool(status.get("running"))
+    state = "stopped" if not running else "running" if age < _STALE else "not answering"
+    problems = list(status.get("health", ())) + list(status.get("warnings", ()))
+    if state == "not answering":
+        problems.insert(0, f"its status is {age:,.0f} s old: the listener hangs or was killed")
+    delivery = status.get("delivery", {})
+    return Overview(
+        data=str(data), running=state == "running", told_at=status["time"], state=state, problems=problems, parquet=parquet, disk=disk,
+        inputs=_inputs(status), outputs=status.get("outputs", {}), journal={**status.get("journal", {}), **status.get("intake", {})},
+        loss={name: delivery.get(name, 0) for name in ("received", "lost", "repeated", "streams", "ended")},
+        dead_letters=status.get("dead_letters", {}),
+    )  # fmt: skip
+
+
+def _inputs(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: dict(counts) for name, counts in status.get("inputs", {}).items()}
+
+
+def _parquet(data: Path, now: datetime) -> dict[str, int]:
+    """Counts of the data set, and its growth over the last days that are over."""
+    files = size = 0
+    by_day: dict[str, int] = {}
+    try:
+        days = sorted(entry.name for entry in os.scandir(data / "events") if entry.name.startswith("date="))
+    except FileNotFoundError:
+        days = []
+    for day in days:
+        for entry in os.scandir(data / "events" / day):
+            if (
+                entry.name.endswith(".parquet")
+                and not entry.name.startswith(".")
+                and entry.is_file(follow_symlinks=False)
+            ):
+                files += 1
+                here = entry.stat(follow_symlinks=False).st_size
+                size += here
+                by_day[day] = by_day.get(day, 0) + here
+    today = f"date={now.date().isoformat()}"
+    over = [by_day[day] for day in sorted(by_day) if day < today][-7:]
+    return {"files": files, "bytes": size, "days": len(by_day), "bytes_a_day": sum(over) // len(over) if over else 0}
+
+
+def _disk(data: Path, parquet: Mapping[str, int]) -> dict[str, Any]:
+    found = os.statvfs(data)
+    free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    rate = parquet["bytes_a_day"]
+    return {"free": free, "total": total, "full_in_days": round(free / rate, 1) if rate else None}

@@ -42,8 +42,6 @@ class MetlogClient:
         self._bound: dict[str, Any] = {}
         self._state.register(self)
 
-    # ---- the calls that log ------------------------------------------------------------------------------------------
-
     def log(
         self,
         tokens: tuple[str, ...] | list[str] | str,

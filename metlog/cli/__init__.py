@@ -57,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if error.name != "typer":
             raise
         sys.exit('metlog: the command needs typer and rich: pip install "metlog[cli]"')
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # an 8-bit locale shows what it can
+            stream.reconfigure(errors="replace")
     completing = any(name.endswith("_COMPLETE") for name in os.environ if name.startswith("_METLOG"))
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     from metlog.cli.terminal import guarded

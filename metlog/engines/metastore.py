@@ -59,11 +59,11 @@ class Metastore:
         Raises MetastoreError. A day that another process adds meanwhile is no error.
         """
         with self._client() as client:
+            columns = client.storage(database, table)  # first: it says what is wrong with the name of a table
             known = set(client.partition_names(database, table))
             missing = [day for day in sorted(set(days)) if f"date={day.isoformat()}" not in known]
             if not missing:
                 return []
-            columns = client.storage(database, table)
             return [day for day in missing if client.add(database, table, day, columns)]
 
     @contextmanager

@@ -21,7 +21,7 @@ class Engine(Protocol):
     `data` (the data folder, or None), `timeout` (seconds), `queries` (how many at once) and `isolated` (True on the page) that it takes.
 
     The shortest way to one is `metlog.engines.base.TranslatedEngine`, which translates, asks DuckDB for the types of the result, limits
-    what may be seen, and makes Arrow of rows; it leaves to its heirs a dialect and how a statement is run:
+    what may be seen, and makes Arrow of rows; it leaves to its heirs a dialect and how a statement is run::
 
         class Trino(TranslatedEngine):
             name, dialect = "trino", TRINO                       # a metlog.engines.dialects.Dialect

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
+
+import msgspec
 
 from metlog.encoders.wire import is_utf8
 from metlog.journal.rows import WRONG, Row, decode
@@ -69,6 +72,10 @@ def check_block(data: bytes, frame: Frame) -> bool:
     return True
 
 
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_LEAP_SECOND: Final = re.compile(rb'"timestamp"\s*:\s*"[^"]{14,17}:60')
+
+
 def _check_lines(block: bytes, frame: Frame) -> int:
     """Accepts the good lines and rejects the others; the offset of what it gave up, else -1."""
     matches = _LINE.finditer(block)
@@ -102,7 +109,7 @@ def _check_each(lines: list[re.Match[bytes]], frame: Frame) -> int:
                 continue
             reason = "more than one event on a line"
         except WRONG as error:
-            reason = reason_of(error)
+            reason = _true_fault(line, error)
         frame.rejects.add(line, reason, frame.position + len(good))
         if frame.rejects.exhausted:
             given_up = match.end() + 1
@@ -110,6 +117,20 @@ def _check_each(lines: list[re.Match[bytes]], frame: Frame) -> int:
     if good:
         frame.accept(b"\n".join(good) + b"\n", rows)
     return given_up
+
+
+def _true_fault(line: bytes, error: Exception) -> str:
+    """As `reason_of`, where the decoder names another fault than the one that is there."""
+    if isinstance(error, msgspec.ValidationError) and "datetime" in str(error) and _LEAP_SECOND.search(line):
+        return "not an event: a second of 60 (a leap second) is not taken; send it as 59 - at `$.timestamp`"
+    if isinstance(error, msgspec.DecodeError) and _SURROGATE.search(line):
+        try:
+            json.loads(line)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return "not JSON that can be kept: a text holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+    return reason_of(error)
 
 
 def check_values(line: bytes, most: int) -> None:

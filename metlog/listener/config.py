@@ -17,6 +17,7 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import Clock
 from metlog.journal.writer import JournalOptions
 from metlog.lake.storage import is_remote
+from metlog.listener.adapt import adapt_input
 from metlog.listener.delivery.batches import Limits
 from metlog.listener.signed import Signing, signing_of
 from metlog.plugins import Component, check, suggest
@@ -201,10 +202,9 @@ def _inputs(
             spec, identity = _identified(spec, where)  # noqa: PLW2901 - without its id
             spec, signing = _signing(spec, where)  # noqa: PLW2901 - without the options of signatures
             component = check("input", spec, where)
-            built = (
-                component.build()
-            )  # opens nothing; a fault that only the input itself can find is told with all others
-            if signing is not None and not getattr(built, "takes_signed", False):
+            # Opens nothing; a fault that only the input itself can find is told with all others.
+            built = adapt_input(component.build())
+            if signing is not None and not built.takes_signed:
                 problems.add(f"{where}.keys: the input {component.name} takes no signed frames; udp, zmq and http do")
             taken = {known.id for known in found}
             name = identity or component.name

@@ -7,12 +7,12 @@ import ipaddress
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
-import msgspec
 from msgspec import Meta, Struct
 
 from metlog.errors import Problems
+from metlog.plugins.schema import Seconds, Size, checked
 
 __all__ = ["Access", "WebSettings", "load", "token_digest"]
 
@@ -111,6 +111,9 @@ class _User(Struct, forbid_unknown_fields=True):
     save: bool | None = None
 
 
+Entry = TypeVar("Entry", _Token, _User)
+
+
 class _File(Struct, forbid_unknown_fields=True):
     """The TOML file of `metlog serve --config`."""
 
@@ -123,21 +126,21 @@ class _File(Struct, forbid_unknown_fields=True):
     trusted_proxies: list[str] | None = None
     allowed_hosts: list[str] = []
     save: bool = True
-    timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    timeout: Annotated[Seconds, Meta(gt=0, le=3600)] | None = None
     memory: str | None = None
     spill: str | None = None
     rows: Annotated[int, Meta(ge=1)] | None = None
     max_rows: Annotated[int, Meta(ge=1)] | None = None
-    export_bytes: Annotated[int, Meta(ge=1)] | None = None
+    export_bytes: Annotated[Size, Meta(ge=1)] | None = None
     workers: Annotated[int, Meta(ge=1, le=64)] | None = None
     waiting: Annotated[int, Meta(ge=0)] | None = None
     tails: Annotated[int, Meta(ge=1)] | None = None
     requests: Annotated[int, Meta(ge=1)] | None = None
     connections: Annotated[int, Meta(ge=1)] | None = None
     connections_each: Annotated[int, Meta(ge=1)] | None = None
-    head_timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
-    body_timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
-    answer_timeout: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    head_timeout: Annotated[Seconds, Meta(gt=0, le=3600)] | None = None
+    body_timeout: Annotated[Seconds, Meta(gt=0, le=3600)] | None = None
+    answer_timeout: Annotated[Seconds, Meta(gt=0, le=3600)] | None = None
 
 
 _PLAIN: Final = (
@@ -225,12 +228,38 @@ def _read(path: Path | None, problems: Problems) -> _File:
     if path is None:
         return _File()
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File)
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         problems.add(f"{path}: {error.strerror}")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        return _File()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.add(f"{path}: {error}")
-    return _File()
+        return _File()
+    found = Problems()
+    tokens = _tables(_Token, table.pop("tokens", []), "tokens", found)
+    users = _tables(_User, table.pop("users", []), "users", found)
+    file = _File(**checked(_File, table, "", found), tokens=tokens, users=users)
+    for line in found.lines:
+        problems.add(f"{path}: {line}")
+    return file
+
+
+def _tables(kind: type[Entry], value: object, where: str, problems: Problems) -> list[Entry]:
+    """The entries of a list of tables; one with a fault is left out."""
+    if not isinstance(value, list):
+        problems.add(f"{where} = {value!r}: wants a list of tables, as [[{where}]]")
+        return []
+    entries = []
+    for index, item in enumerate(value):
+        place = f"{where}[{index}]"
+        if not isinstance(item, dict):
+            problems.add(f"{place}: wants a table")
+            continue
+        known = len(problems.lines)
+        values = checked(kind, item, place, problems)
+        if len(problems.lines) == known:
+            entries.append(kind(**values))
+    return entries
 
 
 def _token_of(path: Path | None, problems: Problems) -> str | None:

@@ -46,9 +46,8 @@ class Dialect:
     """How one engine says what DuckDB says.
 
     functions: by DuckDB's name, the engine's name, or a Rule. structure: types of nodes that the engine has, beside STRUCTURE.
-    missing: those of STRUCTURE that it lacks. rules: for all other nodes, in order. finish: steps over the whole tree, each a
-    Rule; last: those
-    after the sources and the condition on services are in it.
+    missing: those of STRUCTURE that it lacks. rules: for all other nodes, in order. finish: steps over the whole tree, each a Rule;
+    last: those after the sources and the condition on services are in it.
     """
 
     name: str

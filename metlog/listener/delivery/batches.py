@@ -191,4 +191,4 @@ def _try(call: Any, context: Context) -> None:
 
 def limits_of(output: BaseOutput, options: Mapping[str, Any]) -> Limits:
     """The limits of a batch: the configuration's, else the output's own defaults, else ours."""
-    return msgspec.convert({**output.batch_defaults, **options}, Limits)
+    return Limits(**{**output.batch_defaults, **options})

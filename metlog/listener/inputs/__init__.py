@@ -127,6 +127,9 @@ class BaseInput:
     """What an operator should know although the input runs, such as a smaller receive buffer than was asked for. Known once
     started."""
 
+    takes_signed: bool = False
+    """Whether it hands on each frame whole and by `frame` or `frames`, so that `keys` and `signed` can be asked of it."""
+
     @property
     def addresses(self) -> list[str]:
         """Where it listens, as URLs, with the real port when port 0 was asked for. Known once started."""

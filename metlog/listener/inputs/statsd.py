@@ -135,6 +135,9 @@ class _Translator:
             count += len(events)
             if wrong:  # the rest of the line
                 rejects.add(match[0], wrong)
+                if rejects.exhausted:
+                    rejects.skip(data[match.end() + 1 :])
+                    break
         invalid = rejects.report()
         self.metrics += count
         self.bad += rejects.count

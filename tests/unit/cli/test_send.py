@@ -20,6 +20,8 @@ import pytest
 from metlog.encoders.json import JsonEncoder
 from metlog.testing.peers import closed_port
 
+pytestmark = pytest.mark.process
+
 COMMAND = [sys.executable, "-m", "metlog", "send"]
 
 

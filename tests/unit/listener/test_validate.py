@@ -110,3 +110,20 @@ def test_whatever_comes_every_reader_can_read_what_is_taken(frames: list[bytes])
     rows = sum(part.num_rows for part in tables(Scan(header(Clock()) + record), Clock(), Route(), bad=bad))
     assert (rows, bad) == (validated.count, [])
     assert validated.lines.count(b"\n") == validated.count
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (rb'{"type":"a","payload":"\ud800"}', "half of a surrogate pair"),
+        (rb'{"type":"a","fields":{"\udc00":1}}', "half of a surrogate pair"),
+        (rb'{"type":"a","payload":"\ud800x"}', "half of a surrogate pair"), (rb'{"type":"a","payload":"\ud83d\ude00', "truncated"),
+        (rb'{"type":"a","payload":"\ud800', "truncated"), (rb'{"type":"a","payload":"x', "truncated"),
+        (rb'{"type":"a","timestamp":"2016-12-31T23:59:60Z"}', "a second of 60"),
+        (rb'{"type":"a","timestamp":"2016-12-31T23:60:00Z"}', "Invalid RFC3339"),
+    ],
+)  # fmt: skip
+def test_reasons_name_the_fault_that_is_there(line: bytes, words: str) -> None:
+    found = validate(line + b"\n" + b'{"type":"good"}', "json")
+    assert found.count == 1
+    assert words in found.invalid[0].reason

@@ -18,6 +18,8 @@ from metlog.plugins import check
 from tests.helpers.bagheera import Bagheera
 from tests.helpers.sink import batch, numbered
 
+IDENT = "79430d75-0448-44a5-9ef1-466405d1d3c5"
+
 
 @pytest.fixture
 def bagheera() -> Iterator[Bagheera]:
@@ -35,11 +37,11 @@ def connected(port: int, **options: Any) -> HttpOutput:
     ("method", "path", "body", "status"),
     [
         ("POST", "/submit/metlog", b"x", 201), ("PUT", "/1.0/submit/metlog", b"x", 201),
-        ("PUT", f"/submit/metlog/{uuid.uuid4()}", b"x", 201),
-        ("PUT", f"/submit/metlog/{uuid.uuid4()}/partition/1", b"x", 201), ("PUT", "/submit/metlog/no-uuid", b"x", 404),
+        ("PUT", f"/submit/metlog/{IDENT}", b"x", 201),
+        ("PUT", f"/submit/metlog/{IDENT}/partition/1", b"x", 201), ("PUT", "/submit/metlog/no-uuid", b"x", 404),
         ("POST", "/submit/other", b"x", 404), ("POST", "/elsewhere", b"x", 404), ("POST", "/submit/metlog", b"", 400),
         ("POST", "/submit/metlog", b"x" * 1_048_577, 413), ("GET", "/submit/metlog", b"", 403),
-        ("DELETE", f"/submit/metlog/{uuid.uuid4()}", b"", 403),
+        ("DELETE", f"/submit/metlog/{IDENT}", b"", 403),
     ],
 )  # fmt: skip
 def test_the_stand_in_answers_as_its_table_says(

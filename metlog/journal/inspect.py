@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _CURSOR: Final = ".cursor"
-_OURS: Final = ("lock", "keys")
+_OURS: Final = ("lock", "keys", "identity.json")
 _FOLDERS: Final = ("cursors", "quarantine")
 
 

@@ -129,7 +129,7 @@ def _true_fault(line: bytes, error: Exception) -> str:
         except (ValueError, RecursionError):
             pass
         else:
-            return "not JSON that can be kept: a text holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+            return "not JSON: a text holds half of a surrogate pair (\\ud800 to \\udfff), which is no character"
     return reason_of(error)
 
 

@@ -25,9 +25,9 @@ class ConsoleSender(BaseSender):
     """Writes events for the developer who looks at the terminal: local time, severity, message, type and service, fields.
 
     >>> sender = ConsoleSender(stream="stdout", color="never", width=20)
-    >>> sender.send(b'{"timestamp":"2026-05-01T12:00:00Z","type":"login","logger":"shop","payload":"logged in","fields":{"user":"u1"}}')
-    ... # doctest: +ELLIPSIS
-    ...:00:00.000 [info     ] logged in            login shop  user=u1
+    >>> frame = b'{"timestamp":"2026-05-01T12:00:00Z","type":"login","logger":"shop","payload":"logged in","fields":{"user":"u1"}}'
+    >>> sender.send(frame)  # doctest: +ELLIPSIS
+    ... [info     ] logged in            login shop  user=u1
 
     stream
         `stderr` or `stdout`.

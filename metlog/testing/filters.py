@@ -126,6 +126,7 @@ class FilterConformance:
             found = self._call(filter, event)
             if found is None:
                 continue
+            assert type(found.severity) is int, f"severity = {found.severity!r}: wants a number from 0 to 7"
             (read,) = encoder.decode(encoder.frame([encoder.encode(found)]))
             told = [
                 note

@@ -31,7 +31,19 @@ AT_RUN_TIME = {
     "zstandard": "httpx decodes with it, and the senders and outputs compress with it",
 }
 FRAMEWORKS = frozenset(
-    {"structlog", "rq", "django", "celery", "billiard", "multiprocess", "uwsgi", "uwsgidecorators", "gevent", "pytest"}
+    {
+        "structlog",
+        "rq",
+        "flask",
+        "django",
+        "celery",
+        "billiard",
+        "multiprocess",
+        "uwsgi",
+        "uwsgidecorators",
+        "gevent",
+        "pytest",
+    }
 )
 """What an integration is for: an application that uses the integration has it."""
 PEERS = frozenset({"datadog", "logstash", "loguru", "orjson", "pyperf", "opentelemetry"})

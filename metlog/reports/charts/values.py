@@ -57,10 +57,9 @@ def finite(value: Any) -> float | int | None:
         value = float(value)
     if not isinstance(value, (int, float)) or (isinstance(value, float) and math.isnan(value)):
         return None
-    number: float | int = value
-    if isinstance(value, int) and abs(value) > _EXACT:  # Vega takes no larger ones, and sums of them are larger
-        number = float(value) if abs(value) < LARGEST else LARGEST if value > 0 else -LARGEST
-    return min(max(number, -LARGEST), LARGEST)
+    bounded = min(max(value, -LARGEST), LARGEST)
+    # Vega takes no integers beyond 64 bits, and sums of large ones are larger.
+    return float(bounded) if abs(bounded) > _EXACT else bounded
 
 
 def legible_chart(chart: Chart) -> Chart:

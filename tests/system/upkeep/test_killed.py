@@ -23,7 +23,7 @@ def upkeep(data: Path, *arguments: str, fault: str = "") -> subprocess.Completed
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_at(tmp_path: Path, point: str) -> None:
+def test_an_upkeep_killed_at(tmp_path: Path, point: str) -> None:
     count = make_lake(tmp_path, days=2, files=4, events=20)
     whole = (count, count, count * (count - 1) // 2)
     with Lake(tmp_path) as lake:

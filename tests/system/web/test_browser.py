@@ -199,7 +199,7 @@ def test_sql_is_run_with_the_keyboard_alone(desktop: Visit) -> None:
     assert tab.inner_text("table.data td") == "42"
     with tab.expect_download() as download:
         tab.click("a:has-text('CSV')")
-    assert Path(download.value.path()).read_bytes() == b"answer\r\n42\r\n"
+    assert Path(download.value.path()).read_bytes() == b"answer\n42\n"
 
 
 def test_an_event_is_found_and_opened_with_the_keyboard_alone(desktop: Visit) -> None:

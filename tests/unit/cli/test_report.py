@@ -19,6 +19,8 @@ from metlog.cli import main
 from metlog.reports.sample import fill
 from tests.helpers.reportdata import EVENTS, event, hours, numbered, write
 
+pytestmark = pytest.mark.process  # charts are drawn in a process of their own
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

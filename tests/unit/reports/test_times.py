@@ -115,7 +115,10 @@ def test_auto_is_a_step_that_gives_a_chart_some_dozens(since: str, by: str) -> N
         ({"pick": "c"}, "pick = 'c': wants one of a, b"),
         ({"by": "year"}, "by = 'year': wants one of auto, minute, hour, day, week, month"),
         ({"sinc": "1d"}, "sinc: report 'mine' has no such parameter; did you mean 'since'?"),
-        ({"zzz": "1d"}, "zzz: report 'mine' has no such parameter; there is since, until, tz, logger, n"),
+        (
+            {"zzz": "1d"},
+            "zzz: report 'mine' has no such parameter; there is at, by, flag, logger, n, pick, ratio, since, tz, until",
+        ),
         ({"since": "now", "until": "1d"}, "since = 2026-03-12T09:30:15Z: not before until = 2026-03-11T00:00:00Z"),
         ({"since": "tomorrow"}, "not before until"),
         ({"tz": "Mars"}, "tz = 'Mars': no such time zone"),

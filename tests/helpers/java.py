@@ -203,4 +203,4 @@ class HiveDriver(TranslatedEngine):
 
 
 def _table(text: str) -> list[list[str | None]]:
-    return [[None if cell == "NULL" else cell for cell in line.split("\t")] for line in text.splitlines() if line]
+    return [[None if cell == "NULL" else cell for cell in line.split("\t")] for line in text.split("\n") if line]

@@ -315,7 +315,7 @@ HIVE: Final = Dialect(
         _minus_days,
     ),
     finish=(plain_operands, flat_joins, group_all, expand_aliases, named_subqueries, _order),
-    last=(shared.dollars(_NAME),),
+    last=(shared.dollars(_NAME, comments=True),),
     structure=frozenset({exp.Interval}),
     missing=frozenset(
         {exp.BitwiseLeftShift, exp.BitwiseRightShift, exp.TryCast, exp.Filter, exp.NullSafeEQ, exp.NullSafeNEQ, exp.ILike}

@@ -281,22 +281,27 @@ def _refuse_star() -> exp.Expression:
     raise Unsupported("SELECT * with EXCLUDE or REPLACE", "another engine", "name the columns")
 
 
-def dollars(engine: str) -> Rule:
-    """The rule for engines that put variables into the text of a statement, inside quotes too."""
+def dollars(engine: str, *, comments: bool = False) -> Rule:
+    """The rule for servers that look into the text of a statement before it is parsed, inside quotes too.
+
+    comments: they cut off what follows `--`, and take a text that ends with a backslash for one that goes on.
+    """
+    marks = ("${", "--") if comments else ("${",)
+    between = re.compile("|".join(f"(?<={re.escape(mark[0])})(?={re.escape(mark[1])})" for mark in marks))
 
     def apply(tree: exp.Expression) -> exp.Expression:
         for name in tree.find_all(exp.Identifier):
-            if "${" in name.name:
-                raise Unsupported(f"a name with ${{ ({name.name!r})", engine)
+            if between.search(name.name):
+                raise Unsupported(f"a name with {' or '.join(marks)} ({name.name!r})", engine)
         for node in list(tree.find_all(exp.Literal)):
-            if node.is_string and "${" in node.this:
-                first, *others = node.this.split("${")
-                parts = [f"{first}$", *(f"{{{part}$" for part in others[:-1]), f"{{{others[-1]}"]
-                node.replace(exp.Anonymous(this="concat", expressions=[exp.Literal.string(part) for part in parts]))
+            if node.is_string and between.search(node.this):
+                parts = [exp.Literal.string(part) for part in between.split(node.this)]
+                node.replace(exp.Anonymous(this="concat", expressions=parts))
         return tree
 
     return Rule(
         "dollar",
-        "${x} in a text is a variable of the server, such as one of its environment, and is put in before the statement is parsed.",
+        "${x} in a text is a variable of the server, such as one of its environment, and is put in before the statement is parsed;"
+        " Hive cuts comments off at -- without regard to escaped quotes. A text that holds these is put together from parts.",
         apply,
     )

@@ -48,7 +48,8 @@ def test_a_text_stays_one_literal_whatever_it_holds(dialect: Dialect, text: str)
     )
     literals = [node.this for node in found.find_all(exp.Literal)]
     assert "".join(literals) == text
-    assert len(literals) == 1 + (text.count("${") if dialect is not CLICKHOUSE else 0)
+    marks = {CLICKHOUSE.name: [], SPARK.name: ["${"], HIVE.name: ["${", "--"]}[dialect.name]
+    assert len(literals) == 1 + sum(text[at : at + 2] in marks for at in range(len(text)))
     assert not found.args.get("joins")
     assert len(list(found.find_all(exp.EQ))) == 1
 
@@ -83,6 +84,14 @@ def test_no_variable_of_the_server_gets_into_a_statement(dialect: Dialect) -> No
     assert "${" not in found
     with pytest.raises(QueryError, match="a name with"):
         turned('SELECT 1 AS "${env:HOME}"', dialect)
+
+
+def test_no_text_holds_what_hive_takes_for_a_comment() -> None:
+    found = turned("SELECT $x AS x, $y AS y", HIVE, {"x": "\\", "y": "a---b"})
+    assert "CONCAT('a-', '-', '-b')" in found
+    assert "--" not in found
+    with pytest.raises(QueryError, match="a name with"):
+        turned('SELECT 1 AS "a--b"', HIVE)
 
 
 def test_hive_orders_by_results_only() -> None:

@@ -135,7 +135,7 @@ def test_new_days_are_added_to_the_metastore_once(driver: Driver) -> None:
         folder = driver.data / "events" / f"date={new.isoformat()}"
         folder.mkdir()
         (folder / "part.parquet").write_bytes(source.read_bytes())
-        done = subprocess.run([*metlog, url], capture_output=True, text=True, timeout=110, env={**os.environ})
+        done = subprocess.run([*metlog, url], capture_output=True, text=True, timeout=300, env={**os.environ})
         assert done.returncode == 0, done.stderr
         assert "added date=2026-04-15" in done.stdout
         assert metastore.add_days([new]) == []
@@ -143,7 +143,7 @@ def test_new_days_are_added_to_the_metastore_once(driver: Driver) -> None:
         assert registration.look(driver.data) == ""
         with pytest.raises(MetastoreError, match="nothing"):
             metastore.add_days([new], table="nothing")
-    done = subprocess.run([*metlog, url], capture_output=True, text=True, timeout=110, env={**os.environ})
+    done = subprocess.run([*metlog, url], capture_output=True, text=True, timeout=300, env={**os.environ})
     assert (done.returncode, url in done.stderr) == (1, True)
     again = DayRegistration(url, "metlog.events_raw")
     assert "the metastore was not told of" in again.look(driver.data)

@@ -172,7 +172,7 @@ def test_the_command_asks_spark(server: Server) -> None:
 
     def metlog(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "metlog", *arguments], capture_output=True, text=True, timeout=110, cwd=server.folder, env=environment
+            [sys.executable, "-m", "metlog", *arguments], capture_output=True, text=True, timeout=300, cwd=server.folder, env=environment
         )  # fmt: skip
 
     done = metlog(

@@ -72,7 +72,7 @@ except metlog.ConfigError as error:
 """
     done = run(installed[1], "-c", program)
     assert done.returncode == 0, done.stderr
-    assert "sender.strem = 'x': sender 'redis' has no such option; did you mean 'stream'?" in done.stdout
+    assert "sender.strem: sender 'redis' has no such option; did you mean 'stream'?" in done.stdout
 
 
 def test_its_own_tests_pass_on_a_real_server(installed: tuple[Path, dict[str, str]]) -> None:

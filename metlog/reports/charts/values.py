@@ -33,7 +33,12 @@ def _forbidden() -> dict[int, str]:
     U+FFFF. The others below U+0020 have pictures of their own in Unicode, so that two names do not become one."""
     pictures = {code: chr(0x2400 + code) for code in range(0x20)}
     rest = [*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-    return pictures | {0x7F: "\u2421"} | dict.fromkeys(rest, "\N{REPLACEMENT CHARACTER}")
+    # Vega-Lite puts texts into expressions without escaping a backslash at their end.
+    return (
+        pictures
+        | {0x7F: "\u2421", ord("\\"): "\N{REVERSE SOLIDUS OPERATOR}"}
+        | dict.fromkeys(rest, "\N{REPLACEMENT CHARACTER}")
+    )
 
 
 _FORBIDDEN: Final = _forbidden()

@@ -187,7 +187,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"buffer": {"flush_interval": "soon", "max_bytes": 1e3}, "sender": "memory:"},
     {"exit_timeout": -1, "sender": "memory:"},
     {"fields": ["a"], "sender": "memory:"},
-    {"sender": "memory:", "logger": "${METLOG_TEST_NOT_SET}"},
     {"sendr": "udp:"},
 ]
 

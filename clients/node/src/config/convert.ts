@@ -126,6 +126,11 @@ export function isTable(value: unknown): value is Record<string, unknown> {
 }
 
 /** A value as an error may show it: what has the name of a secret is hidden, what is long is cut. */
+/** The value of an unknown option as an error may show it: a text may be a secret, whose option is misspelt. */
+export function number(key: string, value: unknown): string {
+  return typeof value === "number" || typeof value === "bigint" || typeof value === "boolean" ? ` = ${shown(key, value)}` : "";
+}
+
 export function shown(key: string, value: unknown): string {
   const text = repr(hidden(key, value, 0));
   return text.length <= LONGEST ? text : `${text.slice(0, LONGEST - 20)}… (${text.length} characters)`;

@@ -9,7 +9,7 @@ import { Fan, Pipeline } from "../core/pipeline.js";
 import type { Encoder } from "../encoders/encoder.js";
 import type { Filter } from "../filters/filter.js";
 import type { Sender } from "../senders/sender.js";
-import { convert, isTable, repr, shown } from "./convert.js";
+import { convert, isTable, number, repr, shown } from "./convert.js";
 import type { Component } from "./registry.js";
 import { check, components } from "./registry.js";
 import { asList, KEYS } from "./settings.js";
@@ -100,7 +100,7 @@ export function plan(given: Record<string, unknown>, where = "", expanded = fals
   for (const [key, raw] of Object.entries(settings)) {
     const option = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined;
     if (option === undefined) {
-      problems.add(`${prefix}${key} = ${shown(key, raw)}: no such setting; ${suggest(key, Object.keys(KEYS))}`);
+      problems.add(`${prefix}${key}${number(key, raw)}: no such setting; ${suggest(key, Object.keys(KEYS))}`);
       continue;
     }
     const listed = typeof raw === "string" && ["filters", "plugins", "disabled_timers"].includes(key);
@@ -156,7 +156,7 @@ function buffer(settings: Record<string, unknown>, where: string, problems: Prob
   for (const [key, value] of Object.entries(settings)) {
     const known = Object.hasOwn(BUFFER, key) ? BUFFER[key] : undefined;
     if (known === undefined) {
-      problems.add(`${where}.${key} = ${shown(key, value)}: no such setting; ${suggest(key, Object.keys(BUFFER))}`);
+      problems.add(`${where}.${key}${number(key, value)}: no such setting; ${suggest(key, Object.keys(BUFFER))}`);
       continue;
     }
     if (value === undefined) continue;

@@ -2,7 +2,7 @@
 
 import { ConfigError, messageOf, Problems } from "../core/errors.js";
 import type { Option } from "./convert.js";
-import { convert, isTable, repr, shown } from "./convert.js";
+import { convert, isTable, repr, number, shown } from "./convert.js";
 import { suggest } from "./suggest.js";
 
 export type ComponentKind = "sender" | "encoder" | "filter" | "plugin";
@@ -129,7 +129,7 @@ export function check(kind: ComponentKind, spec: unknown, where: string): Compon
   for (const [key, value] of Object.entries(options)) {
     const option = Object.hasOwn(known, key) ? known[key] : undefined;
     if (option === undefined) {
-      problems.add(`${where}.${key} = ${shown(key, value)}: ${kind} ${repr(name)} has no such option; ${suggest(key, Object.keys(known))}`);
+      problems.add(`${where}.${key}${number(key, value)}: ${kind} ${repr(name)} has no such option; ${suggest(key, Object.keys(known))}`);
       continue;
     }
     if (value === undefined) continue;

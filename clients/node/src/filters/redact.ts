@@ -53,7 +53,7 @@ export class Redact implements FilterObject {
     this.maskWith = mask_with;
     const some = (list: string[] | undefined): boolean => list !== undefined && list.length > 0;
     if (some(pseudonymize) && (key === undefined || Array.from(key).length < MIN_KEY)) {
-      wrong.push(`key: pseudonymize needs a secret of at least ${MIN_KEY} characters; take it from the environment: key = '\${METLOG_PSEUDONYM_KEY}'`);
+      wrong.push(`key: pseudonymize needs a secret of at least ${MIN_KEY} characters; take it from the environment: key = '\${METLOG_PSEUDONYM_KEY}' in a file, os.environ['METLOG_PSEUDONYM_KEY'] in Python`);
     }
     if (key !== undefined && !some(pseudonymize)) {
       wrong.push("key: means nothing without pseudonymize; name the paths there, or leave it out");

@@ -15,6 +15,7 @@ from metlog.core.hosts import host_port
 from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
+from metlog.listener.inputs._listening import server_tls
 from metlog.listener.inputs._systemd import check as check_passed
 from metlog.listener.inputs._systemd import of_descriptor
 from metlog.listener.inputs._systemd import sockets as passed_sockets
@@ -106,8 +107,6 @@ class HttpInput(BaseInput):
                 raise ValueError(f"{key} = {value}: wants a number above 0")
         if max_pending < 2 * max_body:
             raise ValueError(f"max_pending = {max_pending}: wants twice max_body ({2 * max_body} bytes) or more")
-        if (key_file or client_ca_file) and not cert_file:
-            raise ValueError("cert_file: key_file and client_ca_file want it, a PEM file with the certificate")
         self._host, self._port = host, port
         check_passed("http", systemd, fd)
         self._systemd, self._fd = systemd, fd
@@ -122,7 +121,7 @@ class HttpInput(BaseInput):
         self._limits = Limits(
             head_timeout=head_timeout, body_timeout=body_timeout, idle_timeout=idle_timeout, connections=max_connections
         )
-        self._tls = _tls(cert_file, key_file, client_ca_file) if cert_file else None
+        self._tls = server_tls(cert_file, key_file, client_ca_file)
         self._workers = workers
         self._watched: Watched | None = None
         self._app: App | None = None
@@ -259,18 +258,3 @@ def _tokens(token: str, path: str) -> list[str]:
             raise ValueError(f"token_file = {path!r}: has no token; wants one a line")
         tokens += found
     return tokens
-
-
-def _tls(cert: str, key: str, client_ca: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(cert, key or None)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ValueError(f"cert_file = {cert!r}: cannot be used: {error}") from error
-    if client_ca:
-        try:
-            context.load_verify_locations(client_ca)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"client_ca_file = {client_ca!r}: cannot be used: {error}") from error
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context

@@ -51,7 +51,9 @@ def told(listener: Listener) -> str:
 
 def refused(data: Path, file: Path, **more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "metlog", "listen", "--takeover", "--data", str(data), "--config", str(file)]
-    return subprocess.run(command, capture_output=True, text=True, env={**environment(), **more}, timeout=60)
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**environment(), **more}, timeout=60, start_new_session=True
+    )
 
 
 @pytest.mark.slow
@@ -74,8 +76,9 @@ def test_takeovers_under_load_lose_nothing(start: Start, tmp_path: Path) -> None
     assert old.stop() == 0
     dropped = kernel_drops(old.status())
     lost, twice = in_parquet(tmp_path / "data", sent["streams"])
+    pace = sent["events"] / sent["seconds"]
     print(
-        f"{sent['events']:,} events at {sent['events'] / sent['seconds']:,.0f} a second, {count} takeovers: {lost} lost, {twice} twice, {dropped} dropped"
+        f"{sent['events']:,} events at {pace:,.0f} a second, {count} takeovers: {lost} lost, {twice} twice, {dropped} dropped"
     )
     assert (lost, twice) == (0, 0)
 

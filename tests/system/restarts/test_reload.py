@@ -184,7 +184,7 @@ def test_an_invalid_file_changes_nothing_and_is_told(start: Any) -> None:
         other = taken.getsockname()[1]
         elsewhere = f'[[inputs]]\nname = "udp"\nport = {port + 1 if port < 65535 else port - 1}\n'
         for text, told in [
-            ("[[inputs]\n", "Invalid"),
+            ("[[inputs]\n", "Expected ']]'"),
             ('[[inputs]]\nname = "udpp"\n', "did you mean 'udp'"),
             (UDP + '[listener]\ndata = "elsewhere"\n', ""),  # --data goes before it: nothing changes
             (UDP + '[listener]\njournal = "other"\n' + LAKE, "listener.journal = 'other': wants a restart"),

@@ -177,21 +177,28 @@ def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[M
 def _upkeep(jobs: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
     """Of each job of upkeep that the listener does by itself: its runs, and what the last one did."""
     families = {
-        "runs_total": ("counter", "Runs of upkeep.", lambda job: job["runs"]),
-        "failures_total": ("counter", "Runs of upkeep that failed, or were held back.", lambda job: job["failures"]),
-        "failing": ("gauge", "1 when the last run failed, or was held back.", lambda job: bool(job["error"])),
-        "running": ("gauge", "1 while it runs.", lambda job: job["running"]),
-        "seconds": ("gauge", "Seconds that the last run took.", lambda job: job["seconds"]),
-        "succeeded_timestamp_seconds": (
-            "gauge", "When it last succeeded; 0: never.", lambda job: job["succeeded"].timestamp() if job["succeeded"] else 0,
-        ),
-    }  # fmt: skip
-    found = [
-        Metric(
-            f"metlog_upkeep_{name}", kind, text, [((("job", job),), float(value(facts))) for job, facts in jobs.items()]
-        )
-        for name, (kind, text, value) in families.items()
-    ]
+        "runs_total": ("counter", "Runs of upkeep."),
+        "failures_total": ("counter", "Runs of upkeep that failed, or were held back."),
+        "failing": ("gauge", "1 when the last run failed, or was held back."),
+        "running": ("gauge", "1 while it runs."),
+        "seconds": ("gauge", "Seconds that the last run took."),
+        "succeeded_timestamp_seconds": ("gauge", "When it last succeeded; 0: never."),
+    }
+    values = {
+        job: {
+            "runs_total": facts["runs"],
+            "failures_total": facts["failures"],
+            "failing": bool(facts["error"]),
+            "running": facts["running"],
+            "seconds": facts["seconds"],
+            "succeeded_timestamp_seconds": facts["succeeded"].timestamp() if facts["succeeded"] else 0,
+        }
+        for job, facts in jobs.items()
+    }
+    found = []
+    for name, (kind, text) in families.items():
+        samples: list[tuple[Labels, float]] = [((("job", job),), float(value[name])) for job, value in values.items()]
+        found.append(Metric(f"metlog_upkeep_{name}", kind, text, samples))
     done: list[tuple[Labels, float]] = [
         ((("job", job), ("figure", key)), float(value))
         for job, facts in jobs.items()

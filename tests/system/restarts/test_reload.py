@@ -335,7 +335,7 @@ def test_http_requests_are_answered_all_the_while(start: Any) -> None:
             before = len(taken)
             status = running.reload(config((1 << 20) + turn + 1))
             assert port_in(status, "http") == port
-            wait_for(lambda before=before: len(taken) > before + 5)
+            wait_for(lambda before=before: len(taken) > before + 3, 60)
     finally:
         ended.set()
         thread.join()

@@ -22,7 +22,7 @@ hive: $(VENV)/.engines          ## Hive 2.3 beside DuckDB (needs Java 17 with ja
 	@$(BIN)/python -m pytest tests/system/engines -m hive $(ARGS)
 
 quick: $(VENV)/.test            ## the unit tests, without those that start processes or take seconds
-	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal -m "not process and not slow" tests/unit $(ARGS)
+	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal --hypothesis-profile=quick -m "not process and not slow" tests/unit $(ARGS)
 
 unit: $(VENV)/.test             ## the unit tests
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/unit $(ARGS)

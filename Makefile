@@ -49,6 +49,12 @@ gate: $(VENV)/.bench            ## ratios that must hold, within one run
 load: $(VENV)/.test             ## 200,000 events/s for a minute to a listener, judged by SQL over its Parquet files
 	@$(BIN)/python benchmarks/listener_load.py --seconds 60 $(ARGS)
 
+hadoop: $(VENV)/.engines $(VENV)/hadoop ## from an event over a real HDFS to SQL by Spark (downloads 220 MB; needs Java 17)
+	@METLOG_TEST_HADOOP=$(abspath $(VENV)/hadoop) $(BIN)/python -m pytest tests/system/hadoop -rP $(ARGS)
+
+kill: $(VENV)/.test             ## listeners of one Kafka group killed at random, their events counted by SQL
+	@$(BIN)/python -m tests.system.cluster.kill $(ARGS)
+
 node:                           ## the Node.js client: compile it, run its tests on this machine's Node.js and on a newer one
 	@clients/node/ci.sh test
 

@@ -61,11 +61,11 @@ class MetlogClient:
         seq = 0
         stored = False
         if more:
-            fields = joined(more, fields)
+            fields = more if fields is None else joined(more, fields)
         try:
             pipeline = self._state.pipeline
-            severity_max, make, origin, next_seq, append, buffer, base = pipeline.fast_path
-            if type(severity) is not int or not 0 <= severity <= severity_max:
+            severity_max, make, origin, next_seq, append, buffer, base, usual = pipeline.fast_path
+            if severity is not usual and (type(severity) is not int or not 0 <= severity <= severity_max):
                 level = pipeline.admit_severity(severity)
                 if level < 0:
                     if pipeline is not self._state.pipeline:  # closed meanwhile: another one is in its place
@@ -80,14 +80,19 @@ class MetlogClient:
                 own = fields.copy() if fields else {}
             if make is not None and type(msg) is str:
                 for name, value in own.items():
-                    kind = type(value)
                     if type(name) is not str:
                         break  # two names may become one
-                    if kind is int:
+                    kind = type(value)
+                    if kind is str:
+                        continue
+                    if kind is float:
+                        if value - value:
+                            break  # NaN or infinite (not 0): encode now
+                    elif kind is int:
                         if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
-                            break  # may be beyond 64 bits: encode now
-                    elif kind is not str and (kind is not float or value - value) and kind not in _FIXED:
-                        break  # mutable, or NaN or infinite (value - value is not 0): encode now
+                            break  # may be beyond 64 bits
+                    elif kind not in _FIXED:
+                        break  # mutable
                 else:
                     seq = next_seq()
                     append(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))

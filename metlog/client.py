@@ -72,7 +72,10 @@ class MetlogClient:
                         self.log(tokens, msg, severity=severity, fields=fields)
                     return
                 severity = level
-            known = _tokens[tokens]
+            try:
+                known = _known[tokens]
+            except KeyError:
+                known = _tuple_of(tokens)
             context = _context()
             if context is not None or base or self._bound:
                 own = merged(base, context, self._bound, fields)
@@ -166,7 +169,7 @@ class MetlogClient:
             pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
-                known = _tokens[(type,) if tokens is None else tokens]
+                known = _tuple_of((type,) if tokens is None else tokens)
                 pipeline.put(
                     type if type.__class__ is str else str(type), known, severity, payload, own, weight, logger
                 )
@@ -369,19 +372,19 @@ class MetlogClient:
         self.close()
 
 
-class _Tokens(dict[Any, tuple[str, ...]]):
-    """Cache: tokens as given to `log`, to a tuple of texts."""
-
-    def __missing__(self, tokens: Any) -> tuple[str, ...]:
+def _tuple_of(tokens: Any) -> tuple[str, ...]:
+    """The tokens as a tuple of texts; remembered, where they can be."""
+    proper = _known.get(tokens)
+    if proper is None:
         proper = (tokens,) if isinstance(tokens, str) else tuple(map(str, tokens)) or ("event",)
         if proper in (tokens, (tokens,)):  # (True,) and (1,) are the same key
-            if len(self) >= 4096:  # made at run time
-                self.clear()
-            self[tokens] = proper
-        return proper
+            if len(_known) >= 4096:  # made at run time
+                _known.clear()
+            _known[tokens] = proper
+    return proper
 
 
-_tokens: Final = _Tokens()
+_known: Final[dict[Any, tuple[str, ...]]] = {}
 _now: Final = datetime.now
 _context: Final = current.get
 _FIXED: Final = frozenset({bool, type(None)})  # beside str, int and finite float: values that cannot change any more

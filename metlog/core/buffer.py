@@ -22,7 +22,7 @@ from metlog.core.dispatch import Dispatcher
 from metlog.core.flusher import Flusher
 from metlog.core.framing import FrameBuilder, Item
 from metlog.core.immediate import Immediate
-from metlog.core.interfaces import BaseEncoder
+from metlog.core.interfaces import BaseEncoder, BaseSender
 from metlog.core.stats import Counts
 from metlog.event import Event
 
@@ -55,9 +55,9 @@ class Buffer:
         counts: Counts,
         report: Callable[[], Event],
         tick: Callable[[], None] | None = None,
-        send: Callable[[bytes], None] | None = None,
+        sender: BaseSender | None = None,
     ) -> None:
-        """`send`: the sender's own, if several threads may call it at once."""
+        """`sender`: the dispatcher's, if several threads may call it at once."""
         self.pending: list[Item] = []
         self.dispatcher = dispatcher
         self.records = encoder.records
@@ -75,9 +75,9 @@ class Buffer:
         self.append: Callable[[Item], None] = self.append_single if self._unbuffered else self.pending.append
         self.immediate: Immediate | None = None
         """What sends where neither a lock nor another thread is needed."""
-        if self._unbuffered and send is not None and self.records is not None and tick is None:
+        if self._unbuffered and sender is not None and self.records is not None and tick is None:
             self.immediate = Immediate(
-                self, self.records.frame, send, max_event=max_event or sys.maxsize, counts=counts
+                self, self.records.frame, sender, max_event=max_event or sys.maxsize, counts=counts
             )
             self.append = self.immediate.append
         self._reset()

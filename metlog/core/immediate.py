@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from metlog.core.interfaces import BaseSender
 from metlog.core.stats import AtomicCounter, Counts
 
 __all__ = ["Immediate"]
@@ -29,12 +30,12 @@ class Immediate:
         self,
         buffer: Careful,
         encode: Callable[[list[Any]], bytes],
-        send: Callable[[bytes], None],
+        sender: BaseSender,
         *,
         max_event: int,
         counts: Counts,
     ) -> None:
-        self._parts = buffer.pending, encode, send, counts, buffer, max_event
+        self._parts = buffer.pending, encode, sender, counts, buffer, max_event
         self.reset()
 
     def reset(self) -> None:
@@ -52,14 +53,18 @@ class Immediate:
     def append(self, item: Any) -> None:
         """Sends the event, or counts it as dropped; KeyboardInterrupt and SystemExit are the application's own."""
         # Locals first: a call through an attribute that is no method costs three times as much.
-        pending, encode, send, counts, buffer, most = self._parts
+        pending, encode, sender, counts, buffer, most = self._parts
         size = 0
         try:
             if not (pending or counts.unreported or buffer.closed):
                 frame = encode([item])
                 size = len(frame)
                 if size <= most:
-                    send(frame)
+                    transmit = sender.transmit or sender.send
+                    try:
+                        transmit(frame)
+                    except OSError as error:
+                        sender.recover(frame, error, transmit)
                 else:
                     size = 0
         except BaseException as error:

@@ -71,6 +71,8 @@ class BaseSender:
     """True, beside `nonblocking`: several threads may call `send` at once, and a signal handler in the middle of a call, since
     each frame goes whole by itself. Spares locks where each event is a frame (`flush_interval = 0`). Not inherited: a subclass
     may hold more."""
+    transmit: Callable[[bytes], object] | None = None
+    """Of a `concurrent` sender, for speed: what `send` calls, to be called straight away. An OSError of it goes to `recover`."""
     max_event: int | None = None
     """Bytes that the transport can carry: the payload of a larger event is cut, and the event marked `truncated`. None: no
     limit."""
@@ -92,6 +94,10 @@ class BaseSender:
     def send(self, frame: bytes) -> None:
         """Takes one frame. Raises when the frame is known to be lost."""
         raise NotImplementedError
+
+    def recover(self, frame: bytes, error: OSError, used: Callable[[bytes], object]) -> None:
+        """Goes on as `send` does when `used`, which was in `transmit`, has raised `error`."""
+        raise error
 
     def flush(self) -> None:
         """Hands on what the sender itself still holds."""

@@ -78,7 +78,7 @@ class Pipeline:
             counts=self.counts,
             report=self.stream.report,
             tick=self._tick if self._ticks else None,
-            send=sender.send if sender.nonblocking and sender.concurrent else None,
+            sender=sender if sender.nonblocking and sender.concurrent else None,
         )
         self.fast_path = self._fast_path()
         live.add(self)
@@ -319,9 +319,7 @@ class Pipeline:
             succession = Succession(self, successor)
             self.replaced_by(successor)
             await_calls(self, deadline)
-        self.buffer.close(
-            deadline, partial(self._last, deadline), None if succession is None else succession.pass_on
-        )
+        self.buffer.close(deadline, partial(self._last, deadline), None if succession is None else succession.pass_on)
         live.discard(self)
 
     def _last(self, deadline: float) -> Event | None:

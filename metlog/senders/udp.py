@@ -65,7 +65,7 @@ class UdpSender(NotPicklable):
     `stats()`.
     """
 
-    # It is in one of four states, each with a function in `_send`, which `send` calls:
+    # It is in one of four states, each with a function in `transmit`, which `send` calls:
     #   unresolved   `_send_unresolved`: no address is known; frames are kept, and sent when the lookup has an answer
     #   unconnected  `_send_unconnected`: there are addresses and no socket, or the socket is to be made anew
     #   connected    the `send` of the socket itself
@@ -124,7 +124,7 @@ class UdpSender(NotPicklable):
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._resolver: Resolver | None = None
-        self._send: Callable[[bytes], object] = self._send_unconnected if self._addresses else self._send_unresolved
+        self.transmit: Callable[[bytes], object] = self._send_unconnected if self._addresses else self._send_unresolved
         if names:
             self._resolver = Resolver(
                 self.hosts, self.port, socket.SOCK_DGRAM, self._resolved, interval=self._interval
@@ -137,11 +137,11 @@ class UdpSender(NotPicklable):
 
     def send(self, frame: bytes) -> None:
         """Sends one datagram; raises SenderError when it is known to be lost."""
-        send = self._send
+        used = self.transmit
         try:
-            send(frame)
+            used(frame)
         except OSError as error:
-            self._recover(frame, error, send)
+            self.recover(frame, error, used)
 
     def flush(self) -> None:
         """The kernel has what was sent; what waits for a lookup goes when the answer comes. Asks whether the last one was refused."""
@@ -161,7 +161,7 @@ class UdpSender(NotPicklable):
         with self._lock:
             self._ask_refusal()
             self._closed = True
-            self._send = self._send_closed
+            self.transmit = self._send_closed
             if self._resolver is not None:
                 self._resolver.close()
             self._drop_socket()
@@ -187,7 +187,7 @@ class UdpSender(NotPicklable):
         with self._lock:
             if self._addresses:  # the answer came between the call and the lock
                 self._connect()
-                self._send(frame)
+                self.transmit(frame)
                 return
             if self._held_bytes + len(frame) > HELD_BYTES:
                 error = self._resolver.error if self._resolver else None
@@ -199,9 +199,9 @@ class UdpSender(NotPicklable):
 
     def _send_unconnected(self, frame: bytes) -> None:
         with self._lock:
-            if self._send == self._send_unconnected:  # no other thread has connected meanwhile
+            if self.transmit == self._send_unconnected:  # no other thread has connected meanwhile
                 self._connect()
-        self._send(frame)
+        self.transmit(frame)
 
     def _send_closed(self, _frame: bytes) -> None:
         raise closed(self)
@@ -223,10 +223,10 @@ class UdpSender(NotPicklable):
             made.connect(address)
         except OSError:
             made.close()
-            self._send = self._send_unconnected
+            self.transmit = self._send_unconnected
             raise
         self._socket = made
-        self._send = made.send
+        self.transmit = made.send
 
     def _resolved(self, addresses: list[Address]) -> None:
         """New addresses, from the resolver's thread."""
@@ -238,7 +238,7 @@ class UdpSender(NotPicklable):
             # Frames that waited go here and now, before `send` may overtake them. There is no socket yet in that case.
             for frame in held:
                 self._send_held(frame)
-            self._send = self._send_unconnected
+            self.transmit = self._send_unconnected
 
     def _send_held(self, frame: bytes) -> None:
         """Sends a frame that waited for the lookup; one that no address takes is counted as lost."""
@@ -246,7 +246,7 @@ class UdpSender(NotPicklable):
             try:
                 if self._socket is None:
                     self._connect()
-                self._send(frame)
+                self.transmit(frame)
             except OSError as error:
                 if error.errno in _FULL:  # a burst: the kernel hands these on within microseconds
                     time.sleep(0.001)
@@ -279,8 +279,8 @@ class UdpSender(NotPicklable):
     def _drop_socket(self) -> None:
         self._socket = None
 
-    def _recover(self, frame: bytes, error: OSError, used: Callable[[bytes], object]) -> None:
-        """Decides what a failed send with `used` means; sends the frame again where that can help."""
+    def recover(self, frame: bytes, error: OSError, used: Callable[[bytes], object]) -> None:
+        """Decides what a failed `used(frame)` means; sends the frame again where that can help."""
         # Each address once, and the first twice: a refusal there may belong to the frame before.
         for _ in range(len(self._addresses) + 1):
             code = error.errno
@@ -295,10 +295,10 @@ class UdpSender(NotPicklable):
             try:
                 if code != errno.ECONNREFUSED or len(self._addresses) > 1:
                     with self._lock:
-                        if self._send == used:  # no other thread has gone on to the next address meanwhile
+                        if self.transmit == used:  # no other thread has gone on to the next address meanwhile
                             self._current += 1
                             self._connect()
-                used = self._send
+                used = self.transmit
                 used(frame)
             except OSError as again:
                 error = again

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from math import isnan
@@ -38,7 +40,7 @@ class MetlogClient:
             """Methods that were added."""
 
     def __init__(self, name: str | None = None) -> None:
-        self._state = ClientState(name)
+        self._state = ClientState(name, None if name is None else _console)
         self._bound: dict[str, Any] = {}
         self._state.register(self)
 
@@ -179,8 +181,7 @@ class MetlogClient:
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
         pipeline = self._state.pipeline
-        if severity > pipeline.severity_max:
-            pipeline.admit_severity(severity)
+        if severity > pipeline.severity_max and self._admitted(severity)[1] < 0:
             return
         notes: list[str] = []
         try:
@@ -382,6 +383,19 @@ def _tuple_of(tokens: Any) -> tuple[str, ...]:
                 _known.clear()
             _known[tokens] = proper
     return proper
+
+
+def _console() -> Plan | None:
+    """The console, for a developer who logs before `configure`: where stderr is a terminal, and the environment names no sender."""
+    try:
+        terminal = sys.stderr.isatty()
+    except (AttributeError, ValueError):  # no stderr, or a closed one
+        return None
+    if not terminal or os.environ.get("METLOG_SENDER") or os.environ.get("METLOG_CONFIG"):
+        return None
+    from metlog.config import plan
+
+    return plan({"sender": "console", "statsd": False})
 
 
 _known: Final[dict[Any, tuple[str, ...]]] = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from math import isnan
@@ -16,7 +14,7 @@ from metlog.core.context import current, merged
 from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
 from metlog.core.timer import DisabledTimer, Timer
-from metlog.core.unconfigured import Unconfigured
+from metlog.core.unconfigured import Unconfigured, wants_console
 from metlog.errors import MetlogError
 from metlog.event import ONE
 from metlog.tracebacks import exception_fields
@@ -386,12 +384,7 @@ def _tuple_of(tokens: Any) -> tuple[str, ...]:
 
 
 def _console() -> Plan | None:
-    """The console, for a developer who logs before `configure`: where stderr is a terminal, and the environment names no sender."""
-    try:
-        terminal = sys.stderr.isatty()
-    except (AttributeError, ValueError):  # no stderr, or a closed one
-        return None
-    if not terminal or os.environ.get("METLOG_SENDER") or os.environ.get("METLOG_CONFIG"):
+    if not wants_console():
         return None
     from metlog.config import plan
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -10,7 +12,7 @@ from typing import Any, Final
 from metlog.core.chance import chance
 from metlog.core.stats import AtomicCounter, Stats
 
-__all__ = ["CLOSED", "REFUSING", "UNCONFIGURED", "Unconfigured"]
+__all__ = ["CLOSED", "REFUSING", "UNCONFIGURED", "Unconfigured", "wants_console"]
 
 _log: Final = logging.getLogger("metlog")
 
@@ -98,3 +100,12 @@ class Unconfigured:
 
     def close(self, deadline: float, successor: object = None) -> None:
         """Nothing is open."""
+
+
+def wants_console() -> bool:
+    """Whether a developer may be looking: stderr is a terminal, and the environment names no configuration."""
+    try:
+        terminal = sys.stderr.isatty()
+    except (AttributeError, ValueError):  # no stderr, or a closed one
+        return False
+    return terminal and not (os.environ.get("METLOG_SENDER") or os.environ.get("METLOG_CONFIG"))

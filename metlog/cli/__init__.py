@@ -49,8 +49,8 @@ _MODULES: Final = dict.fromkeys(("compact", "expire", "forget", "import"), "upke
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the command; exits with 0, 1 (it failed), 2 (wrong usage or configuration), 130 (Ctrl-C), 141 (nobody reads on) or what
-    the command says."""
+    """Entry point of the command; exits with 0, 1 (it failed), 2 (wrong usage or configuration), 130 (Ctrl-C), 141 (nobody reads on) or
+    what the command says."""
     try:
         status = _main(argv)
     except KeyboardInterrupt:  # before a command began, or after its end

@@ -24,12 +24,12 @@ from metlog.lake.cancel import Cancel, Watch
 from metlog.lake.connections import Cursors
 from metlog.lake.leases import reading
 from metlog.lake.result import Column, Params, Queryable, Result, Stream, unique
-from metlog.lake.schema import COLUMNS
 from metlog.lake.snapshot import Memory, snapshot
 from metlog.lake.sql.errors import EXPLAIN, explain
 from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expression, parse
+from metlog.lake.sql.loss import DELIVERY
 from metlog.lake.sql.pruning import parameters
-from metlog.lake.sql.views import DELIVERY, events_view, files_table, numbered
+from metlog.lake.sql.views import events_view, files_table, numbered
 from metlog.lake.sqltypes import carried, type_named
 from metlog.lake.storage import is_remote, local_path
 
@@ -73,11 +73,6 @@ class Lake(Queryable):
         self.data = Path(data).resolve()
         if not self.data.is_dir():
             raise FileNotFoundError(f"there is no data folder {str(self.data)!r}")
-        for part in self.data.parts:
-            if part.partition("=")[0] in COLUMNS and "=" in part:
-                raise QueryError(
-                    f"the data folder's path {str(self.data)!r} holds {part!r}, which reads like a column of its events; rename it"
-                )
         self.timeout = timeout
         folder = str(spill_folder) if spill_folder is not None else tempfile.mkdtemp(prefix="metlog-query-")
         own = spill_folder is None
@@ -108,8 +103,7 @@ class Lake(Queryable):
         self._connection.execute("SET GLOBAL enable_external_access = false")
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._cursors = Cursors(self._connection)
-        # A folder whose path reads like a column would give its files that column.
-        self._memory = Memory(_UNCOMMITTED_BYTES, None if "=" in folder else Path(folder, _BEHIND), self._remote)
+        self._memory = Memory(_UNCOMMITTED_BYTES, Path(folder, _BEHIND), self._remote)
 
     def _elsewhere(self, credentials: Mapping[str, str] | None) -> Remote | None:
         """The data set on shared storage, if it lies there; `_folders` are those that the engine may read."""

@@ -201,9 +201,10 @@ class Accounting:
         self._ended += report.ended
 
     def stats(self) -> dict[str, Any]:
-        """`received` events that were numbered, `lost` now (numbers missing), `repeated`, `reordered`; `streams` begun and
-        `ended` (of the others the tail is unknown), `joined` (met in the middle), `forgotten` for want of memory, `leaps`
-        (jumps of a million or more, counted as no loss); `dropped_by_client` by reason."""
+        """`received` events that were numbered, `lost` now (numbers missing between the first and the last of a stream, as
+        `metlog.lake.sql.loss` has it), `repeated`, `reordered`; `streams` begun and `ended` (the others have an unconfirmed tail), `joined`
+        (met in the middle: what is before the first is not lost), `forgotten` for want of memory, `leaps` (jumps of a million or more,
+        counted as no loss); `dropped_by_client` by reason."""
         with self._lock:
             return {
                 "received": self._received,

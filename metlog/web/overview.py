@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from metlog.journal.folder import Folder
 from metlog.lake.interface import Cancel, Engine
+from metlog.lake.sql.loss import LOSS_BY_LOGGER
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.reports import featured
@@ -40,21 +41,6 @@ FROM events WHERE timestamp >= $since AND timestamp < $until GROUP BY logger ORD
 _TYPES: Final = """
 SELECT type, sum(weight) AS events FROM events WHERE timestamp >= $since AND timestamp < $until
 GROUP BY type ORDER BY events DESC, type LIMIT 8
-"""
-# Between the first and the last that came within the span: what a stream sent before it is not lost.
-_LOSS: Final = """
-WITH spans AS (
-    SELECT stream, any_value(logger) AS logger, CAST(max(seq) AS HUGEINT) - min(seq) + 1 AS sent, count(*) AS rows
-    FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream
-), numbers AS (  -- a bit a number, as in the view `delivery`
-    SELECT stream, CAST(sum(got) AS BIGINT) AS got
-    FROM (SELECT stream, bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT))) AS got
-          FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream, seq >> 6)
-    GROUP BY stream
-)
-SELECT logger, CAST(least(sum(sent), 9223372036854775807) AS BIGINT) AS sent, CAST(least(sum(sent - got), 9223372036854775807) AS BIGINT) AS lost,
-       CAST(least(sum(rows - got), 9223372036854775807) AS BIGINT) AS repeated
-FROM spans JOIN numbers USING (stream) GROUP BY logger
 """
 
 
@@ -107,6 +93,11 @@ class Overview:
     def lost(self) -> int:
         return sum(entry["lost"] for entry in self.loss.values())
 
+    @property
+    def unconfirmed(self) -> int:
+        """Streams with an unconfirmed tail."""
+        return sum(entry["unconfirmed"] for entry in self.loss.values())
+
 
 def look(
     lake: Engine, span: str, *, loggers: Sequence[str] | None, cancel: Cancel, now: datetime | None = None
@@ -126,7 +117,7 @@ def look(
     counts = {row["bar"]: row for row in ask(_RATES, width=width)}
     return Overview(
         span, since, until, bars(counts, first, last, width), ask(_SERVICES), ask(_TYPES),
-        {row["logger"]: row for row in ask(_LOSS)}, (time.perf_counter() - began) * 1000,
+        {row["logger"]: row for row in ask(LOSS_BY_LOGGER)}, (time.perf_counter() - began) * 1000,
     )  # fmt: skip
 
 

@@ -126,6 +126,10 @@ class Accounting:
         self._begun = self._ended = self._forgotten = self._joined = self._leaps = 0
         self._received = self._skipped = self._reordered = self._repeated = 0
 
+    def configure(self, streams: int) -> None:
+        """Remembers another number of streams from now on."""
+        self._most = streams
+
     def note(self, events: Sequence[Numbered]) -> None:
         """Counts events in the order of their arrival."""
         self.take(summarize(events))

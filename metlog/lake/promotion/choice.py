@@ -18,16 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from metlog.errors import ConfigError
 from metlog.lake.promotion.columns import FileColumns, lines_of
 from metlog.lake.storage import Storage
 
-__all__ = ["MOST", "Choice", "Promotion", "check_names"]
+__all__ = ["MOST", "Choice", "Promotion"]
 
 MOST: Final = 8
 """Names that are chosen without being asked for: each costs the writer a little with every event."""
-_MOST_NAMED: Final = 64
-"""Names that a configuration may have."""
 _FOLDER: Final = "promoted"
 _NAME: Final = re.compile(r"(\d{8})\.json")
 _SAMPLE: Final = 512
@@ -57,17 +54,6 @@ class Choice(Struct, frozen=True):
     names: list[str] = []
     auto: bool = True
     """Whether writers add names."""
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Raises ConfigError for what no list of names can be."""
-    if len(names) > _MOST_NAMED:
-        raise ConfigError(f"lake.promote: {len(names)} names; {_MOST_NAMED} are the most")
-    for name in names:
-        if not name or len(name) > 200:
-            raise ConfigError(f"lake.promote: {name!r} is no name of a field")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"lake.promote: {Counter(names).most_common(1)[0][0]!r} stands there twice")
 
 
 class Promotion:
@@ -149,8 +135,8 @@ class Promotion:
                 self._known = msgspec.json.decode(self._storage.read(path), type=Choice)
             except FileNotFoundError:  # two more were made since it was listed
                 continue
-            except msgspec.DecodeError as error:
-                raise OSError(f"{self._storage.describe()}/{path}: {error}; delete it") from error
+            except msgspec.DecodeError:  # damaged: the next choice takes its place, and files say for themselves what they have
+                self._known = Choice()
             self._number = last
             return
         raise OSError(f"{self._storage.describe()}/{_FOLDER}: its files go faster than they can be read")

@@ -1,7 +1,7 @@
 """The promoted columns of one Parquet file, made a row group at a time out of its `fields`.
 
 The first row group decides of what kind a column is. A value that does not fit it, in a later row group, is left out, and then the
-footer does not name the column: readers take `fields`, in which everything is.
+footer says so: readers take `fields`, in which everything is.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class _Column:
     def said(self) -> Promoted | None:
         """The footer's entry, when the file is at its end."""
         if not self.right:
-            return None
+            return Promoted(self.name, self.kind, self.column, right=False) if self.column else None
         if self.kind == "none":
             return Promoted(self.name, "none", json=not self.nulls)
         text = self.kind != "double" or not (self.odd or (self.integers and self.fractionless))

@@ -1,7 +1,7 @@
 """What a Parquet file says of the columns that it has beside those of the schema: the footer's key `metlog.promoted`.
 
-A column stands for the value of one name at the top of `fields`, in every event of its file. Where it is named here, the answer of each
-expression that its entry admits can be made of it exactly; a column that no entry names is not read.
+A column stands for the value of one name at the top of `fields`, in every event of its file; the answer of each expression that its entry
+admits can be made of it exactly.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Promoted(Struct, frozen=True, omit_defaults=True):
     """For `double`: numbers without a fraction are written without one, `12` and not `12.0`."""
     json: bool = True
     """Whether what `->` gives can be made of it: no value is null, and a text column has texts only."""
+    right: bool = True
+    """False for a column that lacks values which did not fit: nothing can be made of it."""
 
 
 def column_name(name: str, kind: Kind) -> str:

@@ -226,9 +226,15 @@ def _own(value: Any) -> Iterator[Tree]:
 
 def _plain(node: Tree, events: set[str]) -> bool:
     """Whether nothing in a SELECT sees all columns of a table at once, but for a `*` of the list, and `fields` is a column."""
-    top = [id(item) for item in node["select_list"]]
+    top = {id(item) for item in node["select_list"]}
+    by_all = {  # ORDER BY ALL
+        id(order["expression"])
+        for modifier in node.get("modifiers") or []
+        for order in modifier.get("orders") or []
+        if order["expression"].get("class") == "STAR" and not order["expression"].get("expr")
+    }
     for item in _dicts(node):
-        if item.get("class") == "STAR":
+        if item.get("class") == "STAR" and id(item) not in by_all:
             mine = id(item) in top
             if mine and (item.get("columns") or item.get("expr")):
                 return False
@@ -241,7 +247,7 @@ def _plain(node: Tree, events: set[str]) -> bool:
         elif item.get("ref_type") == "NATURAL":
             return False
     for item in _own([node.get(key) for key in _OWN]):
-        if item.get("class") == "STAR" and id(item) not in top:
+        if item.get("class") == "STAR" and id(item) not in top and id(item) not in by_all:
             return False
     return not any(
         str(item.get("alias") or "").lower() == "fields"

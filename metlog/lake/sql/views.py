@@ -157,7 +157,9 @@ def _described(path: Path, identity: tuple[int, int]) -> tuple[tuple[str, ...], 
         _column(name, sql_type, found.get(name)) if name != "date" else "date" for name, sql_type in COLUMNS.items()
     )
     promoted = {
-        entry.name: entry for entry in decode(metadata.metadata) if entry.kind == "none" or entry.column in found
+        entry.name: entry
+        for entry in decode(metadata.metadata)
+        if entry.right and (entry.kind == "none" or entry.column in found)
     }
     return columns, promoted
 

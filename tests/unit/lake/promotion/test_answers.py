@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ def _same(one: Sequence[Any] | None, other: Sequence[Any] | None) -> bool:
 
 @pytest.mark.slow
 @given(files=_files(), path=st.sampled_from(PATHS))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=int(os.environ.get("METLOG_TEST_EXAMPLES", "25")), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_each_expression_has_the_answer_that_fields_has(files: list[list[list[dict[str, Any]]]], path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = data_set(Path(folder), files)

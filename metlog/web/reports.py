@@ -25,6 +25,7 @@ from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
+from metlog.web.times import times_of
 from metlog.web.waiting import asked
 
 __all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
@@ -91,7 +92,11 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
     Raises Refused 400 for a parameter that cannot be used, 404 for a report that is not there.
     """
     page, access, report = page_of(request), access_of(request), await _report(request)
-    given = {key: value for key, value in query_of(request).items() if value.strip() and not key.startswith("_")}
+    given = {
+        key: value
+        for key, value in query_of(request).items()
+        if value.strip() and not key.startswith("_") and (key != "refresh" or key in report.parameters)
+    }
     key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
     result, age = page.caches.results.get(key), 0.0
     if result is None or page.lake.slow:
@@ -151,9 +156,11 @@ async def show(request: Request) -> Response:
     """`/reports/NAME?param=…`."""
     report = await _report(request)
     given = query_of(request)
+    span = {key: str(report.parameters[key].default) for key in ("since", "until")}
     made: Made | None = None
     problem: Refused | None = None
     try:
+        times_of(request, **span)
         made = await run(request, to_the_end=False)
     except Refused as refused:  # told beside the form that has the value at fault
         if refused.status not in {400, 408, 413}:

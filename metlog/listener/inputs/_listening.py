@@ -14,8 +14,10 @@ from metlog.listener.inputs import _systemd as passed
 __all__ = ["bind_stream", "bind_unix", "server_tls", "url_of"]
 
 
-def bind_stream(scheme: str, host: str, port: int, systemd: bool | str, fd: int) -> socket.socket:
-    """Returns a listening TCP socket; raises OSError with what to change."""
+def bind_stream(
+    scheme: str, host: str, port: int, systemd: bool | str, fd: int, remedy: str = "choose another port"
+) -> socket.socket:
+    """Returns a listening TCP socket; raises OSError with what to change, for an address in use the `remedy`."""
     if fd >= 0:
         sock = passed.of_descriptor(fd, socket.SOCK_STREAM)
     elif systemd:
@@ -38,7 +40,7 @@ def bind_stream(scheme: str, host: str, port: int, systemd: bool | str, fd: int)
                 raise
         except OSError as error:
             raise OSError(
-                f"{scheme}://{host}:{port}: {error.strerror or error}; is another process listening there? choose another port"
+                f"{scheme}://{host}:{port}: {error.strerror or error}; is another process listening there? {remedy}"
             ) from error
     sock.listen(1024)
     return sock

@@ -15,10 +15,8 @@ from metlog.core.hosts import host_port
 from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
-from metlog.listener.inputs._listening import server_tls
+from metlog.listener.inputs._listening import bind_stream, server_tls
 from metlog.listener.inputs._systemd import check as check_passed
-from metlog.listener.inputs._systemd import of_descriptor
-from metlog.listener.inputs._systemd import sockets as passed_sockets
 
 __all__ = ["HttpInput"]
 
@@ -143,7 +141,8 @@ class HttpInput(BaseInput):
         return [self._address] if self._address else []
 
     def start(self, sink: Sink) -> None:
-        sock = self._bind()
+        sock = bind_stream("http", self._host, self._port, self._systemd, self._fd, "choose another --http HOST:PORT")
+        sock.setblocking(False)
         host, port = sock.getsockname()[:2]
         self._address = f"{self.url_prefix}{'https' if self._tls else 'http'}://{host_port(host, port)}"
         if not (host == "::1" or host.startswith("127.") or self._rules.tokens or self._limits_clients):
@@ -165,40 +164,6 @@ class HttpInput(BaseInput):
     @property
     def _limits_clients(self) -> bool:
         return self._tls is not None and self._tls.verify_mode is ssl.CERT_REQUIRED
-
-    def _bind(self) -> socket.socket:
-        if self._fd >= 0 or self._systemd:
-            return self._passed()
-        try:
-            family, _, _, _, address = socket.getaddrinfo(
-                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(address)
-                sock.listen(1024)
-                sock.setblocking(False)
-            except OSError:
-                sock.close()
-                raise
-        except OSError as error:
-            raise OSError(
-                f"http://{self._host}:{self._port}: {error.strerror or error}; is another process listening there? "
-                "choose another --http HOST:PORT"
-            ) from error
-        return sock
-
-    def _passed(self) -> socket.socket:
-        if self._fd >= 0:
-            sock = of_descriptor(self._fd, socket.SOCK_STREAM)
-        else:
-            sock, *more = passed_sockets(socket.SOCK_STREAM, self._systemd if isinstance(self._systemd, str) else "")
-            if more:
-                raise OSError("http: systemd passed several ListenStream= sockets; name one by its FileDescriptorName=")
-        sock.listen(1024)
-        sock.setblocking(False)
-        return sock
 
     def _run(self, sock: socket.socket, started: threading.Event) -> None:
         with asyncio.Runner() as runner:

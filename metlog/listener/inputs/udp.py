@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import socket
 import threading
 import time
@@ -14,6 +13,7 @@ from metlog.core.hosts import bracketed
 from metlog.errors import ConfigError
 from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs import _systemd as passed
+from metlog.listener.inputs._stop import StopSignal
 
 __all__ = ["UdpInput"]
 
@@ -66,7 +66,7 @@ class UdpInput(BaseInput):
         self._host, self._port, self._count = host, port, sockets
         self._buffer = receive_buffer
         self._systemd, self._fd = systemd, fd
-        self._stop = threading.Event()
+        self._stop: StopSignal | None = None
         self._receivers: list[_Receiver] = []
         self.warnings: list[str] = []
         """What an operator should know, such as a receive buffer smaller than asked for."""
@@ -76,7 +76,9 @@ class UdpInput(BaseInput):
         return list(dict.fromkeys(receiver.address for receiver in self._receivers))
 
     def start(self, sink: Sink) -> None:
-        for sock in self._open():
+        opened = self._open()
+        self._stop = StopSignal()
+        for sock in opened:
             self._enlarge(sock)
             self._receivers.append(_Receiver(sock, sink, self._stop))
         for receiver in self._receivers:
@@ -131,6 +133,8 @@ class UdpInput(BaseInput):
             log.warning(text)
 
     def stop(self) -> None:
+        if self._stop is None:
+            return
         self._stop.set()
         for receiver in self._receivers:
             if receiver.thread.ident is not None:
@@ -138,6 +142,7 @@ class UdpInput(BaseInput):
         self.sockets()  # a last look at what the kernel dropped
         for receiver in self._receivers:
             receiver.close()
+        self._stop.close()
 
     def stats(self) -> dict[str, int]:
         sockets = self.sockets()
@@ -169,7 +174,7 @@ class UdpInput(BaseInput):
 class _Receiver:
     """One socket and the thread that empties it."""
 
-    def __init__(self, sock: socket.socket, sink: Sink, stop: threading.Event) -> None:
+    def __init__(self, sock: socket.socket, sink: Sink, stop: StopSignal) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._sink = sink
@@ -185,8 +190,7 @@ class _Receiver:
         self.thread = threading.Thread(target=self._run, name=f"metlog-{self.address}", daemon=True)
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
+        poll = self._stop.poll_with(self._sock.fileno())
         while not self._stop.is_set():
             self.turned = time.monotonic()
             if poll.poll(500):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from metlog.event import severity_from
+from metlog.reports.words import shown_type, type_of
 from metlog.web.errors import Refused
 
 __all__ = ["NO_NAME", "SEVERITIES", "service", "service_of", "severity_of", "shown_type", "type_of"]
@@ -14,9 +15,6 @@ SEVERITIES: Final = ("emergency", "alert", "critical", "error", "warning", "noti
 """Names of the numbers 0 to 7."""
 NO_NAME: Final = "(no name)"
 """The service of events whose `logger` is empty."""
-_TYPES: Final = {"oldstyle": "log line"}
-"""Shown names of types: what `info` to `critical`, and the standard library's loggers, send."""
-_WIRE: Final = {shown: wire for wire, shown in _TYPES.items()}
 
 
 def service(logger: str) -> str:
@@ -27,16 +25,6 @@ def service(logger: str) -> str:
 def service_of(text: str) -> str:
     """The `logger` that a shown name means."""
     return "" if text == NO_NAME else text
-
-
-def shown_type(name: str) -> str:
-    """The shown name of a type."""
-    return _TYPES.get(name, name)
-
-
-def type_of(text: str) -> str:
-    """The type that a shown name means."""
-    return _WIRE.get(text, text)
 
 
 def severity_of(text: str, where: str = "severity") -> int:

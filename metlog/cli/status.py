@@ -107,7 +107,9 @@ def _lines(found: Any) -> Iterator[str]:
         yield f"  upkeep {job:<11} {_upkeep(facts)}"
     if found.loss:
         lost, sent = found.loss["lost"], found.loss["received"] + found.loss["lost"]
-        yield f"  loss               {lost:,} of {sent:,} numbered events lost on the way"
+        open_ = found.loss["streams"] - found.loss["ended"]
+        tails = f"; {open_:,} of {found.loss['streams']:,} client streams with an unconfirmed tail" if open_ else ""
+        yield f"  loss               {lost:,} of {sent:,} numbered events lost on the way since the start{tails}"
     if found.dead_letters:
         total = sum(found.dead_letters.values())
         worst = max(found.dead_letters, key=lambda reason: found.dead_letters[reason])

@@ -109,7 +109,7 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
         _one("metlog_healthy", "gauge", "1 when inputs, journal and outputs move.", not status["health"]),
         _one("metlog_journal_accepting", "gauge", "0 while the journal takes no events.", not refuses),
         _lost(intake),
-        _labelled("metlog_dead_letters_total", "Refused by inputs.", "reason", status.get("dead_letters", {})),
+        _labelled("metlog_dead_letters_total", "Refused by inputs, kept as dead letters.", "reason", status.get("dead_letters", {})),
         _one(
             "metlog_dead_letters_unwritten_total", "counter", "Dead letters counted and not kept, for want of disk.",
             status.get("dead_letters_unwritten", 0),
@@ -147,14 +147,14 @@ def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[M
     """Loss accounting: totals of all streams, and the kernel's drops by socket."""
     texts = {
         "received": "Events with a number of their stream.",
-        "lost": "Events missing now, by gaps in the numbers of the streams.",
+        "lost": "Numbers missing now between the first and the last of each client stream since the start.",
         "repeated": "Events that came again.",
         "reordered": "Events that came after a later one.",
         "streams": "Client streams begun.",
-        "ended": "Client streams whose end record came; of the others the tail is unknown.",
-        "joined": "Client streams met in the middle, of which earlier losses are not known here.",
+        "ended": "Client streams whose end record came; each of the others has an unconfirmed tail.",
+        "joined": "Client streams met in the middle: what is numbered before the first that came is not counted as lost.",
         "forgotten": "Client streams forgotten for want of memory (listener.streams).",
-        "leaps": "Jumps of a million numbers and more, counted as no loss.",
+        "leaps": "Jumps of a million numbers and more, not counted as lost here; reports and SQL do.",
     }
     found = [
         _one(f"metlog_delivery_{key}{'' if key == 'lost' else '_total'}", "gauge" if key == "lost" else "counter", text, delivery[key])
@@ -241,7 +241,7 @@ def _lost(intake: Mapping[str, Any]) -> Metric:
     samples: list[tuple[Labels, float]] = [
         ((("reason", reason),), float(intake[key])) for key, reason in reasons.items() if key in intake
     ]
-    text = "Events not taken because the journal took none; refused ones were told to the client."
+    text = "Events refused because the journal took none; journal_full_refused were told to the client, which may send them again."
     return Metric("metlog_events_not_taken_total", "counter", text, samples)
 
 

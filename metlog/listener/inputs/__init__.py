@@ -42,6 +42,11 @@ class Sink(Protocol):
         """
         ...
 
+    def opened(self, body: bytes, source: str, key: str = "") -> bytes | None:
+        """Returns the content of a whole body, which is another than `body` where it was signed; None for one that this input's
+        signing rules refuse, which is a dead letter then. `key`: see `submit`; a repeat under the same key is no replay."""
+        ...
+
     def reject(self, data: bytes, source: str, reason: str) -> None:
         """Dead-letters what the input itself refused. `reason` is one of a bounded number of texts, any detail after a colon."""
         ...

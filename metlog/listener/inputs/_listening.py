@@ -16,9 +16,16 @@ __all__ = ["bind_stream", "bind_unix", "server_tls", "url_of"]
 
 
 def bind_stream(
-    scheme: str, host: str, port: int, systemd: bool | str, fd: int, handed: Handed = NONE
+    scheme: str,
+    host: str,
+    port: int,
+    systemd: bool | str,
+    fd: int,
+    handed: Handed = NONE,
+    remedy: str = "choose another port",
 ) -> socket.socket:
-    """Returns a listening TCP socket, one of `handed` where it fits; raises OSError with what to change."""
+    """Returns a listening TCP socket, one of `handed` where it fits; raises OSError with what to change, for an address in use the
+    `remedy`."""
     name = passed.name_of(scheme, host, port, systemd, fd)
     ours = not systemd and fd < 0
     if (found := handed.take(name, socket.SOCK_STREAM, host if ours else "", port if ours else 0)) is not None:
@@ -45,7 +52,7 @@ def bind_stream(
                 raise
         except OSError as error:
             raise OSError(
-                f"{scheme}://{host}:{port}: {error.strerror or error}; is another process listening there? choose another port"
+                f"{scheme}://{host}:{port}: {error.strerror or error}; is another process listening there? {remedy}"
             ) from error
     sock.listen(1024)
     return sock

@@ -16,10 +16,9 @@ from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
-from metlog.listener.inputs._listening import server_tls
+from metlog.listener.inputs._listening import bind_stream, server_tls
 from metlog.listener.inputs._systemd import check as check_passed
-from metlog.listener.inputs._systemd import name_of, of_descriptor
-from metlog.listener.inputs._systemd import sockets as passed_sockets
+from metlog.listener.inputs._systemd import name_of
 
 __all__ = ["HttpInput"]
 
@@ -180,41 +179,9 @@ class HttpInput(BaseInput):
         return self._tls is not None and self._tls.verify_mode is ssl.CERT_REQUIRED
 
     def _bind(self, handed: Handed) -> socket.socket:
-        passed = self._fd >= 0 or bool(self._systemd)
-        where = ("", 0) if passed else (self._host, self._port)
-        if (found := handed.take(self._name, socket.SOCK_STREAM, *where)) is not None:
-            found.setblocking(False)
-            return found
-        if passed:
-            return self._passed()
-        try:
-            family, _, _, _, address = socket.getaddrinfo(
-                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(address)
-                sock.listen(1024)
-                sock.setblocking(False)
-            except OSError:
-                sock.close()
-                raise
-        except OSError as error:
-            raise OSError(
-                f"http://{self._host}:{self._port}: {error.strerror or error}; is another process listening there? "
-                "choose another --http HOST:PORT"
-            ) from error
-        return sock
-
-    def _passed(self) -> socket.socket:
-        if self._fd >= 0:
-            sock = of_descriptor(self._fd, socket.SOCK_STREAM)
-        else:
-            sock, *more = passed_sockets(socket.SOCK_STREAM, self._systemd if isinstance(self._systemd, str) else "")
-            if more:
-                raise OSError("http: systemd passed several ListenStream= sockets; name one by its FileDescriptorName=")
-        sock.listen(1024)
+        sock = bind_stream(
+            "http", self._host, self._port, self._systemd, self._fd, handed, "choose another --http HOST:PORT"
+        )
         sock.setblocking(False)
         return sock
 

@@ -156,6 +156,9 @@ class _Translator:
         self.bad += rejects.count
         return Validated(b"".join(lines), count, invalid=invalid)
 
+    def opened(self, body: bytes, source: str, key: str = "") -> bytes | None:
+        return self._sink.opened(body, source, key)
+
     def submit(self, events: Sequence[Event] | Validated, source: str, **options: Any) -> bool:
         return self._sink.submit(events, source, **options)
 

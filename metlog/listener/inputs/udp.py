@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import socket
 import threading
 import time
@@ -15,6 +14,7 @@ from metlog.errors import ConfigError
 from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
 from metlog.listener.inputs._handed import NONE
+from metlog.listener.inputs._stop import StopSignal
 
 __all__ = ["UdpInput"]
 
@@ -67,7 +67,7 @@ class UdpInput(BaseInput):
         self._host, self._port, self._count = host, port, sockets
         self._buffer = receive_buffer
         self._systemd, self._fd = systemd, fd
-        self._stop = threading.Event()
+        self._stop: StopSignal | None = None
         self._opened: list[socket.socket] = []
         self._receivers: list[_Receiver] = []
         self.warnings: list[str] = []
@@ -94,7 +94,9 @@ class UdpInput(BaseInput):
         return passed.name_of("udp", self._host, self._port, self._systemd, self._fd)
 
     def start(self, sink: Sink) -> None:
-        for sock in self._opened or self._open(NONE):
+        opened = self._opened or self._open(NONE)
+        self._stop = StopSignal()
+        for sock in opened:
             self._enlarge(sock)
             self._receivers.append(_Receiver(sock, sink, self._stop))
         self._opened = []
@@ -161,6 +163,10 @@ class UdpInput(BaseInput):
             log.warning(text)
 
     def stop(self) -> None:
+        for sock in self._opened:
+            sock.close()
+        if self._stop is None:
+            return
         for receiver in self._receivers:
             receiver.lives_on = self.handed_over
         self._stop.set()
@@ -170,8 +176,7 @@ class UdpInput(BaseInput):
         self.sockets()  # a last look at what the kernel dropped
         for receiver in self._receivers:
             receiver.close()
-        for sock in self._opened:
-            sock.close()
+        self._stop.close()
 
     def stats(self) -> dict[str, int]:
         sockets = self.sockets()
@@ -203,7 +208,7 @@ class UdpInput(BaseInput):
 class _Receiver:
     """One socket and the thread that empties it."""
 
-    def __init__(self, sock: socket.socket, sink: Sink, stop: threading.Event) -> None:
+    def __init__(self, sock: socket.socket, sink: Sink, stop: StopSignal) -> None:
         sock.setblocking(False)
         self.socket = sock
         self._sink = sink
@@ -221,8 +226,7 @@ class _Receiver:
         self.thread = threading.Thread(target=self._run, name=f"metlog-{self.address}", daemon=True)
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
+        poll = self._stop.poll_with(self.socket.fileno())
         while not self._stop.is_set():
             self.turned = time.monotonic()
             if poll.poll(500):

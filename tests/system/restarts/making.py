@@ -86,8 +86,12 @@ class _Old:
 
     def send(self, first: int, last: int) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            for n in range(first, last + 1):
-                sock.sendto(event(n), ("127.0.0.1", self.ports["udp"]))
+            alone = range(first, last - 7)
+            for frame in (
+                *([n] for n in alone),
+                range(last - 7, last + 1),
+            ):  # events by themselves, and a frame of eight
+                sock.sendto(b"".join(event(n) for n in frame), ("127.0.0.1", self.ports["udp"]))
             sock.sendto(b"no event at all", ("127.0.0.1", self.ports["udp"]))
 
 
@@ -107,9 +111,13 @@ def make(python: str, folder: Path) -> None:
     assert put(old.ports["http"], "second", LAST) == 201
     status = folder / "data" / "status.json"
     wait_for(lambda: json.loads(status.read_text())["intake"]["journaled"] == LAST - 41)
-    wait_for(lambda: all("at" in output for output in json.loads(status.read_text())["outputs"].values()))
-    old.process.kill()
-    old.process.wait()
+    try:
+        wait_for(
+            lambda: all(out.keys() & {"at", "error"} for out in json.loads(status.read_text())["outputs"].values()), 60
+        )
+    finally:
+        old.process.kill()
+        old.process.wait()
     for lock in (folder / "data" / "journal" / "main" / "cursors").glob("*.lock"):
         with lock.open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)  # until the output's process has noticed

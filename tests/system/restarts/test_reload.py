@@ -32,6 +32,7 @@ SECONDS = float(os.environ.get("METLOG_TEST_SECONDS", "6"))
 
 UDP = '[[inputs]]\nname = "udp"\nport = 0\n'
 LAKE = '[[outputs]]\nname = "lake"\n'
+PATIENT = "[listener]\ndrain_timeout = 120\n"
 
 
 class Reloaded:
@@ -143,15 +144,19 @@ def http_output(port: int, more: str = "") -> str:
 @pytest.mark.slow
 def test_reloads_under_load_lose_nothing(start: Any, tmp_path: Path) -> None:
     """Inputs with other options on the same port, inputs and outputs that come and go, invalid files, while events come without a pause."""
-    first = UDP + LAKE
+    first = PATIENT + UDP + LAKE
     running = start(first)
     file = f'[[outputs]]\nname = "file"\npath = "{tmp_path / "out.ndjson"}"\nfsync = false\ntypes = ["numbered"]\n'
     variants = [
-        UDP + "receive_buffer = 67108863\n" + LAKE,
-        UDP + "sockets = 2\n" + LAKE + file,
+        PATIENT + UDP + "receive_buffer = 67108863\n" + LAKE,
+        PATIENT + UDP + "sockets = 2\n" + LAKE + file,
         'nonsense = "invalid"\n',
-        UDP + '[[inputs]]\nname = "http"\nport = 0\n' + LAKE,
-        UDP + "receive_buffer = 50000000\n[[inputs]]\nname = 'statsd'\nport = 0\n" + LAKE + "compression_level = 5\n",
+        PATIENT + UDP + '[[inputs]]\nname = "http"\nport = 0\n' + LAKE,
+        PATIENT
+        + UDP
+        + "receive_buffer = 50000000\n[[inputs]]\nname = 'statsd'\nport = 0\n"
+        + LAKE
+        + "compression_level = 5\n",
         first,
     ]
     address = running.listener.address("udp")
@@ -165,7 +170,7 @@ def test_reloads_under_load_lose_nothing(start: Any, tmp_path: Path) -> None:
             time.sleep(0.2)
         sent = going.end()
     assert count >= len(variants)
-    assert running.listener.stop() == 0
+    assert running.listener.stop(patience=150) == 0
     dropped = kernel_drops(running.listener.status())
     lost, twice = in_parquet(running.data, sent["streams"])
     pace = sent["events"] / sent["seconds"]

@@ -22,7 +22,7 @@ from tests.helpers.listener import Listener, environment, metlog_command
 from tests.helpers.load import in_parquet, kernel_drops, load
 from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
-from tests.system.restarts.test_reload import LAKE, RATE, SECONDS, UDP, numbers, send
+from tests.system.restarts.test_reload import LAKE, PATIENT, RATE, SECONDS, UDP, numbers, send
 
 CONFIG = UDP + '[[inputs]]\nname = "http"\nport = 0\n' + LAKE
 
@@ -58,13 +58,14 @@ def refused(data: Path, file: Path, **more: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.slow
 def test_takeovers_under_load_lose_nothing(start: Start, tmp_path: Path) -> None:
-    old = start()
+    patient = PATIENT + CONFIG
+    old = start(patient)
     address = old.address("udp")
     count = dropped = 0
     with load(address, rate=RATE, seconds=SECONDS) as going:
         time.sleep(0.5)
         while going.going:
-            new = start(CONFIG, "--takeover")
+            new = start(patient, "--takeover")
             assert new.addresses == old.addresses
             assert f"handed over to process {new.process.pid}" in told(old)
             assert old.process.returncode == 0
@@ -73,7 +74,7 @@ def test_takeovers_under_load_lose_nothing(start: Start, tmp_path: Path) -> None
             time.sleep(0.3)
         sent = going.end()
     assert count >= 2
-    assert old.stop() == 0
+    assert old.stop(patience=150) == 0
     dropped = kernel_drops(old.status())
     lost, twice = in_parquet(tmp_path / "data", sent["streams"])
     pace = sent["events"] / sent["seconds"]

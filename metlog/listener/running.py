@@ -115,6 +115,7 @@ class RunningInputs:
             for name in ended:
                 self._begin_again(name)
             raise
+        handed.quiet(handed.taken)
         handed.close()
         for item in started.values():
             item.handed_over = False

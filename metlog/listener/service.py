@@ -172,13 +172,17 @@ class Service:
         return self._inputs.handed()
 
     def give_up(self, heirs: Collection[str]) -> None:
-        """Ends the inputs, closes the journal and lets another process write it. `heirs`: ids of the inputs whose sockets that
-        process goes on with. Afterwards either `resume` or nothing is to be called."""
+        """Ends the inputs, closes the journal and lets another process write it. `heirs`: ids of the inputs whose sockets that process
+        goes on with. Afterwards `end_outputs` is to be called, and then `resume` or nothing."""
         with self._changing:
             self._cease()
             self._inputs.stop(heirs)
             self._finish_journal()
             self.journal.release()
+
+    def end_outputs(self) -> None:
+        """Ends the outputs' processes, whose cursors those of the other process wait for."""
+        with self._changing:
             self._outputs.drain(self.journal.end, 0.0)
             self._dead.close()
 

@@ -20,6 +20,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -63,6 +64,7 @@ class Relieved(Protocol):
 
     def offer(self) -> Handed: ...
     def give_up(self, heirs: Collection[str]) -> None: ...
+    def end_outputs(self) -> None: ...
     def resume(self, handed: Handed) -> None: ...
 
 
@@ -77,6 +79,8 @@ class TakeoverServer:
         self._path = folder
         self._gone, self._lost = gone, lost
         self._over = False
+        self.seconds = 0.0
+        """How long nobody took events, at most."""
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="metlog-takeover", daemon=True)
 
@@ -150,14 +154,20 @@ class TakeoverServer:
                 handed.close()
 
     def _hand_over(self, peer: socket.socket, pid: int, handed: Handed, taken: Sequence[int]) -> None:
+        began = time.monotonic()
+        handed.quiet(taken)
         self._service.give_up(handed.heirs(taken))
         try:
-            _send(peer, _Message("released"))
+            try:
+                _send(peer, _Message("released"))
+            finally:
+                self._service.end_outputs()
             peer.settimeout(None)  # until it has taken over or has ended
             self._over = _receive(peer).what == "taken"
         except (OSError, msgspec.MsgspecError) as error:
             log.warning("process %d did not take over: %s", pid, error)
         if self._over:
+            self.seconds = time.monotonic() - began
             self._gone(pid)
             return
         log.error("process %d ended while it took over: this one takes events again", pid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 __all__ = ["NONE", "Handed", "HandedSocket"]
@@ -35,7 +35,11 @@ class Handed:
 
     def take(self, name: str, kind: int, host: str = "", port: int = 0) -> socket.socket | None:
         """Returns a socket of a kind that was asked for by the same name, or that is bound to this address; None when there is none."""
-        free = [index for index, item in enumerate(self.sockets) if index not in self._taken and item.sock.type == kind]
+        free = [
+            index
+            for index, item in enumerate(self.sockets)
+            if index not in self._taken and item.sock.type == kind and not _is_quiet(item.sock)
+        ]
         fitting = [index for index in free if self.sockets[index].name == name]
         if not fitting and port and (wanted := _addresses(host, port, kind)):
             fitting = [index for index in free if _bound(self.sockets[index].sock) in wanted]
@@ -61,6 +65,15 @@ class Handed:
         """Returns the ids of the inputs whose sockets, these of them, live on."""
         return {self.sockets[index].owner for index in taken if 0 <= index < len(self.sockets)}
 
+    def quiet(self, taken: Collection[int]) -> None:
+        """Lets nothing more come to a datagram socket that was not taken while others of its address were (an input that has fewer sockets
+        now): the kernel gives what comes to the others, and what it holds can be read to the end."""
+        kept = {_bound(self.sockets[index].sock) for index in taken if 0 <= index < len(self.sockets)}
+        for index, item in enumerate(self.sockets):
+            address = _bound(item.sock)
+            if index not in taken and item.sock.type == socket.SOCK_DGRAM and address is not None and address in kept:
+                item.sock.connect(_itself(item.sock))
+
     def close(self, owner: str = "") -> None:
         """Closes what nobody took, or of that only what is from one input."""
         for index, item in enumerate(self.sockets):
@@ -75,6 +88,23 @@ class Handed:
 
 NONE: Final = Handed()
 """No sockets."""
+
+
+def _itself(sock: socket.socket) -> tuple[str, int]:
+    """An address that nobody else sends from."""
+    host, port = sock.getsockname()[:2]
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - compared with, not bound
+
+
+def _is_quiet(sock: socket.socket) -> bool:
+    """Whether it was connected by `quiet`."""
+    if sock.type != socket.SOCK_DGRAM or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return False
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _addresses(host: str, port: int, kind: int) -> set[tuple[str, int]]:

@@ -142,6 +142,7 @@ def http_output(port: int, more: str = "") -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_reloads_under_load_lose_nothing(start: Any, tmp_path: Path) -> None:
     """Inputs with other options on the same port, inputs and outputs that come and go, invalid files, while events come without a pause."""
     first = PATIENT + UDP + LAKE

@@ -57,6 +57,7 @@ def refused(data: Path, file: Path, **more: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_takeovers_under_load_lose_nothing(start: Start, tmp_path: Path) -> None:
     patient = PATIENT + CONFIG
     old = start(patient)
@@ -67,7 +68,9 @@ def test_takeovers_under_load_lose_nothing(start: Start, tmp_path: Path) -> None
         while going.going:
             new = start(patient, "--takeover")
             assert new.addresses == old.addresses
-            assert f"handed over to process {new.process.pid}" in told(old)
+            text = told(old)
+            assert f"handed over to process {new.process.pid}" in text
+            print(text.strip().splitlines()[-1])
             assert old.process.returncode == 0
             old = new
             count += 1

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -72,7 +73,14 @@ class Asking:
 
 
 def run(
-    *, queries: int, days: int, seed: int, events: int = 40, threads: int = 2, seconds: float = float("inf")
+    *,
+    queries: int,
+    days: int,
+    seed: int,
+    events: int = 40,
+    threads: int = 2,
+    seconds: float = float("inf"),
+    tell: Callable[[str], object] = lambda text: None,
 ) -> tuple[int, int, list[object]]:
     """Returns how many queries were asked, how many upkeeps were killed, and what was wrong."""
     chance = random.Random(seed)
@@ -106,6 +114,7 @@ def run(
                 if arguments[0] == "expire":
                     model.add_day(data, history, events)
                 model.add_late(chance, data, history)
+                tell(f"{asking.asked:,} queries, {killed} upkeeps killed")
         finally:
             asking.stop()
         return asking.asked, killed, [*asking.wrong, *problems]
@@ -176,6 +185,10 @@ class _Model:
         history.settle()
 
 
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=20_000)
@@ -185,7 +198,9 @@ def main() -> int:
         "--seconds", type=float, default=float("inf"), help="end after so long, whatever was asked by then"
     )
     asked = parser.parse_args()
-    queries, killed, wrong = run(queries=asked.queries, days=asked.days, seed=asked.seed, seconds=asked.seconds)
+    queries, killed, wrong = run(
+        queries=asked.queries, days=asked.days, seed=asked.seed, seconds=asked.seconds, tell=tell
+    )
     print(f"{queries} queries, {killed} upkeeps killed, {len(wrong)} wrong")
     for problem in wrong[:5]:
         print(problem)

@@ -47,6 +47,43 @@ def test_by_the_address_that_is_bound(sockets: list[socket.socket]) -> None:
     assert pool.take("udp://x:0", UDP, "127.0.0.1", 0) is None
 
 
+def test_fewer_sockets_of_an_address_lose_nothing() -> None:
+    """What came to the one that is left over can be read to the end, and nothing more comes to it."""
+    pair = [socket.socket(socket.AF_INET, UDP) for _ in range(2)]
+    port = 0
+    for sock in pair:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(("127.0.0.1", port))
+        sock.setblocking(False)
+        port = sock.getsockname()[1]
+    name = f"udp://127.0.0.1:{port}"
+    pool = Handed.of(("a", name, sock) for sock in pair)
+    senders = [socket.socket(socket.AF_INET, UDP) for _ in range(32)]
+    for sender in senders:
+        sender.sendto(b"before", ("127.0.0.1", port))
+    kept = pool.take(name, UDP)
+    assert kept is not None
+    pool.quiet(pool.taken)
+    for sender in senders:
+        sender.sendto(b"after", ("127.0.0.1", port))
+    assert pool.take(name, UDP) is None, "nothing comes to it any more"
+    found = [_all(sock) for sock in pair]
+    assert set(found[1]) == {b"before"}
+    assert sorted(found[0] + found[1]) == [b"after"] * 32 + [b"before"] * 32
+    pool.close_all()
+    for sock in (*pair, *senders):
+        sock.close()
+
+
+def _all(sock: socket.socket) -> list[bytes]:
+    found = []
+    while True:
+        try:
+            found.append(sock.recv(100))
+        except BlockingIOError:
+            return found
+
+
 def test_what_nobody_took_is_closed(sockets: list[socket.socket]) -> None:
     pool = handed(sockets)
     pool.heir = "a"

@@ -33,7 +33,8 @@ QUERIES: Final = {
     "one user": "SELECT count(*) FROM events WHERE fields->>'user' = 'u17'",
 }
 LEVELS: Final = (1, 3, 6, 9, 15, 19)
-ORDERS: Final = {
+ORDERS: Final = {  # compared with each other: all in one file of the same columns, without those that a merge promotes
+    "received_at": [("received_at", "ascending")],
     "type, timestamp": [("type", "ascending"), ("timestamp", "ascending")],
     "logger, type, timestamp": [("logger", "ascending"), ("type", "ascending"), ("timestamp", "ascending")],
     "stream, seq": [("stream", "ascending"), ("seq", "ascending")],

@@ -40,6 +40,7 @@ __all__ = [
     "listing",
     "read_end",
     "read_header",
+    "records",
     "scan",
 ]
 
@@ -179,6 +180,37 @@ class Scan:
             if record := _record_at(self.data, found):
                 return record, found
         return None, len(self.data)
+
+
+_WINDOW: Final = 4 << 20
+"""Bytes of a segment that are read at once, a longer record and what follows damage aside."""
+
+
+def records(descriptor: int, start: int, end: int, window: int = _WINDOW) -> Iterator[Record]:
+    """Yields what `Scan` would of the bytes from `start` (0, or the end of a record) to `end`, without holding all of them."""
+    while start < end:
+        data = read_all(descriptor, min(start + window, end), start=start)
+        offset = begin = HEADER_SIZE if start == 0 else 0
+        while record := _record_at(data, offset):
+            offset = record.end
+            yield record._replace(offset=start + record.offset, end=start + record.end)
+        del record
+        if start + len(data) >= end or not data:
+            yield from Scan(data[offset:], start + offset)
+            return
+        if offset > begin:
+            start += offset
+            continue
+        # One record is longer than that, or this is none: what a record says in its middle must not be taken for another one.
+        _, length, _ = _FRAME.unpack_from(data, offset)
+        data = read_all(descriptor, min(start + offset + FRAME_SIZE + length, end), start=start + offset)
+        if record := _record_at(data, 0):
+            start += offset
+            yield record._replace(offset=start, end=start + record.end)
+            start += record.end
+        else:
+            yield from Scan(read_all(descriptor, end, start=start + offset), start + offset)
+            return
 
 
 def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock, Scan]:

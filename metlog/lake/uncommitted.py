@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from metlog.journal.folder import Folder, read_all
 from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
-from metlog.journal.segment import Clock, Record, Scan, SegmentName, end_of, read_header
+from metlog.journal.segment import HEADER_SIZE, Clock, Record, SegmentName, end_of, read_header, records
 from metlog.lake.chains import outside
 from metlog.lake.schema import UNCOMMITTED_SCHEMA, chain_of, tables
 
@@ -46,25 +46,25 @@ class Part:
     file: BinaryIO
     """Read when its turn comes: all segments at once would not fit into memory."""
     end: int
-    _data: bytes = b""
 
     def decode(self) -> None:
         """Takes up the bytes. What ends in the middle of a record is read again the next time."""
         known = self.known
         with self.file:
-            self._data = read_all(self.file.fileno(), self.end, start=known.end)
-        if not known.end:
-            known.clock = read_header(self._data)
+            if not known.end:
+                known.clock = read_header(read_all(self.file.fileno(), HEADER_SIZE))
+            self._take(known)
+
+    def _take(self, known: _Kept) -> None:
         for table in tables(first_only(self._records(), known.seen), known.clock, known.route):
             known.size += table.nbytes
             if known.tables and known.tables[-1].num_rows + table.num_rows <= _ROWS:
                 known.tables[-1] = pa.concat_tables([known.tables[-1], table]).combine_chunks()
             else:
                 known.tables.append(table)
-        self._data = b""
 
     def _records(self) -> Iterator[Record]:
-        for record in Scan(self._data, self.known.end):
+        for record in records(self.file.fileno(), self.known.end, self.end):
             self.known.end = record.end
             yield record
 

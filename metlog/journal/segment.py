@@ -18,6 +18,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from metlog.journal.folder import Folder, read_all
@@ -38,6 +39,7 @@ __all__ = [
     "end_of",
     "header",
     "listing",
+    "opened",
     "read_end",
     "read_header",
     "records",
@@ -221,6 +223,18 @@ def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock
     finally:
         os.close(descriptor)
     return read_header(data), Scan(data)
+
+
+@contextmanager
+def opened(folder: Folder, name: SegmentName, suffix: str = SEALED) -> Iterator[tuple[Clock, Iterator[Record]]]:
+    """As `scan`, for a reader that wants the records alone, one after the other: they are read while they are taken."""
+    descriptor = folder.open(f"{name}{suffix}", os.O_RDONLY)
+    try:
+        end = end_of(folder, name)
+        end = os.fstat(descriptor).st_size if end is None else end
+        yield read_header(read_all(descriptor, min(HEADER_SIZE, end))), records(descriptor, 0, end)
+    finally:
+        os.close(descriptor)
 
 
 class End(NamedTuple):

@@ -21,6 +21,8 @@ __all__ = ["Part", "Uncommitted", "without"]
 
 _ROWS: Final = 3000
 """Rows of a table below which it is joined with the next: many queries in a row must not leave many small ones."""
+_BYTES: Final = 1 << 20
+"""Bytes of a table above which it is not."""
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class Part:
     def _take(self, known: _Kept) -> None:
         for table in tables(first_only(self._records(), known.seen), known.clock, known.route):
             known.size += table.nbytes
-            if known.tables and known.tables[-1].num_rows + table.num_rows <= _ROWS:
+            if known.tables and _small(known.tables[-1], table):
                 known.tables[-1] = pa.concat_tables([known.tables[-1], table]).combine_chunks()
             else:
                 known.tables.append(table)
@@ -108,6 +110,11 @@ class Uncommitted:
                 kept[part.name] = part.known
         self._kept = kept
         return pa.concat_tables(found) if found else UNCOMMITTED_SCHEMA.empty_table()
+
+
+def _small(last: pa.Table, table: pa.Table) -> bool:
+    """Whether two tables are better one: few rows, and few bytes, since each time all of them are copied."""
+    return bool(last.num_rows + table.num_rows <= _ROWS and last.nbytes + table.nbytes <= _BYTES)
 
 
 def _unseen(known: _Kept, seen: dict[Partition, Spans]) -> list[pa.Table]:

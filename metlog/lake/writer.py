@@ -15,7 +15,7 @@ from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
 from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
-from metlog.journal.segment import Clock, Record, Scan, SegmentName, scan
+from metlog.journal.segment import Clock, Record, Scan, SegmentName, opened, scan
 from metlog.lake.chains import Chains
 from metlog.lake.parquet import Parquet
 from metlog.lake.schema import chain_of, tables
@@ -52,32 +52,32 @@ def write_segment(
     bad: list[tuple[bytes, str, str]] | None = None,
     check: Callable[[], None] = lambda: None,
     choose: Choose = lambda _, records: records,
-) -> tuple[int, Scan]:
-    """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all under the segment's name; gives their number,
-    and what was damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for
+) -> int:
+    """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all under the segment's name; gives their number.
+    `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for
     `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise. `choose` may leave records out.
 
     Of the events some `_GROUP` bytes are in memory at once.
     """
-    clock, records = scan(journal, segment)
     how = Parquet(codec, level)
     groups = _Groups(lambda _, day: _File(events, day, file_name(segment), how), by_log=False)
     count = 0
     try:
-        for part in tables(choose(clock, first_only(records, {})), clock, route, bad=bad):
-            check()
-            count += part.num_rows
-            groups.add(part)
+        with opened(journal, segment) as (clock, records):
+            for part in tables(choose(clock, first_only(records, {})), clock, route, bad=bad):
+                check()
+                count += part.num_rows
+                groups.add(part)
         groups.finish()
     finally:
         groups.abandon()
-    return count, records
+    return count
 
 
 def has_log(journal: Folder, segment: SegmentName) -> bool:
     """Whether a segment holds events of a partitioned log."""
-    _, records = scan(journal, segment)
-    return any(record.source.startswith("kafka://") for record in records)
+    with opened(journal, segment) as (_, records):
+        return any(record.source.startswith("kafka://") for record in records)
 
 
 def release_memory() -> None:

@@ -26,10 +26,12 @@ from metlog.lake.leases import reading
 from metlog.lake.result import Column, Params, Queryable, Result, Stream, unique
 from metlog.lake.snapshot import Memory, snapshot
 from metlog.lake.sql.errors import EXPLAIN, explain
+from metlog.lake.sql.fields import VIEW
 from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expression, parse
 from metlog.lake.sql.loss import DELIVERY
+from metlog.lake.sql.promoted import hidden_columns
 from metlog.lake.sql.pruning import parameters
-from metlog.lake.sql.views import events_view, files_table, numbered
+from metlog.lake.sql.views import any_promoted, events_view, files_table, numbered
 from metlog.lake.sqltypes import carried, type_named
 from metlog.lake.storage import is_remote, local_path
 
@@ -158,7 +160,9 @@ class Lake(Queryable):
                     cursor = watch.cursor = self._cursors.take(views, tables)
                     bound = _bind(cursor, sql, params)
                     columns = [Column(n, str(t)) for n, t in zip(unique(bound.columns), bound.types, strict=True)]
-                    relation = _bind(cursor, parsed.sql, params) if parsed.rewritten else bound
+                    relation = _promoted(cursor, parsed, params, bound) if VIEW in views else None
+                    if relation is None:
+                        relation = _bind(cursor, parsed.sql, params) if parsed.rewritten else bound
                     reader = _carried(relation, columns).to_arrow_reader(_BATCH)
                     schema = _named(reader.schema, columns)
                 except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError, MemoryError) as error:
@@ -201,6 +205,10 @@ class Lake(Queryable):
             tables["files"] = files_table(self.data, files, sizes)
         some = uncommitted.num_rows > 0
         views = {"events": events_view(readable, some, limited=loggers is not None, remote=far)}
+        if parsed.promotable is not None:
+            hidden = hidden_columns(parsed.promotable.wanted, _by_name(params))
+            if hidden is not None and any_promoted(readable, hidden):
+                views[VIEW] = events_view(readable, some, limited=loggers is not None, remote=far, hidden=hidden)
         if arrivals:
             if self._remote is not None and far:
                 tables["metlog_arrived"] = self._remote.arrivals(remote_files)
@@ -214,8 +222,7 @@ class Lake(Queryable):
         """The days outside of which nothing is asked for: other folders are not even listed."""
         if "delivery" in parsed.tables or not parsed.days or not all(parsed.days):
             return None, None
-        values = dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
-        spans = [self._span(reference, values) for reference in parsed.days]
+        spans = [self._span(reference, _by_name(params)) for reference in parsed.days]
         lows, highs = [low for low, _ in spans if low], [high for _, high in spans if high]
         since = min(lows) if len(lows) == len(spans) else None
         # A query that runs past midnight asks for one day more than it did when it was read.
@@ -244,6 +251,24 @@ class Lake(Queryable):
 def open_lake(data: Path | str, **options: Any) -> Lake:
     """`Lake(data, **options)`."""
     return Lake(data, **options)
+
+
+def _by_name(params: Params) -> dict[str, Any]:
+    """The values of parameters; those without a name are called 1, 2, …, as DuckDB calls them."""
+    return dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
+
+
+def _promoted(
+    cursor: duckdb.DuckDBPyConnection, parsed: Parsed, params: Params, bound: duckdb.DuckDBPyRelation
+) -> duckdb.DuckDBPyRelation | None:
+    """The query over promoted columns; None where DuckDB cannot bind it, or its columns are of other types: then it runs as written."""
+    assert parsed.promotable is not None
+    values = {name: value for name, value in _by_name(params).items() if name in parsed.promotable.parameters}
+    try:
+        relation = _bind(cursor, parsed.promotable.sql, values)
+    except duckdb.Error:
+        return None
+    return relation if relation.types == bound.types else None
 
 
 def _bind(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params) -> duckdb.DuckDBPyRelation:

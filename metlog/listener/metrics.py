@@ -139,6 +139,7 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
             else:
                 found.append(_one(f"metlog_journal_{key}_total", "counter", f"Journal: {key} since the start.", value))
     found += _partitions(status.get("partitions", {}))
+    found += _upkeep(status.get("upkeep", {})) + _reloads(status.get("reloads", {}))
     return found + _families("input", status.get("inputs", {})) + _families("output", status.get("outputs", {}))
 
 
@@ -171,6 +172,44 @@ def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[M
     ]
     text = "Datagrams that the kernel dropped for want of receive buffer, by socket."
     return [*found, Metric("metlog_socket_kernel_drops_total", "counter", text, drops)]
+
+
+def _upkeep(jobs: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
+    """Of each job of upkeep that the listener does by itself: its runs, and what the last one did."""
+    families = {
+        "runs_total": ("counter", "Runs of upkeep.", lambda job: job["runs"]),
+        "failures_total": ("counter", "Runs of upkeep that failed, or were held back.", lambda job: job["failures"]),
+        "failing": ("gauge", "1 when the last run failed, or was held back.", lambda job: bool(job["error"])),
+        "running": ("gauge", "1 while it runs.", lambda job: job["running"]),
+        "seconds": ("gauge", "Seconds that the last run took.", lambda job: job["seconds"]),
+        "succeeded_timestamp_seconds": (
+            "gauge", "When it last succeeded; 0: never.", lambda job: job["succeeded"].timestamp() if job["succeeded"] else 0,
+        ),
+    }  # fmt: skip
+    found = [
+        Metric(
+            f"metlog_upkeep_{name}", kind, text, [((("job", job),), float(value(facts))) for job, facts in jobs.items()]
+        )
+        for name, (kind, text, value) in families.items()
+    ]
+    done: list[tuple[Labels, float]] = [
+        ((("job", job), ("figure", key)), float(value))
+        for job, facts in jobs.items()
+        for key, value in facts["done"].items()
+    ]
+    return [*found, Metric("metlog_upkeep_last", "gauge", "What the last run did, by figure.", done)]
+
+
+def _reloads(reloads: Mapping[str, Any]) -> list[Metric]:
+    if not reloads:
+        return []
+    text = "Reloads of the configuration; those refused changed nothing."
+    samples: list[tuple[Labels, float]] = [((("result", key),), float(reloads[key])) for key in ("done", "refused")]
+    last = "1 when the last reload was refused."
+    return [
+        Metric("metlog_reloads_total", "counter", text, samples),
+        _one("metlog_reload_refused", "gauge", last, bool(reloads["error"])),
+    ]
 
 
 def _partitions(inputs: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Metric]:

@@ -129,7 +129,7 @@ async def save(request: Request) -> Response:
     sql = given.get("sql", "")
     _check_length(sql)
 
-    def work(cancel: Cancel) -> list[Column]:  # it must run, as whoever saves it sees it
+    def work(cancel: Cancel) -> list[Column]:  # it must run under the limits of the user that saves it
         return page.lake.query(sql, limit=1, loggers=access.loggers, cancel=cancel).columns
 
     columns = await page.pool.run(request, work)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final
+from zoneinfo import ZoneInfo
 
 import anyio.to_thread
 from starlette.responses import Response, StreamingResponse
@@ -42,8 +44,10 @@ def is_number(column: Column) -> bool:
     return column.type.endswith(_NUMBERS) or column.type.startswith("DECIMAL")
 
 
-def cell(value: Any, sql_type: str = "") -> str:
-    """A value of this type as the page shows it: times in UTC."""
+def cell(value: Any, sql_type: str = "", zone: ZoneInfo | None = None) -> str:
+    """A value of this type as the page shows it: times in UTC, or in the zone."""
+    if zone is not None and zone.key != "UTC" and isinstance(value, datetime) and value.tzinfo is not None:
+        value = value.astimezone(zone)
     text = _text(value, sql_type)
     return text if len(text) <= _CELL else f"{text[:_CELL]}…"
 

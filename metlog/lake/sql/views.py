@@ -3,7 +3,7 @@ what lies on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metlog.journal.segment import SegmentName
+from metlog.lake.promotion.footer import Promoted, decode
 from metlog.lake.schema import COLUMNS, SCHEMA
 from metlog.lake.sql.guard import QueryError
+from metlog.lake.sql.promoted import Hidden
 
-__all__ = ["DEFAULTS", "events_view", "files_table", "numbered", "reads_as_column"]
+__all__ = ["DEFAULTS", "any_promoted", "events_view", "files_table", "numbered", "reads_as_column"]
 
 DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity": "6", "env_version": "'1'"}
 """What a column holds in a file from before it existed, where NULL would be wrong."""
@@ -29,23 +31,27 @@ def events_view(
     limited: bool = False,
     arrivals: bool = False,
     remote: str = "",
+    hidden: Sequence[Hidden] = (),
 ) -> str:
     """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `remote`: the name of a table over files on shared
     storage, with DATED_SCHEMA; `limited`: only the services in
     `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other services' events.
-    `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`."""
+    `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`. `hidden`: columns of the view
+    `metlog_promoted` at the end: files with and without a promoted column are read apart, each with what it needs."""
     groups: dict[tuple[str, ...], list[Path]] = {}
     for _, path in files:
-        columns = _select_list(path, _identity(path))
+        columns, promoted = _described(path, _identity(path))
+        found = [column.sql(columns[_FIELDS].removesuffix(" AS fields"), promoted) for column in hidden]
         if reads_as_column(path.parent.parent):
             columns = tuple(_DAY if column == "date" else column for column in columns)
-        groups.setdefault(columns, []).append(path)
+        groups.setdefault((*columns, *found), []).append(path)
     more = [f"{source} AS {name}" for name, source in _ARRIVAL.items()] if arrivals else ()
     parts = [
         f"SELECT {', '.join((*columns, *more))} FROM {_parquet(paths, arrivals, by_folder='date' in columns)}"  # noqa: S608 - our own names, quoted paths
         for columns, paths in groups.items()
     ]
     names = [_column(name, *_UNCOMMITTED[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
+    names += [column.sql("CAST(fields AS JSON)", {}) for column in hidden]
     if remote:
         parts.append(f"SELECT {', '.join(names)} FROM {remote}")  # noqa: S608 - our own names
     if fresh or not parts:
@@ -122,16 +128,32 @@ def _parquet(paths: Sequence[Path], arrivals: bool, *, by_folder: bool) -> str:
     return f"read_parquet([{names}], {folders}{more})"
 
 
+def any_promoted(files: Sequence[tuple[date, Path]], hidden: Sequence[Hidden]) -> bool:
+    """Whether one of the files has a column for one of these."""
+    names = {column.name for column in hidden}
+    return any(not names.isdisjoint(_described(path, _identity(path))[1]) for _, path in files)
+
+
 @lru_cache(maxsize=100_000)
-def _select_list(path: Path, identity: tuple[int, int]) -> tuple[str, ...]:
-    """How the view reads a file; each footer is read once a process."""
+def _described(path: Path, identity: tuple[int, int]) -> tuple[tuple[str, ...], Mapping[str, Promoted]]:
+    """How the view reads a file, and its promoted columns by their names in `fields`; each footer is read once a process."""
     try:
-        found = {field.name: field.type for field in pq.read_schema(path)}
+        metadata = pq.read_metadata(path)
+        found = {field.name: field.type for field in metadata.schema.to_arrow_schema()}
     except pa.ArrowInvalid as error:
         raise QueryError(f"{path} cannot be read: {error}", "failed") from error
-    return tuple(
+    columns = tuple(
         _column(name, sql_type, found.get(name)) if name != "date" else "date" for name, sql_type in COLUMNS.items()
     )
+    promoted = {
+        entry.name: entry
+        for entry in decode(metadata.metadata)
+        if entry.right and (entry.kind == "none" or entry.column in found)
+    }
+    return columns, promoted
+
+
+_FIELDS: Final = [*COLUMNS].index("fields")
 
 
 def _column(name: str, sql_type: str, found: pa.DataType | None) -> str:

@@ -75,5 +75,5 @@ class _Tried(Fatal):
             return ()
         from metlog.lake.careful import fatal
 
-        made = [record._replace(events=lines[number] + b"\n", count=1) for number in large]
+        made = [record._replace(lines=lines[number] + b"\n", tail=b"", count=1, members=-1) for number in large]
         return {large[number] for number in fatal(made, self._ballast, columns=False)}

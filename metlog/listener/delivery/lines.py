@@ -37,21 +37,26 @@ _NONE: Final = Fatal()
 def lines_of(record: Record, skip: int, fatal: Fatal = _NONE) -> Iterator[Line]:
     """Yields the lines from number `skip` on. `fatal` is asked first, and what it names is not decoded."""
     index = 0
-    for texts in _pieces(record.events):
+    for texts in _pieces(record):
         if index + len(texts) <= skip:
             index += len(texts)
             continue
         first = max(skip - index, 0)
         index += first
-        yield from _decoded(texts[first:], index, fatal(texts[first:], record))
-        index += len(texts) - first
+        whole = [text + record.tail for text in texts[first:]] if record.tail else texts[first:]
+        yield from _decoded(whole, index, fatal(whole, record))
+        index += len(whole)
 
 
-def _pieces(events: bytes) -> Iterator[list[bytes]]:
-    """Lines that are not blank, as many at a time as make up a piece."""
+def _pieces(record: Record) -> Iterator[list[bytes]]:
+    """Lines that are not blank, without the tail, as many at a time as make up a piece with it."""
+    events = record.lines
+    size = _PIECE
+    if record.tail:
+        size = max(1, size * len(events) // (len(events) + record.count * len(record.tail)))
     start = 0
     while start < len(events):
-        end = len(events) if len(events) - start <= _PIECE else events.rfind(b"\n", start, start + _PIECE) + 1
+        end = len(events) if len(events) - start <= size else events.rfind(b"\n", start, start + size) + 1
         if end <= start:  # a longer line
             end = events.find(b"\n", start) + 1 or len(events)
         if texts := [text for text in events[start:end].split(b"\n") if text.strip()]:

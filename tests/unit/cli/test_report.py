@@ -241,7 +241,7 @@ def test_one_condition_of_several_is_enough_and_silence_is_a_condition_too(data:
         (("request-times", "--since", "soon"), "since = 'soon': wants a time"),
         (("request-times", "--since", "2026-03-02", "--until", "2026-03-01"), "not before until"),
         (("volume", "--logger", "svc"), "report 'volume' is of all services together"),
-        (("top-values", "--top", "0"), "top = 0: wants 1 to 1000"),
+        (("top-values", "--top", "0"), "top = '0': wants 1 to 1000"),
         (("request-times", "--format", "xml"), "xml"),
     ],
 )

@@ -92,9 +92,9 @@ def test_a_report_gives_what_was_counted_by_hand(
 
 def test_errors_and_events_by_type(rows: Rows) -> None:
     assert rows("errors-by-type") == [
-        ("oldstyle: ValueError", 2, D0.replace(hour=10)), ("request: KeyError", 1, D0.replace(hour=9)),
+        ("log line: ValueError", 2, D0.replace(hour=10), "oldstyle", "ValueError"), ("request: KeyError", 1, D0.replace(hour=9), "request", "KeyError"),
     ]  # fmt: skip
-    assert rows("errors-by-type", top=1) == [("oldstyle: ValueError", 2, D0.replace(hour=10))]
+    assert rows("errors-by-type", top=1) == [("log line: ValueError", 2, D0.replace(hour=10), "oldstyle", "ValueError")]
     assert rows("events-by-type") == [
         ("counter", 11, 1, D0 + timedelta(hours=8.2)), ("request", 7, 1, D1.replace(hour=8)), ("login", 4, 1, D1.replace(hour=9)),
         ("timer", 4, 1, D0 + timedelta(hours=8.1)), ("oldstyle", 2, 1, D0.replace(hour=10)),

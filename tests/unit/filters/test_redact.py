@@ -253,9 +253,12 @@ class Text(str):
     [User("ann", SECRET), Struct("ann", SECRET), UserDict(name="ann", password=SECRET),
      MappingProxyType({"name": "ann", "password": SECRET}), {"name": "ann", "password": SECRET},
      [User("ann", SECRET)], ({"password": SECRET},), {"in": {"password": Text(SECRET)}}, Pair("ann", SECRET),
-     Model(name="ann", password=SECRET), [Model(name="ann", password=SECRET)], Defined("ann", SECRET), SimpleNamespace(name="ann", password=SECRET),
-     Namespace(name="ann", password=SECRET), SimpleNamespace(a=Model(name="ann", password=SECRET)), ChainMap({"password": SECRET}),
-     OrderedDict(name="ann", password=SECRET), Held({"name": "ann", "password": SECRET}), {"k": Held({"in": Held({"password": SECRET})})}],
+     Model(name="ann", password=SECRET), [Model(name="ann", password=SECRET)], Defined("ann", SECRET),
+     SimpleNamespace(name="ann", password=SECRET),
+     Namespace(name="ann", password=SECRET), SimpleNamespace(a=Model(name="ann", password=SECRET)),
+     ChainMap({"password": SECRET}),
+     OrderedDict(name="ann", password=SECRET), Held({"name": "ann", "password": SECRET}),
+     {"k": Held({"in": Held({"password": SECRET})})}],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_a_dropped_path_is_found_in_objects_as_the_encoders_would_write_them(value: Any) -> None:

@@ -55,7 +55,7 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
     context.report(at=cursor.at)
     _try(output.start, context)
     care = Care(context, limits)
-    if care.taken:
+    if care.halves:
         cursor.pending = None  # the whole of it is too much
     delivered = rejected = 0
     saved = time.monotonic()

@@ -16,7 +16,9 @@ from metlog.plugins.schema import Seconds, Size
 __all__ = ["UNDELIVERABLE", "Care", "Limits"]
 
 DEATHS: Final = 2
-"""Ends of the process at a position from which on care is taken."""
+"""Ends of the process at a position from which on events are tried."""
+_HALVES: Final = 4
+"""And from which on batches are halved. Parts come under other ids, also of a batch that was delivered: two chance ends must not do that."""
 UNDELIVERABLE: Final = "ended the process that was to deliver it"
 _LARGE: Final = 4096
 """Bytes of an event that is tried: so little as others have harms no process that is alive."""
@@ -34,24 +36,25 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Care:
-    """The limits of batches: halved with each end of the process at a position, until what was the first batch is over. An event at which
-    it ends when it is alone in its batch is given up."""
+    """The limits of batches: halved with each further end of the process at a position, until what was the first batch is over. An event
+    at which it ends when it is alone in its batch is given up."""
 
     def __init__(self, context: Context, limits: Limits) -> None:
         self._whole = self.limits = limits
         self.taken = context.deaths >= DEATHS
+        self.halves = context.deaths >= _HALVES
         self.gives_up = False
         """The next event has been in a batch of its own, and the process ended."""
         self.fatal = Fatal()
         self._left = limits.batch_events
         if not self.taken:
             return
-        halvings = context.deaths - DEATHS + 1
+        halvings = max(0, context.deaths - _HALVES + 1)
         most = limits.batch_events >> halvings
         self.gives_up = most == 0
         size = max(1, limits.batch_bytes >> halvings)
         self.limits = msgspec.structs.replace(limits, batch_events=max(1, most), batch_bytes=size)
-        self.fatal = _Tried(min(_BESIDE << (halvings - 1), 1 << 32))
+        self.fatal = _Tried(min(_BESIDE << (context.deaths - DEATHS), 1 << 32))
         context.report(error=f"its process ended {context.deaths} times at one position: looks for the event at fault")
 
     def passed(self, events: int) -> None:

@@ -18,7 +18,7 @@ __all__ = ["UNDELIVERABLE", "Care", "Limits"]
 DEATHS: Final = 2
 """Ends of the process at a position from which on events are tried."""
 _HALVES: Final = 4
-"""And from which on batches are halved. Parts come under other ids, also of a batch that was delivered: two chance ends must not do that."""
+"""And from which on batches are halved. Parts have other ids, also of a batch that was delivered: two chance ends must not do so."""
 UNDELIVERABLE: Final = "ended the process that was to deliver it"
 _LARGE: Final = 4096
 """Bytes of an event that is tried: so little as others have harms no process that is alive."""

@@ -217,7 +217,7 @@ def test_batches_are_halved_down_to_the_event_that_ends_the_process(data: Folder
     deaths, at, lives = 0, None, 0
     while True:  # as the listener does
         lives += 1
-        assert lives < 60
+        assert lives < 120
         told: dict[str, Any] = {}
         try:
             run(data, output, end, Limits(batch_events=64), deaths=deaths, told=told)

@@ -167,6 +167,7 @@ def test_a_position_in_a_segment_begins_with_its_first_record(data: Folder) -> N
     assert Position(3) < Position(3, HEADER_SIZE) < Position(3, HEADER_SIZE, 1) < Position(4)
 
 
+@pytest.mark.slow
 def test_a_long_record_is_decoded_in_pieces_and_its_lines_are_counted(data: Folder) -> None:
     """Blank lines count for nothing, what is no event has a number like all others."""
     lines = [msgspec.json.encode({"type": "even", "fields": {"n": n, "text": "x" * 900}}) for n in range(1000)]
@@ -210,6 +211,7 @@ class Deadly(Collector):
         super().write(batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deadly", [(0,), (137,), (199,), (5, 6), (3, 150)])
 def test_batches_are_halved_down_to_the_event_that_ends_the_process(data: Folder, deadly: tuple[int, ...]) -> None:
     end = fill(data, [30, 100, 70])

@@ -197,4 +197,4 @@ def _unique(rows: pa.Table, name: str) -> bool:
     if made.num_columns < 2:
         return True  # its values are of several kinds
     values = made.column(1).drop_null()
-    return pc.count_distinct(values).as_py() > _UNIQUE * max(len(values), 1)
+    return bool(pc.count_distinct(values).as_py() > _UNIQUE * max(len(values), 1))

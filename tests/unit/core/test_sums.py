@@ -373,3 +373,21 @@ def test_a_timed_block_and_a_decorated_function_are_in_the_summary() -> None:
         (event,) = events(client)
     assert event.fields["count"] == 6
     assert event.weight == 6.0
+
+
+def test_the_original_client_s_counters_too() -> None:
+    from metlog.compat.client import CompatClient
+    from metlog.core.pipeline import Pipeline
+
+    client = CompatClient()
+    client.configure("memory:", buffer={"flush_interval": 60})
+    client.incr("n", 2, fields={"shop": "a"})
+    client.incr("n", 3, fields={"shop": "a"}, rate=1.0)
+    client.incr("n", 1, severity=3)
+    assert client.flush(5)
+    pipeline = client._state.pipeline
+    assert isinstance(pipeline, Pipeline)
+    own, together = [event for frame in pipeline.sender.frames for event in client.encoder.decode(frame)]
+    assert (own.severity, own.fields) == (3, {"name": "n", "rate": 1.0, "count": 1})
+    assert together.fields == {"shop": "a", "rate": 1.0, "name": "n", "count": 5}
+    client.close()

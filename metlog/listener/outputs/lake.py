@@ -171,15 +171,15 @@ class LakeOutput(BaseOutput):
                 written = writer.write(context.journal, segment, context.route, bad=bad, choose=choose)
                 if bad:
                     context.dead.add(bad, durable=True)
+                for start, end in written.segment.damaged:
+                    quarantine(context.journal, segment, written.segment.read(start, end), [(start, end)], start)
             except (OSError, MetlogError) as error:
                 text = getattr(error, "strerror", None) or error
                 context.report(error=f"cannot write to {writer.describe()}: {text}")
                 context.pause(delay)
                 continue
-            if written.scan.damaged:
-                quarantine(context.journal, segment, written.scan.data, written.scan.damaged)
             context.deaths = 0
-            if len(written.scan.data) >= _LARGE:
+            if written.segment.size >= _LARGE:
                 release_memory()
             return written.events
         raise AssertionError("backoff has no end")

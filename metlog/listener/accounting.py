@@ -130,6 +130,10 @@ class Accounting:
         self._begun = self._ended = self._forgotten = self._joined = self._leaps = 0
         self._received = self._skipped = self._reordered = self._repeated = 0
 
+    def configure(self, streams: int) -> None:
+        """Remembers another number of streams from now on."""
+        self._most = streams
+
     def note(self, events: Sequence[Numbered]) -> None:
         """Counts events in the order of their arrival."""
         self.take(summarize(events))
@@ -205,9 +209,10 @@ class Accounting:
         self._ended += report.ended
 
     def stats(self) -> dict[str, Any]:
-        """`received` events that were numbered, `lost` now (numbers missing), `repeated`, `reordered`; `streams` begun and
-        `ended` (of the others the tail is unknown), `joined` (met in the middle), `forgotten` for want of memory, `leaps`
-        (jumps of a million or more, counted as no loss); `dropped_by_client` by reason."""
+        """`received` events that were numbered, `lost` now (numbers missing between the first and the last of a stream, as
+        `metlog.lake.sql.loss` has it), `repeated`, `reordered`; `streams` begun and `ended` (the others have an unconfirmed tail), `joined`
+        (met in the middle: what is before the first is not lost), `forgotten` for want of memory, `leaps` (jumps of a million or more,
+        counted as no loss); `dropped_by_client` by reason."""
         with self._lock:
             return {
                 "received": self._received,

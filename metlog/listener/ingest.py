@@ -84,6 +84,10 @@ class Ingest:
             return "unconfirmed"
         return "journaled"
 
+    def opened(self, body: bytes, source: str, key: str = "") -> bytes:
+        """Returns the body: what is signed is opened by `metlog.listener.signed.SignedSink` before."""
+        return body
+
     def submit(
         self, events: Sequence[Event] | Validated, source: str, *, key: str = "", received_at: int | None = None
     ) -> bool:

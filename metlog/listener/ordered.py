@@ -25,7 +25,7 @@ class Messages(NamedTuple):
     """Offset of the first message; the others follow without a gap."""
     frames: Sequence[bytes]
     received_at: int
-    """Microseconds since the epoch. It comes from the messages, so that whoever reads them again gives them the same time and day."""
+    """Microseconds since the epoch. It comes from the messages, so that a second reading gives them the same time and day."""
 
 
 @runtime_checkable

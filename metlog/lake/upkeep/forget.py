@@ -129,7 +129,8 @@ def _rewrite(upkeep: Upkeep, folder: Folder, names: Sequence[str], condition: st
     for name in names:
         with engine(folder) as connection:
             batches = ordered(connection, folder, [name], condition)
-            replacements.append(write_hidden(folder, [name], batches, schema_of(folder, [name]), level)[0])
+            schema = schema_of(folder, [name])
+            replacements.append(write_hidden(folder, [name], batches, schema, level, upkeep.promotion)[0])
     replace(upkeep.events, folder, replacements, patience=patience)
 
 

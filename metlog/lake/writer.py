@@ -27,7 +27,7 @@ __all__ = ["PARQUET", "LakeWriter", "Written", "file_name", "has_log", "release_
 
 PARQUET: Final = ".parquet"
 
-_GROUP: Final = 32 << 20
+_GROUP: Final = 16 << 20
 """Bytes of events in memory from which on a row group is written."""
 
 Choose = Callable[[Clock, Iterable[Record]], Iterable[Record]]
@@ -144,6 +144,8 @@ class LakeWriter:
 
         groups = _Groups(opened)
         count = 0
+        collects = gc.isenabled()
+        gc.disable()  # what is decoded holds no cycles, and is much
         try:
             for part in tables(choose(clock, first_only(records, seen)), clock, route, bad=bad):
                 count += part.num_rows
@@ -151,6 +153,8 @@ class LakeWriter:
             groups.finish()
         finally:
             groups.abandon()
+            if collects:
+                gc.enable()
         return Written(count, records)
 
 

@@ -46,13 +46,15 @@ class LakeOutput(BaseOutput):
     """
 
     reads_journal = True
+    unused_modules = ("numpy", "pandas")
+    """Arrow imports them where they are installed, for 50 MB of memory, to see that a list is no array and no series of theirs."""
 
     def __init__(
         self,
         *,
         uri: str = "",
         compression: Literal["zstd", "snappy", "gzip", "none"] = "zstd",
-        compression_level: int = 3,
+        compression_level: int = 1,
         metastore: str | None = None,
         metastore_table: str = "metlog.events_raw",
         promote: bool | list[str] = True,

@@ -221,7 +221,7 @@ class _Receiver:
         self.socket = sock
         self._sink = sink
         self._stop = stop
-        self._names: dict[tuple[str, int], str] = {}
+        self._names: dict[tuple[str | int, ...], str] = {}
         self._gathers = False
         """Whether the next turn may wait for more to come."""
         self.address = _address(sock)
@@ -264,12 +264,11 @@ class _Receiver:
             for _ in range(_RECV_BATCH):
                 data, peer = receive(_LARGEST)
                 size += len(data)
-                key = peer[:2]
-                name = names.get(key)
+                name = names.get(peer)
                 if name is None:
                     if len(names) >= _SOURCES:
                         names.clear()
-                    name = names[key] = f"udp://{bracketed(key[0])}:{key[1]}"
+                    name = names[peer] = f"udp://{bracketed(peer[0])}:{peer[1]}"
                 batch.append((data, name))
                 if size >= _RECV_BYTES:
                     break

@@ -69,7 +69,11 @@ class GrowingParquet:
             schema = pa.schema([*SCHEMA, *self._promoted.schema])
             dictionary = [*_DICTIONARY, *self._promoted.dictionaries]
             self._writer = pq.ParquetWriter(
-                self._sink, schema, compression=self._how.codec, compression_level=self._how.level, use_dictionary=dictionary
+                self._sink,
+                schema,
+                compression=self._how.codec,
+                compression_level=self._how.level,
+                use_dictionary=dictionary,
             )
         return self._writer
 

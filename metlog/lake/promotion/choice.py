@@ -7,6 +7,7 @@ themselves. Which columns a file has stands in its own footer, so that a file wr
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections import Counter
@@ -135,7 +136,9 @@ class Promotion:
                 self._known = msgspec.json.decode(self._storage.read(path), type=Choice)
             except FileNotFoundError:  # two more were made since it was listed
                 continue
-            except msgspec.DecodeError:  # damaged: the next choice takes its place, and files say for themselves what they have
+            except (
+                msgspec.DecodeError
+            ):  # damaged: the next choice takes its place, and files say for themselves what they have
                 self._known = Choice()
             self._number = last
             return
@@ -159,8 +162,9 @@ class Promotion:
 
 def _candidates(rows: pa.Table) -> list[tuple[str, bool]]:
     """Names that many events of one type have, with values of one kind; and whether these are texts."""
-    step = rows.num_rows // _SAMPLE
-    sample = rows.select(["type", "fields"]).take(pa.array(range(0, step * _SAMPLE, step), pa.int64()))
+    # By chance, and not each n-th: events often come in turns. The same file gives the same sample.
+    places = sorted(random.Random(rows.num_rows).sample(range(rows.num_rows), _SAMPLE))
+    sample = rows.select(["type", "fields"]).take(pa.array(places, pa.int64()))
     try:
         events = _decode(lines_of(sample["fields"].combine_chunks()))
     except (msgspec.DecodeError, ValueError, RecursionError):  # of another origin
@@ -195,4 +199,4 @@ def _unique(rows: pa.Table, name: str) -> bool:
     if made.num_columns < 2:
         return True  # its values are of several kinds
     values = made.column(1).drop_null()
-    return pc.count_distinct(values).as_py() > _UNIQUE * max(len(values), 1)
+    return bool(pc.count_distinct(values).as_py() > _UNIQUE * max(len(values), 1))

@@ -1,9 +1,9 @@
-"""Expressions over `fields` that a column of its own can answer: `fields->>'user'` and the like, put on the parsed tree in the place of which
-stands a column of the view `metlog_promoted`.
+"""Expressions over `fields` that a column of its own can answer, such as `fields->>'user'`: on the parsed tree, a column of the view
+`metlog_promoted` takes their place.
 
-That view has the columns of `events` and, for each expression found here, one more, which is a promoted column in files that have it and the
-same expression over `fields` in all others (`metlog.lake.sql.promoted`). What a query means is not changed: where this module is not
-sure which `fields` is meant, or that nothing else would see the columns more, it leaves a SELECT as it is.
+That view has the columns of `events` and one more for each expression found here: a promoted column in files that have it, the same
+expression over `fields` in all others (`metlog.lake.sql.promoted`). No query's meaning is changed: a SELECT stays as it is where it is not
+sure which `fields` is meant, or where something else would see that there are more columns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Tree = dict[str, Any]
 
 VIEW: Final = "metlog_promoted"
 
-Form = Literal["text", "json", "double", "text or double", "json or double", "integer", "text or integer", "json or integer"]
+Form = Literal[
+    "text", "json", "double", "text or double", "json or double", "integer", "text or integer", "json or integer"
+]
 """What of a value is wanted. `text`: what `->>` gives; `json`: what `->` gives; `double`, `integer`: the number where the file has it in a
 column of that type, else NULL; `text or double` and the like: the text where there is no such column, else NULL."""
 
@@ -108,13 +110,19 @@ class _Rewriter:
             ref["table_name"] = VIEW
             ref["qualified_name"] = {"path": [VIEW]}
         for item in node["select_list"]:
-            if item.get("class") == "STAR" and (str(item.get("relation_name") or "").lower() or next(iter(places.used), "")) in places.used:
+            if (
+                item.get("class") == "STAR"
+                and (str(item.get("relation_name") or "").lower() or next(iter(places.used), "")) in places.used
+            ):
                 self._stars.append(item)
 
     def finish(self) -> None:
         """`*` gives what it gave before."""
         for star in self._stars:
-            star["exclude_list"] = [*(star.get("exclude_list") or []), *(wanted.column for wanted in self.wanted.values())]
+            star["exclude_list"] = [
+                *(star.get("exclude_list") or []),
+                *(wanted.column for wanted in self.wanted.values()),
+            ]
 
     def column(self, form: Form, path: Tree) -> str:
         """The column of the view that has this form of a value."""
@@ -238,7 +246,9 @@ def _plain(node: Tree, events: set[str]) -> bool:
             mine = id(item) in top
             if mine and (item.get("columns") or item.get("expr")):
                 return False
-            if not mine and (item.get("columns") or item.get("expr") or str(item.get("relation_name") or "").lower() in events):
+            if not mine and (
+                item.get("columns") or item.get("expr") or str(item.get("relation_name") or "").lower() in events
+            ):
                 return False
         elif item.get("class") == "COLUMN_REF":
             names = [str(name).lower() for name in item.get("column_names") or []]

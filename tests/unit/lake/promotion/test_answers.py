@@ -14,13 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metlog.lake.query import Lake, QueryError
-from metlog.lake.sql.guard import parse
-from tests.helpers.promoted import NAMES, data_set, promoted_in
+from tests.helpers.promoted import NAMES, data_set
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=6)
-_INTEGERS = st.integers(-(2**70), 2**70) | st.integers(-5, 5) | st.sampled_from([2**53, 2**53 + 1, 2**63 - 1, 2**63, -(2**63)])
+_INTEGERS = (
+    st.integers(-(2**70), 2**70) | st.integers(-5, 5) | st.sampled_from([2**53, 2**53 + 1, 2**63 - 1, 2**63, -(2**63)])
+)
 _FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-1000, 1000).map(lambda n: n / 100)
-_NUMBERS_AS_TEXT = st.sampled_from(["1", "1.0", "-0", " 7", "1e3", "99999999999999999999", "", "true", "null", '"', "é"])
+_NUMBERS_AS_TEXT = st.sampled_from(
+    ["1", "1.0", "-0", " 7", "1e3", "99999999999999999999", "", "true", "null", '"', "é"]
+)
 _ANY = st.recursive(
     st.none() | st.booleans() | _INTEGERS | _FLOATS | _TEXT | _NUMBERS_AS_TEXT,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from([*NAMES, "b"]), inner, max_size=2),
@@ -77,7 +80,11 @@ FORMS = (
     "json_extract_string(fields, {})",
     "fields->{}",
     "json_extract(fields, {})",
-    *(f"TRY_CAST({inner} AS {kind})" for inner in ("fields->>{}", "fields->{}") for kind in ("DOUBLE", "BIGINT", "INTEGER")),
+    *(
+        f"TRY_CAST({inner} AS {kind})"
+        for inner in ("fields->>{}", "fields->{}")
+        for kind in ("DOUBLE", "BIGINT", "INTEGER")
+    ),
     "CAST(fields->>{} AS DOUBLE)",
     "(fields->>{})::BIGINT",
     "(fields->{})::DOUBLE",
@@ -108,7 +115,7 @@ def _answered(lake: Lake, sql: str, params: Any = None) -> list[Any] | None:
 def _plain(data: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     files = f"read_parquet('{data}/events/*/*.parquet', union_by_name = true)"
-    connection.execute(f"CREATE VIEW events AS SELECT * REPLACE (CAST(fields AS JSON) AS fields) FROM {files}")  # noqa: S608
+    connection.execute(f"CREATE VIEW events AS SELECT * REPLACE (CAST(fields AS JSON) AS fields) FROM {files}")
     return connection
 
 
@@ -118,18 +125,22 @@ def _same(one: Sequence[Any] | None, other: Sequence[Any] | None) -> bool:
 
 @pytest.mark.slow
 @given(files=_files(), path=st.sampled_from(PATHS))
-@settings(max_examples=int(os.environ.get("METLOG_TEST_EXAMPLES", "25")), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=int(os.environ.get("METLOG_TEST_EXAMPLES", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 def test_each_expression_has_the_answer_that_fields_has(files: list[list[list[dict[str, Any]]]], path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = data_set(Path(folder), files)
         with Lake(data, threads=1) as lake, _plain(data) as plain:
             quoted = "'" + path.replace("'", "''") + "'"
             for form in FORMS:
-                sql = f"SELECT {form.format(quoted)} AS v FROM events ORDER BY seq"  # noqa: S608
+                sql = f"SELECT {form.format(quoted)} AS v FROM events ORDER BY seq"
                 wanted = _asked(plain, sql)
                 assert _same(_answered(lake, sql), wanted), sql
-                by_name = f"SELECT {form.format('$path')} AS v FROM events ORDER BY seq"  # noqa: S608
+                by_name = f"SELECT {form.format('$path')} AS v FROM events ORDER BY seq"
                 assert _same(_answered(lake, by_name, {"path": path}), wanted), sql
             for condition in ("= '1'", "> 'a'", "IN ('x', '', 'true', '1.0')", "IS NOT NULL"):
-                sql = f"SELECT seq FROM events WHERE fields->>{quoted} {condition} ORDER BY seq"  # noqa: S608
+                sql = f"SELECT seq FROM events WHERE fields->>{quoted} {condition} ORDER BY seq"
                 assert _same(_answered(lake, sql), _asked(plain, sql)), sql

@@ -6,9 +6,9 @@ count by type takes metlog more than 1.2 times as long, or an answer differs. Th
 on the machine disturb least; the medians stand beside them. `--keep FOLDER` leaves the events there and
 takes them again the next time.
 
-The last questions look into `fields`, whose hot names the lake's writer gave columns of their own. DuckDB is asked the same over these columns,
-and, as "JSON", over `fields`, as it would be without them; metlog is asked as ever, also through the page's interface for programs
-("page"). They may take 1.5 times what the columns take.
+The last questions look into `fields`, whose hot names have columns of their own. DuckDB is asked the same over these columns and, as
+"JSON", over `fields`, as it would be without them; metlog is asked as ever, also through the page's interface for programs ("page"). They
+may take 1.5 times what the columns take.
 """
 
 from __future__ import annotations

@@ -234,16 +234,23 @@ class Lake(Queryable):
             sizes = self._remote.sizes(remote_files) if self._remote is not None else []
             tables["files"] = files_table(self.data, files, sizes)
         some = uncommitted.num_rows > 0
-        views = {"events": events_view(readable, some, limited=loggers is not None, remote=far)}
-        if parsed.promotable is not None:
-            hidden = hidden_columns(parsed.promotable.wanted, _by_name(params))
-            if hidden is not None and any_promoted(readable, hidden):
-                views[VIEW] = events_view(readable, some, limited=loggers is not None, remote=far, hidden=hidden)
+        limited = loggers is not None
+        views = {"events": events_view(readable, some, limited=limited, remote=[(far, {})] if far else ())}
+        hidden = hidden_columns(parsed.promotable.wanted, _by_name(params)) if parsed.promotable is not None else None
+        if hidden is not None:
+            names = {column.name for column in hidden}
+            groups = self._remote.promoted(remote_files, names) if self._remote is not None else []
+            if any(promoted for promoted, _ in groups) or any_promoted(readable, names):
+                remote = [(f"metlog_remote_{number}", promoted) for number, (promoted, _) in enumerate(groups)]
+                tables |= {name: dataset for (name, _), (_, dataset) in zip(remote, groups, strict=True)}
+                views[VIEW] = events_view(readable, some, limited=limited, remote=remote, hidden=hidden)
         if arrivals:
             if self._remote is not None and far:
                 tables["metlog_arrived"] = self._remote.arrivals(remote_files)
                 far = "metlog_arrived"
-            views["arrivals"] = events_view(readable, some, limited=loggers is not None, arrivals=True, remote=far)
+            views["arrivals"] = events_view(
+                readable, some, limited=limited, arrivals=True, remote=[(far, {})] if far else ()
+            )
         if "delivery" in parsed.tables:
             views["delivery"] = DELIVERY
         return views, tables

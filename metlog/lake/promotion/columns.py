@@ -195,7 +195,7 @@ class FileColumns:
                 column.kind = next(kind for kind, arrow in TYPES.items() if arrow in types)
                 column.column = column_name(column.name, column.kind)
                 self.schema.append(pa.field(column.column, TYPES[column.kind]))
-                if column.kind != "double" and _comes_again(parts):
+                if column.kind == "double" or _comes_again(parts):
                     self.dictionaries.append(column.column)
 
     def _arrays(self, fields: pa.ChunkedArray) -> list[list[pa.Array]]:

@@ -62,9 +62,8 @@ def events_view(
     hidden: Sequence[Hidden] = (),
 ) -> str:
     """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `remote`: tables over files on shared storage;
-    `limited`: only the services in `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other services'
-    events.
-    `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`. `hidden`: columns of the view
+    `limited`: only the services in `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other
+    services' events. `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`. `hidden`: columns of the view
     `metlog_promoted` at the end: files with and without a promoted column are read apart, each with what it needs."""
     groups: dict[tuple[str, ...], list[Path]] = {}
     for _, path in files:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any
 import pytest
 
 from metlog.errors import ConfigError
+from metlog.journal.failpoints import VARIABLE
 from metlog.journal.folder import Folder
 from metlog.lake.promotion.choice import MOST, Choice, Promotion
 from metlog.lake.promotion.names import check_names
@@ -116,6 +121,32 @@ def test_a_choice_that_is_damaged_is_made_anew(storage: FolderStorage, tmp_path:
     (tmp_path / "promoted" / ".00000008.json.1.ab.tmp").write_bytes(b"")
     assert Promotion(storage, True).file(rows(1000, user=lambda n: f"u{n % 9}")).names == ("user",)
     assert json.loads((tmp_path / "promoted" / "00000008.json").read_bytes()) == {"names": ["user"], "auto": True}
+
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from metlog.journal.folder import Folder
+from metlog.lake.promotion.choice import Promotion
+from metlog.lake.storage import FolderStorage
+from tests.helpers.promoted import events_table
+with Folder.root(Path(sys.argv[1])) as root:
+    Promotion(FolderStorage(root), True).file(events_table([{"user": f"u{n % 9}"} for n in range(600)]))
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("point", "chosen"), [("lake.write", False), ("lake.fsync", False), ("lake.sync", True)])
+def test_a_writer_that_is_killed_while_it_chooses(
+    storage: FolderStorage, tmp_path: Path, point: str, chosen: bool
+) -> None:
+    program = [sys.executable, "-c", _PROGRAM, str(tmp_path)]
+    killed = subprocess.run(program, env={**os.environ, VARIABLE: f"{point}=die"}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert choice_in(storage).names == (["user"] if chosen else [])
+    assert subprocess.run(program, check=True).returncode == 0
+    assert choice_in(storage).names == ["user"]
+    assert storage.names("promoted", "0") == ["00000001.json"]
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,10 @@ class Promotion:
     `promote`: True, chosen by what is seen; False, none; a list, these; None, as the data set says, which is what upkeep does.
     """
 
-    def __init__(self, storage: Storage, promote: bool | Sequence[str] | None = None) -> None:
+    def __init__(self, storage: Storage, promote: bool | Sequence[str] | None = None, *, encoded: bool = False) -> None:
+        """`encoded`: as for `FileColumns`."""
         self._storage = storage
+        self._encoded = encoded
         self._asked = promote
         self._known = Choice()
         self._number = 0
@@ -81,7 +83,7 @@ class Promotion:
             found = self._seen(rows, choice)
             if found:
                 choice = self._settle(found)
-        return FileColumns(tuple(choice.names))
+        return FileColumns(tuple(choice.names), self._encoded)
 
     def choice(self) -> Choice:
         """What holds now. Raises OSError."""

@@ -6,6 +6,7 @@ footer says so: readers take `fields`, in which everything is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -148,6 +149,9 @@ class FileColumns:
     """The columns of a file for some names. `start` comes first, `extend` for each row group, `footer` at the end."""
 
     names: tuple[str, ...]
+    encoded: bool = False
+    """Whether `fields` was written by this program's encoder from a dict, so that no object has a name twice. Else that is looked for:
+    of two values DuckDB takes the first, and the decoder here the last."""
     schema: list[pa.Field] = field(default_factory=list)
     """The columns, once there was a row group."""
     dictionaries: list[str] = field(default_factory=list)
@@ -224,8 +228,23 @@ class FileColumns:
             if nulls:
                 column.nulls |= None in values
                 values = [None if value is UNSET else value for value in values]
-            found.append(column.array(values, first=not self._started))
+            part = column.array(values, first=not self._started)
+            if (
+                not self.encoded
+                and lines.count(b'"%b"' % column.name.encode()) + lines.count(b"\\u00") > len(part) - part.null_count
+            ):
+                column.right &= not _twice(texts, column.name)
+            found.append(part)
         return found
+
+
+def _twice(texts: pa.Array, name: str) -> bool:
+    """Whether one of the objects has a name twice at its top."""
+    often = pc.greater(pc.count_substring(texts, f'"{name}"'), 1)
+    doubtful = texts.filter(pc.or_(often, pc.match_substring(texts, "\\u00")))
+    return any(
+        sum(key == name for key, _ in json.loads(text, object_pairs_hook=list)) > 1 for text in doubtful.to_pylist()
+    )
 
 
 def _comes_again(parts: Sequence[pa.Array]) -> bool:

@@ -100,6 +100,26 @@ def test_fields_that_are_no_objects_get_no_columns(tmp_path: Path) -> None:
     assert promoted_in(path) == {}
 
 
+@pytest.mark.parametrize(
+    ("texts", "right"),
+    [
+        (['{"x":"a","x":"b"}', '{"x":"c"}'], False),
+        (['{"x":"a", "x" : "b"}'], False),
+        (['{"x":"a","\\u0078":"b"}'], False),
+        (['{"x":null,"x":"b"}'], False),
+        (['{"x":"a","y":{"x":1,"x":2}}'], True),
+        (['{"x":"\\"x\\":","y":"\\u00e9"}', '{"x":"x"}'], True),
+    ],
+)
+def test_a_name_that_an_object_has_twice_is_left_to_fields(tmp_path: Path, texts: list[str], right: bool) -> None:
+    with Folder.root(tmp_path) as root:
+        path = write_file(tmp_path, "f", [events_table(texts)], Promotion(FolderStorage(root), ["x"]))
+    assert ("x" in promoted_in(path)) == right
+    with Lake(tmp_path) as lake:
+        promoted = lake.query("SELECT fields->>'x' AS v FROM events ORDER BY seq").rows
+        assert promoted == lake.query("SELECT (fields || '')::JSON->>'x' AS v FROM events ORDER BY seq").rows
+
+
 def test_names_of_columns_are_plain_and_differ() -> None:
     names = ["user", "User", "USER", "größe", "a.b", "a_b", "a b", "", "x" * 100, "1", "ms;drop"]
     columns = [column_name(name, "text") for name in names]

@@ -87,6 +87,9 @@ class _Column:
     """Among the values of a `double`: one that was written as 12, one that was written as 12.0."""
     odd: bool = False
     """A number that is written with an exponent."""
+    floats: list[pa.Array] = field(default_factory=list)
+    mixed: list[pa.Array] = field(default_factory=list)
+    """Numbers of the row group: those of pieces without integers, and those of all others."""
 
     def array(self, values: list[Any], first: bool) -> pa.Array:
         """The values as an array of the kind that they have. Says in `right` whether all of them fit."""
@@ -118,12 +121,20 @@ class _Column:
                 raise OverflowError
             self.fractionless |= any(type(value) is float and value.is_integer() for value in values)
         found = pa.array(values, pa.float64())
-        if int not in kinds:
-            self.fractionless |= bool(pc.any(pc.equal(found, pc.trunc(found))).as_py())
-        size = pc.abs(found)
-        small = pc.and_(pc.less(size, _LEAST), pc.greater(size, 0.0))
-        self.odd |= bool(pc.any(pc.or_(small, pc.greater_equal(size, _MOST))).as_py())
+        (self.mixed if int in kinds else self.floats).append(found)
         return found
+
+    def look(self) -> None:
+        """Takes down how the numbers of a row group are written, all at once."""
+        floats = pa.chunked_array(self.floats, pa.float64())
+        if self.kind == "double" and len(floats):
+            self.fractionless |= bool(pc.any(pc.equal(floats, pc.trunc(floats))).as_py())
+        size = pc.abs(pa.chunked_array([*self.floats, *self.mixed], pa.float64()))
+        least, most = pc.min_max(size).as_py().values()
+        if most is not None and (most >= _MOST or least < _LEAST):
+            small = pc.and_(pc.less(size, _LEAST), pc.greater(size, 0.0))
+            self.odd |= bool(most >= _MOST or pc.any(small).as_py())
+        self.floats, self.mixed = [], []
 
     def said(self) -> Promoted | None:
         """The footer's entry, when the file is at its end."""
@@ -170,6 +181,7 @@ class FileColumns:
             self._started = True
             self._begin(arrays)
         for column, parts in zip(self._columns, arrays, strict=True):
+            column.look()
             if column.column:
                 found = [_as_kind(part, column) for part in parts]
                 rows = rows.append_column(pa.field(column.column, TYPES[column.kind]), pa.chunked_array(found))

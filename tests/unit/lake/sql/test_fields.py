@@ -41,6 +41,12 @@ _PROMOTED = (
     "SELECT seq FROM events WHERE fields->>'user' IN (SELECT fields->>'user' FROM events WHERE fields->>'n' = '3') ORDER BY 1",
     "SELECT fields->>'user' AS u FROM events WHERE timestamp > '2020-01-01' AND date > '2020-01-01' ORDER BY u",
     "DESCRIBE SELECT fields->>'user', * FROM events",
+    "SELECT fields->>'user' AS u, count(*) FROM (SELECT * FROM events WHERE seq < 4) e GROUP BY u ORDER BY u",
+    "WITH r AS (SELECT * FROM events WHERE fields->>'user' > '') SELECT fields->>'n' AS n, * FROM r ORDER BY seq",
+    "WITH r AS (SELECT seq, fields FROM events) SELECT *, r.fields->>'n' FROM r JOIN events USING (seq) ORDER BY seq",
+    "WITH r AS (SELECT seq, e.fields FROM events e ORDER BY seq LIMIT 3) SELECT sum((fields->>'n')::INT), max(fields->'user') FROM r",
+    "SELECT * FROM (SELECT * FROM (SELECT * FROM events) a WHERE fields->>'user' = 'u1') b ORDER BY seq",
+    "SELECT x.fields->>'n', y.fields->>'n' FROM (SELECT * FROM events) x JOIN (SELECT seq, fields FROM events) y USING (seq) ORDER BY seq",
     "SELECT list_transform(tokens, lambda t: t || '!'), fields->>'user' FROM events ORDER BY seq",
     "SELECT CASE WHEN fields->>'n' IS NULL THEN fields->'user' ELSE fields->'n' END AS v FROM events ORDER BY seq",
     "SELECT fields->>'user' AS metlog_field_0, seq FROM events ORDER BY seq",
@@ -57,6 +63,14 @@ _AS_WRITTEN = (
     "SELECT list_transform(tokens, lambda fields: fields->>'user') FROM events ORDER BY seq",
     "WITH f AS (SELECT '{\"user\": 7}'::JSON AS fields) SELECT fields->>'user' FROM f",
     "SELECT fields->>['user', 'n'] FROM events ORDER BY seq",
+    "WITH r AS (SELECT * FROM events) SELECT a.fields->>'user', b.seq FROM r a JOIN r b USING (seq) ORDER BY seq",
+    "SELECT fields->>'user' FROM (SELECT DISTINCT fields FROM events) e ORDER BY 1",
+    "SELECT fields->>'user' FROM (SELECT * REPLACE ('{}'::JSON AS fields) FROM events) e ORDER BY 1",
+    "SELECT fields->>'user' FROM (SELECT * EXCLUDE (fields), '{}'::JSON AS fields FROM events) e ORDER BY 1",
+    "SELECT fields->>'user' FROM (SELECT fields FROM events UNION ALL SELECT fields FROM events) e ORDER BY 1",
+    "WITH r(a, fields) AS (SELECT seq, fields FROM events) SELECT fields->>'user' FROM r ORDER BY a",
+    "SELECT fields->>'user' FROM (SELECT any_value(fields) AS fields FROM events) e",
+    "SELECT e FROM (SELECT seq, fields FROM events) e WHERE fields->>'user' = 'u1' ORDER BY seq",
     "SELECT fields->>lower('USER') FROM events ORDER BY seq",
     "SELECT seq FROM events e WHERE EXISTS (SELECT 1 FROM (SELECT 1) x WHERE fields->>'user' = 'u1') ORDER BY seq",
 )  # fmt: skip
@@ -95,6 +109,7 @@ def test_the_rewritten_query_is_what_runs(lakes: tuple[Lake, Lake], sql: str) ->
             "CREATE OR REPLACE TEMP TABLE metlog_promoted AS SELECT now() AS timestamp, current_date AS date, '' AS type, [''] AS tokens, "
             f"1::BIGINT AS seq, '' AS payload, '{{}}'::JSON AS fields, {wanted}"
         )
+        cursor.execute("CREATE OR REPLACE TEMP VIEW events AS SELECT * FROM metlog_promoted")
         cursor.execute(f"EXPLAIN {promotable.sql}" if not sql.startswith("DESCRIBE") else promotable.sql)
 
 

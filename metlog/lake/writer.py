@@ -110,7 +110,7 @@ class LakeWriter:
     ) -> None:
         """`events`: the folder `events` of a data set that is a local folder; `promote`: as for `Promotion`."""
         self._storage = storage
-        self._how = Parquet(codec, level, Promotion(storage, promote))
+        self._how = Parquet(codec, level, Promotion(storage, promote, encoded=True))
         self._events = events
         self.chains = Chains(storage, self._how)
 

@@ -25,7 +25,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from metlog.journal.folder import Folder, read_all
@@ -46,10 +45,9 @@ __all__ = [
     "end_of",
     "header",
     "listing",
-    "opened",
     "read_end",
     "read_header",
-    "records",
+    "record_parts",
     "scan",
 ]
 
@@ -141,16 +139,23 @@ def read_header(data: bytes) -> Clock:
     return Clock()
 
 
-def encode_record(
+def record_parts(
     received_at: int, count: int, source: bytes, key: bytes, lines: bytes, tail: bytes = b"", members: int = -1
-) -> bytes:
-    """A record. With `tail`, at most 65,535 bytes, it is one of the second kind, and each line must end in a line feed."""
+) -> tuple[bytes, bytes, bytes]:
+    """As `encode_record`: the record in pieces, for one that joins many."""
     if tail:
         head = _TAIL_BODY.pack(received_at, count, len(source), len(key), len(tail), members) + source + key + tail
     else:
         head = _BODY.pack(received_at, count, len(source), len(key)) + source + key
     crc = zlib.crc32(lines, zlib.crc32(head))
-    return b"".join((_FRAME.pack(TAIL_MARKER if tail else MARKER, len(head) + len(lines), crc), head, lines))
+    return _FRAME.pack(TAIL_MARKER if tail else MARKER, len(head) + len(lines), crc), head, lines
+
+
+def encode_record(
+    received_at: int, count: int, source: bytes, key: bytes, lines: bytes, tail: bytes = b"", members: int = -1
+) -> bytes:
+    """A record. With `tail`, at most 65,535 bytes, it is one of the second kind, and each line must end in a line feed."""
+    return b"".join(record_parts(received_at, count, source, key, lines, tail, members))
 
 
 def _record_at(data: bytes, offset: int) -> Record | None:
@@ -215,37 +220,6 @@ class Scan:
         return None, len(self.data)
 
 
-_WINDOW: Final = 4 << 20
-"""Bytes of a segment that are read at once, a longer record and what follows damage aside."""
-
-
-def records(descriptor: int, start: int, end: int, window: int = _WINDOW) -> Iterator[Record]:
-    """Yields what `Scan` would of the bytes from `start` (0, or the end of a record) to `end`, without holding all of them."""
-    while start < end:
-        data = read_all(descriptor, min(start + window, end), start=start)
-        offset = begin = HEADER_SIZE if start == 0 else 0
-        while record := _record_at(data, offset):
-            offset = record.end
-            yield record._replace(offset=start + record.offset, end=start + record.end)
-        del record
-        if start + len(data) >= end or not data:
-            yield from Scan(data[offset:], start + offset)
-            return
-        if offset > begin:
-            start += offset
-            continue
-        # One record is longer than that, or this is none: what a record says in its middle must not be taken for another one.
-        _, length, _ = _FRAME.unpack_from(data, offset)
-        data = read_all(descriptor, min(start + offset + FRAME_SIZE + length, end), start=start + offset)
-        if record := _record_at(data, 0):
-            start += offset
-            yield record._replace(offset=start, end=start + record.end)
-            start += record.end
-        else:
-            yield from Scan(read_all(descriptor, end, start=start + offset), start + offset)
-            return
-
-
 def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock, Scan]:
     """Reads a segment up to its end as it is now. Raises FileNotFoundError when it is gone."""
     descriptor = folder.open(f"{name}{suffix}", os.O_RDONLY)
@@ -254,18 +228,6 @@ def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock
     finally:
         os.close(descriptor)
     return read_header(data), Scan(data)
-
-
-@contextmanager
-def opened(folder: Folder, name: SegmentName, suffix: str = SEALED) -> Iterator[tuple[Clock, Iterator[Record]]]:
-    """As `scan`, for a reader that wants the records alone, one after the other: they are read while they are taken."""
-    descriptor = folder.open(f"{name}{suffix}", os.O_RDONLY)
-    try:
-        end = end_of(folder, name)
-        end = os.fstat(descriptor).st_size if end is None else end
-        yield read_header(read_all(descriptor, min(HEADER_SIZE, end))), records(descriptor, 0, end)
-    finally:
-        os.close(descriptor)
 
 
 class End(NamedTuple):

@@ -10,10 +10,11 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from metlog.journal.blocks import read_blocks
 from metlog.journal.folder import Folder, read_all
 from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
-from metlog.journal.segment import HEADER_SIZE, Clock, Record, SegmentName, end_of, read_header, records
+from metlog.journal.segment import HEADER_SIZE, Clock, Record, SegmentName, end_of, read_header
 from metlog.lake.chains import outside
 from metlog.lake.schema import UNCOMMITTED_SCHEMA, chain_of, tables
 
@@ -66,8 +67,10 @@ class Part:
                 known.tables.append(table)
 
     def _records(self) -> Iterator[Record]:
-        for record in records(self.file.fileno(), self.known.end, self.end):
-            self.known.end = record.end
+        known = self.known
+        begin = max(known.end, HEADER_SIZE)
+        for record in read_blocks(self.file.fileno(), begin, self.end, lambda _offset, _data: None, complete=False):
+            known.end = record.end
             yield record
 
 

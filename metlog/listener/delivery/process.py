@@ -24,8 +24,8 @@ _RESTART: Final = 0.2
 _RESTART_MAX: Final = 10.0
 _AT_FAULT: Final = 60.0
 """Seconds of a process's life after which its end is not for the events that it began with."""
-_ALLOCATOR: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
-"""Memory that is free after a burst goes back to the operating system; Arrow's own allocators keep it."""
+_ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "2"}
+"""Memory that is free after a burst goes back to the operating system; of many arenas, much is kept."""
 
 
 class OutputProcess:
@@ -89,9 +89,7 @@ class OutputProcess:
                 return
             self.restarts += 1
             here = self._last_report.get("at")
-            if (
-                code is not None
-            ):  # what could not start blames nothing that it was to read, and what lived for long neither
+            if code is not None:  # what could not start blames nothing, and neither does what lived for long
                 again = here == self._died_at and time.monotonic() - began < _AT_FAULT
                 self._deaths = self._deaths + 1 if again else 1
                 self._died_at = here

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 from metlog import __version__
 from metlog.lake.export import encode
 from metlog.web.assets import Assets
+from metlog.web.conditions import within
 from metlog.web.results import cell, is_number
 from metlog.web.security import csrf_token
 from metlog.web.times import PRESETS, REFRESH, in_url, shown_times
@@ -52,6 +53,8 @@ class Views:
             bounds=bounds,
             service=service,
             shown_type=shown_type,
+            valued=valued,
+            toggled=toggled,
             severity_name=lambda text: SEVERITIES[severity_of(text)],
             share=share,
             preview=preview,
@@ -144,10 +147,34 @@ def bounds(span: Any) -> list[tuple[str, str]]:
     return [("since", in_url(span.begin)), ("until", in_url(span.end))]
 
 
+_COLUMN: Final = {"service": "logger", "message": "payload", "host": "hostname"}
+"""Columns of events by the names that people use."""
+
+
+def valued(event: dict[str, Any], column: str) -> str:
+    """The value of a column of one's choice: of the event, or one of its fields, with dots for what is inside another one."""
+    if column == "severity":
+        return SEVERITIES[event["severity"]]
+    if column == "tokens":
+        return ", ".join(event["tokens"])
+    name = _COLUMN.get(column, column)
+    if name in event and name not in {"fields", "timestamp"}:
+        value: Any = shown_type(event[name]) if name == "type" else event[name]
+    else:
+        value = within(event["fields"], column)
+    return "" if value is None else value[:300] if isinstance(value, str) else encode(value).decode()[:300]
+
+
+def toggled(columns: list[str], name: str) -> str:
+    """The list of columns with one more, or without it, as a URL has it."""
+    return ",".join([column for column in columns if column != name] if name in columns else [*columns, name])
+
+
 def preview(fields: dict[str, Any]) -> str:
     """Fields in a line, for lists of events."""
     shown = (f"{key}={value if isinstance(value, str) else encode(value).decode()}" for key, value in fields.items())
-    return "  ".join(text if len(text) < 80 else f"{text[:80]}…" for text, _ in zip(shown, range(12), strict=False))
+    text = "  ".join(text if len(text) < 80 else f"{text[:80]}…" for text, _ in zip(shown, range(12), strict=False))
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def ago(value: datetime | str | None) -> str:

@@ -160,4 +160,4 @@ def _made(request: Request, texts: dict[str, str], begin: datetime, end: datetim
 
 
 def _address(path: str, pairs: list[tuple[str, str]]) -> str:
-    return f"{path}?{urlencode(pairs)}" if pairs else path
+    return f"{path}?{urlencode(pairs, safe=':/')}" if pairs else path

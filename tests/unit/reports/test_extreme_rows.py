@@ -21,8 +21,8 @@ from metlog.reports.charts.terminal import lines
 from metlog.reports.charts.vega import specification
 from metlog.web.app import create_app
 from metlog.web.overview import look
-from metlog.web.times import Times
 from metlog.web.settings import WebSettings
+from metlog.web.times import Times
 from tests.helpers.webdata import event, write
 
 pytestmark = pytest.mark.process

@@ -59,6 +59,11 @@ class Times:
         return REFRESH[self.refresh]
 
     @property
+    def seconds_long(self) -> float:
+        """The length of the span in seconds."""
+        return (self.end - self.begin).total_seconds()
+
+    @property
     def kept(self) -> list[tuple[str, str]]:
         """What a link to another page takes along: the span and the zone, as far as the URL says them."""
         return [(key, str(getattr(self, key))) for key in ("since", "until", "tz") if key in self.said]

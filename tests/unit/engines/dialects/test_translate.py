@@ -235,7 +235,7 @@ def test_what_the_page_asks_is_translated(dialect: Dialect) -> None:
     engine: Any = Recorder(dialect)
     with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):  # of the empty answers
         look(engine, Times.of("24h"), loggers=None, cancel=Cancel())
-    for sql in (overview._RATES, overview._SERVICES, overview._TYPES, overview._LOSS):
+    for sql in (overview._RATES, overview._TODAY, overview._SERVICES, overview._TYPES, overview._LOSS):
         turned(
             sql,
             dialect,

@@ -158,4 +158,4 @@ def size(count: float) -> str:
         if abs(count) < 1000:
             return f"{count:.0f} {unit}" if unit == "bytes" or abs(count) >= 100 else f"{count:.3g} {unit}"
         count /= 1000
-    return f"{count:,.3g} TB"
+    return f"{count:,.0f} TB"

@@ -71,12 +71,12 @@ class Times:
     @property
     def query(self) -> str:
         """`kept`, for a link: empty, or beginning with `?`."""
-        return f"?{urlencode(self.kept)}" if self.kept else ""
+        return _address("", self.kept)
 
     def here(self, **changed: str) -> str:
         """The address of this page with some of `KEYS` changed; one that becomes empty is left out."""
         own = {key: str(getattr(self, key)) for key in KEYS if key in self.said} | changed
-        return _address(self.path, [*self.given, *((key, value) for key, value in own.items() if value)])
+        return _address(self.path, [*self.given, *((key, own[key]) for key in KEYS if own.get(key))])
 
     def link(self, path: str, pairs: Pairs = ()) -> str:
         """The address of another page for the same span and zone; `pairs` come first and may say another span."""

@@ -293,7 +293,7 @@ def test_the_browsers_zone_is_one_click_away_and_stays(chromium: Any, served: Se
     in_utc = tab.inner_text("ol.events li:first-child time")
     tab.click(".clock summary")
     tab.click("[data-zone]")
-    tab.wait_for_url(re.compile("tz=Asia%2FKathmandu"))
+    tab.wait_for_url(re.compile("tz=Asia%2FKath?mandu"))
     there = tab.inner_text("ol.events li:first-child time")
     assert there != in_utc
     assert there.split(":")[1] == f"{(int(in_utc.split(':')[1]) + 45) % 60:02}"
@@ -301,7 +301,7 @@ def test_the_browsers_zone_is_one_click_away_and_stays(chromium: Any, served: Se
     assert "tz=Asia" in tab.url
     tab.click("a[href^='/reports/logins']")
     tab.wait_for_selector("figure.drawn canvas")
-    assert "Asia/Kathmandu" in tab.inner_text("footer")
+    assert re.search("Asia/Kath?mandu", tab.inner_text("footer"))
     visit.close()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from metlog.journal.offsets import Partition, Run
-from metlog.journal.segment import encode_record
 from metlog.listener.accounting import SeqRuns
 from metlog.listener.validate import validate, validate_frames
 
@@ -104,6 +103,5 @@ def _told(reason: str, offset: int) -> str:
 
 
 def _add(messages: Messages, run: Run, validated: Any, made: Encoded) -> None:
-    source = run.source().encode()
-    made.records.append(encode_record(messages.received_at, validated.count, source, b"", validated.lines))
+    made.records.append(validated.record(messages.received_at, run.source()))
     made.runs.append(validated.runs)

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metlog.lake.interface import Cancel, Engine
+from metlog.lake.sql.loss import LOSS_BY_LOGGER
 from metlog.listener.overview import overview
 from metlog.reports.report import Report
 from metlog.web.histogram import BAR, COUNTED, Histogram, histogram, steps
@@ -41,21 +42,6 @@ FROM events WHERE timestamp >= $since AND timestamp < $until GROUP BY logger ORD
 _TYPES: Final = """
 SELECT type, sum(weight) AS events FROM events WHERE timestamp >= $since AND timestamp < $until
 GROUP BY type ORDER BY events DESC, type LIMIT 8
-"""
-# Between the first and the last that came within the span: what a stream sent before it is not lost.
-_LOSS: Final = """
-WITH spans AS (
-    SELECT stream, any_value(logger) AS logger, CAST(max(seq) AS HUGEINT) - min(seq) + 1 AS sent, count(*) AS rows
-    FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream
-), numbers AS (  -- a bit a number, as in the view `delivery`
-    SELECT stream, CAST(sum(got) AS BIGINT) AS got
-    FROM (SELECT stream, bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT))) AS got
-          FROM events WHERE timestamp >= $since AND timestamp < $until AND seq > 0 AND stream <> '' GROUP BY stream, seq >> 6)
-    GROUP BY stream
-)
-SELECT logger, CAST(least(sum(sent), 9223372036854775807) AS BIGINT) AS sent, CAST(least(sum(sent - got), 9223372036854775807) AS BIGINT) AS lost,
-       CAST(least(sum(rows - got), 9223372036854775807) AS BIGINT) AS repeated
-FROM spans JOIN numbers USING (stream) GROUP BY logger
 """
 
 
@@ -111,6 +97,11 @@ class Overview:
     def lost(self) -> int:
         return sum(entry["lost"] for entry in self.loss.values())
 
+    @property
+    def unconfirmed(self) -> int:
+        """Streams with an unconfirmed tail."""
+        return sum(entry["unconfirmed"] for entry in self.loss.values())
+
 
 def look(lake: Engine, times: Times, *, loggers: Sequence[str] | None, cancel: Cancel) -> Overview:
     """Asks the lake. Raises QueryError."""
@@ -126,7 +117,7 @@ def look(lake: Engine, times: Times, *, loggers: Sequence[str] | None, cancel: C
     today = lake.query(_TODAY, {"since": midnight.astimezone(UTC)}, loggers=loggers, cancel=cancel).dicts()[0]
     return Overview(
         times, histogram(counts, by, times), sum(row["rows"] for row in counts), ask(_SERVICES), ask(_TYPES),
-        {row["logger"]: row for row in ask(_LOSS)}, (time.perf_counter() - began) * 1000,
+        {row["logger"]: row for row in ask(LOSS_BY_LOGGER)}, (time.perf_counter() - began) * 1000,
         today,
     )  # fmt: skip
 

@@ -126,8 +126,8 @@ def _zone(context: Context) -> ZoneInfo:
 
 
 @pass_context
-def _cell(context: Context, value: Any) -> str:
-    return cell(value, _zone(context))
+def _cell(context: Context, value: Any, sql_type: str = "") -> str:
+    return cell(value, sql_type, _zone(context))
 
 
 @pass_context

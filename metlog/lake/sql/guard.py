@@ -16,6 +16,7 @@ from typing import Any, Final
 import duckdb
 
 from metlog.errors import MetlogError
+from metlog.lake.sql.fields import Promotable, promotable
 from metlog.lake.sql.functions import ALLOWED, TABLES
 from metlog.lake.sql.pruning import Bound, Pruner, parameters
 from metlog.plugins.conversion import nearest
@@ -87,13 +88,14 @@ class QueryError(MetlogError):
 @dataclass(slots=True, frozen=True)
 class Parsed:
     """A query that was found safe. `sql` is what to run, `parameters` the names of its values; `days` holds, a reference
-    to `events` or `files` each, the bounds on its day."""
+    to `events` or `files` each, the bounds on its day. `promotable`: the same query over promoted columns."""
 
     sql: str
     tables: frozenset[str]
     parameters: frozenset[str]
     rewritten: bool
     days: Sequence[Sequence[Bound]]
+    promotable: Promotable | None = None
 
 
 class _Catalog:
@@ -158,11 +160,12 @@ def _parse(sql: str, views: frozenset[str]) -> Parsed:
         pruner.walk(tree["node"])
         text = _catalog().deserialize(tree) if pruner.changed else sql
         names = frozenset(str(parameter["identifier"]) for parameter in parameters(tree))
+        promoted = promotable(tree, checker.ctes, _catalog().deserialize) if "events" in checker.used else None
     except RecursionError:
         raise QueryError("the query is nested too deeply") from None
     except duckdb.Error as error:
         raise QueryError(f"the query cannot be parsed: {error}", "syntax") from error
-    return Parsed(text, frozenset(checker.used), names, pruner.changed, pruner.days)
+    return Parsed(text, frozenset(checker.used), names, pruner.changed, pruner.days, promoted)
 
 
 _parse_known: Final = lru_cache(maxsize=256)(_parse)

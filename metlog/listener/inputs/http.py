@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from metlog.core.hosts import host_port
-from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs import BaseInput, Handed, Sink
+from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
 from metlog.listener.inputs._listening import bind_stream, server_tls
 from metlog.listener.inputs._systemd import check as check_passed
+from metlog.listener.inputs._systemd import name_of
 
 __all__ = ["HttpInput"]
 
@@ -124,6 +126,7 @@ class HttpInput(BaseInput):
         self._watched: Watched | None = None
         self._app: App | None = None
         self._server: HttpServer | None = None
+        self._sock: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Event | None = None
@@ -140,9 +143,19 @@ class HttpInput(BaseInput):
     def addresses(self) -> list[str]:
         return [self._address] if self._address else []
 
+    def bind_sockets(self, handed: Handed) -> None:
+        self._sock = self._bind(handed)
+
+    def listening(self) -> list[tuple[str, socket.socket]]:
+        return [(self._name, self._sock)] if self._sock is not None else []
+
+    @property
+    def _name(self) -> str:
+        return name_of("http", self._host, self._port, self._systemd, self._fd)
+
     def start(self, sink: Sink) -> None:
-        sock = bind_stream("http", self._host, self._port, self._systemd, self._fd, "choose another --http HOST:PORT")
-        sock.setblocking(False)
+        sock = self._sock or self._bind(NONE)
+        self._sock = sock
         host, port = sock.getsockname()[:2]
         self._address = f"{self.url_prefix}{'https' if self._tls else 'http'}://{host_port(host, port)}"
         if not (host == "::1" or host.startswith("127.") or self._rules.tokens or self._limits_clients):
@@ -164,6 +177,13 @@ class HttpInput(BaseInput):
     @property
     def _limits_clients(self) -> bool:
         return self._tls is not None and self._tls.verify_mode is ssl.CERT_REQUIRED
+
+    def _bind(self, handed: Handed) -> socket.socket:
+        sock = bind_stream(
+            "http", self._host, self._port, self._systemd, self._fd, handed, "choose another --http HOST:PORT"
+        )
+        sock.setblocking(False)
+        return sock
 
     def _run(self, sock: socket.socket, started: threading.Event) -> None:
         with asyncio.Runner() as runner:
@@ -187,6 +207,8 @@ class HttpInput(BaseInput):
 
     def stop(self) -> None:
         if self._thread is None or self._loop is None or self._ended is None or self._app is None:
+            if self._sock is not None:
+                self._sock.close()
             return
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ended.set)

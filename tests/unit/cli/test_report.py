@@ -122,7 +122,7 @@ def test_a_table_that_is_too_wide_loses_its_lines_and_columns_without_a_value_an
     assert narrow[0] == wide[0]
     assert not any("│" in line for line in narrow)
     text = "\n".join(narrow)
-    for whole in ("2026-03-11 09:00:00", "duplicates", "numbered_", "unknown"):
+    for whole in ("2026-03-11 09:00:00", "duplicates", "before_", "unconfirmed"):
         assert whole in text
     assert "without a value, and left out: dropped_by_client, kernel_drops, journal_full" in text
     assert "journal_full" in "\n".join(wide)

@@ -21,6 +21,7 @@ from metlog.engines.dialects.spark import SPARK
 from metlog.lake.cancel import Cancel
 from metlog.lake.result import Column, Result
 from metlog.lake.sql.guard import QueryError
+from metlog.lake.sql.loss import LOSS_BY_LOGGER
 from metlog.reports import Library
 from metlog.web import overview
 from metlog.web.conditions import Search
@@ -235,7 +236,7 @@ def test_what_the_page_asks_is_translated(dialect: Dialect) -> None:
     engine: Any = Recorder(dialect)
     with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):  # of the empty answers
         look(engine, Times.of("24h"), loggers=None, cancel=Cancel())
-    for sql in (overview._RATES, overview._TODAY, overview._SERVICES, overview._TYPES, overview._LOSS):
+    for sql in (overview._RATES, overview._TODAY, overview._SERVICES, overview._TYPES, LOSS_BY_LOGGER):
         turned(
             sql,
             dialect,

@@ -17,10 +17,10 @@ from metlog.web.facets import Facets, counted, sampled
 from metlog.web.forms import query_of
 from metlog.web.search import Around, Page, around, page
 from metlog.web.state import access_of, page_of
-from metlog.web.times import times_of
+from metlog.web.times import Times, times_of
 from metlog.web.waiting import asked
 
-__all__ = ["chosen", "explore", "find", "search", "show"]
+__all__ = ["chosen", "explore", "find", "search", "show", "suggestions"]
 
 _SIZE: Final = 50
 _COLUMNS: Final = 8
@@ -74,6 +74,28 @@ async def explore(request: Request, wanted: Search) -> tuple[Page, Facets | None
     return found, facets
 
 
+async def suggestions(request: Request, times: Times) -> dict[str, list[str]]:
+    """Names to choose from where nothing is found yet: the services and types of a span. Empty when the engine takes seconds for it."""
+    here, access = page_of(request), access_of(request)
+    if here.lake.slow:
+        return {}
+    key = (here.settings.data, "names", times.since, times.until, times.tz, access.loggers)
+    found: Facets | None = here.caches.facets.get(key)
+    if found is None:
+        everything = Search(times.begin, times.end)
+
+        def work(cancel: Cancel) -> Facets:
+            made = counted(here.lake, everything, times, 1, loggers=access.loggers, cancel=cancel)
+            sampled(made, here.lake, everything, loggers=access.loggers, cancel=cancel)
+            return made
+
+        try:
+            found = here.caches.facets.put(key, await here.pool.run(request, work))
+        except Refused:  # a form without suggestions is a form still
+            return {}
+    return found.known
+
+
 async def search(request: Request) -> Response:
     """`/events`: the form and a page of what it finds."""
     found, facets, problem, status, wanted = Page([], 0, "", 0.0), None, "", 200, Search()
@@ -85,9 +107,12 @@ async def search(request: Request) -> Response:
             raise
         problem, status = refused.message, refused.status
     kept = [(key, value) for key, value in request.query_params.multi_items() if key != "after" and value]
+    known = facets.known if facets is not None and found.events else {}
+    if not found.events and not problem:
+        known = await suggestions(request, times_of(request))
     columns = chosen(query_of(request).get("cols", "")) if not problem else []
     values = {
-        "here": "events", "search": wanted, "facets": facets, "known": facets.known if facets else {}, "found": found, "problem": problem,
+        "here": "events", "search": wanted, "facets": facets, "known": known, "found": found, "problem": problem,
         "next": f"/events?{urlencode([*kept, ('after', found.after)])}" if found.after else "", "columns": columns,
         "first": f"/events?{urlencode(kept)}" if wanted.after else "", "tail": f"/tail?{urlencode(wanted.pairs)}",
     }  # fmt: skip

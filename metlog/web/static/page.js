@@ -33,6 +33,16 @@ if (zones && mine) {
   button.textContent = "Use " + mine;
   button.addEventListener("click", () => { document.getElementById("tz").value = mine; button.form.requestSubmit(); });
 }
+// A calendar beside each time that can be typed.
+for (const field of document.querySelectorAll("[data-time]")) {
+  const picker = document.createElement("input");
+  picker.type = "datetime-local";
+  picker.className = "picker";
+  picker.setAttribute("aria-label", field.labels[0].textContent + ", from a calendar");
+  picker.addEventListener("change", () => { if (picker.value) field.value = picker.value; });
+  field.after(picker);
+  field.parentElement.classList.add("timed");
+}
 const every = Number(document.body.dataset.refresh);
 if (every) {
   setInterval(() => {

@@ -92,7 +92,8 @@ def test_a_report_gives_what_was_counted_by_hand(
 
 def test_errors_and_events_by_type(rows: Rows) -> None:
     assert rows("errors-by-type") == [
-        ("log line: ValueError", 2, D0.replace(hour=10), "oldstyle", "ValueError"), ("request: KeyError", 1, D0.replace(hour=9), "request", "KeyError"),
+        ("log line: ValueError", 2, D0.replace(hour=10), "oldstyle", "ValueError"),
+        ("request: KeyError", 1, D0.replace(hour=9), "request", "KeyError"),
     ]  # fmt: skip
     assert rows("errors-by-type", top=1) == [("log line: ValueError", 2, D0.replace(hour=10), "oldstyle", "ValueError")]
     assert rows("events-by-type") == [

@@ -16,7 +16,7 @@ from metlog.cli.common import data_folder, existing_data_folder
 if TYPE_CHECKING:
     from metlog.lake.interface import Cancel, Engine
 
-__all__ = ["EngineOption", "asking", "opened"]
+__all__ = ["EngineOption", "asking", "opened", "working"]
 
 EngineOption = Annotated[
     str | None,
@@ -48,30 +48,39 @@ def opened(
 
 @contextmanager
 def asking(engine: Engine) -> Iterator[Cancel]:
-    """While a slow engine works, a line on a terminal says for how long and what it last said; Ctrl-C ends the query there, too."""
+    """After a second a line on a terminal says for how long the engine works, and how far it is; Ctrl-C ends the query there, too."""
     from metlog.lake.cancel import Cancel
 
     cancel = Cancel()
-    if not engine.slow or not sys.stderr.isatty():
+    with working(engine.name, cancel):
         yield cancel
+
+
+@contextmanager
+def working(name: str, cancel: Cancel) -> Iterator[None]:
+    """Shows on a terminal, from the second second on, for how long a query has been running and what its engine last said of it."""
+    if not sys.stderr.isatty():
+        yield
         return
     from rich.console import Console
 
     ended = threading.Event()
-    status = Console(stderr=True, highlight=False).status(f"{engine.name} …")
+    status = Console(stderr=True, highlight=False).status(f"{name} …")
 
     def tell() -> None:
         seconds = 0
         while not ended.wait(1):
             seconds += 1
-            said = cancel.progress.text if cancel.progress else engine.name
+            if seconds == 1:
+                status.start()
+            said = cancel.progress.text if cancel.progress else name
             status.update(f"{said} · {seconds} s · Ctrl-C ends it")
 
     teller = threading.Thread(target=tell, name="metlog-progress", daemon=True)
-    with status:
-        teller.start()
-        try:
-            yield cancel
-        finally:
-            ended.set()
-            teller.join()
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+        status.stop()

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from metlog.cli.common import DataOption, UsageError, existing_data_folder
+from metlog.cli.words import columns_for_shell
 from metlog.errors import MetlogError
 from metlog.lake.replacing import ReadersHold
 
@@ -106,7 +107,12 @@ def expire(
     ],
     type: Annotated[
         list[str] | None,
-        typer.Option("--type", metavar="T", help="Only events of this type; `name.*` for all that begin so."),
+        typer.Option(
+            "--type",
+            metavar="T",
+            help="Only events of this type; `name.*` for all that begin so.",
+            autocompletion=columns_for_shell("type"),
+        ),
     ] = None,
     data: DataOption = None,
     dry_run: _DryRun = False,

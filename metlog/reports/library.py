@@ -16,7 +16,7 @@ import msgspec
 from metlog.errors import ConfigError
 from metlog.reports.report import Report
 
-__all__ = ["Library", "save"]
+__all__ = ["Library", "delete", "save", "toml_text"]
 
 _PACKAGE: Final = Path(__file__).parent / "builtin"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -88,6 +88,10 @@ class Library:
         }
         return seen
 
+    def is_saved(self, name: str) -> bool:
+        """Whether the report of this name lies in the data folder, and may be changed there."""
+        return name in self.reports and self.reports[name] is not self._given.get(name)
+
     def __getitem__(self, name: str) -> Report:
         """The report; raises ConfigError that names the nearest one."""
         if name in self.reports:
@@ -118,7 +122,7 @@ def save(data: Path | str, name: str, settings: Mapping[str, Any], *, replace: b
     `reports/`; returns its path. Raises ConfigError when it is not right, and FileExistsError."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"name = {name!r}: a report's name is lower-case letters, digits, - and _, at most 64")
-    text = "".join(_toml(settings))
+    text = toml_text(settings)
     Report.from_toml(name, text)
     folder = Path(data) / "reports"
     folder.mkdir(mode=0o750, exist_ok=True)
@@ -133,6 +137,18 @@ def save(data: Path | str, name: str, settings: Mapping[str, Any], *, replace: b
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def delete(data: Path | str, name: str) -> None:
+    """Removes a report from the data folder's `reports/`. Raises ConfigError for a name that is none, FileNotFoundError, OSError."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"name = {name!r}: a report's name is lower-case letters, digits, - and _, at most 64")
+    (Path(data) / "reports" / f"{name}.toml").unlink()
+
+
+def toml_text(table: Mapping[str, Any]) -> str:
+    """Returns the TOML of nested tables of texts, numbers and lists."""
+    return "".join(_toml(table))
 
 
 def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

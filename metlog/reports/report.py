@@ -35,6 +35,7 @@ class _File(Struct, forbid_unknown_fields=True, kw_only=True):
     chart: Chart | None = None
     loggers: tuple[str, ...] = ()
     empty: Empty = msgspec.field(default_factory=Empty)
+    labels: dict[str, str] = {}  # msgspec copies it
 
 
 @dataclass
@@ -59,6 +60,8 @@ class Report:
     origin: str = ""
     loggers: tuple[str, ...] = ()
     """Services whose readers may see it on a page, when it lies in the data folder; none: those who see everything."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Words for columns, by name."""
 
     @classmethod
     def from_toml(cls, name: str, text: str, origin: str = "") -> Report:
@@ -76,7 +79,7 @@ class Report:
         }
         report = cls(
             name, found.title, found.description, found.sql, common | found.parameters, found.chart,
-            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers,
+            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers, found.labels,
         )  # fmt: skip
         report._check(where)
         return report
@@ -103,6 +106,11 @@ class Report:
                 parameter.convert(key, parameter.default)
             except ConfigError as error:
                 raise ConfigError(f"{where}: default of parameters.{error}") from error
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Names of the parameters that its SQL has."""
+        return self._used
 
     @cached_property
     def _used(self) -> frozenset[str]:

@@ -9,13 +9,14 @@ from msgspec import Struct
 
 from metlog.errors import ConfigError
 
-__all__ = ["COMMON", "Chart", "Charted", "Empty", "Parameter"]
+__all__ = ["BUCKETS", "COMMON", "Chart", "Charted", "Empty", "Parameter"]
 
 Kind = Literal["text", "integer", "number", "boolean", "choice", "bucket", "time", "zone"]
 
 COMMON: Final = ("since", "until", "tz", "logger")
 """Parameters that every report has."""
-_BUCKETS: Final = ("auto", "minute", "hour", "day", "week", "month")
+BUCKETS: Final = ("auto", "minute", "hour", "day", "week", "month")
+"""Choices of a parameter of the type `bucket`, unless it has some of its own."""
 
 
 class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -32,7 +33,7 @@ class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
         """The value as the SQL gets it; raises ConfigError with name, value and remedy. Times are texts still."""
         text = str(value).strip()
         if self.type in {"choice", "bucket"}:
-            allowed = self.choices or _BUCKETS
+            allowed = self.choices or BUCKETS
             if text not in allowed:
                 raise ConfigError(f"{name} = {text!r}: wants one of {', '.join(allowed)}")
             return text

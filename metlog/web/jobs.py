@@ -49,6 +49,8 @@ class Job:
     asker: str
     title: str
     engine: str
+    detail: str = ""
+    """What it asks, for the page that waits."""
     task: asyncio.Task[Any] | None = None
     cancel: Cancel | None = None
     began: float = field(default_factory=time.monotonic)
@@ -133,14 +135,17 @@ class Jobs:
         *,
         to_the_end: bool = False,
         since: float = 0.0,
+        detail: str = "",
+        once: bool = False,
     ) -> Outcome:
         """What `work` gives, from a job with this key: one that has ended lately, one that runs, or a new one.
 
         to_the_end: wait for it, however long (programs, pictures, downloads); else Waiting is raised after a moment. since: a
-        result that was asked for before this time (seconds since the epoch) is not wanted. Raises Refused as the pool does.
+        result that was asked for before this time (seconds since the epoch) is not wanted. detail: what the page that waits shows of it. once: the result is not
+        kept for who asks next. Raises Refused as the pool does.
         """
         key = (asker, key)
-        job = self._current(key, since) or self._begin(request, asker, key, title, work)
+        job = self._current(key, since) or self._begin(request, asker, key, title, work, detail)
         job.seen = time.monotonic()
         assert job.task is not None
         if not job.done:
@@ -155,9 +160,11 @@ class Jobs:
                 job.seen = time.monotonic()
         if not job.done:
             raise Waiting(job)
+        if once and self._by_key.get(key) is job:
+            del self._by_key[key]
         if job.task.cancelled() or isinstance(job.task.exception(), ClientDisconnect):
             raise Refused(400, "the query was cancelled", kind="cancelled")
-        return Outcome(job.task.result(), time.monotonic() - job.began)
+        return Outcome(job.task.result(), 0.0 if once else time.monotonic() - job.began)
 
     async def _until(self, request: Request, job: Job) -> None:
         """Until the job or the client has gone."""
@@ -185,8 +192,10 @@ class Jobs:
         limit = _FAILED if failed else self._kept
         return None if job.asked < since or time.monotonic() - (job.ended or job.began) > limit else job
 
-    def _begin(self, request: Request, asker: str, key: Hashable, title: str, work: Callable[[Cancel], Any]) -> Job:
-        job = Job(secrets.token_urlsafe(16), asker, title, self._engine)
+    def _begin(
+        self, request: Request, asker: str, key: Hashable, title: str, work: Callable[[Cancel], Any], detail: str
+    ) -> Job:
+        job = Job(secrets.token_urlsafe(16), asker, title, self._engine, detail=detail)
 
         def known(cancel: Cancel) -> Any:
             job.cancel = cancel

@@ -12,7 +12,7 @@ import anyio.to_thread
 from starlette.responses import Response, StreamingResponse
 
 from metlog.lake.export import FORMATS, encode, json_rows, write
-from metlog.lake.interface import Engine
+from metlog.lake.interface import Engine, Params
 from metlog.lake.query import Cancel, Column, Result, Stream
 from metlog.lake.values import as_text
 
@@ -87,6 +87,7 @@ def export(
     kind: str,
     most: int,
     *,
+    params: Params = None,
     loggers: Sequence[str] | None,
     cancel: Cancel,
     folder: Path | None = None,
@@ -95,7 +96,7 @@ def export(
     before the download begins. Raises QueryError."""
     file = tempfile.TemporaryFile(prefix="metlog-export-", dir=folder)  # noqa: SIM115 - the answer closes it
     try:
-        with lake.stream(sql, loggers=loggers, cancel=cancel) as stream:
+        with lake.stream(sql, params, loggers=loggers, cancel=cancel) as stream:
             write(stream, kind, file, max_bytes=most, spreadsheet=True)
         return Exported(file, kind)
     except BaseException:

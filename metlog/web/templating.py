@@ -11,6 +11,8 @@ from starlette.responses import HTMLResponse
 
 from metlog import __version__
 from metlog.lake.export import encode
+from metlog.reports.charts.vega import period
+from metlog.reports.labels import parameter_label
 from metlog.web.assets import Assets
 from metlog.web.results import cell, is_number
 from metlog.web.security import csrf_token
@@ -43,6 +45,8 @@ class Views:
             is_number=is_number,
             share=share,
             preview=preview,
+            period=period,
+            parameter_label=parameter_label,
         )
 
     def render(self, request: Request, name: str, values: dict[str, Any], status: int = 200) -> HTMLResponse:

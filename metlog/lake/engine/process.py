@@ -27,9 +27,20 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from metlog.lake.engine import protocol
-from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, PROGRESS, ErrorMessage, Head, QueryRequest, Setup
 from metlog.lake.cancel import Progress
+from metlog.lake.engine import protocol
+from metlog.lake.engine.protocol import (
+    BATCH,
+    DONE,
+    ERROR,
+    EXIT_RECYCLE,
+    HEAD,
+    PROGRESS,
+    ErrorMessage,
+    Head,
+    QueryRequest,
+    Setup,
+)
 from metlog.lake.query import Cancel, Lake, QueryError
 
 __all__ = ["main"]
@@ -55,7 +66,9 @@ class _Telling(Cancel):
     def tell(self, progress: Progress) -> None:
         percent = int(100 * (progress.share or 0.0))
         with self._sending:
-            if self._answered or percent <= self._percent:  # a hundred times at most, which a socket takes without waiting
+            if (
+                self._answered or percent <= self._percent
+            ):  # a hundred times at most, which a socket takes without waiting
                 return
             self._percent = percent
             with contextlib.suppress(OSError):  # the client has gone; the main thread sees it

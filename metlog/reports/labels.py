@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final, Protocol
 
-if TYPE_CHECKING:
-    from metlog.reports.report import Report
+from metlog.reports.charts.timeline import step_of, unfinished
+from metlog.reports.spec import Chart
 
-__all__ = ["TIME_FORMS", "forms", "label", "parameter_label"]
+__all__ = ["Labelled", "label", "parameter_label", "time_texts", "word"]
 
-TIME_FORMS: Final = {
+_TIMES: Final = {
     "minute": "%Y-%m-%d %H:%M",
     "hour": "%Y-%m-%d %H:%M",
     "day": "%Y-%m-%d",
@@ -32,12 +33,27 @@ _PARAMETERS: Final = {
 }  # fmt: skip
 
 
-def label(report: Report, column: str) -> str:
+class Labelled(Protocol):
+    """The part of a report that its labels need."""
+
+    @property
+    def chart_spec(self) -> Chart | None: ...
+
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+
+
+def word(column: str) -> str:
+    """The usual words for a column, else its name with spaces."""
+    return _COLUMNS.get(column) or column.replace("_", " ")
+
+
+def label(report: Labelled, column: str) -> str:
     """The words for a column: those of the report, else the usual ones, else its name with spaces."""
     given = report.labels.get(column) or (
         report.chart_spec.labels.get(column) if report.chart_spec is not None else None
     )
-    return given or _COLUMNS.get(column) or column.replace("_", " ")
+    return given or word(column)
 
 
 def parameter_label(name: str) -> str:
@@ -45,11 +61,15 @@ def parameter_label(name: str) -> str:
     return _PARAMETERS.get(name) or name.replace("_", " ").capitalize()
 
 
-def forms(report: Report, values: Mapping[str, Any]) -> dict[str, str]:
-    """How the columns of times are written: the beginning of a step without what is always 0, all others to the second."""
+def time_texts(report: Labelled, values: Mapping[str, Any]) -> Callable[[str, datetime], str]:
+    """How times are written, by column: the beginning of a step without what is always 0, and with `so far` when it is not over; all
+    others to the second."""
     chart = report.chart_spec
-    step = str(values.get("by") or (chart.step if chart is not None else ""))
-    found = {"last_at": _SECONDS}
-    if chart is not None and step in TIME_FORMS:
-        found[chart.x] = TIME_FORMS[step]
-    return found
+    step = step_of(chart, values) if chart is not None else ""
+
+    def text(column: str, moment: datetime) -> str:
+        if chart is None or column != chart.x or step not in _TIMES:
+            return moment.strftime(_SECONDS)
+        return moment.strftime(_TIMES[step]) + (" so far" if unfinished(moment, step, values) else "")
+
+    return text

@@ -19,7 +19,7 @@ from metlog.lake.query import Cancel
 from metlog.reports import dashboards as stored
 from metlog.reports.charts.drawing import DrawError
 from metlog.reports.dashboards import Dashboard, Dashboards
-from metlog.reports.labels import forms, label
+from metlog.reports.labels import label, time_texts
 from metlog.reports.report import Report
 from metlog.reports.spec import COMMON
 from metlog.web.errors import Refused
@@ -142,7 +142,7 @@ async def _fill(request: Request, panel: Shown) -> None:
         panel.problem = refused.message
         return
     labels = {column.name: label(report, column.name) for column in result.columns}
-    panel.table = table(result, result.rows[:_ROWS], labels=labels, times=forms(report, result.values))
+    panel.table = table(result, result.rows[:_ROWS], labels=labels, times=time_texts(report, result.values))
 
 
 async def _run(request: Request, report: Report, query: str) -> Any:

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from metlog.errors import ConfigError
 from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel
-from metlog.reports.labels import forms, label
+from metlog.reports.compare import comparable, compared, comparing
+from metlog.reports.labels import label, time_texts
 from metlog.reports.library import Library
 from metlog.reports.report import Report, ReportResult
 from metlog.web.errors import Refused
@@ -76,12 +77,15 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
     Raises Refused 400 for a parameter that cannot be used, 404 for a report that is not there.
     """
     page, access, report = page_of(request), access_of(request), await report_of(request)
+    compares = query_of(request).get("_compare") == "1"
     given = {key: value for key, value in query_of(request).items() if value.strip() and not key.startswith("_")}
-    key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
+    key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers, compares)
     result, age = page.caches.results.get(key), 0.0
     if result is None or page.lake.slow:
 
         def work(cancel: Cancel) -> ReportResult:
+            if compares:
+                return compared(report, page.lake, given, loggers=access.loggers, cancel=cancel)
             return report.run(page.lake, given, loggers=access.loggers, cancel=cancel)
 
         try:
@@ -90,7 +94,11 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
         except ConfigError as error:
             raise Refused(400, str(error)) from None
     return Made(
-        report, result, given, (*key, result.arrow.num_rows, round(time.monotonic() - age)) if age else key, age
+        comparing(report) if compares else report,
+        result,
+        given,
+        (*key, result.arrow.num_rows, round(time.monotonic() - age)) if age else key,
+        age,
     )
 
 
@@ -136,6 +144,7 @@ async def show(request: Request) -> Response:
     """`/reports/NAME?param=…`."""
     report = await report_of(request)
     given = query_of(request)
+    compares = given.get("_compare") == "1"
     made: Made | None = None
     problem: Refused | None = None
     try:
@@ -146,7 +155,8 @@ async def show(request: Request) -> Response:
         problem = refused
     values = {
         "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(FORMATS),
-        "query": urlencode(made.given) if made else "", "now": time.time(), "shown_rows": _ROWS,
+        "query": urlencode(made.given | ({"_compare": "1"} if compares else {})) if made else "", "compares": compares,
+        "compare_link": urlencode(made.given | ({} if compares else {"_compare": "1"})) if made and comparable(report) else None, "now": time.time(), "shown_rows": _ROWS,
         "sql_link": urlencode({"sql": report.sql}), "shown": _table(made, given) if made else None,
         "may_change": (await library(request)).is_saved(report.name) and access_of(request).save and page_of(request).settings.save,
     }  # fmt: skip
@@ -164,12 +174,17 @@ def _table(made: Made, given: dict[str, str]) -> Table:
 
     def link(at: int, down: bool) -> str:
         return f"/reports/{report.name}?" + urlencode(
-            {**made.given, "_sort": at + 1, "_order": "desc" if down else "asc"}
+            {
+                **made.given,
+                **({"_compare": "1"} if given.get("_compare") == "1" else {}),
+                "_sort": at + 1,
+                "_order": "desc" if down else "asc",
+            }
         )
 
     return table(
         result, rows[:_ROWS], labels={column.name: label(report, column.name) for column in result.columns}, link=link, sort=sort,
-        times=forms(report, result.values),
+        times=time_texts(report, result.values),
     )  # fmt: skip
 
 

@@ -60,10 +60,10 @@ def table(
     link: Callable[[int, bool], str] | None = None,
     sort: tuple[int, bool] | None = None,
     zone: ZoneInfo | None = None,
-    times: Mapping[str, str] | None = None,
+    times: Callable[[str, datetime], str] | None = None,
 ) -> Table:
     """The table of a result, or of some of its rows. `link(column, descending)` is the address of the same rows in another order, `sort` the
-    order that they are in; `times` has strftime forms of columns of times."""
+    order that they are in; `times` writes the times of a column."""
     columns = result.columns
     places = order(columns)
     headings = []
@@ -79,13 +79,12 @@ def table(
             )
         )  # fmt: skip
     made = [
-        [_cell(row[at], columns[at], zone, (times or {}).get(columns[at].name)) for at in places]
-        for row in (result.rows if rows is None else rows)
+        [_cell(row[at], columns[at], zone, times) for at in places] for row in (result.rows if rows is None else rows)
     ]
     return Table(headings, made)
 
 
-def _cell(value: Any, column: Column, zone: ZoneInfo | None, form: str | None) -> Cell:
+def _cell(value: Any, column: Column, zone: ZoneInfo | None, times: Callable[[str, datetime], str] | None) -> Cell:
     if value is None:
         return Cell()
     members = fields_of(value, column)
@@ -94,8 +93,8 @@ def _cell(value: Any, column: Column, zone: ZoneInfo | None, form: str | None) -
     if isinstance(value, datetime):
         if zone is not None and value.tzinfo is not None and zone.key != "UTC":
             value = value.astimezone(zone)
-        if form is not None:
-            return Cell(value.strftime(form))
+        if times is not None:
+            return Cell(times(column.name, value))
     text = _cut(shown(value, column))
     return Cell(text, number=is_number(column), long=len(text) > 60)
 

@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from metlog.lake.query import Result
-from metlog.reports.charts.timeline import over_time
+from metlog.reports.charts.timeline import not_over, over_time
 from metlog.reports.charts.values import cells, legible, legible_chart
+from metlog.reports.labels import word
 from metlog.reports.spec import COMMON, Chart, Charted
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "period",
     "shown_rows",
     "specification",
+    "spread_range",
 ]
 
 _SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -67,8 +69,7 @@ def specification(
     rows = [{key: _plain(value) for key, value in row.items()} for row in cells(chart, rows)]
     chart, rows = _plainly_named(chart, rows)
     rows, note = shown_rows(chart, rows)
-    if note:
-        notes.append(note)
+    notes += [text for text in (note, not_over(chart, rows, values)) if text]
     base = _base(report, notes, colours, width)
     if not rows:
         return _words(base, chart.zero or "Nothing but zeros.", height, colours)
@@ -160,6 +161,28 @@ def log_range(values: Iterable[Any]) -> tuple[float, float] | None:
     return max(low, high / _DECADES), high
 
 
+def spread_range(chart: Chart, rows: Rows) -> tuple[tuple[float, float] | None, str]:
+    """The logarithmic scale of a spread as `log_range`, and what lies outside of it in words.
+
+    A few names far below all others do not squeeze them: where every value of at most a quarter of the names is less than a tenth of
+    the least value of the rest, the scale is that of the rest, and those stand at its left edge.
+    """
+    known: dict[Any, list[float]] = {}
+    for row in rows:
+        found = [float(row[name]) for name in chart.y if row.get(name) is not None]
+        if found:
+            known[row.get(chart.x)] = found
+    names = sorted(known, key=lambda name: max(known[name]))
+    for count in range(len(names) // 4, 0, -1):
+        below, rest = names[:count], names[count:]
+        if 10 * max(known[below[-1]]) <= min(min(known[name]) for name in rest):
+            scale = log_range(value for name in rest for value in known[name])
+            said = ", ".join(f"{name} ({in_digits(max(known[name]))})" for name in below[:3])
+            more = f" and {count - 3} more" if count > 3 else ""
+            return scale, f"left of it {said}{more}" if scale is not None else ""
+    return log_range(value for values in known.values() for value in values), ""
+
+
 def decades(low: float, high: float) -> list[float]:
     """1, 2 and 5 of each power of ten from below the least to above the most; of many powers the first only."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -245,7 +268,7 @@ def _plainly_named(chart: Chart, rows: Rows) -> tuple[Chart, Rows]:
 
 
 def _label(chart: Chart, column: str) -> str:
-    return chart.labels.get(column, column.replace("_", " "))
+    return chart.labels.get(column) or word(column)
 
 
 def _scale(chart: Chart, series: list[str]) -> dict[str, Any]:
@@ -309,11 +332,12 @@ def _spread(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, width:
         "title": chart.unit or None,
         "axis": {"tickCount": _ticks(8, width), "format": ",~f", "labelFlush": False},
     }
-    if (low_high := log_range([row[value] for row in rows])) is not None:
+    low_high, outside = spread_range(chart, rows)
+    if low_high is not None:
         ticks = decades(*low_high)
         x["scale"] = {"type": "log", "domain": [ticks[0], ticks[-1]], "clamp": True}
         x["axis"] |= {"values": ticks, "format": ",~r", "tickCount": len(ticks)}
-        x["title"] = f"{chart.unit}, log scale" if chart.unit else "log scale"
+        x["title"] = ", ".join(part for part in (chart.unit, "log scale", outside) if part)
     rule = {
         "mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.3, "color": _NAMED["other"], "strokeCap": "round"},
         "encoding": {

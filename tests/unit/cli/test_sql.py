@@ -187,7 +187,7 @@ def test_ctrl_c_ends_the_query_and_not_the_shell(terminal: Terminal) -> None:
 def test_tab_completes_on_a_terminal(terminal: Terminal) -> None:
     terminal.type("SELECT max(sever\t")
     terminal.until("severity")
-    terminal.type(") AS worst FROM deliv\t;\n")
+    terminal.type(") AS worst FROM events;\n")
     assert "worst" in terminal.until("1 row.*metlog> ")
     terminal.type("SELECT any_value(fields->>'excepti\t")
     terminal.until("'exception_type'")

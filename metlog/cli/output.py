@@ -213,7 +213,7 @@ def _narrow(columns: Sequence[Column], rows: Sequence[Sequence[Any]], width: int
 
 
 def _is_number(sql_type: str) -> bool:
-    return sql_type.endswith(("INT", "INTEGER")) or sql_type.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
+    return sql_type.endswith(("INT", "INTEGER", "BIGNUM")) or sql_type.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
 
 
 def _cell(value: Any, column: Column) -> str:

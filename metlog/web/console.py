@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +25,7 @@ from metlog.web.querychart import KINDS, chosen, settings, suggested
 from metlog.web.results import Exported, export, json_response
 from metlog.web.state import access_of, page_of
 from metlog.web.tables import table
+from metlog.web.times import shown_times
 from metlog.web.waiting import Outcome, asked
 
 __all__ = ["EXAMPLES", "SCHEMA", "Query", "caret", "download", "draw", "schema", "show", "typed"]
@@ -141,7 +143,7 @@ async def show(request: Request) -> Response:
     sql = query.sql
     drawn = {key: given[key] for key in _KEEP if given.get(key)}
     values: dict[str, Any] = {
-        "here": "sql", "sql": sql, "query": query, "result": None, "shown": None, "problem": None, "caret": "", "unasked": False,
+        "here": "sql", "clock": "zone", "sql": sql, "query": query, "result": None, "shown": None, "problem": None, "caret": "", "unasked": False,
         "exports": list(FORMATS), "download": query.link(), "examples": [(title, text, urlencode({"sql": text})) for title, text in EXAMPLES],
         "schema": {name: columns for name, columns in SCHEMA.items() if access.everything or name not in HIDDEN}, "settings": page.settings,
         "age": 0.0, "now": time.time(), "kinds": KINDS, "chart": {}, "drawn": "", "picture": "", "chart_problem": "",
@@ -154,7 +156,7 @@ async def show(request: Request) -> Response:
             try:
                 outcome = await _ask(request, query)
                 values["result"], values["age"] = outcome.value, outcome.age
-                _shown(values, query, drawn)
+                _shown(values, query, drawn, shown_times(request).zone)
             except Refused as refused:
                 if refused.status == 429:
                     raise
@@ -165,14 +167,14 @@ async def show(request: Request) -> Response:
     return page.views.render(request, "sql.html", values, status)
 
 
-def _shown(values: dict[str, Any], query: Query, drawn: dict[str, str]) -> None:
+def _shown(values: dict[str, Any], query: Query, drawn: dict[str, str], tz: ZoneInfo) -> None:
     """The table and the chart of the result, for the template."""
     result: Result = values["result"]
 
     def sort(at: int, descends: bool) -> str:
         return "/sql?" + query.link(sort=str(at + 1), order="desc" if descends else "asc", **drawn)
 
-    values["shown"] = table(result, link=sort, sort=query.sort)
+    values["shown"] = table(result, link=sort, sort=query.sort, zone=tz)
     names = [column.name for column in result.columns]
     if drawn.get("chart"):
         try:

@@ -30,9 +30,12 @@ from metlog.web.results import export_result
 from metlog.web.security import require_csrf
 from metlog.web.state import access_of, page_of
 from metlog.web.tables import Table, table
+from metlog.web.times import times_of
 
 __all__ = ["archive", "change", "edit", "index", "make", "new", "remove", "show"]
 
+_SINCE: Final = "7d"
+"""From when on a dashboard shows, unless it or the address says so."""
 _ROWS: Final = 20
 """Rows of a table on a dashboard; its report has all."""
 _FORM: Final = 100_000
@@ -73,7 +76,7 @@ def _parameters(board: Dashboard, report: Report, panel: Mapping[str, Any], give
     """What a panel's report is asked with: the panel's own values first, then those of the address, then the dashboard's."""
     found: dict[str, str] = {}
     for key in COMMON:
-        value = given.get(key, "").strip() or getattr(board, key)
+        value = given.get(key, "").strip() or getattr(board, key) or (_SINCE if key == "since" else "")
         if value and key in report.used | ({"tz"} if "since" in report.used else set()):
             found[key] = value
     found |= {key: value for key, value in given.items() if key not in COMMON and key in report.used and value.strip()}
@@ -81,7 +84,7 @@ def _parameters(board: Dashboard, report: Report, panel: Mapping[str, Any], give
 
 
 async def _shown(request: Request, board: Dashboard) -> list[Shown]:
-    given = {key: value for key, value in query_of(request).items() if not key.startswith("_")}
+    given = {key: value for key, value in query_of(request).items() if not key.startswith("_") and key != "refresh"}
     found = await library(request)
     made = []
     for panel in board.panels:
@@ -108,7 +111,7 @@ async def index(request: Request) -> Response:
     found = await _all(request)
     access = access_of(request)
     values = {
-        "here": "dashboards", "boards": found.seen_by(access.loggers), "broken": found.broken if access.everything else [],
+        "here": "dashboards", "clock": "", "boards": found.seen_by(access.loggers), "broken": found.broken if access.everything else [],
         "may_save": _may_save(request),
     }  # fmt: skip
     return page_of(request).views.render(request, "dashboards.html", values)
@@ -119,13 +122,13 @@ async def show(request: Request) -> Response:
     page, access = page_of(request), access_of(request)
     board = await _board(request)
     given = query_of(request)
+    times_of(request, board.since or _SINCE, board.until or "now")
     panels = await _shown(request, board)
     for panel in panels:
         if panel.report is not None and panel.show != "chart":
             await _fill(request, panel)
-    common = {key: given.get(key) or getattr(board, key) for key in COMMON}
     values = {
-        "here": "dashboards", "board": board, "panels": panels, "given": given, "common": common,
+        "here": "dashboards", "board": board, "panels": panels, "given": given, "logger": given.get("logger") or board.logger,
         "query": urlencode({key: value for key, value in given.items() if value}),
         "may_change": board.saved and _may_save(request), "everything": access.everything, "settings": page.settings,
     }  # fmt: skip
@@ -334,7 +337,7 @@ async def _form(
 ) -> Response:
     panels = [*given.get("panels", []), *({} for _ in range(_BLANK))]
     values = {
-        "here": "dashboards", "given": dict(given), "panels": panels, "problem": refused, "name": name, "heading": heading,
+        "here": "dashboards", "clock": "", "given": dict(given), "panels": panels, "problem": refused, "name": name, "heading": heading,
         "reports": list(await library(request)), "widths": _WIDTHS, "shows": _SHOWS,
     }  # fmt: skip
     return page_of(request).views.render(request, "dashboardform.html", values, refused.status if refused else 200)

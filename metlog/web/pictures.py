@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal, cast
 
 from starlette.requests import Request
@@ -24,12 +24,14 @@ PICTURES: Final = {"svg": "image/svg+xml", "png": "image/png"}
 """Kinds of pictures with their media types."""
 
 
-def chart(report: Charted, result: Result, size: str = "", *, dark: bool = False) -> dict[str, Any]:
-    """The Vega-Lite specification of a result, for one of the sizes. Raises Refused 400."""
+def chart(
+    report: Charted, result: Result, size: str = "", *, dark: bool = False, link: Callable[..., str] | None = None
+) -> dict[str, Any]:
+    """The Vega-Lite specification of a result, for one of the sizes; `link` gives the address behind a mark. Raises Refused 400."""
     if size not in _SIZES:
         raise Refused(400, f"_size = {size!r}: wants {', '.join(filter(None, _SIZES))}, or nothing")
     width, height = _SIZES[size]
-    spec = specification(report, result, dark=dark, width=width, height=height)
+    spec = specification(report, result, dark=dark, width=width, height=height, link=link)
     if size:
         title = spec.pop("title")
         if title["subtitle"]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -14,6 +16,7 @@ from starlette.responses import Response
 from metlog.errors import ConfigError
 from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel
+from metlog.reports.behind import conditions
 from metlog.reports.compare import comparable, compared, comparing
 from metlog.reports.labels import label, time_texts
 from metlog.reports.library import Library
@@ -24,6 +27,7 @@ from metlog.web.pictures import PICTURES, chart, picture
 from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
 from metlog.web.tables import Table, sorted_rows, table
+from metlog.web.times import times_of
 from metlog.web.waiting import asked
 
 __all__ = ["Made", "download", "featured", "index", "listing", "report_of", "run", "show"]
@@ -44,9 +48,32 @@ class Made:
     age: float = 0.0
     """Seconds since the result was asked for."""
 
-    def chart(self, size: str = "", *, dark: bool = False) -> dict[str, Any]:
-        """The Vega-Lite specification, in one of the page's sizes. Raises Refused 400."""
-        return chart(self.report, self.result, size, dark=dark)
+    @property
+    def _whole(self) -> bool:
+        """Whether a mark of the chart stands for one row."""
+        return self.report.chart_spec is not None and self.report.chart_spec.kind in {"ranked", "spread"}
+
+    def link(self, row: Mapping[str, Any], column: str = "", *, whole: bool = True) -> str:
+        """The address of the search for the events of a row, or of the number in one of its columns; "" when the report does not say."""
+        found = conditions(self.report, row, self.result.values, column, whole=whole)
+        if found is None:
+            return ""
+        zone = str(self.result.values.get("tz", "UTC"))
+        return f"/events?{urlencode([*found, ('tz', zone)] if zone != 'UTC' else found)}"
+
+    def links(self, rows: Iterable[Sequence[Any]]) -> list[dict[str, str]]:
+        """For each of these rows of the result: the address behind the row, under "", and behind the columns that have their own."""
+        if not self.report.events:
+            return []
+        own = {column for entry in self.report.events for column in entry.columns}
+        names = [column.name for column in self.result.columns]
+        found = (dict(zip(names, row, strict=True)) for row in rows)
+        return [{column: self.link(row, column) for column in ("", *own)} for row in found]
+
+    def chart(self, size: str = "", *, dark: bool = False, linked: bool = False) -> dict[str, Any]:
+        """The Vega-Lite specification, in one of the page's sizes. linked: marks lead to their events. Raises Refused 400."""
+        link = partial(self.link, whole=self._whole) if linked and self.report.events else None
+        return chart(self.report, self.result, size, dark=dark, link=link)
 
 
 async def library(request: Request) -> Library:
@@ -78,7 +105,11 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
     """
     page, access, report = page_of(request), access_of(request), await report_of(request)
     compares = query_of(request).get("_compare") == "1"
-    given = {key: value for key, value in query_of(request).items() if value.strip() and not key.startswith("_")}
+    given = {
+        key: value
+        for key, value in query_of(request).items()
+        if value.strip() and not key.startswith("_") and (key != "refresh" or key in report.parameters)
+    }
     key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers, compares)
     result, age = page.caches.results.get(key), 0.0
     if result is None or page.lake.slow:
@@ -145,9 +176,11 @@ async def show(request: Request) -> Response:
     report = await report_of(request)
     given = query_of(request)
     compares = given.get("_compare") == "1"
+    span = {key: str(report.parameters[key].default) for key in ("since", "until")}
     made: Made | None = None
     problem: Refused | None = None
     try:
+        times_of(request, **span)
         made = await run(request, to_the_end=False)
     except Refused as refused:  # told beside the form that has the value at fault
         if refused.status not in {400, 408, 413}:
@@ -184,7 +217,7 @@ def _table(made: Made, given: dict[str, str]) -> Table:
 
     return table(
         result, rows[:_ROWS], labels={column.name: label(report, column.name) for column in result.columns}, link=link, sort=sort,
-        times=time_texts(report, result.values),
+        times=time_texts(report, result.values), links=made.links(rows[:_ROWS]),
     )  # fmt: skip
 
 

@@ -208,7 +208,7 @@ async def _again(
     except Refused:
         parameters = ()
     values = {
-        "here": "reports", "given": dict(given), "problem": refused, "caret": caret(sql, refused.place) if refused else "", "name": name,
+        "here": "reports", "clock": "", "given": dict(given), "problem": refused, "caret": caret(sql, refused.place) if refused else "", "name": name,
         "heading": heading, "kinds": KINDS, "parameters": parameters, "shown": query_of(request),
     }  # fmt: skip
     return page_of(request).views.render(request, "saved.html", values, refused.status if refused else 200)

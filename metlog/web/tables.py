@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -42,6 +42,8 @@ class Cell:
     members: list[tuple[str, str]] = field(default_factory=list)
     number: bool = False
     long: bool = False
+    link: str = ""
+    """The address of the events behind it."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,11 @@ def table(
     sort: tuple[int, bool] | None = None,
     zone: ZoneInfo | None = None,
     times: Callable[[str, datetime], str] | None = None,
+    links: Sequence[Mapping[str, str]] = (),
 ) -> Table:
     """The table of a result, or of some of its rows. `link(column, descending)` is the address of the same rows in another order, `sort` the
-    order that they are in; `times` writes the times of a column."""
+    order that they are in; `times` writes the times of a column. links: of each row the address behind it, under "", and behind columns that have their own.
+    """
     columns = result.columns
     places = order(columns)
     headings = []
@@ -78,9 +82,14 @@ def table(
                 ("descending" if descends else "ascending") if mine else "",
             )
         )  # fmt: skip
-    made = [
-        [_cell(row[at], columns[at], zone, times) for at in places] for row in (result.rows if rows is None else rows)
-    ]
+    made = []
+    for number, row in enumerate(result.rows if rows is None else rows):
+        to = links[number] if links else {}
+        cells = [_cell(row[at], columns[at], zone, times) for at in places]
+        for index, at in enumerate(places):
+            if address := to.get(columns[at].name) or (to.get("", "") if index == 0 else ""):
+                cells[index] = replace(cells[index], link=address)
+        made.append(cells)
     return Table(headings, made)
 
 

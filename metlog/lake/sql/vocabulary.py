@@ -15,7 +15,7 @@ __all__ = ["FUNCTIONS", "HIDDEN", "KEYWORDS", "VIEW_COLUMNS", "Field", "fields",
 _DELIVERY: Final = (
     ("stream", "VARCHAR"), ("logger", "VARCHAR"), ("hostname", "VARCHAR"), ("pid", "BIGINT"), ("first_at", "TIMESTAMPTZ"),
     ("last_at", "TIMESTAMPTZ"), ("received", "BIGINT"), ("distinct_received", "BIGINT"), ("duplicates", "BIGINT"),
-    ("last_seq", "BIGINT"), ("lost", "BIGINT"), ("ended", "BOOLEAN"), ("dropped", "JSON"),
+    ("last_seq", "BIGINT"), ("lost", "BIGINT"), ("before_first", "BIGINT"), ("ended", "BOOLEAN"), ("dropped", "JSON"),
 )  # fmt: skip
 _ARRIVALS: Final = (*COLUMNS.items(), ("arrival_file", "VARCHAR"), ("arrival_row", "BIGINT"))
 _FILES: Final = (("date", "DATE"), ("kind", "VARCHAR"), ("name", "VARCHAR"), ("bytes", "BIGINT"), ("events", "BIGINT"))

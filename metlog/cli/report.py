@@ -169,8 +169,8 @@ def _write(
 
 def _table(chosen: Report, result: ReportResult, output: BinaryIO | None = None) -> None:
     """For people: with the time that was asked for, steps as short as they can be told, and other times to the second."""
+    from metlog.reports.charts.labels import label, time_texts
     from metlog.reports.charts.vega import of_what
-    from metlog.reports.labels import label, time_texts
 
     text = time_texts(chosen, result.values)
     rows = [

@@ -14,8 +14,8 @@ import pyarrow as pa
 from metlog.errors import ConfigError
 from metlog.lake.interface import Cancel, Engine
 from metlog.lake.values import Column
+from metlog.reports.charts.labels import label
 from metlog.reports.charts.timeline import step_of
-from metlog.reports.labels import label
 from metlog.reports.report import Report, ReportResult
 
 __all__ = ["before", "comparable", "compared", "comparing"]

@@ -18,8 +18,8 @@ from metlog.errors import ConfigError
 from metlog.lake.query import Cancel
 from metlog.reports import dashboards as stored
 from metlog.reports.charts.drawing import DrawError
+from metlog.reports.charts.labels import label, time_texts
 from metlog.reports.dashboards import Dashboard, Dashboards
-from metlog.reports.labels import label, time_texts
 from metlog.reports.report import Report
 from metlog.reports.spec import COMMON
 from metlog.web.errors import Refused

@@ -17,8 +17,8 @@ from metlog.errors import ConfigError
 from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel
 from metlog.reports.behind import conditions
+from metlog.reports.charts.labels import label, time_texts
 from metlog.reports.compare import comparable, compared, comparing
-from metlog.reports.labels import label, time_texts
 from metlog.reports.library import Library
 from metlog.reports.report import Report, ReportResult
 from metlog.web.errors import Refused

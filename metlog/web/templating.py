@@ -13,8 +13,8 @@ from starlette.responses import HTMLResponse
 
 from metlog import __version__
 from metlog.lake.export import encode
+from metlog.reports.charts.labels import parameter_label
 from metlog.reports.charts.vega import period
-from metlog.reports.labels import parameter_label
 from metlog.web.assets import Assets
 from metlog.web.results import cell, is_number
 from metlog.web.security import csrf_token

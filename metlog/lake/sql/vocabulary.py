@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from metlog.lake.cancel import Cancel
 from metlog.lake.schema import COLUMNS
 from metlog.lake.sql.functions import ALLOWED, TABLES
 
@@ -63,7 +62,7 @@ class _Asked(Protocol):
         limit: int | None = None,
         timeout: float | None = None,
         loggers: Sequence[str] | None = None,
-        cancel: Cancel | None = None,
+        cancel: Any = None,
     ) -> Any: ...
 
 
@@ -75,7 +74,7 @@ class Field(NamedTuple):
     share: float
 
 
-def fields(engine: _Asked, *, loggers: Sequence[str] | None = None, cancel: Cancel | None = None) -> list[Field]:
+def fields(engine: _Asked, *, loggers: Sequence[str] | None = None, cancel: Any = None) -> list[Field]:
     """The members of `fields` in the latest events of the last seven days, the most frequent first. Raises QueryError."""
     rows = engine.query(_FIELDS, loggers=loggers, cancel=cancel).rows
     return [Field(str(name), str(kind or "null"), float(share)) for name, kind, share in rows]

@@ -10,11 +10,11 @@ from typing import Any, Final
 from rich.text import Text
 
 from metlog.lake.query import Result
+from metlog.reports.charts.labels import word
 from metlog.reports.charts.scales import in_digits, spread_range
 from metlog.reports.charts.timeline import STEPS, between, label_of_step, not_over, step_after, step_of, unit_of
 from metlog.reports.charts.values import cells, legible_chart
 from metlog.reports.charts.vega import lacks, of_what, shown_rows
-from metlog.reports.labels import word
 from metlog.reports.spec import Chart, Charted
 
 __all__ = ["lines"]

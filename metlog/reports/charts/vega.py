@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from metlog.lake.query import Result
+from metlog.reports.charts.labels import word
 from metlog.reports.charts.scales import decades, in_digits, spread_range
 from metlog.reports.charts.timeline import not_over, over_time
 from metlog.reports.charts.values import cells, legible, legible_chart
-from metlog.reports.labels import word
 from metlog.reports.spec import COMMON, Chart, Charted
 
 __all__ = [

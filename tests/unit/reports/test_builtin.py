@@ -22,7 +22,8 @@ from metlog.reports import Library, Report
 from tests.helpers.reportdata import DAY, EVENTS, NOW, event, hours, numbered, request, write
 
 BUILT_IN = [
-    "apdex", "counters", "delivery", "delivery-by-minute", "error-rate", "errors-by-type", "events-by-type", "funnel", "logins", "new-users",
+    "apdex", "counters", "delivery", "delivery-by-minute", "error-rate", "errors-by-type", "events-by-type", "funnel", "logins",
+    "new-users",
     "request-times", "requests-by-hour", "retention", "slowest-routes", "status-codes", "timers", "top-pages", "top-values", "unique-users",
     "volume",
 ]  # fmt: skip
@@ -107,7 +108,8 @@ def test_a_report_gives_what_was_counted_by_hand(
 
 def test_a_funnel_goes_by_sessions_and_in_order(tmp_path: Path) -> None:
     pages = [
-        ("a", 8.0, "/"), ("a", 8.1, "/p"), ("a", 8.2, "/cart"), ("a", 8.3, "/checkout"), ("b", 9.0, "/"), ("b", 9.1, "/cart"), ("b", 9.2, "/p"),
+        ("a", 8.0, "/"), ("a", 8.1, "/p"), ("a", 8.2, "/cart"), ("a", 8.3, "/checkout"),
+        ("b", 9.0, "/"), ("b", 9.1, "/cart"), ("b", 9.2, "/p"),
         ("c", 8.0, "/"), ("c", 9.0, "/p"), ("d", 8.0, "/p"),
     ]  # fmt: skip
     write(tmp_path, [request(hours(hour), page, 200, 1.0, user=user) for user, hour, page in pages])

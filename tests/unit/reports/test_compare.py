@@ -11,9 +11,9 @@ import pytest
 from metlog.errors import ConfigError
 from metlog.lake.query import Lake
 from metlog.reports import Library
+from metlog.reports.charts.labels import label
 from metlog.reports.charts.vega import specification
 from metlog.reports.compare import before, compared, comparing
-from metlog.reports.labels import label
 from tests.helpers.reportdata import NOW, event, hours, write
 
 D0 = datetime(2026, 3, 10)
@@ -33,7 +33,8 @@ def test_each_day_has_the_day_before_it_and_the_change(tmp_path: Path) -> None:
 
 def test_names_are_compared_with_themselves_and_new_ones_with_nothing(tmp_path: Path) -> None:
     write(tmp_path, [
-        event(hours(8, -1), "a", {}, weight=4.0), event(hours(8), "a", {}), event(hours(9), "b", {}, weight=2.0), event(hours(8, -1), "c", {}),
+        event(hours(8, -1), "a", {}, weight=4.0), event(hours(8), "a", {}), event(hours(9), "b", {}, weight=2.0),
+        event(hours(8, -1), "c", {}),
     ])  # fmt: skip
     found = rows(tmp_path, "events-by-type", since="2026-03-10", until="2026-03-11")
     assert [(row[0], row[1], *row[4:]) for row in found] == [("b", 2, None, None), ("a", 1, 4.0, -75.0)]

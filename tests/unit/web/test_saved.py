@@ -156,7 +156,7 @@ def test_who_sees_one_service_changes_what_is_theirs_and_nothing_else(start: Sta
 
 
 BOARD = {
-    "name": "shop", "title": "The shop", "description": "", "since": "2d", "report0": "events-by-type", "show0": "both", 
+    "name": "shop", "title": "The shop", "description": "", "since": "2d", "report0": "events-by-type", "show0": "both",
     "parameters0": "top=2",
     "report1": "requests-by-hour", "width1": "full", "place1": "0.5",
 }  # fmt: skip
@@ -200,7 +200,7 @@ def test_everything_of_a_dashboard_in_one_file(own_page: TestClient) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"report0": "nothing"}, "no such report"), ({"parameters0": "nothing=1"}, "has no parameter"), 
+        ({"report0": "nothing"}, "no such report"), ({"parameters0": "nothing=1"}, "has no parameter"),
         ({"parameters0": "top"}, "NAME=VALUE"),
         ({"name": "../x"}, "lower-case"), ({"report0": "", "report1": ""}, "at least one"), ({"show0": "pie"}, "pie"),
     ],

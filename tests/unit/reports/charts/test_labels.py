@@ -10,9 +10,9 @@ import pytest
 
 from metlog.lake.values import Column
 from metlog.reports import Library
+from metlog.reports.charts.labels import label, parameter_label, time_texts
 from metlog.reports.charts.scales import spread_range
 from metlog.reports.charts.vega import specification
-from metlog.reports.labels import label, parameter_label, time_texts
 from metlog.reports.report import ReportResult
 from metlog.reports.spec import Chart
 

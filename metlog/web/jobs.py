@@ -154,7 +154,7 @@ class Jobs:
                 if to_the_end:
                     await self._until(request, job)
                 else:
-                    await asyncio.wait({job.task}, timeout=self._patience)
+                    await self._moment(request, job)
             finally:
                 job.waiters -= 1
                 job.seen = time.monotonic()
@@ -166,15 +166,25 @@ class Jobs:
             raise Refused(400, "the query was cancelled", kind="cancelled")
         return Outcome(job.task.result(), 0.0 if once else time.monotonic() - job.began)
 
+    async def _moment(self, request: Request, job: Job) -> None:
+        """As long as a page waits before it says that it waits. A client that goes away within that time takes a query of its own along."""
+        assert job.task is not None
+        client = asyncio.create_task(_left(request))
+        try:
+            await asyncio.wait({job.task, client}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+            if client.done() and not job.done:
+                if job.waiters == 1:
+                    job.abandoned = True
+                    job.gone.set()
+                raise ClientDisconnect
+        finally:
+            client.cancel()
+
     async def _until(self, request: Request, job: Job) -> None:
         """Until the job or the client has gone."""
         assert job.task is not None
 
-        async def left() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-
-        client = asyncio.create_task(left())
+        client = asyncio.create_task(_left(request))
         try:
             await asyncio.wait({job.task, client}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -229,6 +239,12 @@ class Jobs:
             if secrets.compare_digest(job.id, identity) and job.asker == asker:
                 return job
         raise Refused(404, "there is no such query any more")
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _noticed(task: asyncio.Task[Any]) -> None:

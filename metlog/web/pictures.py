@@ -20,6 +20,8 @@ __all__ = ["PICTURES", "chart", "picture"]
 
 _SIZES: Final = {"": (960, 340), "page": (960, 320), "small": (460, 250), "phone": (390, 300)}
 """Width and height of a picture, in pixels; one with a name stands on a page, which has the title already."""
+_NARROW: Final = 500
+"""Pixels below which each note below a title has a line of its own."""
 PICTURES: Final = {"svg": "image/svg+xml", "png": "image/png"}
 """Kinds of pictures with their media types."""
 
@@ -36,7 +38,7 @@ def chart(
         title = spec.pop("title")
         if title["subtitle"]:
             spec["title"] = {
-                "text": title["subtitle"], "anchor": "start", "frame": "group", "offset": 10,
+                "text": title["subtitle"].split("; ") if width < _NARROW else title["subtitle"], "anchor": "start", "frame": "group", "offset": 10,
                 "color": title["subtitleColor"], "fontSize": title["subtitleFontSize"], "fontWeight": "normal",
             }  # fmt: skip
         spec |= {"background": "transparent", "padding": {"left": 14, "right": 8, "top": 2, "bottom": 4}}

@@ -85,9 +85,9 @@ def print_table(
             kept = [at for at in range(len(columns)) if at not in empty]
             columns, rows = [columns[at] for at in kept], [[row[at] for at in kept] for row in rows]
         if len(columns) > _FEW and len(columns) * (_ROOM + 1) > console.width:
-            kept = max(_FEW, console.width // (_ROOM + 1))
-            caption = _left_out(caption, columns[kept:])
-            columns, rows = columns[:kept], [row[:kept] for row in rows]
+            room = max(_FEW, console.width // (_ROOM + 1))
+            caption = _left_out(caption, columns[room:])
+            columns, rows = columns[:room], [row[:room] for row in rows]
         table = _narrow(columns, rows, console.width)
     if title:  # not the table's own, which would be folded to the table's width
         console.print(Text(legible(title), style="bold"), soft_wrap=True)

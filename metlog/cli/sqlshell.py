@@ -76,8 +76,8 @@ class Shell:
         if how not in _FORMATS:
             raise UsageError(f"--format {how.value}: wants {', '.join(known.value for known in _FORMATS)}")
         self._engine = engine
-        self._format = how
-        self._before = Format.table
+        self._format: Format = how
+        self._before: Format = Format.table
         self._timing = True
         self._words = SqlWords()
         self._asked_fields = False

@@ -44,7 +44,7 @@ def before(report: Report, values: Mapping[str, Any]) -> timedelta:
     step = step_of(report.chart_spec, values)
     if step == "month":
         raise ConfigError("by = 'month': months differ in length, so they are not compared; take by = week")
-    span = values["until"] - values["since"]
+    span: timedelta = values["until"] - values["since"]
     unit = _UNITS.get(step)
     if unit is None or (unit < timedelta(days=1) <= span):
         unit = timedelta(days=1) if span >= timedelta(days=1) else None

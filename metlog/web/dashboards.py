@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, cast
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
@@ -24,7 +24,7 @@ from metlog.reports.report import Report
 from metlog.reports.spec import COMMON
 from metlog.web.errors import Refused
 from metlog.web.forms import form, query_of
-from metlog.web.pictures import chart
+from metlog.web.pictures import PICTURES, chart
 from metlog.web.reports import library
 from metlog.web.results import export_result
 from metlog.web.security import require_csrf
@@ -168,7 +168,6 @@ async def _run(request: Request, report: Report, query: str) -> Any:
 async def archive(request: Request) -> Response:
     """`/dashboards/NAME.zip`: of each panel the rows as CSV and the chart as SVG and PNG."""
     board = await _board(request)
-    page = page_of(request)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as into:
         for number, panel in enumerate(await _shown(request, board), 1):
@@ -184,15 +183,21 @@ async def archive(request: Request) -> Response:
                 continue
             spec = chart(panel.report, result)
             try:
-                for kind in ("svg", "png"):
-                    into.writestr(
-                        f"{stem}.{kind}",
-                        await page.pool.run(request, lambda _, kind=kind, spec=spec: page.drawer.draw(spec, kind)),
-                    )
+                for kind in PICTURES:
+                    into.writestr(f"{stem}.{kind}", await _drawn(request, spec, kind))
             except DrawError as error:
                 into.writestr(f"{stem}.txt", f"The chart cannot be drawn: {error}\n")
     headers = {"Content-Disposition": f'attachment; filename="{board.name}.zip"'}
     return Response(packed.getvalue(), media_type="application/zip", headers=headers)
+
+
+async def _drawn(request: Request, spec: dict[str, Any], kind: str) -> bytes:
+    page = page_of(request)
+
+    def draw(_: Cancel) -> bytes:
+        return page.drawer.draw(spec, cast("Literal['svg', 'png']", kind))
+
+    return await page.pool.run(request, draw)
 
 
 def _may_save(request: Request) -> bool:

@@ -117,14 +117,7 @@ def save(data: Path, name: str, settings: Mapping[str, Any], *, replace: bool = 
     right, and FileExistsError."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"name = {name!r}: a dashboard's name is lower-case letters, digits, - and _, at most 64")
-    plain = {key: value for key, value in settings.items() if key != "panels"}
-    parts = [toml_text(plain)]
-    for panel in settings.get("panels", []):
-        inner = {key: value for key, value in panel.items() if key != "parameters"}
-        parts.append("\n[[panels]]\n" + toml_text(inner))
-        if panel.get("parameters"):
-            parts.append("[panels.parameters]\n" + toml_text(panel["parameters"]))
-    text = "".join(parts)
+    text = toml_text(settings)
     _read(name, text, name, saved=True)
     folder = data / "dashboards"
     folder.mkdir(mode=0o750, exist_ok=True)

@@ -152,12 +152,21 @@ def toml_text(table: Mapping[str, Any]) -> str:
 def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """TOML of nested tables of texts, numbers and lists; JSON's texts and lists are TOML's."""
     inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    several = {
+        key: value
+        for key, value in table.items()
+        if isinstance(value, list) and value and isinstance(value[0], Mapping)
+    }
     for key, value in table.items():
-        if key not in inner:
+        if key not in inner and key not in several:
             yield f"{_text(key)} = {_text(value)}\n"
     for key, value in inner.items():
         yield f"\n[{prefix}{_text(key)}]\n"
         yield from _toml(value, f"{prefix}{_text(key)}.")
+    for key, items in several.items():
+        for item in items:
+            yield f"\n[[{prefix}{_text(key)}]]\n"
+            yield from _toml(item, f"{prefix}{_text(key)}.")
 
 
 def _text(value: Any) -> str:

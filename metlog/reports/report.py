@@ -104,6 +104,12 @@ class Report:
         for key, parameter in self.parameters.items():
             if key not in used and key not in COMMON:
                 raise ConfigError(f"{where}: parameters.{key}: the sql does not use ${key}")
+            if parameter.latest and (
+                parameter.type != "time" or self.parameters.get(parameter.latest, parameter).type != "time"
+            ):
+                raise ConfigError(
+                    f"{where}: parameters.{key}: latest = {parameter.latest!r}: wants the name of a time, for a time"
+                )
             if parameter.type == "choice" and not parameter.choices:
                 raise ConfigError(f"{where}: parameters.{key}: a choice needs `choices`")
             try:
@@ -133,6 +139,9 @@ class Report:
         for key, parameter in self.parameters.items():
             if parameter.type == "time":
                 found[key] = moment(found[key], tz, key, now)
+        for key, parameter in self.parameters.items():
+            if parameter.latest:
+                found[key] = min(found[key], found[parameter.latest])
         if found["logger"] and "logger" not in self._used:
             raise ConfigError(f"logger = {found['logger']!r}: report {self.name!r} is of all services together")
         if found["since"] >= found["until"]:

@@ -29,6 +29,8 @@ class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
     choices: tuple[str, ...] = ()
     min: float | None = None
     max: float | None = None
+    latest: str = ""
+    """For a time: another one that it is never after; where it is, it is taken for that one."""
 
     def convert(self, name: str, value: Any) -> Any:
         """Returns the value as the SQL gets it; raises ConfigError with name, value and remedy. Times are texts still."""

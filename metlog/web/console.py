@@ -224,14 +224,14 @@ async def draw(request: Request) -> Response:
 async def schema(request: Request) -> Response:
     """`GET /api/schema`: views with columns and types, fields of the latest events, functions and keywords: the words of a query."""
     page, access = page_of(request), access_of(request)
-    key = ("fields", access.loggers)
-    found = page.caches.overviews.get(key)
+    key = access.loggers
+    found = page.caches.fields.get(key)
     if found is None:
 
         def work(cancel: Cancel) -> list[Field]:
             return fields(page.lake, loggers=access.loggers, cancel=cancel)
 
-        found = page.caches.overviews.put(key, await page.pool.run(request, work))
+        found = page.caches.fields.put(key, await page.pool.run(request, work))
     views = {
         name: [{"name": column, "type": kind} for column, kind in columns]
         for name, columns in SCHEMA.items()

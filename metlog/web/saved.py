@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -107,14 +108,22 @@ def _settings(
     if given.get("chart"):
         found["chart"] = settings(given, [column.name for column in columns])
         spec = before.chart_spec if before is not None else None
-        if spec is not None and (spec.x, *spec.y) == (found["chart"]["x"], *found["chart"]["y"]):
-            found["chart"] |= {
+        if spec is not None and (spec.x, spec.y[0]) == (found["chart"]["x"], found["chart"]["y"][0]):
+            kept = {
+                "y": spec.y,
+                "step": spec.step,
                 "unit": spec.unit,
                 "labels": spec.labels,
                 "colors": spec.colors,
                 "zero": spec.zero,
-                "missing": spec.missing,
             }
+            found["chart"] |= {**kept, "missing": spec.missing}
+    if before is not None:  # what the form does not show
+        found |= {"labels": dict(before.labels)} if before.labels else {}
+        found["empty"] = {"text": before.empty.text, "code": before.empty.code}
+        found["events"] = [
+            {key: value for key, value in msgspec.structs.asdict(entry).items() if value} for entry in before.events
+        ]
     return found
 
 

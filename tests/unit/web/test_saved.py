@@ -47,7 +47,7 @@ def test_a_query_is_saved_with_the_parameters_that_it_has(own_page: TestClient, 
     assert report.parameters["since"].default == "3d"
     assert (report.parameters["worst"].type, report.parameters["worst"].default) == ("integer", 7)
     text = own_page.get("/reports/mine").text
-    assert re.findall(r'<(?:input|select) id="p-(\w+)"', text) == ["since", "worst"]
+    assert re.findall(r'<(?:input|select) id="p-(\w+)"', text) == ["worst"]  # since is the time control's
     assert "varchar" not in text
     assert "/reports/mine/edit" in text
 
@@ -68,6 +68,29 @@ def test_a_saved_query_is_edited_renamed_and_deleted(own_page: TestClient, own_d
     assert own_page.post("/reports/ours/delete", data={"csrf": csrf}).status_code == 303
     assert own_page.get("/reports/ours").status_code == 404
     assert list((own_data / "reports").iterdir()) == []
+
+
+def test_an_edit_keeps_what_the_form_does_not_show(own_page: TestClient, own_data: Path) -> None:
+    (own_data / "reports").mkdir()
+    text = (
+        'title = "Hand"\nsql = "SELECT type, count(*) AS n, sum(severity) AS s FROM events WHERE severity <= $worst GROUP BY type"\n'
+        '[parameters.worst]\ntype = "integer"\ndefault = 7\nmin = 0\nmax = 7\nhelp = "How bad"\n[labels]\nn = "how many"\n'
+        '[chart]\nkind = "ranked"\nx = "type"\ny = ["n", "s"]\nunit = "events"\n[[events]]\ntype = "{type}"\n[[events]]\nwhen = { type = "x" }\n'
+        '[empty]\ntext = "Nothing."\ncode = "x = 1"\n'
+    )
+    (own_data / "reports" / "hand.toml").write_text(text, "utf-8")
+    before = Library(own_data)["hand"]
+    form = own_page.get("/reports/hand/edit").text
+    given = dict(re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', form))
+    answer = own_page.post(
+        "/reports/hand/edit",
+        data={**given, "sql": before.sql, "chart": "ranked", "title": "By hand", "csrf": csrf_of(own_page)},
+    )
+    assert answer.status_code == 303
+    after = Library(own_data)["hand"]
+    assert after.title == "By hand"
+    for name in ("sql", "parameters", "chart_spec", "empty", "labels", "events"):
+        assert getattr(after, name) == getattr(before, name), name
 
 
 @pytest.mark.parametrize(

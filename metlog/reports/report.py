@@ -105,7 +105,7 @@ class Report:
             if key not in used and key not in COMMON:
                 raise ConfigError(f"{where}: parameters.{key}: the sql does not use ${key}")
             if parameter.latest and (
-                parameter.type != "time" or self.parameters.get(parameter.latest, parameter).type != "time"
+                {parameter.type, getattr(self.parameters.get(parameter.latest), "type", "")} != {"time"}
             ):
                 raise ConfigError(
                     f"{where}: parameters.{key}: latest = {parameter.latest!r}: wants the name of a time, for a time"

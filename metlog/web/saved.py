@@ -148,6 +148,7 @@ def _kept(before: Report, name: str, made: dict[str, Any]) -> dict[str, Any]:
         "type": known.type,
         "default": made["default"],
         "help": known.help,
+        "latest": known.latest,
         "choices": list(known.choices),
     }
     kept |= {key: value for key, value in (("min", known.min), ("max", known.max)) if value is not None}

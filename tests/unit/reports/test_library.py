@@ -193,3 +193,17 @@ def test_a_saved_report_is_what_was_saved(tmp_path: Path) -> None:
 def test_a_report_is_a_value() -> None:
     text = toml("T")
     assert Report.from_toml("a", text) == Report.from_toml("a", text)
+
+
+@pytest.mark.parametrize("latest", ["nothing", "by"])
+def test_a_time_is_never_after_another_that_is_one(tmp_path: Path, latest: str) -> None:
+    text = (
+        'title = "x"\nsql = "SELECT 1 AS a WHERE $known < $until AND $by = $by"\n[parameters.by]\ntype = "bucket"\ndefault = "day"\n'
+        '[parameters.known]\ntype = "time"\ndefault = "1d"\nlatest = "{}"\n'
+    )
+    report = Report.from_toml("x", text.format("since"))
+    values = report.values({"since": "2026-03-01", "until": "2026-03-02"})
+    assert values["known"] == values["since"]
+    assert report.values({"since": "2026-03-01", "until": "2026-03-02", "known": "2026-02-01"})["known"] < values["since"]
+    with pytest.raises(ConfigError, match=f"parameters.known: latest = '{latest}'"):
+        Report.from_toml("x", text.format(latest))

@@ -74,8 +74,10 @@ def test_an_edit_keeps_what_the_form_does_not_show(own_page: TestClient, own_dat
     (own_data / "reports").mkdir()
     text = (
         'title = "Hand"\nsql = "SELECT type, count(*) AS n, sum(severity) AS s FROM events WHERE severity <= $worst GROUP BY type"\n'
-        '[parameters.worst]\ntype = "integer"\ndefault = 7\nmin = 0\nmax = 7\nhelp = "How bad"\n[labels]\nn = "how many"\n'
-        '[chart]\nkind = "ranked"\nx = "type"\ny = ["n", "s"]\nunit = "events"\n[[events]]\ntype = "{type}"\n[[events]]\nwhen = { type = "x" }\n'
+        '[parameters.worst]\ntype = "integer"\ndefault = 7\nmin = 0\nmax = 7\nhelp = "How bad"\n'
+        '[labels]\nn = "how many"\n'
+        '[chart]\nkind = "ranked"\nx = "type"\ny = ["n", "s"]\nunit = "events"\n'
+        '[[events]]\ntype = "{type}"\n[[events]]\nwhen = { type = "x" }\n'
         '[empty]\ntext = "Nothing."\ncode = "x = 1"\n'
     )
     (own_data / "reports" / "hand.toml").write_text(text, "utf-8")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Shell", "history_file", "statements"]
 
 _ROWS: Final = 1000
+_INSISTS: Final = 3
+"""Times of Ctrl-C within one query that end the process."""
 _HISTORY: Final = 2000
 """Lines of the history that are kept."""
 _FORMATS: Final = tuple(how for how in Format if how is not Format.parquet)
@@ -140,6 +142,7 @@ class Shell:
                 ended.set()
 
         threading.Thread(target=run, name="metlog-sql", daemon=True).start()
+        asked = 0
         with working(self._engine.name, cancel):
             while not ended.is_set():
                 try:
@@ -147,10 +150,23 @@ class Shell:
                         pass
                 except KeyboardInterrupt:
                     cancel.cancel()
+                    asked += 1
+                    if asked == _INSISTS:
+                        self._leave()
+                    if asked > 1:
+                        print("the query does not let go yet; Ctrl-C once more ends metlog sql", file=sys.stderr)
         if isinstance(found[0], BaseException):
             raise found[0]
         result: Result = found[0]
         return result
+
+    def _leave(self) -> None:
+        """Ends the process: some functions of DuckDB cannot be interrupted."""
+        from metlog.lake.query import Lake
+
+        if isinstance(self._engine, Lake):
+            self._engine.abandon()
+        os._exit(130)
 
     def _show(self, result: Result) -> None:
         said = f"{len(result.rows):,} row{'s' * (len(result.rows) != 1)}"

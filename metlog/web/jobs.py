@@ -76,7 +76,7 @@ class Job:
         text = (
             said.text
             if said is not None
-            else ("waits for its turn" if self.cancel is None else f"{self.engine}: asked")
+            else ("waits for its turn" if self.cancel is None else "running")
         )
         return {
             "state": "done" if self.done else "running",

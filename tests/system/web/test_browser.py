@@ -15,6 +15,7 @@ import pytest
 from metlog.reports import Library
 from metlog.reports.sample import fill
 from tests.helpers.paths import ROOT
+from tests.helpers.waiting import wait_for
 from tests.helpers.webdata import HTML, Journal, Served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="install it with: pip install playwright")
@@ -232,7 +233,7 @@ def test_a_long_query_is_cancelled_on_the_page(desktop: Visit) -> None:
     tab.fill("#sql", "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range")
     tab.click("button:has-text('Run')")
     tab.wait_for_selector("h2:has-text('is working on it')")
-    tab.wait_for_function("Number(document.querySelector('[data-seconds]').textContent) >= 2")
+    wait_for(lambda: int(tab.inner_text("[data-seconds]")) >= 2)
     tab.click("button:has-text('Cancel the query')")
     tab.wait_for_selector("h2:has-text('Cancelled')")
     assert tab.input_value("#sql").startswith("SELECT count(*)")

@@ -73,11 +73,7 @@ class Job:
     def told(self) -> dict[str, Any]:
         """How far it is, for the page that waits."""
         said = self.cancel.progress if self.cancel is not None else None
-        text = (
-            said.text
-            if said is not None
-            else ("waits for its turn" if self.cancel is None else "running")
-        )
+        text = said.text if said is not None else ("waits for its turn" if self.cancel is None else "running")
         return {
             "state": "done" if self.done else "running",
             "seconds": round(time.monotonic() - self.began, 1),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 import typer
 
 from metlog.cli.terminal import legible
-from metlog.lake.shown import fields_of, order, pairs, shown
+from metlog.lake.shown import fields_of, is_number, order, pairs, shown
 from metlog.lake.values import Column
 
 if TYPE_CHECKING:
@@ -111,9 +111,7 @@ def _lined(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> Table:
 
     table = Table(header_style="bold")
     for column in columns:
-        table.add_column(
-            Text(legible(column.name)), justify="right" if _is_number(column.type) else "left", overflow="fold"
-        )
+        table.add_column(Text(legible(column.name)), justify="right" if is_number(column) else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value, column)) for value, column in zip(row, columns, strict=True)))
     return table
@@ -154,7 +152,7 @@ def _events(console: Console, columns: Sequence[Column], rows: Sequence[Sequence
         padding=(0, 1, 0, 0), show_edge=False,
     )  # fmt: skip
     for at, column in enumerate(columns[:kept]):
-        right = "right" if _is_number(column.type) else "left"
+        right = "right" if is_number(column) else "left"
         table.add_column(Text(names[at]), justify=right, overflow="ellipsis", no_wrap=True, max_width=widths[at])  # type: ignore[arg-type]
     for row in cells:
         table.add_row(*map(Text, row[:kept]))
@@ -198,22 +196,18 @@ def _narrow(columns: Sequence[Column], rows: Sequence[Sequence[Any]], width: int
     )  # fmt: skip
     names = [legible(column.name).replace("_", "_\n") for column in columns]
     cells = [[_cell(value, column) for value, column in zip(row, columns, strict=True)] for row in rows]
-    whole = [_is_number(column.type) or column.type.startswith(("TIMESTAMP", "DATE")) for column in columns]
+    whole = [is_number(column) or column.type.startswith(("TIMESTAMP", "DATE")) for column in columns]
     needs = [
         max([*map(len, name.split("\n")), *(len(row[at]) for row in cells)]) if stays else _ROOM
         for at, (name, stays) in enumerate(zip(names, whole, strict=True))
     ]
     enough = sum(needs) + 2 * len(columns) <= width
     for name, column, stays in zip(names, columns, whole, strict=True):
-        right = "right" if _is_number(column.type) else "left"
+        right = "right" if is_number(column) else "left"
         table.add_column(Text(name), justify=right, overflow="fold", no_wrap=stays and enough)  # type: ignore[arg-type]
     for row in cells:
         table.add_row(*map(Text, row))
     return table
-
-
-def _is_number(sql_type: str) -> bool:
-    return sql_type.endswith(("INT", "INTEGER", "BIGNUM")) or sql_type.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
 
 
 def _cell(value: Any, column: Column) -> str:

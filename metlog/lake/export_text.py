@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import IO, Any, Final
 
-from metlog.lake.shown import fields_of, order, pairs
+from metlog.lake.shown import fields_of, is_number, order, pairs
 from metlog.lake.values import Column, as_text
 
 __all__ = ["markdown_rows", "vertical_rows"]
 
-_NUMERIC: Final = ("INT", "INTEGER", "DOUBLE", "FLOAT", "HUGEINT")
 _MARKDOWN: Final = str.maketrans({
     "\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "&": "&amp;", "*": "\\*", "_": "\\_", "`": "\\`", "[": "\\[", "]": "\\]",
     "~": "\\~", "\r": " ", "\n": "<br>",
@@ -20,7 +19,7 @@ _MARKDOWN: Final = str.maketrans({
 
 def markdown_rows(columns: Sequence[Column], rows: Iterable[Sequence[Any]], file: IO[bytes]) -> int:
     """Writes a table of GitHub's Markdown (https://github.github.com/gfm/#tables-extension-); returns the number of rows."""
-    right = [column.type.endswith(_NUMERIC) or column.type.startswith("DECIMAL") for column in columns]
+    right = [is_number(column) for column in columns]
     _line(file, [column.name.translate(_MARKDOWN) for column in columns])
     _line(file, ["---:" if number else "---" for number in right])
     count = 0

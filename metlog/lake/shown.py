@@ -10,12 +10,12 @@ import msgspec
 from metlog.lake.schema import COLUMNS
 from metlog.lake.values import Column, as_text
 
-__all__ = ["fields_of", "number", "order", "pairs", "shown"]
+__all__ = ["fields_of", "is_number", "number", "order", "pairs", "shown"]
 
 _FIRST: Final = ("timestamp", "logger", "type", "severity", "payload", "fields", "tokens")
 """Columns of an event that are read first."""
 _EVENT: Final = frozenset(COLUMNS)
-_NUMERIC: Final = ("INT", "INTEGER", "DOUBLE", "FLOAT", "HUGEINT")
+_NUMERIC: Final = ("INT", "INTEGER", "DOUBLE", "FLOAT", "BIGNUM")
 _NAMES: Final = frozenset(
     {"pid", "seq", "id", "status", "year", "month", "day", "hour", "minute", "port", "version", "severity"}
 )
@@ -31,6 +31,11 @@ def order(columns: Sequence[Column]) -> list[int]:
         return list(range(len(names)))
     first = [names.index(name) for name in _FIRST]
     return [*first, *(at for at in range(len(names)) if at not in first)]
+
+
+def is_number(column: Column) -> bool:
+    """Whether a column's values stand to the right of their cell."""
+    return column.type.endswith(_NUMERIC) or column.type.startswith("DECIMAL")
 
 
 def shown(value: Any, column: Column) -> str:

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any, Final, Literal, cast
 
 from metlog.lake.interface import Result
+from metlog.lake.shown import is_number
 from metlog.reports.spec import Chart, Empty, Parameter
 from metlog.web.errors import Refused
-from metlog.web.results import is_number
 
 __all__ = ["KINDS", "QueryChart", "chosen", "settings", "step_of", "suggested"]
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from metlog.lake.interface import Result
-from metlog.lake.shown import fields_of, order, pairs, shown
+from metlog.lake.shown import fields_of, is_number, order, pairs, shown
 from metlog.lake.values import Column
-from metlog.web.results import is_number
 
 __all__ = ["Cell", "Heading", "Table", "sorted_rows", "table"]
 

@@ -204,6 +204,8 @@ def test_a_time_is_never_after_another_that_is_one(tmp_path: Path, latest: str) 
     report = Report.from_toml("x", text.format("since"))
     values = report.values({"since": "2026-03-01", "until": "2026-03-02"})
     assert values["known"] == values["since"]
-    assert report.values({"since": "2026-03-01", "until": "2026-03-02", "known": "2026-02-01"})["known"] < values["since"]
+    assert (
+        report.values({"since": "2026-03-01", "until": "2026-03-02", "known": "2026-02-01"})["known"] < values["since"]
+    )
     with pytest.raises(ConfigError, match=f"parameters.known: latest = '{latest}'"):
         Report.from_toml("x", text.format(latest))

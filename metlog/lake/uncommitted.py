@@ -67,10 +67,9 @@ class Part:
                 known.tables.append(table)
 
     def _records(self) -> Iterator[Record]:
-        known = self.known
-        begin = max(known.end, HEADER_SIZE)
-        for record in read_blocks(self.file.fileno(), begin, self.end, lambda _offset, _data: None, complete=False):
-            known.end = record.end
+        start = max(self.known.end, HEADER_SIZE)
+        for record in read_blocks(self.file.fileno(), start, self.end, lambda *_: None, complete=False):
+            self.known.end = record.end
             yield record
 
 

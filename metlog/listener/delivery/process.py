@@ -89,7 +89,9 @@ class OutputProcess:
                 return
             self.restarts += 1
             here = self._last_report.get("at")
-            if code is not None:  # what could not start blames nothing, and neither does what lived for long
+            if (
+                code is not None
+            ):  # what could not start blames nothing that it was to read, and what lived for long neither
                 again = here == self._died_at and time.monotonic() - began < _AT_FAULT
                 self._deaths = self._deaths + 1 if again else 1
                 self._died_at = here

@@ -62,5 +62,6 @@ def test_within_thirty_seconds_at_most_1_3_times_what_was_held_before(listener: 
         after = resident(made)
         return {name: round(after[name] / before[name], 2) for name in before if after[name] > 1.3 * before[name]}
 
+    print({name: (before[name] >> 20, size >> 20) for name, size in resident(made).items()}, grown())
     wait_for(lambda: not grown(), 30, every=0.5)
     print({name: (before[name] >> 20, size >> 20) for name, size in resident(made).items()})

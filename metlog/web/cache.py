@@ -63,3 +63,5 @@ class Caches:
         self.overviews: Cache[Any] = Cache(5.0, 64)
         self.facets: Cache[Any] = Cache(60.0, 32)
         """Of searches, for the pages after the first one."""
+        self.fields: Cache[Any] = Cache(60.0, 64)
+        """Members of `fields`, for the editor of queries, by who may see what."""

@@ -14,10 +14,13 @@ from starlette.responses import HTMLResponse
 
 from metlog import __version__
 from metlog.lake.export import encode
+from metlog.lake.shown import is_number
+from metlog.reports.charts.labels import parameter_label
+from metlog.reports.charts.vega import period
 from metlog.web.assets import Assets
 from metlog.web.conditions import within
 from metlog.web.listeners import ago, sentences, size
-from metlog.web.results import cell, is_number
+from metlog.web.results import cell
 from metlog.web.security import csrf_token
 from metlog.web.times import PRESETS, REFRESH, in_url, shown_times
 from metlog.web.words import SEVERITIES, service, severity_of, shown_type
@@ -66,6 +69,8 @@ class Views:
             severity_name=lambda text: SEVERITIES[severity_of(text)],
             share=share,
             preview=preview,
+            period=period,
+            parameter_label=parameter_label,
         )
 
     def render(self, request: Request, name: str, values: dict[str, Any], status: int = 200) -> HTMLResponse:

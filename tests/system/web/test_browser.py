@@ -15,6 +15,7 @@ import pytest
 from metlog.reports import Library
 from metlog.reports.sample import fill
 from tests.helpers.paths import ROOT
+from tests.helpers.waiting import wait_for
 from tests.helpers.webdata import HTML, Journal, Served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="install it with: pip install playwright")
@@ -204,6 +205,78 @@ def test_sql_is_run_with_the_keyboard_alone(desktop: Visit) -> None:
     with tab.expect_download() as download:
         tab.click("a:has-text('CSV')")
     assert Path(download.value.path()).read_bytes() == b"answer\n42\n"
+
+
+def test_the_editor_colours_and_completes(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/sql", wait_until="networkidle")
+    tab.focus("#sql")
+    tab.keyboard.type("SELECT sev")
+    tab.wait_for_selector(".offers li[aria-selected=true]:has-text('severity')")
+    tab.keyboard.press("Tab")
+    tab.keyboard.type(", fields->>'rou")
+    tab.wait_for_selector(".offers li:has-text('route')")
+    tab.keyboard.press("Tab")
+    tab.keyboard.type(" AS route -- and so on\nFROM events LIMIT 3")
+    assert tab.input_value("#sql") == "SELECT severity, fields->>'route' AS route -- and so on\nFROM events LIMIT 3"
+    for kind, text in (("k", "SELECT"), ("s", "'route'"), ("c", "-- and so on"), ("n", "3")):
+        assert text in tab.locator(f".code pre .{kind}").all_inner_texts()
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("Tab")  # where no list is open it goes on to the button
+    assert tab.evaluate("document.activeElement.textContent") == "Run"
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile("sql=SELECT"))
+    assert tab.locator(".result tbody tr").count() == 3
+
+
+def test_a_long_query_is_cancelled_on_the_page(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/sql")
+    tab.fill("#sql", "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range")
+    tab.click("button:has-text('Run')")
+    tab.wait_for_selector("h2:has-text('is working on it')")
+    wait_for(lambda: int(tab.inner_text("[data-seconds]")) >= 2)
+    tab.click("button:has-text('Cancel the query')")
+    tab.wait_for_selector("h2:has-text('Cancelled')")
+    assert tab.input_value("#sql").startswith("SELECT count(*)")
+    desktop.faults[:] = [fault for fault in desktop.faults if "400 (Bad Request)" not in fault]
+
+
+def test_whole_events_are_read_with_the_first_column_in_sight(visit: Visit) -> None:
+    tab = visit.tab
+    tab.goto("/sql?sql=SELECT+*+FROM+events+ORDER+BY+timestamp+DESC+LIMIT+20")
+    assert tab.locator(".result thead th a").all_inner_texts()[:3] == ["timestamp", "logger", "type"]
+    place = tab.locator(".result").bounding_box()
+    tab.evaluate("document.querySelector('.result').scrollLeft = 600")
+    first = tab.locator(".result tbody tr:first-child td:first-child").bounding_box()
+    assert abs(first["x"] - place["x"]) < 3
+    heights = tab.evaluate("[...document.querySelectorAll('.result tbody tr')].map(row => row.offsetHeight)")
+    assert max(heights) < 140
+    picture(visit, "star")
+
+
+def test_a_dashboard_is_made_and_shown_on_every_screen(visit: Visit) -> None:
+    tab = visit.tab
+    name = f"board-{visit.name}"  # type: ignore[attr-defined]
+    tab.goto("/dashboards/new")
+    tab.fill("#name", name)
+    tab.fill("#title", "A board")
+    for at, report in enumerate(("requests-by-hour", "request-times", "errors-by-type")):
+        tab.select_option(f"#report{at}", report)
+    tab.select_option("#width0", "full")
+    tab.select_option("#show2", "both")
+    tab.click("button:has-text('Save')")
+    tab.wait_for_url(re.compile(f"/dashboards/{name}$"))
+    tab.wait_for_load_state("networkidle")
+    assert tab.locator("figure.drawn canvas").count() == 3
+    assert tab.evaluate("document.documentElement.scrollWidth") <= tab.viewport_size["width"]
+    tab.click("nav[aria-label='Span of time'] a:has-text('24h')")
+    tab.wait_for_url(re.compile("since=24h"))
+    assert "since=24h" in tab.locator("figure").first.get_attribute("data-report")
+    picture(visit, "dashboard")
+    with tab.expect_download() as download:
+        tab.click("a:has-text('All as CSV')")
+    assert Path(download.value.path()).read_bytes().startswith(b"PK")
 
 
 def test_an_event_is_found_and_opened_with_the_keyboard_alone(desktop: Visit) -> None:

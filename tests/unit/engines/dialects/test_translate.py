@@ -179,7 +179,8 @@ def test_a_condition_on_the_time_names_the_days_as_constants(dialect: Dialect) -
 
 
 @pytest.mark.parametrize(
-    ("dialect", "lacks"), [(SPARK, set()), (CLICKHOUSE, set()), (HIVE, {"delivery", "delivery-by-minute", "volume"})]
+    ("dialect", "lacks"),
+    [(SPARK, set()), (CLICKHOUSE, set()), (HIVE, {"delivery", "delivery-by-minute", "retention", "volume"})],
 )
 def test_every_built_in_report_is_translated(dialect: Dialect, lacks: set[str]) -> None:
     failed = set()

@@ -7,12 +7,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from metlog.errors import ConfigError, Problems
+from metlog.event import Event
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
@@ -29,6 +31,10 @@ from metlog.listener.drops import Drops
 from metlog.listener.ingest import Ingest
 from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.signed import SignedSink
+
+if TYPE_CHECKING:
+    from metlog.alerts.runner import Alerts
+    from metlog.lake.interface import Engine
 
 __all__ = ["Service"]
 
@@ -60,6 +66,7 @@ class Service:
         self._drops = Drops()
         self._keeper = threading.Thread(target=self._keep, name="metlog-keeper", daemon=True)
         self._stopped = False
+        self._alerts: Alerts | None = None
 
     def start(self) -> None:
         """Opens the data folder, recovers the journal, starts outputs, then inputs. Raises OSError or ConfigError with a
@@ -89,6 +96,7 @@ class Service:
             for name, started in self.inputs.items():
                 started.watch(self)
                 started.start(self._signed(name))
+            self._alerts = self._start_alerts()
         except (OSError, ConfigError):
             self._abandon()
             raise
@@ -104,6 +112,27 @@ class Service:
                 connections += int(item.component.options.get("max_connections", known.default))
         if lacking := provide(connections):
             raise ConfigError(lacking)
+
+    def _start_alerts(self) -> Alerts | None:
+        settings, general = self.config.alerts, self.config.general
+        if settings is None or not settings.alerts:
+            return None
+        from metlog.alerts.runner import Alerts
+        from metlog.engines import open_engine
+
+        def engine() -> Engine:
+            told = settings.alerting
+            return open_engine(
+                told.engine or "duckdb", where="alerting.engine", data=general.data, memory=told.memory, timeout=told.timeout, queries=1,
+                isolated=True,
+            )  # fmt: skip
+
+        def submit(events: Sequence[Event]) -> None:
+            self.sink.submit(events, "alerts://")
+
+        alerts = Alerts(settings, f"listener-{general.journal}", data=general.data, engine=engine, submit=submit)
+        alerts.start()
+        return alerts
 
     def _signed(self, name: str) -> Sink:
         """What an input gives its frames to: behind a check of their signatures where it is told to have one."""
@@ -140,6 +169,8 @@ class Service:
         self._stopped = True
         self._stopping.set()
         self._keeper.join()
+        if self._alerts is not None:
+            self._alerts.stop()
         for item in self.inputs.values():
             item.stop()
         self._tell_drops()
@@ -239,6 +270,7 @@ class Service:
             "recovered": msgspec.structs.asdict(self.journal.recovered),
             "dead_letters": dict(self._dead.counts),
             "dead_letters_unwritten": self._dead.unwritten,
+            "alerts": [] if self._alerts is None else [state.told() for state in self._alerts.states()],
         }
 
     def health(self) -> list[str]:
@@ -258,7 +290,7 @@ class Service:
                 wrong.append(f"output {name}: its process ended {facts['deaths']} times at the same place: {told}")
             elif (still := facts["behind_seconds"]) > self.config.general.stall_after:
                 wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
-        return wrong
+        return wrong if self._alerts is None else [*wrong, *self._alerts.health()]
 
     def _write_status(self, *, running: bool) -> None:
         status = {**self.status(), "running": running}

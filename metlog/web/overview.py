@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from metlog.journal.folder import Folder
 from metlog.lake.interface import Cancel, Engine
+from metlog.web.alerts import listed
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.reports import featured
@@ -189,6 +190,7 @@ async def show(request: Request) -> Response:
         "age": age,
         "now": time.time(),
         "engine": page.lake.name,
+        "firing": [alert for alert in await listed(request) if alert.alarm],
         "spans": list(_SPANS),
         "featured": await featured(request),
         "settings": page.settings,

@@ -16,6 +16,7 @@ from metlog.alerts.states import FOLDER, Letter, State, Store, advance
 from metlog.alerts.targets import BaseTarget, Notice, Submit
 from metlog.core.backoff import Backoff
 from metlog.errors import ConfigError
+from metlog.journal import failpoints
 from metlog.lake.cancel import Cancel
 from metlog.lake.interface import Engine
 from metlog.reports import Library
@@ -220,10 +221,12 @@ class Alerts:
         if target is None:  # it is no longer in the configuration
             log.warning("alert %s: %s is not told: it is no target any more", letter.notice.alert, letter.target)
             return ""
+        failpoints.point("alerts.send")
         try:
             target.send(letter.notice)
         except Exception as error:  # noqa: BLE001 - whatever a target raises means "not told": kept, and tried again
             return (str(error) or type(error).__name__)[:_ERROR]
+        failpoints.point("alerts.sent")
         return ""
 
     def _sent(self, letter: Letter, error: str, now: float) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +16,8 @@ import httpx
 import pytest
 
 from metlog.client import MetlogClient
+from metlog.journal import failpoints
+from tests.helpers import listener as listener_module
 from tests.helpers.listener import Listener, metlog_command
 from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
@@ -158,7 +162,7 @@ when = "nosuch > 1"
 every = "0.2s"
 """)
     wait_for(lambda: hook.told("silent") == ["firing"])
-    assert state(listener, "silent")["state"] == "no_data"
+    wait_for(lambda: state(listener, "silent")["state"] == "no_data")
     assert hook.notices[0]["value"] is None
     wait_for(
         lambda: any(
@@ -219,3 +223,29 @@ def test_a_test_changes_no_state_and_tells_only_when_asked(start: Any, hook: Hoo
     assert failed.returncode == 1
     assert "failed: webhook http://127.0.0.1" in failed.stdout
     assert "there is errors" in metlog_command("alerts", "test", "nosuch", *arguments[3:]).stderr
+
+
+@pytest.mark.parametrize(
+    ("point", "passing"),
+    [*((point, 1) for point in failpoints.ALERT_POINTS), *((point, 2) for point in failpoints.ALERT_POINTS[:3])],
+)
+def test_killed_at_every_step_no_notice_is_lost_and_none_is_new(
+    point: str, passing: int, start: Any, hook: Hook, monkeypatch: Any
+) -> None:
+    listener = start(f'{ERRORS.replace("0.2s", "1h")}window = "1h"\n')
+    log(listener, 8)
+    wait_for(lambda: (listener.data / "status.json").exists() and listener.status()["delivery"]["ended"] == 1)
+    listener.stop()
+    (listener.data / "alerts" / "listener-main.json").unlink()
+    monkeypatch.setattr(listener_module, "environment", lambda: {**os.environ, "METLOG_FAULT": f"{point}:{passing}"})
+    with contextlib.suppress(AssertionError):  # killed before it was ready
+        doomed = start(f'{ERRORS}window = "1h"\n')
+        wait_for(lambda: doomed.process.poll() is not None)
+    monkeypatch.undo()
+    again = start(f'{ERRORS}window = "1h"\n')
+    wait_for(lambda: hook.told() and not kept(again)["outbox"] and kept(again)["alarm"])
+    before = kept(again)["evaluated_at"]
+    wait_for(lambda: kept(again)["evaluated_at"] > before)
+    assert set(hook.told()) == {"firing"}
+    assert len({notice["id"] for notice in hook.notices}) == 1
+    assert len(hook.notices) <= (2 if point in {"alerts.sent", "alerts.save", "alerts.save.rename"} else 1)

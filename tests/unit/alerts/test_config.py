@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from metlog.alerts.config import AlertSettings, alerts_of
 from metlog.errors import ConfigError, Problems
 from metlog.listener.config import from_mapping
+from tests.helpers.paths import ROOT
 
 GOOD: dict[str, Any] = {"name": "errors", "where": "severity <= 3", "when": "value > 10"}
 
@@ -94,3 +96,14 @@ def test_the_listener_tells_them_with_all_other_faults(tmp_path: Path) -> None:
         "alerting.memroy",
         "alerts[0].when",
     ]
+
+
+PAGE = (ROOT / "docs" / "alerts.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+def test_the_documentation_shows_what_is_taken(block: str) -> None:
+    problems = Problems()
+    found = alerts_of(tomllib.loads(block), None, problems, in_listener=True)
+    assert problems.lines == []
+    assert found.alerts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.helpers.listener import Listener
 from tests.helpers.paths import ROOT
+from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
 
 yaml = pytest.importorskip("yaml", reason="install it with: pip install pyyaml")
@@ -50,7 +52,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
         httpx.put(f"{url}/submit/shop/x", content=body, headers={"content-type": "application/x-ndjson"}).status_code
         == 201
     )
-    httpx.post(f"{url}/submit/shop", content="no event", headers={"content-type": "application/x-ndjson"})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"no event", ("127.0.0.1", port_of(listener.address("udp"))))
 
     def found() -> set[str]:
         return set(re.findall(r"^# TYPE (\S+)", httpx.get(f"{url}/metrics").text, re.MULTILINE))

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -172,14 +173,16 @@ every = "0.2s"
     )
     log(listener, 8)
     wait_for(lambda: hook.told("silent") == ["firing", "recovered"])
-    wait_for(lambda: state(listener)["state"] == "pending")
     wait_for(lambda: state(listener)["state"] == "firing")
-    sql = "SELECT tokens, fields->>'alert' AS alert, severity FROM events WHERE type = 'alert'"
+    sql = "SELECT tokens, severity, fields FROM events WHERE type = 'alert'"
 
     def events() -> Any:
         return json.loads(metlog_command("query", sql, "--data", str(listener.data), "--format", "json").stdout)
 
-    assert wait_for(events) == [{"tokens": ["alert", "firing"], "alert": "errors", "severity": 1}]
+    (event,) = wait_for(events)
+    assert (event["tokens"], event["severity"], event["fields"]["alert"]) == (["alert", "firing"], 1, "errors")
+    at, since = (datetime.fromisoformat(event["fields"][key]) for key in ("at", "since"))
+    assert at - since >= timedelta(seconds=1.5)
     page = httpx.get(f"{listener.address('http')}/metrics").text
     assert 'metlog_alert_firing{alert="errors"} 1' in page
     assert 'metlog_alert_state{alert="wrong",state="error"} 1' in page
@@ -236,7 +239,7 @@ def test_killed_at_every_step_no_notice_is_lost_and_none_is_new(
     log(listener, 8)
     wait_for(lambda: (listener.data / "status.json").exists() and listener.status()["delivery"]["ended"] == 1)
     listener.stop()
-    (listener.data / "alerts" / "listener-main.json").unlink()
+    (listener.data / "alerts" / "listener-main.json").unlink(missing_ok=True)
     monkeypatch.setattr(listener_module, "environment", lambda: {**os.environ, "METLOG_FAULT": f"{point}:{passing}"})
     with contextlib.suppress(AssertionError):  # killed before it was ready
         doomed = start(f'{ERRORS}window = "1h"\n')

@@ -30,7 +30,9 @@ from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.journal.segment import SEALED, Clock, SegmentName, encode_record, header
 from metlog.journal.writer import JournalOptions
+from metlog.lake.promotion.choice import Promotion
 from metlog.lake.query import Lake
+from metlog.lake.storage import FolderStorage
 from metlog.lake.writer import write_segment
 
 LIMIT: Final = 1.2
@@ -53,6 +55,7 @@ class Frames:
 
 def fill(data: Path, events: int) -> None:
     """Events of ten days, as the listener would have written them: segments of the usual size, each a file."""
+    promotion = Promotion(FolderStorage(Folder.root(data)), True)
     values = load_generator.pools(0)
     streams = [load_generator.Stream("127.0.0.1", 9, PER_FRAME, values, number) for number in range(STREAMS)]
     frames = Frames()
@@ -78,7 +81,7 @@ def fill(data: Path, events: int) -> None:
                 number += 1
                 name = SegmentName(number, "benchmark")
                 (Path(folder) / f"{name}{SEALED}").write_bytes(header(Clock()) + segment)
-                write_segment(journal, name, files, Route())
+                write_segment(journal, name, files, Route(), promotion=promotion)
                 journal.unlink(f"{name}{SEALED}")
                 segment.clear()
 

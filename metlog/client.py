@@ -14,7 +14,7 @@ from metlog.core.context import current, merged
 from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
 from metlog.core.timer import DisabledTimer, Timer
-from metlog.core.unconfigured import Unconfigured
+from metlog.core.unconfigured import Unconfigured, wants_console
 from metlog.errors import MetlogError
 from metlog.event import ONE
 from metlog.tracebacks import exception_fields
@@ -38,7 +38,7 @@ class MetlogClient:
             """Methods that were added."""
 
     def __init__(self, name: str | None = None) -> None:
-        self._state = ClientState(name)
+        self._state = ClientState(name, None if name is None else _console)
         self._bound: dict[str, Any] = {}
         self._state.register(self)
 
@@ -61,18 +61,21 @@ class MetlogClient:
         seq = 0
         stored = False
         if more:
-            fields = joined(more, fields)
+            fields = more if fields is None else joined(more, fields)
         try:
             pipeline = self._state.pipeline
-            severity_max, make, origin, next_seq, append, buffer, base = pipeline.fast_path
-            if type(severity) is not int or not 0 <= severity <= severity_max:
+            severity_max, make, origin, next_seq, append, buffer, base, usual = pipeline.fast_path
+            if severity is not usual and (type(severity) is not int or not 0 <= severity <= severity_max):
                 level = pipeline.admit_severity(severity)
                 if level < 0:
                     if pipeline is not self._state.pipeline:  # closed meanwhile: another one is in its place
                         self.log(tokens, msg, severity=severity, fields=fields)
                     return
                 severity = level
-            known = _tokens[tokens]
+            try:
+                known = _known[tokens]
+            except KeyError:
+                known = _tuple_of(tokens)
             context = _context()
             if context is not None or base or self._bound:
                 own = merged(base, context, self._bound, fields)
@@ -80,14 +83,19 @@ class MetlogClient:
                 own = fields.copy() if fields else {}
             if make is not None and type(msg) is str:
                 for name, value in own.items():
-                    kind = type(value)
                     if type(name) is not str:
                         break  # two names may become one
-                    if kind is int:
+                    kind = type(value)
+                    if kind is str:
+                        continue
+                    if kind is float:
+                        if value - value:
+                            break  # NaN or infinite (not 0): encode now
+                    elif kind is int:
                         if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
-                            break  # may be beyond 64 bits: encode now
-                    elif kind is not str and (kind is not float or value - value) and kind not in _FIXED:
-                        break  # mutable, or NaN or infinite (value - value is not 0): encode now
+                            break  # may be beyond 64 bits
+                    elif kind not in _FIXED:
+                        break  # mutable
                 else:
                     seq = next_seq()
                     append(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
@@ -161,7 +169,7 @@ class MetlogClient:
             pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
-                known = _tokens[(type,) if tokens is None else tokens]
+                known = _tuple_of((type,) if tokens is None else tokens)
                 pipeline.put(
                     type if type.__class__ is str else str(type), known, severity, payload, own, weight, logger
                 )
@@ -171,8 +179,7 @@ class MetlogClient:
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
         pipeline = self._state.pipeline
-        if severity > pipeline.severity_max:
-            pipeline.admit_severity(severity)
+        if severity > pipeline.severity_max and self._admitted(severity)[1] < 0:
             return
         notes: list[str] = []
         try:
@@ -364,19 +371,27 @@ class MetlogClient:
         self.close()
 
 
-class _Tokens(dict[Any, tuple[str, ...]]):
-    """Cache: tokens as given to `log`, to a tuple of texts."""
-
-    def __missing__(self, tokens: Any) -> tuple[str, ...]:
+def _tuple_of(tokens: Any) -> tuple[str, ...]:
+    """The tokens as a tuple of texts; remembered, where they can be."""
+    proper = _known.get(tokens)
+    if proper is None:
         proper = (tokens,) if isinstance(tokens, str) else tuple(map(str, tokens)) or ("event",)
         if proper in (tokens, (tokens,)):  # (True,) and (1,) are the same key
-            if len(self) >= 4096:  # made at run time
-                self.clear()
-            self[tokens] = proper
-        return proper
+            if len(_known) >= 4096:  # made at run time
+                _known.clear()
+            _known[tokens] = proper
+    return proper
 
 
-_tokens: Final = _Tokens()
+def _console() -> Plan | None:
+    if not wants_console():
+        return None
+    from metlog.config import plan
+
+    return plan({"sender": "console", "statsd": False})
+
+
+_known: Final[dict[Any, tuple[str, ...]]] = {}
 _now: Final = datetime.now
 _context: Final = current.get
 _FIXED: Final = frozenset({bool, type(None)})  # beside str, int and finite float: values that cannot change any more

@@ -100,6 +100,8 @@ class AlertSettings(Struct, frozen=True):
 
     alerting: Alerting = Alerting()
     alerts: tuple[Prepared, ...] = ()
+    said: dict[str, Any] = {}  # msgspec copies it
+    """The tables as they stand in the file, to compare."""
 
 
 def alerts_of(
@@ -129,7 +131,8 @@ def alerts_of(
             if any(made.name == known.name for known in found):
                 raise ConfigError(f"{where}.name = {made.name!r}: another alert has this name")
             found.append(made)
-    return AlertSettings(alerting, tuple(found))
+    said = {key: settings[key] for key in ("alerts", "alerting") if key in settings}
+    return AlertSettings(alerting, tuple(found), said)
 
 
 def _alert(item: Any, where: str, alerting: Alerting, library: Library, in_listener: bool) -> Prepared:

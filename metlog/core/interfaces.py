@@ -67,6 +67,12 @@ class BaseSender:
     """Bytes that a frame should not exceed; an event larger than that goes alone."""
     nonblocking: bool = False
     """True: `send` never waits (a datagram, a list). The thread that fills a frame calls it, without a queue."""
+    concurrent: bool = False
+    """True, beside `nonblocking`: several threads may call `send` at once, and a signal handler in the middle of a call, since
+    each frame goes whole by itself. Spares locks where each event is a frame (`flush_interval = 0`). Not inherited: a subclass
+    may hold more."""
+    transmit: Callable[[bytes], object] | None = None
+    """Of a `concurrent` sender, for speed: what `send` calls, to be called straight away. An OSError of it goes to `recover`."""
     max_event: int | None = None
     """Bytes that the transport can carry: the payload of a larger event is cut, and the event marked `truncated`. None: no
     limit."""
@@ -77,12 +83,21 @@ class BaseSender:
     parts: Sequence[Any] = ()
     """Of a sender that hands frames to others (`fallback`): the component (`metlog.plugins.Component`) of each."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "concurrent" not in vars(cls):
+            cls.concurrent = False
+
     def open(self) -> None:
         """Opens what should not wait for the first frame (a port to bind); may raise ValueError or OSError."""
 
     def send(self, frame: bytes) -> None:
         """Takes one frame. Raises when the frame is known to be lost."""
         raise NotImplementedError
+
+    def recover(self, frame: bytes, error: OSError, used: Callable[[bytes], object]) -> None:
+        """Goes on as `send` does when `used`, which was in `transmit`, has raised `error`."""
+        raise error
 
     def flush(self) -> None:
         """Hands on what the sender itself still holds."""

@@ -19,7 +19,7 @@ from metlog.core.interfaces import BaseEncoder, BaseFilter, BaseSender, Filter
 from metlog.core.lifecycle import live
 from metlog.core.stats import AtomicCounter, Counts, OnDrop, Stats, inside
 from metlog.core.stream import Stream
-from metlog.core.succession import Succession
+from metlog.core.succession import Succession, await_calls
 from metlog.core.unconfigured import REFUSING
 from metlog.event import ENV_VERSION, ONE, Event
 from metlog.values import MARK, noted, text_of
@@ -78,6 +78,7 @@ class Pipeline:
             counts=self.counts,
             report=self.stream.report,
             tick=self._tick if self._ticks else None,
+            sender=sender if sender.nonblocking and sender.concurrent else None,
         )
         self.fast_path = self._fast_path()
         live.add(self)
@@ -150,13 +151,15 @@ class Pipeline:
         """What `MetlogClient.log` unpacks, as a plain tuple, for speed:
 
         `severity_max`, the highest severity that is accepted; `make` and `origin`, which make a record (None: every event is
-        encoded at the call); `next_seq`; `append`, which gives the buffer a record; the `buffer`; `base`, the configured fields.
+        encoded at the call); `next_seq`; `append`, which gives the buffer a record; the `buffer`; `base`, the configured fields;
+        `usual`, the severity of most events if it is accepted, known by identity.
         """
         make = origin = None
         records = self.encoder.records
         if records is not None and not self._calls and type(self) is Pipeline:
             make, origin = records.make, records.origin(self.stream.sample())
-        return self.severity_max, make, origin, self.stream.seq.__next__, self.buffer.append, self.buffer, self.fields
+        buffer, usual = self.buffer, 6 if self.severity_max >= 6 else None
+        return self.severity_max, make, origin, self.stream.seq.__next__, buffer.append, buffer, self.fields, usual
 
     def admit_severity(self, severity: Any) -> int:
         """Clamps to 0 to 7. Returns -1, and counts the event as filtered, if it is above `severity_max` or the pipeline is closed.
@@ -264,10 +267,10 @@ class Pipeline:
 
     def stats(self) -> Stats:
         """The counts, now."""
-        dispatcher, counts = self.buffer.dispatcher, self.counts
+        counts = self.counts
         with counts.locked():
             dropped = dict(counts.by_reason)
-            sent = dispatcher.sent
+            sent, frames, sent_bytes = self.buffer.sent
             accepted = self.stream.accepted
         return Stats(
             accepted=accepted,
@@ -275,8 +278,8 @@ class Pipeline:
             sent=sent,
             buffered=accepted - sent - sum(dropped.values()),
             dropped=dropped,
-            frames=dispatcher.frames,
-            bytes=dispatcher.sent_bytes,
+            frames=frames,
+            bytes=sent_bytes,
             errors=counts.errors,
             repaired=self.encoder.repaired,
             transport=self._learnt(),
@@ -315,9 +318,15 @@ class Pipeline:
         if successor is not None:
             succession = Succession(self, successor)
             self.replaced_by(successor)
-            succession.await_calls(deadline)
-        self.buffer.close(deadline, self.stream.end, None if succession is None else succession.pass_on)
+            await_calls(self, deadline)
+        self.buffer.close(deadline, partial(self._last, deadline), None if succession is None else succession.pass_on)
         live.discard(self)
+
+    def _last(self, deadline: float) -> Event | None:
+        """The event that ends the stream; called when the buffer takes nothing more."""
+        if self.buffer.immediate is not None:
+            await_calls(self, deadline)  # what it took before may not be sent yet
+        return self.stream.end()
 
     def replaced_by(self, successor: Pipeline) -> None:
         """Says which pipeline takes over; called before calls under way are waited for."""

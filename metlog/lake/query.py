@@ -23,13 +23,16 @@ from metlog.lake.attached import attached
 from metlog.lake.cancel import Cancel, Watch
 from metlog.lake.connections import Cursors
 from metlog.lake.leases import reading
-from metlog.lake.result import Column, Params, Queryable, Result, Stream
-from metlog.lake.schema import COLUMNS
+from metlog.lake.result import Column, Params, Queryable, Result, Stream, unique
 from metlog.lake.snapshot import Memory, snapshot
 from metlog.lake.sql.errors import EXPLAIN, explain
+from metlog.lake.sql.fields import VIEW
 from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expression, parse
+from metlog.lake.sql.loss import DELIVERY
+from metlog.lake.sql.promoted import hidden_columns
 from metlog.lake.sql.pruning import parameters
-from metlog.lake.sql.views import DELIVERY, events_view, files_table, numbered
+from metlog.lake.sql.views import any_promoted, events_view, files_table, numbered
+from metlog.lake.sqltypes import carried, type_named
 from metlog.lake.storage import is_remote, local_path
 
 if TYPE_CHECKING:
@@ -72,11 +75,6 @@ class Lake(Queryable):
         self.data = Path(data).resolve()
         if not self.data.is_dir():
             raise FileNotFoundError(f"there is no data folder {str(self.data)!r}")
-        for part in self.data.parts:
-            if part.partition("=")[0] in COLUMNS and "=" in part:
-                raise QueryError(
-                    f"the data folder's path {str(self.data)!r} holds {part!r}, which reads like a column of its events; rename it"
-                )
         self.timeout = timeout
         folder = str(spill_folder) if spill_folder is not None else tempfile.mkdtemp(prefix="metlog-query-")
         own = spill_folder is None
@@ -107,8 +105,7 @@ class Lake(Queryable):
         self._connection.execute("SET GLOBAL enable_external_access = false")
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._cursors = Cursors(self._connection)
-        # A folder whose path reads like a column would give its files that column.
-        self._memory = Memory(_UNCOMMITTED_BYTES, None if "=" in folder else Path(folder, _BEHIND), self._remote)
+        self._memory = Memory(_UNCOMMITTED_BYTES, Path(folder, _BEHIND), self._remote)
 
     def _elsewhere(self, credentials: Mapping[str, str] | None) -> Remote | None:
         """The data set on shared storage, if it lies there; `_folders` are those that the engine may read."""
@@ -130,6 +127,10 @@ class Lake(Queryable):
         """Closes the engine and removes what it spilled."""
         self._cursors.close()
         self._connection.close()
+        self._finalizer()
+
+    def abandon(self) -> None:
+        """Removes what was spilled without waiting for queries that run: for a process that ends at once."""
         self._finalizer()
 
     def __enter__(self) -> Lake:
@@ -158,9 +159,11 @@ class Lake(Queryable):
                     views, tables = self._views(parsed, params, loggers, watch)
                     cursor = watch.cursor = self._cursors.take(views, tables)
                     bound = _bind(cursor, sql, params)
-                    columns = [Column(n, str(t)) for n, t in zip(bound.columns, bound.types, strict=True)]
-                    relation = _bind(cursor, parsed.sql, params) if parsed.rewritten else bound
-                    reader = relation.to_arrow_reader(_BATCH)
+                    columns = [Column(n, str(t)) for n, t in zip(unique(bound.columns), bound.types, strict=True)]
+                    relation = _promoted(cursor, parsed, params, bound) if VIEW in views else None
+                    if relation is None:
+                        relation = _bind(cursor, parsed.sql, params) if parsed.rewritten else bound
+                    reader = _carried(relation, columns).to_arrow_reader(_BATCH)
                     schema = _named(reader.schema, columns)
                 except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError, MemoryError) as error:
                     told = _placed(watch.cursor, sql, params, error)
@@ -202,6 +205,10 @@ class Lake(Queryable):
             tables["files"] = files_table(self.data, files, sizes)
         some = uncommitted.num_rows > 0
         views = {"events": events_view(readable, some, limited=loggers is not None, remote=far)}
+        if parsed.promotable is not None:
+            hidden = hidden_columns(parsed.promotable.wanted, _by_name(params))
+            if hidden is not None and any_promoted(readable, hidden):
+                views[VIEW] = events_view(readable, some, limited=loggers is not None, remote=far, hidden=hidden)
         if arrivals:
             if self._remote is not None and far:
                 tables["metlog_arrived"] = self._remote.arrivals(remote_files)
@@ -215,8 +222,7 @@ class Lake(Queryable):
         """The days outside of which nothing is asked for: other folders are not even listed."""
         if "delivery" in parsed.tables or not parsed.days or not all(parsed.days):
             return None, None
-        values = dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
-        spans = [self._span(reference, values) for reference in parsed.days]
+        spans = [self._span(reference, _by_name(params)) for reference in parsed.days]
         lows, highs = [low for low, _ in spans if low], [high for _, high in spans if high]
         since = min(lows) if len(lows) == len(spans) else None
         # A query that runs past midnight asks for one day more than it did when it was read.
@@ -247,12 +253,41 @@ def open_lake(data: Path | str, **options: Any) -> Lake:
     return Lake(data, **options)
 
 
+def _by_name(params: Params) -> dict[str, Any]:
+    """The values of parameters; those without a name are called 1, 2, …, as DuckDB calls them."""
+    return dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
+
+
+def _promoted(
+    cursor: duckdb.DuckDBPyConnection, parsed: Parsed, params: Params, bound: duckdb.DuckDBPyRelation
+) -> duckdb.DuckDBPyRelation | None:
+    """The query over promoted columns; None where DuckDB cannot bind it, or its columns are of other types: then it runs as written."""
+    assert parsed.promotable is not None
+    values = {name: value for name, value in _by_name(params).items() if name in parsed.promotable.parameters}
+    try:
+        relation = _bind(cursor, parsed.promotable.sql, values)
+    except duckdb.Error:
+        return None
+    return relation if relation.types == bound.types else None
+
+
 def _bind(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params) -> duckdb.DuckDBPyRelation:
     given = dict(params) if isinstance(params, Mapping) else list(params or ())
     relation = cursor.sql(sql, params=given or None)
     if relation is None:  # a SELECT gives a relation
         raise QueryError("the query gives no result", "refused")
     return relation
+
+
+def _carried(relation: duckdb.DuckDBPyRelation, columns: Sequence[Column]) -> duckdb.DuckDBPyRelation:
+    """The relation with casts of the columns that Arrow would not carry as they are; the order of rows stays."""
+    shown = []
+    for number, column in enumerate(columns, 1):
+        kind = type_named(column.type)
+        to = carried(kind)
+        shown.append(f"#{number}" if to == kind else f"CAST(#{number} AS {to})")
+    changed = any("(" in text for text in shown)
+    return relation.project(", ".join(shown)) if changed else relation
 
 
 def _placed(cursor: duckdb.DuckDBPyConnection | None, sql: str, params: Params, error: Exception) -> Exception:

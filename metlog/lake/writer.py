@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Final, NamedTuple, Protocol
 
@@ -18,6 +18,7 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, Record, Scan, SegmentName, scan
 from metlog.lake.chains import Chains
 from metlog.lake.parquet import Parquet
+from metlog.lake.promotion.choice import Promotion
 from metlog.lake.schema import chain_of, tables
 from metlog.lake.storage import Storage
 
@@ -49,18 +50,19 @@ def write_segment(
     *,
     level: int = 3,
     codec: str = "zstd",
+    promotion: Promotion | None = None,
     bad: list[tuple[bytes, str, str]] | None = None,
     check: Callable[[], None] = lambda: None,
     choose: Choose = lambda _, records: records,
 ) -> tuple[int, Scan]:
     """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all under the segment's name; gives their number,
-    and what was damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for
+    and what was damaged in the segment. `codec`, `level`, `promotion`: as for `Parquet`. `bad` as for
     `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise. `choose` may leave records out.
 
     Of the events some `_GROUP` bytes are in memory at once.
     """
     clock, records = scan(journal, segment)
-    how = Parquet(codec, level)
+    how = Parquet(codec, level, promotion)
     groups = _Groups(lambda _, day: _File(events, day, file_name(segment), how), by_log=False)
     count = 0
     try:
@@ -96,12 +98,20 @@ class Written(NamedTuple):
 class LakeWriter:
     """Writes segments into a data set: its own events under the segment's name, those of a partitioned log into their chains."""
 
-    def __init__(self, storage: Storage, codec: str, level: int, events: Folder | None = None) -> None:
-        """`events`: the folder `events` of a data set that is a local folder."""
+    def __init__(
+        self,
+        storage: Storage,
+        codec: str,
+        level: int,
+        events: Folder | None = None,
+        *,
+        promote: bool | Sequence[str] = True,
+    ) -> None:
+        """`events`: the folder `events` of a data set that is a local folder; `promote`: as for `Promotion`."""
         self._storage = storage
-        self._how = Parquet(codec, level)
+        self._how = Parquet(codec, level, Promotion(storage, promote))
         self._events = events
-        self.chains = Chains(storage, codec, level)
+        self.chains = Chains(storage, self._how)
 
     def describe(self) -> str:
         return f"{self._storage.describe()}/events"

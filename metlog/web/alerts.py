@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metlog.alerts.runner import Alerts, state_folder
-from metlog.alerts.states import FOLDER, Kept, State, kept_in
+from metlog.alerts.states import FOLDER, Kept, State, Store, kept_in
+from metlog.errors import ConfigError
 from metlog.lake.interface import Engine
 from metlog.web.errors import Refused
 from metlog.web.settings import WebSettings
@@ -23,6 +24,7 @@ __all__ = ["Shown", "listed", "runner", "show"]
 _LATE: Final = 3
 """Evaluations that may be missed until an alert counts as no longer evaluated."""
 _SLACK: Final = 60.0
+_RUNNER: Final = "page"
 _ORDER: Final = ("firing", "no_data", "error", "pending", "new", "ok")
 
 
@@ -52,11 +54,17 @@ class Shown:
 
 
 def runner(settings: WebSettings, lake: Engine) -> Alerts | None:
-    """The page's own alerts; None when it has none. Raises ConfigError where there is no folder for their states."""
+    """The page's own alerts; None when it has none. Raises ConfigError where there is no folder for their states that can be written."""
     if not settings.alerts.alerts:
         return None
-    state_folder(settings.alerts, settings.data)
-    return Alerts(settings.alerts, "page", data=settings.data, engine=lambda: lake, shared=True)
+    folder = state_folder(settings.alerts, settings.data)
+    try:
+        Store(folder, _RUNNER).close()
+    except OSError as error:
+        raise ConfigError(
+            f"alerting.state: {folder} cannot be written: {error.strerror or error}; name a folder that the page may write"
+        ) from error
+    return Alerts(settings.alerts, _RUNNER, data=settings.data, engine=lambda: lake, shared=True)
 
 
 async def listed(request: Request) -> list[Shown]:

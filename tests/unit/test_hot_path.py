@@ -130,7 +130,7 @@ def test_tokens_made_at_run_time_do_not_fill_the_memory(client: MetlogClient) ->
 
     for number in range(10_000):
         client.log(("page", f"n{number}"))
-    assert len(module._tokens) <= 4096
+    assert len(module._known) <= 4096
     assert len(events(client)) == 10_000
 
 

@@ -173,12 +173,26 @@ class OutputProcess:
         while self._thread.is_alive() and time.monotonic() < deadline:
             self._thread.join(0.2)
             self.retry_notify()  # the pipe may have been full
-        drained = not self._thread.is_alive()
+        drained = not self._thread.is_alive() and not self._stopping.is_set()
+        self.end()
+        return drained
+
+    def wait(self, deadline: float) -> bool:
+        """Waits for a process that another thread drains, then ends it; False when `deadline` (monotonic) came first."""
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(0.2)
+        drained = not self._thread.is_alive() and not self._stopping.is_set()
+        self.end()
+        return drained
+
+    def end(self) -> None:
+        """Ends it, with its cursor where it is; a batch that is under way gets a moment."""
         self._stopping.set()
-        if not drained:
+        if self._thread.ident is None:
+            return
+        if self._thread.is_alive():
             self._end_process()
         self._thread.join(10.0)
-        return drained
 
     def _end_process(self) -> None:
         with self._lock:

@@ -105,7 +105,7 @@ def test_a_full_send_buffer_is_said_and_does_not_wait(peer, monkeypatch):
     def full(frame):
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    sender._send = full
+    sender.transmit = full
     with pytest.raises(SenderError) as caught:
         sender.send(b"frame")
     assert caught.value.reason == "full"

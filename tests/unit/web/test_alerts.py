@@ -11,7 +11,7 @@ import pytest
 
 from metlog.alerts.config import alerts_of
 from metlog.alerts.states import State, Store
-from metlog.errors import Problems
+from metlog.errors import ConfigError, Problems
 from metlog.web.settings import Access, load, token_digest
 from tests.helpers.waiting import wait_for
 
@@ -116,3 +116,14 @@ def test_the_file_of_the_page_has_alerts(tmp_path: Path, own_data: Path) -> None
     found = load(own_data, config=tmp_path / "page.toml").alerts
     assert [item.name for item in found.alerts] == ["errors"]
     assert found.alerting.state == "states"
+
+
+def test_a_folder_that_cannot_be_written_is_named_at_the_start(start: Any, own_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    problems = Problems()
+    alert = {"name": "many", "sql": "SELECT count(*) AS n FROM events", "when": "n > 1"}
+    found = alerts_of(
+        {"alerts": [alert], "alerting": {"state": str(tmp_path / "file")}}, own_data, problems, in_listener=False
+    )
+    with pytest.raises(ConfigError, match=r"alerting.state: .*file cannot be written"):
+        start(data=own_data, alerts=found)

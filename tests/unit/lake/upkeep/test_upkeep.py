@@ -129,6 +129,7 @@ def test_one_upkeep_at_a_time(tmp_path: Path) -> None:
         compact(tmp_path)
 
 
+@pytest.mark.slow
 def test_queries_beside_a_loop_of_upkeep_see_each_event_once(tmp_path: Path) -> None:
     count = make_lake(tmp_path, days=2, files=8, events=40)
     stop, wrong = threading.Event(), list[Any]()
@@ -194,6 +195,7 @@ def test_a_type_is_removed_and_the_rest_of_its_files_stays(tmp_path: Path) -> No
         expire(tmp_path, timedelta(days=-1))
 
 
+@pytest.mark.slow
 def test_a_person_is_forgotten_everywhere_and_the_record_does_not_name_them(tmp_path: Path) -> None:
     count = make_lake(tmp_path)
     (tmp_path / "dead").mkdir()

@@ -1,0 +1,253 @@
+"""The promoted columns of one Parquet file, made a row group at a time out of its `fields`.
+
+The first row group decides of what kind a column is. A value that does not fit it, in a later row group, is left out, and then the
+footer says so: readers take `fields`, in which everything is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import UNSET
+
+from metlog.lake.promotion.footer import PROMOTED, TYPES, Kind, Promoted, column_name, encode
+
+__all__ = ["FileColumns", "lines_of"]
+
+_ROWS: Final = 3000
+"""Rows that are decoded together: they stay in the processor's cache."""
+_MANY: Final = 0.5
+"""Share of different values from which on a dictionary is work for nothing."""
+_LEAST: Final = 1e-4
+_MOST: Final = 1e15
+"""Numbers between the two are written without an exponent by everybody: JSON's writers, and a CAST to text."""
+
+
+def lines_of(column: pa.Array) -> bytes:
+    """The texts of a column, a line each."""
+    one = pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), column)
+    return bytes(pc.binary_join(one, "\n")[0].as_buffer())
+
+
+_TAKE: Final[list[Callable[[list[Any]], list[Any]]]] = [
+    lambda rows: [row.f0 for row in rows],
+    lambda rows: [row.f1 for row in rows],
+    lambda rows: [row.f2 for row in rows],
+    lambda rows: [row.f3 for row in rows],
+    lambda rows: [row.f4 for row in rows],
+    lambda rows: [row.f5 for row in rows],
+    lambda rows: [row.f6 for row in rows],
+    lambda rows: [row.f7 for row in rows],
+]
+"""The values of the first, second, … name: an attribute that stands in the code is read twice as fast as by `getattr`."""
+
+
+def _take(rows: list[Any], number: int) -> list[Any]:
+    if number < len(_TAKE):
+        return _TAKE[number](rows)
+    key = f"f{number}"
+    return [getattr(row, key) for row in rows]
+
+
+@lru_cache(maxsize=64)
+def _decoder(names: tuple[str, ...], missing: Any) -> Callable[[bytes], list[Any]]:
+    """Decodes these names of each object and skips all others."""
+    keys = [f"f{number}" for number in range(len(names))]
+    kind = msgspec.defstruct(
+        "Fields",
+        [(key, Any, missing) for key in keys],
+        rename=dict(zip(keys, names, strict=True)),
+        gc=False,
+    )
+    return msgspec.json.Decoder(kind).decode_lines
+
+
+@dataclass(slots=True)
+class _Column:
+    """One name in one file."""
+
+    name: str
+    kind: Kind = "none"
+    column: str = ""
+    right: bool = True
+    """Whether the column has every value."""
+    pure: bool = True
+    """Whether each value is of the JSON type that its kind says."""
+    nulls: bool = False
+    """Whether a value was null, which the column does not tell from a missing one."""
+    integers: bool = False
+    fractionless: bool = False
+    """Among the values of a `double`: one that was written as 12, one that was written as 12.0."""
+    odd: bool = False
+    """A number that is written with an exponent."""
+
+    def array(self, values: list[Any], first: bool) -> pa.Array:
+        """The values as an array of the kind that they have. Says in `right` whether all of them fit."""
+        if self.kind == "text" or first:
+            try:
+                return pa.array(values, pa.string())
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                pass
+        kinds = set(map(type, values)) - {type(None)}
+        try:
+            if kinds <= {int, float} and (float in kinds or self.kind == "double"):
+                return self._numbers(values, kinds)
+            if kinds <= {int}:
+                return pa.array(values, pa.int64())
+            if kinds <= {bool}:
+                return pa.array(values, pa.bool_())
+            if kinds <= {str, int, bool}:
+                self.pure = False
+                return pa.array([_text(value) for value in values], pa.string())
+        except (pa.ArrowInvalid, OverflowError):  # an integer of more than 64 bits, or of more than a double has
+            pass
+        self.right = False
+        return pa.nulls(len(values), pa.string())
+
+    def _numbers(self, values: list[Any], kinds: set[type]) -> pa.Array:
+        if int in kinds:
+            self.integers = True
+            if any(type(value) is int and not -(1 << 53) <= value <= 1 << 53 for value in values):
+                raise OverflowError
+            self.fractionless |= any(type(value) is float and value.is_integer() for value in values)
+        found = pa.array(values, pa.float64())
+        if int not in kinds:
+            self.fractionless |= bool(pc.any(pc.equal(found, pc.trunc(found))).as_py())
+        size = pc.abs(found)
+        small = pc.and_(pc.less(size, _LEAST), pc.greater(size, 0.0))
+        self.odd |= bool(pc.any(pc.or_(small, pc.greater_equal(size, _MOST))).as_py())
+        return found
+
+    def said(self) -> Promoted | None:
+        """The footer's entry, when the file is at its end."""
+        if not self.right:
+            return Promoted(self.name, self.kind, self.column, right=False) if self.column else None
+        if self.kind == "none":
+            return Promoted(self.name, "none", json=not self.nulls)
+        text = self.kind != "double" or not (self.odd or (self.integers and self.fractionless))
+        exact = text and self.pure and not self.nulls
+        whole = self.kind == "double" and self.integers
+        return Promoted(self.name, self.kind, self.column, text, whole, exact)
+
+
+def _text(value: Any) -> str | None:
+    """As `->>` gives it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)
+
+
+@dataclass(slots=True)
+class FileColumns:
+    """The columns of a file for some names. `start` comes first, `extend` for each row group, `footer` at the end."""
+
+    names: tuple[str, ...]
+    schema: list[pa.Field] = field(default_factory=list)
+    """The columns, once there was a row group."""
+    dictionaries: list[str] = field(default_factory=list)
+    """Those whose values come again."""
+    _columns: list[_Column] = field(default_factory=list)
+    _started: bool = False
+
+    def extend(self, rows: pa.Table) -> pa.Table:
+        """A row group with the columns at its end."""
+        if not self.names:
+            return rows
+        if not self._started:
+            self._columns = [_Column(name) for name in self.names]
+        arrays = self._arrays(rows["fields"])
+        if not self._started:
+            self._started = True
+            self._begin(arrays)
+        for column, parts in zip(self._columns, arrays, strict=True):
+            if column.column:
+                found = [_as_kind(part, column) for part in parts]
+                rows = rows.append_column(pa.field(column.column, TYPES[column.kind]), pa.chunked_array(found))
+            elif column.kind == "none" and any(part.null_count < len(part) for part in parts):
+                column.right = False  # a name that the first row group had not
+        return rows
+
+    def footer(self) -> dict[bytes, bytes]:
+        """What the file's footer is to say."""
+        said = [entry for column in self._columns if (entry := column.said()) is not None]
+        return {PROMOTED: encode(said)} if said else {}
+
+    def _begin(self, arrays: Sequence[Sequence[pa.Array]]) -> None:
+        """Settles the kinds by the first row group."""
+        for column, parts in zip(self._columns, arrays, strict=True):
+            types = {part.type for part in parts if part.null_count < len(part)}
+            if not column.right or not types:
+                continue
+            if types == {pa.int64(), pa.float64()}:
+                types = {pa.float64()}
+                column.integers = True
+            if len(types) > 1:
+                column.right = pa.float64() not in types
+                column.pure = False
+                types = {pa.string()}
+            if column.right:
+                column.kind = next(kind for kind, arrow in TYPES.items() if arrow in types)
+                column.column = column_name(column.name, column.kind)
+                self.schema.append(pa.field(column.column, TYPES[column.kind]))
+                if column.kind != "double" and _comes_again(parts):
+                    self.dictionaries.append(column.column)
+
+    def _arrays(self, fields: pa.ChunkedArray) -> list[list[pa.Array]]:
+        """For each name its values, in pieces."""
+        found: list[list[pa.Array]] = [[] for _ in self.names]
+        for chunk in fields.chunks:
+            for start in range(0, len(chunk), _ROWS):
+                for parts, part in zip(found, self._piece(chunk.slice(start, _ROWS)), strict=True):
+                    parts.append(part)
+        return found
+
+    def _piece(self, texts: pa.Array) -> list[pa.Array]:
+        lines = lines_of(texts)
+        nulls = b"null" in lines
+        try:
+            rows = _decoder(self.names, UNSET if nulls else None)(lines)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            rows = []
+        if len(rows) != len(texts):  # fields that are no objects, in a file of another origin
+            for column in self._columns:
+                column.right = False
+            return [pa.nulls(len(texts), pa.string())] * len(self.names)
+        found = []
+        for number, column in enumerate(self._columns):
+            values = _take(rows, number)
+            if nulls:
+                column.nulls |= None in values
+                values = [None if value is UNSET else value for value in values]
+            found.append(column.array(values, first=not self._started))
+        return found
+
+
+def _comes_again(parts: Sequence[pa.Array]) -> bool:
+    part = max(parts, key=len)
+    return bool(len(part.unique()) < _MANY * max(len(part) - part.null_count, 1))
+
+
+def _as_kind(part: pa.Array, column: _Column) -> pa.Array:
+    """A piece as the column is typed; without its values where they do not fit."""
+    wanted = TYPES[column.kind]
+    if part.type == wanted:
+        return part
+    if part.null_count == len(part):
+        return pa.nulls(len(part), wanted)
+    if column.kind == "text" and part.type != pa.float64():
+        column.pure = False
+        return part.cast(wanted)
+    if column.kind == "double" and part.type == pa.int64():
+        column.integers = True
+        try:
+            return part.cast(wanted)
+        except pa.ArrowInvalid:  # more than 53 bits
+            pass
+    column.right = False
+    return pa.nulls(len(part), wanted)

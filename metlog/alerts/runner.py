@@ -32,7 +32,8 @@ _LONGEST: Final = 300.0
 """Seconds between two tries to tell a notice: the first pause, and the longest."""
 _GIVE_UP: Final = 86_400.0
 """Seconds after which a notice that nobody takes is given up, which is told."""
-_ENDING: Final = 10.0
+_ENDING: Final = 3.0
+"""Seconds that a query or a target gets to come out of a call at the end; what it told then comes again under its id."""
 _ERROR: Final = 500
 """Characters of an error that are kept."""
 

@@ -44,6 +44,13 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
     folder = tmp_path_factory.mktemp("deploy")
     (folder / "listener.toml").write_text(CONFIG)
     listener = Listener(folder / "data", "--config", str(folder / "listener.toml"))
+    try:
+        yield had_a_bit_of_everything(listener)
+    finally:
+        listener.stop()
+
+
+def had_a_bit_of_everything(listener: Listener) -> set[str]:
     url = listener.address("http")
     event = {"type": "metlog.report", "stream": "s", "seq": 2, "fields": {"dropped": {"full": 3}}}
     lines = [{"type": "login", "stream": "s", "seq": 1}, event]
@@ -64,8 +71,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
         )
     )
     wait_for(lambda: "metlog_output_failing" in found())
-    yield found()
-    listener.stop()
+    return found()
 
 
 def rules() -> list[dict[str, Any]]:

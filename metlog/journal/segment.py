@@ -47,6 +47,7 @@ __all__ = [
     "listing",
     "read_end",
     "read_header",
+    "record_parts",
     "scan",
 ]
 
@@ -138,16 +139,23 @@ def read_header(data: bytes) -> Clock:
     return Clock()
 
 
-def encode_record(
+def record_parts(
     received_at: int, count: int, source: bytes, key: bytes, lines: bytes, tail: bytes = b"", members: int = -1
-) -> bytes:
-    """A record. With `tail`, at most 65,535 bytes, it is one of the second kind, and each line must end in a line feed."""
+) -> tuple[bytes, bytes, bytes]:
+    """As `encode_record`: the record in pieces, for one that joins many."""
     if tail:
         head = _TAIL_BODY.pack(received_at, count, len(source), len(key), len(tail), members) + source + key + tail
     else:
         head = _BODY.pack(received_at, count, len(source), len(key)) + source + key
     crc = zlib.crc32(lines, zlib.crc32(head))
-    return b"".join((_FRAME.pack(TAIL_MARKER if tail else MARKER, len(head) + len(lines), crc), head, lines))
+    return _FRAME.pack(TAIL_MARKER if tail else MARKER, len(head) + len(lines), crc), head, lines
+
+
+def encode_record(
+    received_at: int, count: int, source: bytes, key: bytes, lines: bytes, tail: bytes = b"", members: int = -1
+) -> bytes:
+    """A record. With `tail`, at most 65,535 bytes, it is one of the second kind, and each line must end in a line feed."""
+    return b"".join(record_parts(received_at, count, source, key, lines, tail, members))
 
 
 def _record_at(data: bytes, offset: int) -> Record | None:

@@ -22,8 +22,8 @@ log = logging.getLogger("metlog.listener")
 
 _RESTART: Final = 0.2
 _RESTART_MAX: Final = 10.0
-_ALLOCATOR: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
-"""Memory that is free after a burst goes back to the operating system; Arrow's own allocators keep it."""
+_ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "2"}
+"""Memory that is free after a burst goes back to the operating system; of many arenas, much is kept."""
 
 
 class OutputProcess:

@@ -102,6 +102,7 @@ async def show(request: Request) -> Response:
     page = page_of(request)
     values = {
         "here": "alerts",
+        "clock": "zone",
         "alerts": await listed(request),
         "health": [] if page.alerts is None else page.alerts.health(),
     }

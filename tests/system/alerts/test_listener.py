@@ -240,7 +240,9 @@ def test_killed_at_every_step_no_notice_is_lost_and_none_is_new(
     wait_for(lambda: (listener.data / "status.json").exists() and listener.status()["delivery"]["ended"] == 1)
     listener.stop()
     (listener.data / "alerts" / "listener-main.json").unlink(missing_ok=True)
-    monkeypatch.setattr(listener_module, "environment", lambda: {**os.environ, "METLOG_FAULT": f"{point}:{passing}=die"})
+    monkeypatch.setattr(
+        listener_module, "environment", lambda: {**os.environ, "METLOG_FAULT": f"{point}:{passing}=die"}
+    )
     with contextlib.suppress(AssertionError):  # killed before it was ready
         doomed = start(f'{ERRORS}window = "1h"\n')
         wait_for(lambda: doomed.process.poll() is not None)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from math import isnan
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from metlog.core.adapt import original
-from metlog.core.coerce import fields_of, joined, rate_of, severity_of, tokens_of
-from metlog.core.context import current, merged
+from metlog.core.coerce import fields_of, joined, known_tokens, severity_of, tokens_of, tokens_tuple
+from metlog.core.context import FIXED, current, merged
+from metlog.core.measuring import Measuring
 from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
-from metlog.core.timer import DisabledTimer, Timer
-from metlog.core.unconfigured import Unconfigured
+from metlog.core.unconfigured import Unconfigured, wants_console
 from metlog.errors import MetlogError
 from metlog.event import ONE
 from metlog.tracebacks import exception_fields
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MetlogClient", "default", "get_client", "state_of"]
 
 
-class MetlogClient:
+class MetlogClient(Measuring):
     """Logs events. A call never raises into the application and never waits for the network.
 
     Made by `metlog.configure()`, `metlog.get_client(name)`, `MetlogClient.from_config(settings)` or `bind()`.
@@ -38,8 +37,9 @@ class MetlogClient:
             """Methods that were added."""
 
     def __init__(self, name: str | None = None) -> None:
-        self._state = ClientState(name)
-        self._bound: dict[str, Any] = {}
+        self._state = ClientState(name, None if name is None else _console)
+        self._bound = {}
+        self._kept = None
         self._state.register(self)
 
     def log(
@@ -56,46 +56,60 @@ class MetlogClient:
         `severity` is 0 (emergency) to 7 (debug), or its name ("error").
         """
         # Fast path: if every field value is an immutable scalar, store an unencoded record; the frame encodes a batch at
-        # once. Otherwise (filters, containers, non-finite or huge numbers, an encoder without records) encode now, in
-        # Pipeline.put().
-        seq = 0
-        stored = False
+        # once. Otherwise (filters that need an event, containers, non-finite or huge numbers, an encoder without records)
+        # encode now, in Pipeline.put().
+        seq, stored, weight = 0, False, ONE
         if more:
-            fields = joined(more, fields)
+            fields = more if fields is None else joined(more, fields)
         try:
             pipeline = self._state.pipeline
-            severity_max, make, origin, next_seq, append, buffer, base = pipeline.fast_path
-            if type(severity) is not int or not 0 <= severity <= severity_max:
+            severity_max, make, origin, next_seq, append, buffer, base, usual, screen = pipeline.fast_path
+            if severity is not usual and (type(severity) is not int or not 0 <= severity <= severity_max):
                 level = pipeline.admit_severity(severity)
                 if level < 0:
                     if pipeline is not self._state.pipeline:  # closed meanwhile: another one is in its place
                         self.log(tokens, msg, severity=severity, fields=fields)
                     return
                 severity = level
-            known = _tokens[tokens]
+            try:
+                known = _known[tokens]
+            except KeyError:
+                known = tokens_tuple(tokens)
             context = _context()
-            if context is not None or base or self._bound:
-                own = merged(base, context, self._bound, fields)
+            if context is None and not base and not self._bound:
+                own = given = fields.copy() if fields else {}
             else:
-                own = fields.copy() if fields else {}
+                _, _, before, fixed = self._fields_before(base, context)
+                own = {**before, **fields} if fields else before.copy()
+                given = (fields or {}) if fixed else own  # what has to be looked at
+            if screen is not None:
+                given, weight = own, screen(known, severity, msg, own)
+                if not weight:
+                    return
             if make is not None and type(msg) is str:
-                for name, value in own.items():
-                    kind = type(value)
+                for name, value in given.items():
                     if type(name) is not str:
                         break  # two names may become one
-                    if kind is int:
+                    kind = type(value)
+                    if kind is str:
+                        continue
+                    if kind is float:
+                        if value - value:
+                            break  # NaN or infinite (not 0): encode now
+                    elif kind is int:
                         if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
-                            break  # may be beyond 64 bits: encode now
-                    elif kind is not str and (kind is not float or value - value) and kind not in _FIXED:
-                        break  # mutable, or NaN or infinite (value - value is not 0): encode now
+                            break  # may be beyond 64 bits
+                    elif kind not in FIXED:
+                        break  # mutable
                 else:
                     seq = next_seq()
-                    append(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
+                    record = make(_now(UTC), known[0], known, severity, msg, own, seq, origin)
+                    append(record if weight is ONE else buffer.records.weighted(record, weight))
                     if seq >= buffer.flush_at_seq:
                         stored = True  # the buffer owns it: an error from here on loses nothing
                         buffer.flush_if_due(seq)
                     return
-            pipeline.put(known[0], known, severity, msg, own)
+            pipeline.put(known[0], known, severity, msg, own, weight, None, None if screen is None else ())
         except BaseException as error:
             if seq and not stored:
                 assert isinstance(pipeline, Pipeline)
@@ -161,7 +175,7 @@ class MetlogClient:
             pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
-                known = _tokens[(type,) if tokens is None else tokens]
+                known = tokens_tuple((type,) if tokens is None else tokens)
                 pipeline.put(
                     type if type.__class__ is str else str(type), known, severity, payload, own, weight, logger
                 )
@@ -171,8 +185,7 @@ class MetlogClient:
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
         pipeline = self._state.pipeline
-        if severity > pipeline.severity_max:
-            pipeline.admit_severity(severity)
+        if severity > pipeline.severity_max and self._admitted(severity)[1] < 0:
             return
         notes: list[str] = []
         try:
@@ -225,44 +238,6 @@ class MetlogClient:
         """Severity 2; see `debug`."""
         self._oldstyle(2, msg, args, fields)
 
-    # ---- counters and timers -----------------------------------------------------------------------------------------
-
-    def incr(self, name: str, count: int = 1, rate: float = 1.0, **more: Any) -> None:
-        """Logs an event of type `counter`; below rate 1 some are left out, and `weight` makes up for it. Other keywords: fields."""
-        payload: Any = str(count) if type(count) is int else count
-        self._measured("counter", name, payload, {**more, "name": name, "count": count}, rate)
-
-    def timer_send(self, name: str, ms: float, rate: float = 1.0, **more: Any) -> None:
-        """Logs an event of type `timer`: something took `ms` milliseconds; `rate` and keywords as for `incr`."""
-        if self._state.disabled_timers and self.timer_disabled(name):
-            return
-        payload: Any = str(ms) if type(ms) is float else ms
-        self._measured("timer", name, payload, {**more, "name": name, "ms": ms}, rate)
-
-    def _measured(self, kind: str, name: str, payload: Any, fields: dict[str, Any], rate: float) -> None:
-        if type(rate) is not float:
-            rate = rate_of(rate)
-        if rate >= 1.0:
-            self.log((kind, name), payload, fields=fields)
-        elif isnan(rate) or self._state.pipeline.chance.keeps(rate):  # NaN: kept, and told by the encoder
-            self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=1.0 / rate)
-
-    def timer(self, name: str, rate: float = 1.0) -> Timer:
-        """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
-        if self._state.disabled_timers and self.timer_disabled(name):
-            known = self._state.disabled_timer_cache
-            if name not in known:
-                if len(known) > 1000:  # names made at run time
-                    known.clear()
-                known[name] = DisabledTimer(self, name, rate)
-            return known[name]
-        return Timer(self, name, rate)
-
-    def timer_disabled(self, name: str) -> bool:
-        """Whether `disabled_timers` names it, or `*`."""
-        disabled = self._state.disabled_timers
-        return bool(disabled) and ("*" in disabled or (type(name) is str and name in disabled))
-
     # ---- the client itself -------------------------------------------------------------------------------------------
 
     def bind(self, /, **fields: Any) -> MetlogClient:
@@ -270,7 +245,7 @@ class MetlogClient:
         bound: MetlogClient = object.__new__(type(self))
         if type(self) is not MetlogClient:  # a subclass may have attributes of its own
             bound.__dict__.update(self.__dict__)
-        bound._state, bound._bound = self._state, {**self._bound, **fields}
+        bound._state, bound._bound, bound._kept = self._state, {**self._bound, **fields}, None
         self._state.register(bound)
         return bound
 
@@ -347,7 +322,9 @@ class MetlogClient:
 
     def stats(self) -> Stats:
         """What became of the events since `configure`."""
-        return self._state.pipeline.stats()
+        pipeline = self._state.pipeline
+        pipeline.collect(monotonic())  # counters that were added up are events from here on
+        return pipeline.stats()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Sends everything logged so far; waits at most `timeout` seconds (None: 60). False: it was too short."""
@@ -364,22 +341,17 @@ class MetlogClient:
         self.close()
 
 
-class _Tokens(dict[Any, tuple[str, ...]]):
-    """Cache: tokens as given to `log`, to a tuple of texts."""
+def _console() -> Plan | None:
+    if not wants_console():
+        return None
+    from metlog.config import plan
 
-    def __missing__(self, tokens: Any) -> tuple[str, ...]:
-        proper = (tokens,) if isinstance(tokens, str) else tuple(map(str, tokens)) or ("event",)
-        if proper in (tokens, (tokens,)):  # (True,) and (1,) are the same key
-            if len(self) >= 4096:  # made at run time
-                self.clear()
-            self[tokens] = proper
-        return proper
+    return plan({"sender": "console", "statsd": False})
 
 
-_tokens: Final = _Tokens()
 _now: Final = datetime.now
 _context: Final = current.get
-_FIXED: Final = frozenset({bool, type(None)})  # beside str, int and finite float: values that cannot change any more
+_known: Final = known_tokens
 
 
 default: Final = MetlogClient("")

@@ -49,7 +49,16 @@ _MODULES: Final = dict.fromkeys(("compact", "expire", "forget", "import"), "upke
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the command; exits with 0, 1 (it failed), 2 (wrong usage or configuration) or what the command says."""
+    """Entry point of the command; exits with 0, 1 (it failed), 2 (wrong usage or configuration), 130 (Ctrl-C), 141 (nobody reads on) or
+    what the command says."""
+    try:
+        status = _main(argv)
+    except KeyboardInterrupt:  # before a command began, or after its end
+        status = 130
+    sys.exit(status)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         import typer
@@ -65,8 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from metlog.cli.terminal import guarded
 
     with guarded():
-        status = _run(_app(typer, None if completing else asked), arguments, asked)
-    sys.exit(status)
+        return _run(_app(typer, None if completing else asked), arguments, asked)
 
 
 def _app(typer: Any, asked: str | None) -> Any:
@@ -150,14 +158,18 @@ def _run(app: Any, arguments: list[str], asked: str | None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # `metlog query … | head`: nobody reads on. The flush at exit would complain, so it goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _unread()
+    except SystemExit as leave:  # typer and rich end the process themselves where nobody reads on
+        if isinstance(leave.__context__, BrokenPipeError):
+            return _unread()
+        raise
     except typer.Exit as leave:
         return int(leave.exit_code)
     except (UsageError, ConfigError) as error:
         return _tell(prefix, str(error), 2)
     except MetlogError as error:
+        if getattr(error, "kind", "") == "cancelled":  # by Ctrl-C
+            return 130
         return _tell(prefix, str(error), 2 if getattr(error, "kind", "") in {"syntax", "refused"} else 1)
     except OSError as error:
         return _tell(prefix, _os_error(error), 1)
@@ -170,6 +182,15 @@ def _run(app: Any, arguments: list[str], asked: str | None) -> int:
             prefix, f"{type(error).__name__}: {error} (a fault of metlog's; METLOG_TRACEBACK=1 shows where)", 1
         )
     return status if isinstance(status, int) else 0
+
+
+def _unread() -> int:
+    """`metlog query … | head`: the status of a process that SIGPIPE ended. The flush at exit would complain, so it goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.isatty():
+            os.dup2(nowhere, stream.fileno())
+    return 141
 
 
 def _os_error(error: OSError) -> str:

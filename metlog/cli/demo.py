@@ -213,7 +213,7 @@ def _charts(console: Console, lake: Any, days: int) -> None:
 
 
 def _serve(console: Console, folder: Path) -> None:
-    """The page, until Ctrl-C; in the browser of whoever sits in front of one."""
+    """The page, until Ctrl-C; opened in a browser where there is a display."""
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", _PORT)) == 0
     with _child("metlog", "serve", "--data", str(folder), "--port", "0" if taken else str(_PORT)) as process:

@@ -125,10 +125,10 @@ def _narrow(columns: Sequence[Column], rows: Sequence[Sequence[Any]], caption: s
 
 
 def _is_number(sql_type: str) -> bool:
-    return sql_type.endswith(("INT", "INTEGER")) or sql_type.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
+    return sql_type.endswith(("INT", "INTEGER", "BIGNUM")) or sql_type.startswith(("DOUBLE", "FLOAT", "DECIMAL"))
 
 
 def _cell(value: Any, sql_type: str) -> str:
-    if isinstance(value, float):
+    if isinstance(value, float) and abs(value) < 1e15:
         return f"{value:,.2f}".rstrip("0").rstrip(".") if abs(value) >= 1 or not value else f"{value:.4g}"
     return legible(as_text(value, sql_type))

@@ -15,7 +15,7 @@ _SENDER: Final = (
     "isatty", "probe",
 )  # fmt: skip
 _ENCODER: Final = ("content_type", "overhead", "records", "sent_by", "encode", "frame", "decode")
-_FILTER: Final = ("severity_max", "by_severity_only", "tick", "close", "after_fork")
+_FILTER: Final = ("early", "severity_max", "by_severity_only", "tick", "close", "after_fork")
 _MISSING: Final = object()
 
 
@@ -47,18 +47,23 @@ def _take_over(adapted: object, inner: object, names: tuple[str, ...]) -> None:
             setattr(adapted, name, found)
 
 
+def _own(inner: object, name: str) -> bool:
+    """A member that is not inherited, as in the base classes: of the object's own class, or of the object."""
+    return bool({**vars(type(inner)), **getattr(inner, "__dict__", {})}.get(name, False))
+
+
 class _AdaptedSender(BaseSender):
     def __init__(self, inner: Sender) -> None:
         self.inner = inner
         _take_over(self, inner, _SENDER)
+        self.concurrent = _own(inner, "concurrent")
 
 
 class _AdaptedEncoder(BaseEncoder):
     def __init__(self, inner: Encoder) -> None:
         self.inner = inner
         _take_over(self, inner, _ENCODER)
-        own = {**vars(type(inner)), **getattr(inner, "__dict__", {})}
-        self.silent = bool(own.get("silent", False))  # as in BaseEncoder: not inherited
+        self.silent = _own(inner, "silent")
 
     @property
     def repaired(self) -> int:

@@ -16,13 +16,15 @@ import threading
 from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from metlog.core.dispatch import Dispatcher
 from metlog.core.flusher import Flusher
 from metlog.core.framing import FrameBuilder, Item
-from metlog.core.interfaces import BaseEncoder
+from metlog.core.immediate import Immediate
+from metlog.core.interfaces import BaseEncoder, BaseSender
 from metlog.core.stats import Counts
+from metlog.core.sums import Sums
 from metlog.event import Event
 
 __all__ = ["Buffer"]
@@ -39,8 +41,9 @@ class Buffer:
     """
 
     __slots__ = (
-        "_acquire", "_closed", "_counts", "_frames", "_interval", "_late", "_lock", "_release", "_tick", "_unbuffered",
-        "append", "dispatcher", "flush_at_seq", "flusher", "owner", "pending", "records",
+        "_acquire", "_counts", "_frames", "_interval", "_late", "_lock", "_release", "_tick", "_unbuffered", "append", "closed",
+        "dispatcher", "flush_at_seq", "flusher", "immediate", "owner", "pending", "records",
+        "sums",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +57,9 @@ class Buffer:
         counts: Counts,
         report: Callable[[], Event],
         tick: Callable[[], None] | None = None,
+        sender: BaseSender | None = None,
     ) -> None:
+        """`sender`: the dispatcher's, if several threads may call it at once."""
         self.pending: list[Item] = []
         self.dispatcher = dispatcher
         self.records = encoder.records
@@ -66,9 +71,19 @@ class Buffer:
         )  # fmt: skip
         self._counts = counts
         self._tick = tick
-        self._closed = False
+        self.closed = False
+        """Whether nothing is taken any more."""
         self._late: Callable[[Event], None] | None = None
-        self.append: Callable[[Item], None] = self._append_unbuffered if self._unbuffered else self.pending.append
+        self.append: Callable[[Item], None] = self.append_single if self._unbuffered else self.pending.append
+        self.immediate: Immediate | None = None
+        """What sends where neither a lock nor another thread is needed."""
+        if self._unbuffered and sender is not None and self.records is not None and tick is None:
+            self.immediate = Immediate(
+                self, self.records.frame, sender, max_event=max_event or sys.maxsize, counts=counts
+            )
+            self.append = self.immediate.append
+        self.sums: tuple[Sums[Any], ...] = ()
+        """Measurements that are to become events."""
         self._reset()
 
     def _reset(self) -> None:
@@ -80,7 +95,7 @@ class Buffer:
         self.flush_at_seq = sys.maxsize if self._unbuffered else 0
         self.flusher = Flusher(
             interval=self._interval, drain=self._drain_soon, sleep=self._flusher_sleeps, tick=self._tick,
-            idle=self._is_idle, progress=self._framed,
+            idle=self._is_idle, progress=self._framed, collect=self._collect,
         )  # fmt: skip
 
     # ---- called by the thread that logs ------------------------------------------------------------------------------
@@ -99,7 +114,7 @@ class Buffer:
                 return
             self.owner = get_ident()
             try:
-                if not self._closed:
+                if not self.closed:
                     pending, frames = self.pending, self._frames
                     chunk = frames.chunk
                     if len(pending) >= chunk:
@@ -109,10 +124,10 @@ class Buffer:
             finally:
                 self.owner = 0
                 self._release()
-            if self._closed:
+            if self.closed:
                 self._pass_on_late()
 
-    def _append_unbuffered(self, item: Item) -> None:
+    def append_single(self, item: Item) -> None:
         """Without a flush interval: the event is a frame of its own, sent before the call returns.
 
         Waits a moment for another thread that is sending; one that takes longer sends this event too.
@@ -129,7 +144,7 @@ class Buffer:
             self.owner = get_ident()
             try:
                 frame = self._frames.encode_single(item)
-                if self._closed or frame is None:
+                if self.closed or frame is None:
                     self.pending.append(item)
                 else:
                     self._frames.framed += 1
@@ -138,7 +153,7 @@ class Buffer:
                 self.owner = 0
                 self._release()
         while self.pending:
-            if self._closed:
+            if self.closed:
                 self._pass_on_late()
                 return
             if not self.drain(deadline=0.0):
@@ -165,11 +180,11 @@ class Buffer:
 
     def _wake_flusher(self) -> bool:
         """Wakes the flusher; where there can be none, sends what is too old. Returns whether to look for a full frame."""
-        if self._closed:
+        if self.closed:
             self._pass_on_late()
             return False
         if self.flusher.start():
-            self.flusher.awake = not self._closed  # it runs once it gets the GIL
+            self.flusher.awake = not self.closed  # it runs once it gets the GIL
             return True
         frames, now = self._frames, monotonic()
         if frames.oldest is None:
@@ -177,6 +192,12 @@ class Buffer:
         if now - frames.oldest >= self._interval:
             self.drain(deadline=now)
         return len(self.pending) >= frames.chunk
+
+    def wake(self) -> bool:
+        """Wakes the flusher; False where there can be none, or it has ended."""
+        if not self.flusher.awake and not self.closed and self.flusher.start():
+            self.flusher.awake = not self.closed
+        return self.flusher.awake
 
     def _pass_on_late(self) -> None:
         """Passes on events of a thread that still used this buffer while it was closed or replaced."""
@@ -204,9 +225,15 @@ class Buffer:
         """From now on the next event wakes the flusher."""
         with self._lock:
             self.flusher.awake, self.flush_at_seq = False, 0
+            for item in self.sums:
+                item.limit = 0
 
     def _is_idle(self) -> bool:
-        return not self.pending and not self._frames.parts
+        return not self.pending and not self._frames.parts and all([item.idle for item in self.sums])
+
+    def _collect(self) -> None:
+        for item in self.sums:
+            item.collect(monotonic() + 1.0)
 
     def _framed(self) -> int:
         return self._frames.framed
@@ -230,7 +257,7 @@ class Buffer:
         self.owner = get_ident()
         frames = self._frames
         try:
-            left = 0 if self._closed else len(self.pending)  # other threads go on logging
+            left = 0 if self.closed else len(self.pending)  # other threads go on logging
             while left > 0:
                 left -= frames.chunk
                 frames.encode_batch(self.pending, frames.chunk)
@@ -246,18 +273,26 @@ class Buffer:
         return True
 
     def _end(self) -> None:
-        self._closed, self.flusher.awake, self.flush_at_seq = True, False, 0
+        self.closed, self.flusher.awake, self.flush_at_seq = True, False, 0
 
     def flush(self, deadline: float) -> bool:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
         done = self.drain(deadline=deadline)
-        while self._unbuffered and self.pending and not self._closed:  # no flusher would send what was appended since
+        while self._unbuffered and self.pending and not self.closed:  # no flusher would send what was appended since
             if not self.drain(deadline=0.0) or monotonic() >= deadline:
                 break
         done = done and self.dispatcher.flush(deadline)
         if done and self._counts.unreported:  # only now it is known that a report can be sent
             done = self.drain(deadline=deadline) and self.dispatcher.flush(deadline)
         return done
+
+    @property
+    def sent(self) -> tuple[int, int, int]:
+        """Events of the application that were handed to the transport, their frames, and bytes of these."""
+        dispatcher, alone = self.dispatcher, self.immediate
+        if alone is None:
+            return dispatcher.sent, dispatcher.frames, dispatcher.sent_bytes
+        return dispatcher.sent + alone.sent, dispatcher.frames + alone.sent, dispatcher.sent_bytes + alone.bytes
 
     @property
     def unsent(self) -> int:
@@ -268,7 +303,7 @@ class Buffer:
         self, deadline: float, last: Callable[[], Event | None], late: Callable[[Event], None] | None = None
     ) -> None:
         """Sends what is pending, then the event that `last` returns; later events go to `late`, or are counted as `closed`."""
-        if self._closed:
+        if self.closed:
             return
         self._late = late
         if not self.drain(deadline=deadline, last=True):
@@ -294,4 +329,6 @@ class Buffer:
         self.pending.clear()
         self._frames.reset()
         self._reset()
+        if self.immediate is not None:
+            self.immediate.reset()
         self.dispatcher.after_fork()

@@ -32,7 +32,7 @@ class FrameBuilder:
 
     __slots__ = (
         "_counts", "_dispatcher", "_encode_frame", "_encoder", "_interval", "_join", "_low", "_max_event", "_max_frame",
-        "_next_report", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "limit", "oldest", "parts",
+        "_most", "_next_report", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "limit", "oldest", "parts",
         "records",
     )  # fmt: skip
 
@@ -50,12 +50,13 @@ class FrameBuilder:
     ) -> None:
         self.records: Records | None = encoder.records
         self._encode_frame = None if self.records is None else self.records.frame
-        self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else b"".join
+        self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else self.records.join
         self._separator = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
         self._encoder = encoder
         self._dispatcher = dispatcher
         self._max_frame = max_frame - encoder.overhead
         self._max_event = max_event or sys.maxsize
+        self._most = min(self._max_frame, self._max_event)  # bytes of a frame that is sent as it is
         self._unbuffered = unbuffered
         self._low = 0 if unbuffered else int(self._max_frame * 0.8)  # bytes from which a frame is full
         self._interval = interval
@@ -103,6 +104,13 @@ class FrameBuilder:
             self._add_encoded([self._encoder.frame([data]) for data in self._encode_each(batch)])
             return
         size, count = len(lines), len(batch)
+        if not self.parts and self._low <= size <= self._most:  # the usual case: the batch is the frame
+            self.framed += count
+            self.oldest = None
+            self._dispatcher.send(lines, count)
+            if self._counts.unreported:
+                self.report_drops()
+            return
         if self._size + size > self._max_frame and self.parts:
             self.send_frame()
         if size > self._max_frame and count > 1:

@@ -9,7 +9,7 @@ from metlog.core.stats import Counts
 from metlog.core.stream import Stream
 from metlog.event import Event
 
-__all__ = ["Predecessor", "Succession", "Successor"]
+__all__ = ["Predecessor", "Succession", "Successor", "await_calls"]
 
 _GRACE: Final = 0.1  # seconds that calls under way are waited for
 _POLL: Final = 0.0005  # seconds between two looks whether they are done
@@ -43,16 +43,17 @@ class Succession:
         self._old = old
         self._successor = successor
 
-    def await_calls(self, deadline: float) -> None:
-        """Waits a moment for calls under way: an event that came after the stream's end would be a gap."""
-        end = min(deadline, monotonic() + _GRACE)
-        while self._old.calls_under_way() and monotonic() < end:
-            sleep(_POLL)
-            self._old.drain(end)
-
     def pass_on(self, event: Event) -> None:
         """Passes an event that was appended after the end through the successor's filters to its sender."""
         if self._successor.accept_late(event, *self._old.branch_index):
             self._old.stream.hand_over()
         else:
             self._old.counts.dropped("closed", 1)
+
+
+def await_calls(old: Predecessor, deadline: float) -> None:
+    """Waits a moment for calls under way: an event that came after the stream's end would be a gap."""
+    end = min(deadline, monotonic() + _GRACE)
+    while old.calls_under_way() and monotonic() < end:
+        sleep(_POLL)
+        old.drain(end)

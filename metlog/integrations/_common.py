@@ -7,7 +7,7 @@ import threading
 from threading import get_ident
 from typing import Any, Final
 
-from metlog.client import MetlogClient, get_client
+from metlog.client import MetlogClient, get_client, state_of
 from metlog.errors import ConfigError
 
 __all__ = ["OWN_THREADS", "client_of", "is_own", "severity_of"]
@@ -38,16 +38,15 @@ def severity_of(level: int) -> int:
 
 def is_own(client: MetlogClient, logger: str | None, thread: str | None) -> bool:
     """Whether a record is about metlog's own sending: logging it would make the next one, without an end."""
-    if logger is not None and logger.startswith("metlog") and logger[6:7] in {"", "."}:
+    if logger is not None and logger[:6] == "metlog" and logger[6:7] in {"", "."}:
         return True
     if (thread if thread is not None else threading.current_thread().name) in OWN_THREADS:
         return True
     # A sender that does not wait is called by the thread that fills a frame, the application's own.
-    pipeline: Any = client._state.pipeline
+    pipeline: Any = state_of(client).pipeline
     if pipeline.sender is None:  # not configured
         return False
     ident = get_ident()
     if pipeline.buffer.owner == ident:
         return True
-    branches = getattr(pipeline, "branches", None)
-    return branches is not None and any(branch.buffer.owner == ident for branch in branches)
+    return bool(pipeline.branches) and any(branch.buffer.owner == ident for branch in pipeline.branches)

@@ -1,4 +1,4 @@
-"""Events of a partitioned log in the data set: each exactly once, whoever writes them, however often, and however they are cut.
+"""Events of a partitioned log in the data set: each exactly once, with any number of writers, repeats and cuts.
 
 The files of a partition and a day are a chain:
 

@@ -23,15 +23,16 @@ from metlog.lake.attached import attached
 from metlog.lake.cancel import Cancel, Watch
 from metlog.lake.connections import Cursors
 from metlog.lake.leases import reading
-from metlog.lake.result import Column, Params, Queryable, Result, Stream
-from metlog.lake.schema import COLUMNS
+from metlog.lake.result import Column, Params, Queryable, Result, Stream, unique
 from metlog.lake.snapshot import Memory, snapshot
 from metlog.lake.sql.errors import EXPLAIN, explain
 from metlog.lake.sql.fields import VIEW
 from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expression, parse
+from metlog.lake.sql.loss import DELIVERY
 from metlog.lake.sql.promoted import hidden_columns
 from metlog.lake.sql.pruning import parameters
-from metlog.lake.sql.views import DELIVERY, any_promoted, events_view, files_table, numbered
+from metlog.lake.sql.views import any_promoted, events_view, files_table, numbered
+from metlog.lake.sqltypes import carried, type_named
 from metlog.lake.storage import is_remote, local_path
 
 if TYPE_CHECKING:
@@ -77,11 +78,6 @@ class Lake(Queryable):
         self.data = Path(data).resolve()
         if not self.data.is_dir():
             raise FileNotFoundError(f"there is no data folder {str(self.data)!r}")
-        for part in self.data.parts:
-            if part.partition("=")[0] in COLUMNS and "=" in part:
-                raise QueryError(
-                    f"the data folder's path {str(self.data)!r} holds {part!r}, which reads like a column of its events; rename it"
-                )
         self.timeout = timeout
         folder = str(spill_folder) if spill_folder is not None else tempfile.mkdtemp(prefix="metlog-query-")
         own = spill_folder is None
@@ -114,8 +110,7 @@ class Lake(Queryable):
         self._cursors = Cursors(self._connection)
         self._columns: dict[tuple[str, tuple[object, ...]], list[Column]] = {}
         """Of queries that were asked before, since the views have the same columns always."""
-        # A folder whose path reads like a column would give its files that column.
-        self._memory = Memory(_UNCOMMITTED_BYTES, None if "=" in folder else Path(folder, _BEHIND), self._remote)
+        self._memory = Memory(_UNCOMMITTED_BYTES, Path(folder, _BEHIND), self._remote)
 
     def _elsewhere(self, credentials: Mapping[str, str] | None) -> Remote | None:
         """The data set on shared storage, if it lies there; `_folders` are those that the engine may read."""
@@ -137,6 +132,10 @@ class Lake(Queryable):
         """Closes the engine and removes what it spilled."""
         self._cursors.close()
         self._connection.close()
+        self._finalizer()
+
+    def abandon(self) -> None:
+        """Removes what was spilled without waiting for queries that run: for a process that ends at once."""
         self._finalizer()
 
     def __enter__(self) -> Lake:
@@ -166,7 +165,7 @@ class Lake(Queryable):
                     views, tables = self._views(parsed, params, loggers, watch)
                     cursor = watch.cursor = self._cursors.take(views, tables)
                     columns, relation, ran = self._bound(cursor, sql, parsed, params, promoted=VIEW in views)
-                    reader = relation.to_arrow_reader(_BATCH)
+                    reader = _carried(relation, columns).to_arrow_reader(_BATCH)
                     schema = _named(reader.schema, columns)
                 except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError, MemoryError) as error:
                     told = _placed(watch.cursor, sql, params, error)
@@ -188,7 +187,7 @@ class Lake(Queryable):
         relation = None
         if columns is None:
             relation = _bind(cursor, sql, params)
-            columns = [Column(n, str(t)) for n, t in zip(relation.columns, relation.types, strict=True)]
+            columns = [Column(n, str(t)) for n, t in zip(unique(relation.columns), relation.types, strict=True)]
             if key is not None and len(sql) <= _REMEMBERED:
                 if len(self._columns) >= _KNOWN:
                     self._columns.clear()
@@ -316,6 +315,17 @@ def _bind(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params) -> duckdb
     if relation is None:  # a SELECT gives a relation
         raise QueryError("the query gives no result", "refused")
     return relation
+
+
+def _carried(relation: duckdb.DuckDBPyRelation, columns: Sequence[Column]) -> duckdb.DuckDBPyRelation:
+    """The relation with casts of the columns that Arrow would not carry as they are; the order of rows stays."""
+    shown = []
+    for number, column in enumerate(columns, 1):
+        kind = type_named(column.type)
+        to = carried(kind)
+        shown.append(f"#{number}" if to == kind else f"CAST(#{number} AS {to})")
+    changed = any("(" in text for text in shown)
+    return relation.project(", ".join(shown)) if changed else relation
 
 
 def _placed(cursor: duckdb.DuckDBPyConnection | None, sql: str, params: Params, error: Exception) -> Exception:

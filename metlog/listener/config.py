@@ -20,6 +20,7 @@ from metlog.lake.storage import is_remote
 from metlog.listener.adapt import adapt_input
 from metlog.listener.delivery.batches import Limits
 from metlog.listener.signed import Signing, signing_of
+from metlog.listener.upkeep.settings import LakeUpkeep, lake_upkeep
 from metlog.plugins import Component, check, suggest
 from metlog.plugins.schema import Seconds, Size, checked
 
@@ -75,6 +76,7 @@ class ListenerConfig(Struct, frozen=True):
     journal: JournalOptions
     inputs: tuple[InputConfig, ...]
     outputs: tuple[OutputConfig, ...]
+    lake: LakeUpkeep = LakeUpkeep()
 
     @property
     def where(self) -> str:
@@ -113,7 +115,7 @@ def from_mapping(
     and then the local folder beside it), and its inputs of the same names; all others are added. `without` names inputs that are not
     wanted. Where the settings name no input, UDP 127.0.0.1:5565 is theirs; without outputs the lake is written."""
     problems = Problems()
-    tables = {"listener", "journal", "inputs", "outputs"}
+    tables = {"listener", "journal", "inputs", "outputs", "lake"}
     for key in settings:
         if key not in tables:
             problems.add(f"{key}: no such table; {suggest(key, tables)}")
@@ -128,8 +130,9 @@ def from_mapping(
     _check_values(general, journal, problems)
     ins = _inputs(settings.get("inputs", ()), inputs, without, problems)
     outs = _outputs(_at(uri, settings.get("outputs", ["lake"]), problems), problems)
+    lake = lake_upkeep(_table(settings, "lake", problems), problems, uri)
     problems.check()
-    return ListenerConfig(general, journal, tuple(ins), tuple(outs))
+    return ListenerConfig(general, journal, tuple(ins), tuple(outs), lake)
 
 
 def _shared(table: dict[str, Any], given: Path | str | None, problems: Problems) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from metlog.errors import ConfigError
+from metlog.plugins import suggest
 from metlog.reports.report import Report
 
 __all__ = ["Library", "save"]
@@ -92,9 +92,7 @@ class Library:
         """The report; raises ConfigError that names the nearest one."""
         if name in self.reports:
             return self.reports[name]
-        near = difflib.get_close_matches(name, self.reports, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(sorted(self.reports))}"
-        raise ConfigError(f"{name!r}: no such report; {hint}")
+        raise ConfigError(f"{name!r}: no such report; {suggest(name, self.reports)}")
 
     def __iter__(self) -> Iterator[Report]:
         return iter(sorted(self.reports.values(), key=lambda report: report.name))

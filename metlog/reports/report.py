@@ -16,6 +16,7 @@ from metlog.errors import ConfigError
 from metlog.lake.interface import Cancel, Engine, Result
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.plugins import suggest
+from metlog.reports.behind import Behind
 from metlog.reports.spec import COMMON, Chart, Empty, Parameter
 from metlog.reports.times import moment, zone
 
@@ -35,6 +36,7 @@ class _File(Struct, forbid_unknown_fields=True, kw_only=True):
     chart: Chart | None = None
     loggers: tuple[str, ...] = ()
     empty: Empty = msgspec.field(default_factory=Empty)
+    events: tuple[Behind, ...] = ()
 
 
 @dataclass
@@ -59,6 +61,8 @@ class Report:
     origin: str = ""
     loggers: tuple[str, ...] = ()
     """Services whose readers may see it on a page, when it lies in the data folder; none: those who see everything."""
+    events: tuple[Behind, ...] = ()
+    """Which events a row counts, for links to them."""
 
     @classmethod
     def from_toml(cls, name: str, text: str, origin: str = "") -> Report:
@@ -76,7 +80,7 @@ class Report:
         }
         report = cls(
             name, found.title, found.description, found.sql, common | found.parameters, found.chart,
-            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers,
+            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers, found.events,
         )  # fmt: skip
         report._check(where)
         return report

@@ -22,6 +22,7 @@ class MemorySender(BaseSender):
     """
 
     nonblocking = True
+    concurrent = True
 
     def __init__(self, *, max_frame: int = 8192, limit: int = 100_000) -> None:
         at_least("max_frame", max_frame, 64, "bytes")

@@ -12,6 +12,7 @@ class NullSender(BaseSender):
     """Takes every frame and keeps none."""
 
     nonblocking = True
+    concurrent = True
 
     def __init__(self, *, max_frame: int = 8192) -> None:
         at_least("max_frame", max_frame, 64, "bytes")

@@ -36,6 +36,13 @@ _FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
 _log: Final = logging.getLogger("metlog")
 
 
+class _Socket(socket.socket):
+    """Closes itself when nobody uses it any more. Closed under a thread that sends, its number could become another file's."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class UdpSender(NotPicklable):
     """Sends each frame as one datagram through a connected, non-blocking socket.
 
@@ -58,15 +65,16 @@ class UdpSender(NotPicklable):
     `stats()`.
     """
 
-    # It is in one of four states, each with a function in `_send`, which `send` calls:
+    # It is in one of four states, each with a function in `transmit`, which `send` calls:
     #   unresolved   `_send_unresolved`: no address is known; frames are kept, and sent when the lookup has an answer
     #   unconnected  `_send_unconnected`: there are addresses and no socket, or the socket is to be made anew
     #   connected    the `send` of the socket itself
     #   closed       `_send_closed`: frames are refused
-    # Only the sending thread makes a socket, so that none is closed while in use; the resolver's thread asks for it by
-    # the state `unconnected`.
+    # A thread that sends makes the socket; the resolver's thread asks for it by the state `unconnected`. Several threads may
+    # send at once: a socket that is replaced meanwhile closes itself when the last call that uses it has returned.
 
     nonblocking = True
+    concurrent = True
     max_event = 65507
     """Bytes: what an IPv4 datagram can carry."""
 
@@ -104,18 +112,19 @@ class UdpSender(NotPicklable):
         self._send_buffer = send_buffer
         self._interval = resolve_interval
         self._current = 0
-        self._socket: socket.socket | None = None
+        self._socket: _Socket | None = None
         self._closed = False
         self._last_wait = LAST_WAIT
         self._prepare(names=names)
 
     def _prepare(self, *, names: bool) -> None:
         """Sets the state that a process starts with: no socket, and its own resolver."""
-        self._lock = threading.Lock()  # slow paths only: the resolver's thread and the sending one meet here
+        # Slow paths only: the resolver's thread and those that send meet here. Re-entrant: a signal handler may log.
+        self._lock = threading.RLock()
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._resolver: Resolver | None = None
-        self._send: Callable[[bytes], object] = self._send_unconnected if self._addresses else self._send_unresolved
+        self.transmit: Callable[[bytes], object] = self._send_unconnected if self._addresses else self._send_unresolved
         if names:
             self._resolver = Resolver(
                 self.hosts, self.port, socket.SOCK_DGRAM, self._resolved, interval=self._interval
@@ -128,10 +137,11 @@ class UdpSender(NotPicklable):
 
     def send(self, frame: bytes) -> None:
         """Sends one datagram; raises SenderError when it is known to be lost."""
+        used = self.transmit
         try:
-            self._send(frame)
+            used(frame)
         except OSError as error:
-            self._recover(frame, error)
+            self.recover(frame, error, used)
 
     def flush(self) -> None:
         """The kernel has what was sent; what waits for a lookup goes when the answer comes. Asks whether the last one was refused."""
@@ -151,7 +161,7 @@ class UdpSender(NotPicklable):
         with self._lock:
             self._ask_refusal()
             self._closed = True
-            self._send = self._send_closed
+            self.transmit = self._send_closed
             if self._resolver is not None:
                 self._resolver.close()
             self._drop_socket()
@@ -164,6 +174,8 @@ class UdpSender(NotPicklable):
 
     def after_fork(self) -> None:
         """The child makes its own socket: ICMP errors are delivered once per socket, so sharing it would lose them."""
+        if self._socket is not None:
+            self._socket.close()  # now, also where a thread that is not in the child was using it
         self._drop_socket()
         if not self._closed:
             self._prepare(names=self._resolver is not None)
@@ -175,7 +187,7 @@ class UdpSender(NotPicklable):
         with self._lock:
             if self._addresses:  # the answer came between the call and the lock
                 self._connect()
-                self._send(frame)
+                self.transmit(frame)
                 return
             if self._held_bytes + len(frame) > HELD_BYTES:
                 error = self._resolver.error if self._resolver else None
@@ -187,8 +199,9 @@ class UdpSender(NotPicklable):
 
     def _send_unconnected(self, frame: bytes) -> None:
         with self._lock:
-            self._connect()
-        self._send(frame)
+            if self.transmit == self._send_unconnected:  # no other thread has connected meanwhile
+                self._connect()
+        self.transmit(frame)
 
     def _send_closed(self, _frame: bytes) -> None:
         raise closed(self)
@@ -196,13 +209,13 @@ class UdpSender(NotPicklable):
     # Slow paths.
 
     def _connect(self) -> None:
-        """Makes the socket for the current address; called with the lock held, by the sending thread."""
+        """Makes the socket for the current address; called with the lock held, by a thread that sends."""
         if self._closed:
             raise closed(self)
         self.open()  # a forked child knows the addresses, and has no thread yet that asks for them again
         self._drop_socket()
         family, address = self._addresses[self._current % len(self._addresses)]
-        made = socket.socket(family, socket.SOCK_DGRAM)
+        made = _Socket(family, socket.SOCK_DGRAM)
         try:
             made.setblocking(False)
             if self._send_buffer is not None:
@@ -210,10 +223,10 @@ class UdpSender(NotPicklable):
             made.connect(address)
         except OSError:
             made.close()
-            self._send = self._send_unconnected
+            self.transmit = self._send_unconnected
             raise
         self._socket = made
-        self._send = made.send
+        self.transmit = made.send
 
     def _resolved(self, addresses: list[Address]) -> None:
         """New addresses, from the resolver's thread."""
@@ -225,7 +238,7 @@ class UdpSender(NotPicklable):
             # Frames that waited go here and now, before `send` may overtake them. There is no socket yet in that case.
             for frame in held:
                 self._send_held(frame)
-            self._send = self._send_unconnected
+            self.transmit = self._send_unconnected
 
     def _send_held(self, frame: bytes) -> None:
         """Sends a frame that waited for the lookup; one that no address takes is counted as lost."""
@@ -233,7 +246,7 @@ class UdpSender(NotPicklable):
             try:
                 if self._socket is None:
                     self._connect()
-                self._send(frame)
+                self.transmit(frame)
             except OSError as error:
                 if error.errno in _FULL:  # a burst: the kernel hands these on within microseconds
                     time.sleep(0.001)
@@ -264,12 +277,10 @@ class UdpSender(NotPicklable):
             )
 
     def _drop_socket(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._socket = None
 
-    def _recover(self, frame: bytes, error: OSError) -> None:
-        """Decides what a failed `send` means; sends the frame again where that can help."""
+    def recover(self, frame: bytes, error: OSError, used: Callable[[bytes], object]) -> None:
+        """Decides what a failed `used(frame)` means; sends the frame again where that can help."""
         # Each address once, and the first twice: a refusal there may belong to the frame before.
         for _ in range(len(self._addresses) + 1):
             code = error.errno
@@ -284,9 +295,11 @@ class UdpSender(NotPicklable):
             try:
                 if code != errno.ECONNREFUSED or len(self._addresses) > 1:
                     with self._lock:
-                        self._current += 1
-                        self._connect()
-                self._send(frame)
+                        if self.transmit == used:  # no other thread has gone on to the next address meanwhile
+                            self._current += 1
+                            self._connect()
+                used = self.transmit
+                used(frame)
             except OSError as again:
                 error = again
             else:

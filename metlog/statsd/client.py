@@ -92,7 +92,7 @@ class _Wrapped(StatsClientBase):  # type: ignore[misc] # as above
     def _send(self, data: str) -> None:
         self._line.put(data, self._end)
 
-    def _pair(self, counter: str, timer: str, ms: float, rate: float) -> None:
+    def pair(self, counter: str, timer: str, ms: float, rate: float) -> None:
         """The two metrics of a request: what a pipeline makes of an `incr` and a `timing`, at a fraction of its cost.
 
         The caller has decided, for both together, whether they belong to the sample that `rate` states.

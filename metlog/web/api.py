@@ -69,7 +69,9 @@ async def report(request: Request) -> Response:
             "name": made.report.name,
             "title": made.report.title,
             "parameters": made.result.values,
-            "chart": made.chart(shown.get("_size", ""), dark=shown.get("_theme") == "dark"),
+            "chart": made.chart(
+                shown.get("_size", ""), dark=shown.get("_theme") == "dark", linked=bool(shown.get("_size"))
+            ),
         }
     )
 

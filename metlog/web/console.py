@@ -45,7 +45,7 @@ EXAMPLES: Final = (
 _DELIVERY: Final = (
     ("stream", "VARCHAR"), ("logger", "VARCHAR"), ("hostname", "VARCHAR"), ("pid", "BIGINT"), ("first_at", "TIMESTAMPTZ"),
     ("last_at", "TIMESTAMPTZ"), ("received", "BIGINT"), ("distinct_received", "BIGINT"), ("duplicates", "BIGINT"),
-    ("last_seq", "BIGINT"), ("lost", "BIGINT"), ("ended", "BOOLEAN"), ("dropped", "JSON"),
+    ("last_seq", "BIGINT"), ("lost", "BIGINT"), ("before_first", "BIGINT"), ("ended", "BOOLEAN"), ("dropped", "JSON"),
 )  # fmt: skip
 _ARRIVALS: Final = (*COLUMNS.items(), ("arrival_file", "VARCHAR"), ("arrival_row", "BIGINT"))
 _FILES: Final = (("date", "DATE"), ("kind", "VARCHAR"), ("name", "VARCHAR"), ("bytes", "BIGINT"), ("events", "BIGINT"))
@@ -129,7 +129,7 @@ async def save(request: Request) -> Response:
     sql = given.get("sql", "")
     _check_length(sql)
 
-    def work(cancel: Cancel) -> list[Column]:  # it must run, as whoever saves it sees it
+    def work(cancel: Cancel) -> list[Column]:  # it must run under the limits of the user that saves it
         return page.lake.query(sql, limit=1, loggers=access.loggers, cancel=cancel).columns
 
     columns = await page.pool.run(request, work)

@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from metlog.lake.query import Cancel
+from metlog.web.conditions import Search
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
-from metlog.web.search import Around, Page, Search, around, page
+from metlog.web.search import Around, Page, around, page
 from metlog.web.state import access_of, page_of
+from metlog.web.times import times_of
 from metlog.web.waiting import asked
 
 __all__ = ["find", "search", "show"]
@@ -22,10 +24,16 @@ __all__ = ["find", "search", "show"]
 _SIZE = 50
 
 
+def _wanted(request: Request) -> Search:
+    """The search that the URL asks for. Raises Refused 400."""
+    times = times_of(request)
+    return Search.parse(request.query_params.multi_items(), times.begin, times.end)
+
+
 async def find(request: Request, size: int, *, to_the_end: bool = True) -> Page:
     """The page of a search that the URL asks for."""
     here, access = page_of(request), access_of(request)
-    wanted = Search.parse(query_of(request), request.query_params.getlist("field"))
+    wanted = _wanted(request)
 
     def work(cancel: Cancel) -> Page:
         return page(here.lake, wanted, size, loggers=access.loggers, cancel=cancel)
@@ -37,27 +45,21 @@ async def find(request: Request, size: int, *, to_the_end: bool = True) -> Page:
 
 async def search(request: Request) -> Response:
     """`/events`: the form and a page of what it finds."""
-    given = query_of(request)
-    fields = [text for text in request.query_params.getlist("field") if text.strip()]
-    found, problem, status = Page([], 0, "", 0.0), "", 200
+    found, problem, status, wanted = Page([], 0, "", 0.0), "", 200, Search()
     try:
+        wanted = _wanted(request)
         found = await find(request, _SIZE, to_the_end=False)
     except Refused as refused:  # a wrong condition is told beside the form that has it
         if refused.status not in {400, 408, 413}:
             raise
         problem, status = refused.message, refused.status
-    values = {"since": "24h", **given}
     kept = [(key, value) for key, value in request.query_params.multi_items() if key != "after" and value]
-    following = f"/events?{urlencode([*kept, ('after', found.after)])}" if found.after else ""
-    first = f"/events?{urlencode(kept)}" if given.get("after") else ""
-    return page_of(request).views.render(
-        request,
-        "events.html",
-        {
-            "here": "events", "given": values, "fields": fields, "found": found, "problem": problem, "next": following, "first": first,
-        },
-        status,
-    )  # fmt: skip
+    values = {
+        "here": "events", "search": wanted, "known": {}, "found": found, "problem": problem,
+        "next": f"/events?{urlencode([*kept, ('after', found.after)])}" if found.after else "",
+        "first": f"/events?{urlencode(kept)}" if wanted.after else "", "tail": f"/tail?{urlencode(wanted.pairs)}",
+    }  # fmt: skip
+    return page_of(request).views.render(request, "events.html", values, status)
 
 
 @dataclass
@@ -105,5 +107,5 @@ async def show(request: Request) -> Response:
         raise Refused(404, f"there is no event {seq} of the stream {stream!r} that you may see")
     rows = with_gaps([*found.before, found.event, *found.after])
     return here.views.render(
-        request, "event.html", {"here": "events", "found": found, "event": found.event, "rows": rows}
+        request, "event.html", {"here": "events", "clock": "zone", "found": found, "event": found.event, "rows": rows}
     )

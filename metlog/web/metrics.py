@@ -27,7 +27,7 @@ _KNOWN: Final = (
 
 
 class Metrics:
-    """Counts requests by page and status; the pages are a fixed list, whatever is asked for."""
+    """Counts requests by page and status; the pages are a fixed list, so that paths from outside add none."""
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int], int] = {}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from metlog.errors import ConfigError
 from metlog.lake.export import FORMATS
 from metlog.lake.query import Cancel, Column
+from metlog.reports.behind import conditions
 from metlog.reports.charts.drawing import DrawError
 from metlog.reports.charts.vega import specification
 from metlog.reports.library import Library
@@ -25,6 +27,7 @@ from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
+from metlog.web.times import times_of
 from metlog.web.waiting import asked
 
 __all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
@@ -48,12 +51,35 @@ class Made:
     age: float = 0.0
     """Seconds since the result was asked for."""
 
-    def chart(self, size: str = "", *, dark: bool = False) -> dict[str, Any]:
-        """The Vega-Lite specification, for one of `_SIZES`. Raises Refused 400."""
+    @property
+    def _whole(self) -> bool:
+        """Whether a mark of the chart stands for one row."""
+        return self.report.chart_spec is not None and self.report.chart_spec.kind in {"ranked", "spread"}
+
+    def link(self, row: Mapping[str, Any], column: str = "", *, whole: bool = True) -> str:
+        """The address of the search for the events of a row, or of the number in one of its columns; "" when the report does not say."""
+        found = conditions(self.report, row, self.result.values, column, whole=whole)
+        if found is None:
+            return ""
+        zone = str(self.result.values.get("tz", "UTC"))
+        return f"/events?{urlencode([*found, ('tz', zone)] if zone != 'UTC' else found)}"
+
+    def links(self, most: int) -> list[dict[str, str]]:
+        """For each of the first rows of the table: the address behind the row, under "", and behind the columns that have their own."""
+        if not self.report.events:
+            return []
+        own = {column for entry in self.report.events for column in entry.columns}
+        names = [column.name for column in self.result.columns]
+        rows = (dict(zip(names, row, strict=True)) for row in self.result.rows[:most])
+        return [{column: self.link(row, column) for column in ("", *own)} for row in rows]
+
+    def chart(self, size: str = "", *, dark: bool = False, linked: bool = False) -> dict[str, Any]:
+        """The Vega-Lite specification, for one of `_SIZES`. linked: marks lead to their events. Raises Refused 400."""
         if size not in _SIZES:
             raise Refused(400, f"_size = {size!r}: wants {', '.join(filter(None, _SIZES))}, or nothing")
         width, height = _SIZES[size]
-        spec = specification(self.report, self.result, dark=dark, width=width, height=height)
+        link = partial(self.link, whole=self._whole) if linked and self.report.events else None
+        spec = specification(self.report, self.result, dark=dark, width=width, height=height, link=link)
         if size:
             title = spec["title"]
             spec["title"] = {
@@ -91,7 +117,11 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
     Raises Refused 400 for a parameter that cannot be used, 404 for a report that is not there.
     """
     page, access, report = page_of(request), access_of(request), await _report(request)
-    given = {key: value for key, value in query_of(request).items() if value.strip() and not key.startswith("_")}
+    given = {
+        key: value
+        for key, value in query_of(request).items()
+        if value.strip() and not key.startswith("_") and (key != "refresh" or key in report.parameters)
+    }
     key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
     result, age = page.caches.results.get(key), 0.0
     if result is None or page.lake.slow:
@@ -151,9 +181,11 @@ async def show(request: Request) -> Response:
     """`/reports/NAME?param=…`."""
     report = await _report(request)
     given = query_of(request)
+    span = {key: str(report.parameters[key].default) for key in ("since", "until")}
     made: Made | None = None
     problem: Refused | None = None
     try:
+        times_of(request, **span)
         made = await run(request, to_the_end=False)
     except Refused as refused:  # told beside the form that has the value at fault
         if refused.status not in {400, 408, 413}:
@@ -162,6 +194,7 @@ async def show(request: Request) -> Response:
     values = {
         "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(FORMATS),
         "query": urlencode(made.given) if made else "", "now": time.time(), "shown_rows": _ROWS,
+        "links": made.links(_ROWS) if made else [],
         "sql_link": urlencode({"sql": report.sql}) if "$" not in report.sql else "",
     }  # fmt: skip
     return page_of(request).views.render(request, "report.html", values, problem.status if problem else 200)

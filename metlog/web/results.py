@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final
+from zoneinfo import ZoneInfo
 
 import anyio.to_thread
 from starlette.responses import Response, StreamingResponse
@@ -18,7 +20,7 @@ from metlog.lake.values import as_text
 
 __all__ = ["Exported", "answer", "cell", "export", "export_result", "is_number", "json_response"]
 
-_NUMBERS: Final = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "HUGEINT")
+_NUMBERS: Final = ("INT", "INTEGER", "DOUBLE", "FLOAT", "DECIMAL", "BIGNUM")
 _CELL: Final = 4000
 """Characters of a cell that the page shows; a download has all of them."""
 
@@ -42,16 +44,18 @@ def is_number(column: Column) -> bool:
     return column.type.endswith(_NUMBERS) or column.type.startswith("DECIMAL")
 
 
-def cell(value: Any) -> str:
-    """A value as the page shows it: times in UTC."""
-    text = _text(value)
+def cell(value: Any, sql_type: str = "", zone: ZoneInfo | None = None) -> str:
+    """A value of this type as the page shows it: times in UTC, or in the zone."""
+    if zone is not None and zone.key != "UTC" and isinstance(value, datetime) and value.tzinfo is not None:
+        value = value.astimezone(zone)
+    text = _text(value, sql_type)
     return text if len(text) <= _CELL else f"{text[:_CELL]}…"
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, sql_type: str) -> str:
     if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.1f}"
-    return as_text(value)
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.1f}" if abs(value) < 1e15 else repr(value)
+    return as_text(value, sql_type)
 
 
 class Exported:

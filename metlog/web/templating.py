@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -14,10 +16,10 @@ from metlog.lake.export import encode
 from metlog.web.assets import Assets
 from metlog.web.results import cell, is_number
 from metlog.web.security import csrf_token
+from metlog.web.times import PRESETS, REFRESH, in_url, shown_times
+from metlog.web.words import SEVERITIES, service, severity_of, shown_type
 
-__all__ = ["SEVERITIES", "Views"]
-
-SEVERITIES = ("emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug")
+__all__ = ["Views"]
 
 
 class Views:
@@ -32,27 +34,40 @@ class Views:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(asset=assets.url, severities=SEVERITIES, version=__version__)
+        self._templates.globals.update(
+            asset=assets.url,
+            severities=SEVERITIES,
+            version=__version__,
+            presets=PRESETS,
+            refreshes=[text for text in REFRESH if text],
+        )
         self._templates.filters.update(
-            cell=cell,
+            cell=_cell,
             compact=compact,
             whole=whole,
-            moment=moment,
+            moment=_moment,
             ago=ago,
             pretty=pretty,
             is_number=is_number,
+            bounds=bounds,
+            service=service,
+            shown_type=shown_type,
+            severity_name=lambda text: SEVERITIES[severity_of(text)],
             share=share,
             preview=preview,
         )
 
     def render(self, request: Request, name: str, values: dict[str, Any], status: int = 200) -> HTMLResponse:
-        """A page. Every template knows `access` (None before login), `here` (the part of the page) and `csrf`."""
+        """A page. Every template knows `access` (None before login), `here` (the part of the page), `csrf`, and `times`, the time control's
+        state; `clock` says how much of the control the page has: `span` (all of it, if not given), `zone`, or nothing."""
         access = getattr(request.state, "access", None)
         request.state.access = access
         page = request.app.state.page
         text = self._templates.get_template(name).render(
             access=access,
             here=values.pop("here", ""),
+            clock=values.pop("clock", "span"),
+            times=shown_times(request),
             csrf=csrf_token(request),
             path=request.url.path,
             demands=bool(page.settings.tokens),
@@ -93,18 +108,40 @@ def share(part: float, of: float) -> str:
     )
 
 
-def moment(value: datetime | str | None, part: str = "all") -> str:
-    """A time in UTC, to the millisecond; `part` is `all`, `date` or `time`."""
+def _zone(context: Context) -> ZoneInfo:
+    """The zone of the page that a template is rendered for; UTC in a macro that was imported without its context."""
+    times = context.get("times")
+    return times.zone if times is not None else ZoneInfo("UTC")
+
+
+@pass_context
+def _cell(context: Context, value: Any, sql_type: str = "") -> str:
+    return cell(value, sql_type, _zone(context))
+
+
+@pass_context
+def _moment(context: Context, value: datetime | str | None, part: str = "all") -> str:
+    return moment(value, part, _zone(context))
+
+
+def moment(value: datetime | str | None, part: str = "all", zone: ZoneInfo | None = None) -> str:
+    """A time to the millisecond, in UTC if no zone is given; `part` is `all`, `date`, `time` or `minute`."""
     if value is None:
         return ""
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
-    value = value.astimezone(UTC)
+    value = value.astimezone(zone or UTC)
     return {
+        "minute": f"{value:%Y-%m-%d %H:%M}",
         "all": f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}",
         "date": f"{value:%Y-%m-%d}",
         "time": f"{value:%H:%M:%S}.{value.microsecond // 1000:03d}",
     }[part]
+
+
+def bounds(span: Any) -> list[tuple[str, str]]:
+    """The `since` and `until` of a link to something that has `begin` and `end`."""
+    return [("since", in_url(span.begin)), ("until", in_url(span.end))]
 
 
 def preview(fields: dict[str, Any]) -> str:

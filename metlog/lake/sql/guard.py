@@ -7,7 +7,6 @@ statements only. Whatever this module does not know is refused, not let through.
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from metlog.errors import MetlogError
 from metlog.lake.sql.fields import Promotable, promotable
 from metlog.lake.sql.functions import ALLOWED, TABLES
 from metlog.lake.sql.pruning import Bound, Pruner, parameters
+from metlog.plugins.conversion import nearest
 
 __all__ = ["VIEWS", "Parsed", "QueryError", "expression", "normal_form", "parse"]
 
@@ -287,8 +287,8 @@ class _Checker:
         if not _unqualified(node):
             raise self.refuse(f"function {name!r} is to be called by its name alone, as {name}(…)", node)
         if name not in ALLOWED and name not in TABLES:  # one that stands in FROM is in the tree as a call, too
-            near = difflib.get_close_matches(name, sorted(ALLOWED), n=1, cutoff=0.7)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, ALLOWED, cutoff=0.7)
+            hint = f"; did you mean {near!r}?" if near else ""
             raise self.refuse(f"function {name!r} is not available here{hint}", node)
 
     def known(self) -> str:

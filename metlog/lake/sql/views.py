@@ -1,5 +1,5 @@
-"""The views: `events` over Parquet files and the journal, `arrivals`, the same in the order in which they came, `delivery` over
-the sequence numbers in it, `files` of what lies on disk."""
+"""The views: `events` over Parquet files and the journal, `arrivals`, the same in the order in which they came, `files` of
+what lies on disk."""
 
 from __future__ import annotations
 
@@ -18,34 +18,10 @@ from metlog.lake.schema import COLUMNS, SCHEMA
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.sql.promoted import Hidden
 
-__all__ = ["DEFAULTS", "DELIVERY", "any_promoted", "events_view", "files_table", "numbered"]
+__all__ = ["DEFAULTS", "any_promoted", "events_view", "files_table", "numbered", "reads_as_column"]
 
 DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity": "6", "env_version": "'1'"}
 """What a column holds in a file from before it existed, where NULL would be wrong."""
-
-DELIVERY: Final = """
-WITH metlog_streams AS (
-    SELECT stream, any_value(logger) AS logger, any_value(hostname) AS hostname, any_value(pid) AS pid,
-           min(timestamp) AS first_at, max(timestamp) AS last_at, count(*) AS received, max(seq) AS last
-    FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream
-), metlog_numbers AS (  -- a bit a number: many times cheaper than counting distinct ones
-    SELECT stream, CAST(sum(got) AS BIGINT) AS got
-    FROM (SELECT stream, bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT))) AS got
-          FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream, seq >> 6)
-    GROUP BY stream
-), metlog_words AS (  -- a range lets the scan leave out `fields` of all other events, as a list of types does not
-    SELECT stream, bool_or(type = 'metlog.end') AS ended, arg_max(fields->'$.dropped', seq) AS dropped,
-           max(CASE WHEN type = 'metlog.end' THEN TRY_CAST(fields->>'$.last_seq' AS BIGINT) END) AS last
-    FROM events WHERE type BETWEEN 'metlog.end' AND 'metlog.report' AND type IN ('metlog.end', 'metlog.report')
-    AND seq > 0 AND stream <> '' GROUP BY stream
-)
-SELECT stream, s.logger, s.hostname, s.pid, s.first_at, s.last_at, s.received, n.got AS distinct_received,
-       s.received - n.got AS duplicates, greatest(s.last, coalesce(w.last, 0)) AS last_seq, last_seq - n.got AS lost,
-       coalesce(w.ended, false) AS ended, w.dropped AS dropped
-FROM metlog_streams s JOIN metlog_numbers n USING (stream) LEFT JOIN metlog_words w USING (stream)
-"""
-"""Loss accounting: a client numbers its events from 1, so that a gap is a loss and a repeat a duplicate. Where `ended` is
-false, what was sent after `last_seq` is unknown. `dropped`: what the client itself says it dropped, by reason."""
 
 
 Far = tuple[str, Mapping[str, Promoted]]
@@ -69,10 +45,12 @@ def events_view(
     for _, path in files:
         columns, promoted = _described(path, _identity(path))
         found = [column.sql(columns[_FIELDS].removesuffix(" AS fields"), promoted) for column in hidden]
+        if reads_as_column(path.parent.parent):
+            columns = tuple(_DAY if column == "date" else column for column in columns)
         groups.setdefault((*columns, *found), []).append(path)
     more = [f"{source} AS {name}" for name, source in _ARRIVAL.items()] if arrivals else ()
     parts = [
-        f"SELECT {', '.join((*columns, *more))} FROM {_parquet(paths, arrivals)}"  # noqa: S608 - our own names, quoted paths
+        f"SELECT {', '.join((*columns, *more))} FROM {_parquet(paths, arrivals, by_folder='date' in columns)}"  # noqa: S608 - our own names, quoted paths
         for columns, paths in groups.items()
     ]
     names = [_column(name, *_UNCOMMITTED[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
@@ -87,6 +65,16 @@ def events_view(
     # The rows of `arrivals` are numbered anew: gaps would tell how much the others log, and when.
     shown = f"* REPLACE ({_ANEW} AS arrival_row)" if arrivals else "*"
     return f"SELECT {shown} FROM ({view}) WHERE logger IN (SELECT logger FROM metlog_loggers) LIMIT 9223372036854775807"  # noqa: S608 - our own names
+
+
+_DAY: Final = "CAST(timestamp AS DATE) AS date"
+"""The day where it cannot come from the folders' names; sessions are in UTC."""
+
+
+def reads_as_column(folder: Path) -> bool:
+    """Whether a part of the path, such as `type=prod`, would give all files below it a column: DuckDB reads the folders' names from the
+    root of the file system on, not only those below the data folder."""
+    return any("=" in part and part.partition("=")[0].lower() in COLUMNS for part in folder.parts)
 
 
 _ARRIVAL: Final = {"arrival_file": "parse_filename(filename)", "arrival_row": "file_row_number"}
@@ -134,10 +122,11 @@ _FILES: Final = pa.schema(
 )
 
 
-def _parquet(paths: Sequence[Path], arrivals: bool) -> str:
+def _parquet(paths: Sequence[Path], arrivals: bool, *, by_folder: bool) -> str:
     names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     more = ", filename = true, file_row_number = true" if arrivals else ""
-    return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{'date': DATE}}{more})"
+    folders = "hive_partitioning = true, hive_types = {'date': DATE}" if by_folder else "hive_partitioning = false"
+    return f"read_parquet([{names}], {folders}{more})"
 
 
 def any_promoted(files: Sequence[tuple[date, Path]], names: Set[str | None]) -> bool:

@@ -22,8 +22,8 @@ log = logging.getLogger("metlog.listener")
 
 _RESTART: Final = 0.2
 _RESTART_MAX: Final = 10.0
-_ALLOCATOR: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
-"""Memory that is free after a burst goes back to the operating system; Arrow's own allocators keep it."""
+_ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "2"}
+"""Memory that is free after a burst goes back to the operating system; of many arenas, much is kept."""
 
 
 class OutputProcess:
@@ -173,12 +173,26 @@ class OutputProcess:
         while self._thread.is_alive() and time.monotonic() < deadline:
             self._thread.join(0.2)
             self.retry_notify()  # the pipe may have been full
-        drained = not self._thread.is_alive()
+        drained = not self._thread.is_alive() and not self._stopping.is_set()
+        self.end()
+        return drained
+
+    def wait(self, deadline: float) -> bool:
+        """Waits for a process that another thread drains, then ends it; False when `deadline` (monotonic) came first."""
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(0.2)
+        drained = not self._thread.is_alive() and not self._stopping.is_set()
+        self.end()
+        return drained
+
+    def end(self) -> None:
+        """Ends it, with its cursor where it is; a batch that is under way gets a moment."""
         self._stopping.set()
-        if not drained:
+        if self._thread.ident is None:
+            return
+        if self._thread.is_alive():
             self._end_process()
         self._thread.join(10.0)
-        return drained
 
     def _end_process(self) -> None:
         with self._lock:

@@ -106,6 +106,8 @@ class BaseOutput:
     """The output's own defaults for `batch_events`, `batch_bytes` and `batch_age`."""
     reads_journal: ClassVar[bool] = False
     """True: the output reads the journal itself, by `run`, and gets no batches."""
+    unused_modules: ClassVar[Sequence[str]] = ()
+    """Modules that are not imported in the output's process, though a library that it uses would import them where they are installed."""
 
     def start(self) -> None:
         """Opens what it needs, before the first batch. What it raises is retried as `write` is."""

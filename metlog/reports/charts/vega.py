@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -45,13 +45,25 @@ _PALETTE: Final = ("#2563eb", "#0d9488", "#d97706", "#7c3aed", "#db2777", "#65a3
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+_LINKED: Final = 3000  # rows of a chart whose marks are links
+
 Rows = list[dict[str, Any]]
+Link = Callable[[Mapping[str, Any], str], str]
 
 
 def specification(
-    report: Charted, result: Result, *, dark: bool = False, width: int = 640, height: int | None = None
+    report: Charted,
+    result: Result,
+    *,
+    dark: bool = False,
+    width: int = 640,
+    height: int | None = None,
+    link: Link | None = None,
 ) -> dict[str, Any]:
-    """The specification; `width` and `height` of the whole picture in pixels. Without rows or a chart it says so in words."""
+    """The specification; `width` and `height` of the whole picture in pixels. Without rows or a chart it says so in words.
+
+    link: gives the address that a mark leads to, of a row and a column of its values; "" for none.
+    """
     chart = report.chart_spec
     values = getattr(result, "values", {})
     colours = _DARK if dark else _LIGHT
@@ -64,7 +76,12 @@ def specification(
     if lacking := lacks(chart, result):
         return _words(_base(report, notes, colours, width), lacking, height, colours)
     chart = legible_chart(chart)
+    found = rows
     rows = [{key: _plain(value) for key, value in row.items()} for row in cells(chart, rows)]
+    linked = link is not None and len(rows) <= _LINKED
+    if link is not None and linked:
+        for row, whole in zip(rows, found, strict=True):
+            row["_links"] = [link(_of_mark(chart, whole), name) for name in chart.y]
     chart, rows = _plainly_named(chart, rows)
     rows, note = shown_rows(chart, rows)
     if note:
@@ -78,10 +95,39 @@ def specification(
     if chart.kind in {"ranked", "spread"}:
         room = 26 * names + (162 if "field" in colour else 132)
         if chart.kind == "spread":
-            return {**base, "height": height or room, **_spread(chart, rows, colour, value, width)}
-        return {**base, "height": height or room, **_ranked(chart, rows, colour, value, colours, width)}
-    drawn = over_time(chart, rows, values, colour, value, width, label=_label(chart, chart.y[0]))
-    return {**base, "height": height or 340, **drawn}
+            drawn = _spread(chart, rows, colour, value, width)
+        else:
+            drawn = _ranked(chart, rows, colour, value, colours, width)
+    else:
+        room = 340
+        drawn = over_time(chart, rows, values, colour, value, width, label=_label(chart, chart.y[0]))
+    return {**base, "height": height or room, **(_with_links(drawn, chart) if linked else drawn)}
+
+
+def _of_mark(chart: Chart, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a mark says of a row: all of it where each row has its own, else the time and the series, which several rows may share."""
+    if chart.kind in {"ranked", "spread"}:
+        return row
+    return {name: row[name] for name in (chart.x, chart.color) if name}
+
+
+def _with_links(drawn: dict[str, Any], chart: Chart) -> dict[str, Any]:
+    """The marks as links to the address in `_href`. A line is one mark for many rows, so its points get the links."""
+    href = {"href": {"field": "_href", "type": "nominal"}}
+    if chart.kind == "lines":
+        points = {"type": "point", "filled": True, "size": 120, "opacity": 0}
+        over = {
+            "transform": [{"filter": "isValid(datum._href) && datum._href != ''"}],
+            "mark": points, "encoding": drawn["encoding"] | href,
+        }  # fmt: skip
+        return {"layer": [drawn, over]}
+    if "layer" not in drawn:
+        return {**drawn, "encoding": drawn["encoding"] | href}
+    layers = [
+        {**layer, "encoding": layer["encoding"] | href} if "tooltip" in layer["encoding"] else layer
+        for layer in drawn["layer"]
+    ]
+    return {**drawn, "layer": layers}
 
 
 def lacks(chart: Chart, result: Result) -> str:
@@ -262,12 +308,23 @@ def _series(chart: Chart, rows: Rows) -> tuple[Rows, dict[str, Any], str]:
     if chart.color:
         names = sorted({str(row.get(chart.color)) for row in rows})
         colour = {"field": chart.color, "type": "nominal", "scale": _scale(chart, names)}
+        _lead(rows)
         return sorted(rows, key=lambda row: str(row.get(chart.color))), colour, chart.y[0]
     if len(chart.y) == 1:
         given = chart.colors.get(chart.y[0], "")
+        _lead(rows)
         return [*rows], {"value": _NAMED.get(given, given) or _PALETTE[0]}, chart.y[0]
     long = [{**row, "_series": _label(chart, name), "_value": row.get(name)} for name in chart.y for row in rows]
+    for place, row in enumerate(long):
+        _lead([row], place // len(rows))
     return long, {"field": "_series", "type": "nominal", "scale": _scale(chart, list(chart.y))}, "_value"
+
+
+def _lead(rows: Rows, place: int = 0) -> None:
+    """Gives each row the address of the value that it is drawn for."""
+    for row in rows:
+        if (links := row.pop("_links", None)) is not None:
+            row["_href"] = links[place]
 
 
 def _ranked(

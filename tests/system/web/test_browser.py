@@ -114,7 +114,7 @@ def picture(visit: Visit, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("overview", "/?span=7d"),
+        ("overview", "/?since=7d"),
         ("reports", "/reports"),
         ("report", "/reports/request-times?since=14d"),
         ("events", "/events?since=14d&severity=5"),
@@ -139,13 +139,15 @@ def test_a_parameter_is_changed_and_stays_in_the_address(desktop: Visit) -> None
     tab.click("a[href='/reports/request-times']")
     tab.wait_for_selector("figure.drawn canvas")
     before = tab.inner_text("table.data")
-    tab.fill("#p-since", "3d")
-    tab.click("button:has-text('Show')")
+    tab.click(".clock summary")
+    tab.fill("#since", "3d")
+    tab.click(".clock button:has-text('Apply')")
     tab.wait_for_url(re.compile("since=3d"))
     tab.wait_for_selector("figure.drawn canvas")
     assert tab.inner_text("table.data") != before
     tab.reload()
-    assert tab.input_value("#p-since") == "3d"
+    tab.click(".clock summary")
+    assert tab.input_value("#since") == "3d"
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -300,8 +302,9 @@ def test_everything_but_the_tail_works_without_javascript(chromium: Any, served:
     visit = Visit(chromium, served.address, java_script_enabled=False, **SCREENS["desktop"])
     tab = visit.tab
     tab.goto("/reports/request-times")
-    tab.fill("#p-since", "2d")
-    tab.click("button:has-text('Show')")
+    tab.click(".clock summary")
+    tab.fill("#since", "2d")
+    tab.click(".clock button:has-text('Apply')")
     tab.wait_for_url(re.compile("since=2d"))
     assert tab.locator("figure picture img").is_visible()
     tab.goto("/sql")
@@ -310,10 +313,10 @@ def test_everything_but_the_tail_works_without_javascript(chromium: Any, served:
     assert tab.inner_text("table.data td") == "plain"
     tab.goto("/")
     tab.click("a:has-text('7d')")
-    tab.wait_for_url(re.compile("span=7d"))
+    tab.wait_for_url(re.compile("since=7d"))
     assert tab.locator(".gallery picture img").count() == 3
     tab.click("nav a:has-text('Events')")
-    tab.fill("#since", "14d")
+    assert "since=7d" in tab.url, "the span goes along"
     tab.fill("#type", "login")
     tab.click("button:has-text('Search')")
     tab.wait_for_url(re.compile("type=login"))

@@ -305,6 +305,7 @@ def test_what_is_pseudonymized_and_not_kept_is_not_there() -> None:
     assert redacted(fields, keep=["y", "**.z"], **options) == {"y": 1}
 
 
+@pytest.mark.slow
 def test_names_made_at_run_time_do_not_fill_the_memory() -> None:
     redact = Redact(drop=["**.password"], mask=["email"])
     for number in range(20_000):

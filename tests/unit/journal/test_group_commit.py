@@ -105,6 +105,7 @@ def fill(made: Journal) -> None:
         made.append(record(n))
 
 
+@pytest.mark.slow
 def test_the_cap_refuses_and_what_is_retired_makes_room(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     with journal(folder, segment_bytes=4096, max_bytes=20_000, sync_interval=0.01) as made:
         with pytest.raises(Full, match=r"holds its 20000 bytes \(journal.max_bytes\)"):

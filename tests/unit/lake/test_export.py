@@ -54,7 +54,7 @@ def test_each_type_as_csv(lake: Lake) -> None:
     assert found["ts"] == "2026-05-01T12:00:00.500000"
     assert found["d"] == "1234567"
     assert (found["dec"], found["day"], found["text"], found["nothing"], found["yes"]) == (
-        "1.5",
+        "1.50",
         "2026-05-01",
         'ä"\n,',
         "",

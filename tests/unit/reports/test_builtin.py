@@ -92,9 +92,9 @@ def test_a_report_gives_what_was_counted_by_hand(
 
 def test_errors_and_events_by_type(rows: Rows) -> None:
     assert rows("errors-by-type") == [
-        ("oldstyle: ValueError", 2, D0.replace(hour=10)), ("request: KeyError", 1, D0.replace(hour=9)),
+        ("log line: ValueError", 2, D0.replace(hour=10), "oldstyle", "ValueError"), ("request: KeyError", 1, D0.replace(hour=9), "request", "KeyError"),
     ]  # fmt: skip
-    assert rows("errors-by-type", top=1) == [("oldstyle: ValueError", 2, D0.replace(hour=10))]
+    assert rows("errors-by-type", top=1) == [("log line: ValueError", 2, D0.replace(hour=10), "oldstyle", "ValueError")]
     assert rows("events-by-type") == [
         ("counter", 11, 1, D0 + timedelta(hours=8.2)), ("request", 7, 1, D1.replace(hour=8)), ("login", 4, 1, D1.replace(hour=9)),
         ("timer", 4, 1, D0 + timedelta(hours=8.1)), ("oldstyle", 2, 1, D0.replace(hour=10)),
@@ -215,10 +215,10 @@ def test_delivery_counts_gaps_repeats_and_the_tail(tmp_path: Path) -> None:
     write(tmp_path, LOSSY)
     found = {row[1]: row for row in run(tmp_path, "delivery", **ON_THE_DAY) if row[0].startswith("svc ") or row[3]}
     assert {name: row[3:] for name, row in found.items()} == {
-        "gap": (5, 1, 1, 0, "tail unknown", None, None, None),
+        "gap": (5, 1, 1, 0, "unconfirmed tail", None, None, None),
         "tail": (4, 2, 0, 9, "yes", '{"full":3}', None, None),
-        "other": (2, 1, 0, 0, "tail unknown", None, None, None),
-        "edge": (3, 0, 0, 6, "tail unknown", None, None, None),
+        "other": (2, 1, 0, 0, "unconfirmed tail", None, None, None),
+        "edge": (3, 0, 0, 6, "unconfirmed tail", None, None, None),
     }
     assert found["gap"][:3] == ("svc h 7", "gap", D0 + timedelta(seconds=60))
     mine = run(tmp_path, "delivery", **ON_THE_DAY, logger="other")
@@ -241,11 +241,11 @@ def test_delivery_by_minute_counts_when_events_came(tmp_path: Path) -> None:
     minute = [D0 + timedelta(minutes=n) for n in range(4)]
     assert [row for row in rows if not row[1].startswith("listener ")] == [
         # 4 is missed when 5 comes, in minute 0; 5 came twice; 6 is of minute 1.
-        (minute[0], "svc h 7", "gap", 5, 1, 1, 0, "tail unknown", None, None, None),
-        (minute[0], "other h 1", "other", 2, 1, 0, 0, "tail unknown", None, None, None),
-        (minute[0], "svc h 1", "edge", 3, 0, 0, 0, "tail unknown", None, None, None),
+        (minute[0], "svc h 7", "gap", 5, 1, 1, 0, "unconfirmed tail", None, None, None),
+        (minute[0], "other h 1", "other", 2, 1, 0, 0, "unconfirmed tail", None, None, None),
+        (minute[0], "svc h 1", "edge", 3, 0, 0, 0, "unconfirmed tail", None, None, None),
         (minute[0], "svc h 1", "tail", 3, 0, 0, 0, "yes", None, None, None),
-        (minute[1], "svc h 7", "gap", 1, 0, 0, 0, "tail unknown", None, None, None),
+        (minute[1], "svc h 7", "gap", 1, 0, 0, 0, "unconfirmed tail", None, None, None),
         (D0.replace(hour=1), "svc h 1", "tail", 1, 2, 0, 0, "yes", '{"full":3}', None, None),
     ]
     assert {row[:3] + row[9:] for row in rows if row[1].startswith("listener ")} == {
@@ -359,3 +359,17 @@ def test_the_line_of_code_that_a_report_asks_for_brings_it_data(
         if report.name == "top-values":
             params["field"] = "user"
         assert report.run(lake, params).rows
+
+
+def test_a_minute_that_the_clock_shows_twice_is_two_rows_by_minute(tmp_path: Path) -> None:
+    begin = datetime(2026, 10, 25, 0, 30, tzinfo=DAY.tzinfo)
+    write(tmp_path, [event(begin + timedelta(hours=n), "x", {}, stream="s", seq=n + 1) for n in range(3)])
+    bounds = {"tz": "Europe/Berlin", "since": "2026-10-25", "until": "2026-10-26"}
+    times = [row[0] for row in run(tmp_path, "delivery-by-minute", **bounds)]
+    half_past = datetime(2026, 10, 25, 2, 30)
+    assert times == [half_past, half_past, half_past + timedelta(hours=1)]
+    first = run(tmp_path, "events-by-type", **bounds | {"since": "2026-10-25T02:30", "until": "2026-10-25T02:31"})
+    second = run(
+        tmp_path, "events-by-type", **bounds | {"since": "2026-10-25T02:30+01:00", "until": "2026-10-25T02:31+01:00"}
+    )
+    assert first[0][1] == second[0][1] == 1

@@ -162,6 +162,7 @@ def test_half_an_answer_is_asked_again_unless_its_status_came():
     assert len(server.requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(status, form):
@@ -177,6 +178,7 @@ def test_retry_after_is_honoured(status, form):
     assert second - first >= 0.9
 
 
+@pytest.mark.slow
 def test_retry_after_holds_for_the_next_frame_too_and_is_capped_by_give_up():
     with Server((503, {"Retry-After": "3600"}, b"")) as server:
         sender = HttpSender(port=server.port, give_up=1)
@@ -380,6 +382,7 @@ def dripping():
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 60000\r\n\r\n", b".", False),
     ],
 )
+@pytest.mark.slow
 def test_a_server_that_drips_bytes_has_one_deadline_for_a_request(dripping, at_once, drop, taken):
     sender = HttpSender(port=dripping(at_once, drop), timeout=0.3, give_up=0.8)
     begin = time.monotonic()

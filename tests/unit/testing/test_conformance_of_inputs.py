@@ -26,6 +26,8 @@ from metlog.listener.inputs.zmq import ZmqInput
 from metlog.plugins import installed
 from metlog.testing import InputConformance
 
+pytestmark = pytest.mark.slow  # real peers, with the waits that the suite is made of
+
 
 def test_none_is_left_out() -> None:
     covered = {name.removeprefix("Test").removesuffix("Input").lower() for name in globals() if name[:4] == "Test"}

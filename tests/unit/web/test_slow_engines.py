@@ -20,6 +20,8 @@ from metlog.lake.result import Queryable, Stream
 from metlog.lake.sql.guard import QueryError
 from tests.helpers.waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 
 class Slow(Queryable):
     """DuckDB that waits before each answer until it is let go."""

@@ -62,6 +62,7 @@ ASKED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("report", list(Library()), ids=lambda report: report.name)
 def test_every_built_in_chart_draws_with_its_period_and_unit(data: Path, report: Report, dark: bool) -> None:

@@ -160,7 +160,7 @@ def _text(value: Any) -> str | None:
 
 @dataclass(slots=True)
 class FileColumns:
-    """The columns of a file for some names. `start` comes first, `extend` for each row group, `footer` at the end."""
+    """The columns of a file for some names: `extend` for each row group, `footer` at the end."""
 
     names: tuple[str, ...]
     encoded: bool = False

@@ -106,6 +106,9 @@ class Lake(Queryable):
             [[*self._folders, f"{folder}/{_BEHIND}/", f"{folder}/{_FETCHED}/"]],
         )
         self._connection.execute("SET GLOBAL enable_external_access = false")
+        self._connection.execute(
+            "SET GLOBAL allowed_configs = ['enable_progress_bar', 'enable_progress_bar_print']"  # of a cursor, see Cursors
+        )
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._cursors = Cursors(self._connection)
         self._columns: dict[tuple[str, tuple[object, ...]], list[Column]] = {}

@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from metlog.errors import ConfigError
-from metlog.filters._masks import MASKS, Mask, of_pattern
+from metlog.filters._masks import LIMIT, MASKS, Mask, may_find, of_pattern
 from metlog.filters._paths import Paths
 
 __all__ = ["CUT", "DROP", "KEEP", "MIN_KEY", "PSEUDONYMIZE", "Rules"]
@@ -46,26 +46,26 @@ class Rules:
         self.cut = Paths("cut_ip", cut_ip, problems)
         self._masks = [found for pattern in mask or () if (found := _mask(pattern, problems)) is not None]
         self._mask_with = mask_with
+        self.masks_text = bool(self._masks)
+        """Whether there is any mask."""
         _check_key(key, bool(pseudonymize), problems)
         if not (drop or keep is not None or pseudonymize or cut_ip or mask):
             problems.append("redact does nothing; give drop, keep, pseudonymize, cut_ip or mask")
         if problems:
             raise ConfigError(problems)
         self._hmac = hmac.new((key or "").encode(), digestmod=hashlib.sha256)
+        paths = (self.drop, self.keep, self.pseudonymize, self.cut)
+        self.plain_names = all(item is None or item.names is not None for item in paths)
+        """Whether every path is the name of a top-level field."""
+        self._may_find = may_find if all(pattern in MASKS for pattern in mask or ()) else None
         self.codes: dict[str, int] = {}
         """Results of `code` by path, to look up first."""
         self._names: dict[str, str] = {}
 
     @property
-    def masks_text(self) -> bool:
-        """Whether there is any mask."""
-        return bool(self._masks)
-
-    @property
     def by_name(self) -> bool:
         """Whether names of top-level fields decide alone: no wildcard, no nested path, no mask."""
-        paths = (self.drop, self.keep, self.pseudonymize, self.cut)
-        return not self._masks and all(item is None or item.names is not None for item in paths)
+        return self.plain_names and not self._masks
 
     def code(self, path: str) -> int:
         """What is to be done with the value under a path: the sum of DROP, KEEP, PSEUDONYMIZE and CUT."""
@@ -84,9 +84,16 @@ class Rules:
 
     def text(self, text: str) -> str:
         """The text with what the masks find masked."""
+        if self._may_find is not None and len(text) <= LIMIT and self._may_find(text) is None:
+            return text
         for mask in self._masks:
             text = mask(text, self._mask_with)
         return text
+
+    def find_nothing(self, texts: list[str]) -> bool:
+        """Whether it can be seen at a glance that no mask finds anything in any of the texts."""
+        together = "\n".join(texts)
+        return self._may_find is not None and len(together) <= LIMIT and self._may_find(together) is None
 
     def name(self, text: str) -> str:
         """As `text`, for what comes again and again: names of fields, types, tokens, loggers."""

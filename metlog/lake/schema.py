@@ -134,7 +134,7 @@ def _table(
         received_at.cast(TIME),
         shared.column(origin.source, pa.string()),
         claims,
-        times.cast(pa.date32()),
+        _days(times),
         pa.array(piece.logs, pa.string()) if piece.logs else pa.nulls(count, pa.string()),
         pa.array(piece.offsets, pa.int64()) if piece.offsets else pa.nulls(count, pa.int64()),
     ]
@@ -164,6 +164,12 @@ def _tokens(values: Sequence[tuple[str, ...]]) -> pa.Array:
 
 def _bytes(values: Sequence[int]) -> pa.Array:
     return pa.Array.from_buffers(pa.int8(), len(values), [None, pa.py_buffer(bytes(values))])
+
+
+def _days(times: pa.Array) -> pa.Array:
+    bounds = pc.min_max(times)
+    first, last = (bounds[end].cast(pa.date32()) for end in ("min", "max"))
+    return pa.repeat(first, len(times)) if first == last else times.cast(pa.date32())
 
 
 def _weights(values: Sequence[float]) -> pa.Array:

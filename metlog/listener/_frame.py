@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog.journal.rows import Row
-from metlog.journal.segment import encode_record
+from metlog.journal.segment import record_parts
 from metlog.listener.accounting import ClientReport, SeqRuns, summarize
 
 __all__ = [
@@ -83,7 +83,11 @@ class Validated(NamedTuple):
 
     def record(self, received_at: int, source: str, key: str = "") -> bytes:
         """The record of the journal. `received_at`: microseconds since the epoch."""
-        return encode_record(
+        return b"".join(self.parts(received_at, source, key))
+
+    def parts(self, received_at: int, source: str, key: str = "") -> tuple[bytes, ...]:
+        """The record of the journal in pieces, which are joined with those of others."""
+        return record_parts(
             received_at, self.count, source.encode(), key.encode(), self.body, self.tail, self.members
         )  # fmt: skip
 

@@ -12,8 +12,8 @@ from metlog.listener.accounting import OWN_TYPES, SeqRuns, runs_of
 
 __all__ = ["validate_usual"]
 
-_SHALLOW: Final = 2 * NESTING
-"""A line of so many bytes cannot open and close more objects and arrays than an event may have."""
+_SHALLOW: Final = 2 * NESTING + len(b'{"type":"","fields":')
+"""A line of so many bytes cannot open and close more objects and arrays than an event may have: only `fields` holds any."""
 
 
 def validate_usual(data: bytes, limits: Limits) -> Validated | None:

@@ -57,7 +57,10 @@ class Ingest:
         checked += [
             (validate_frames(chunk), source) for source, frames in by_source.items() for chunk in _chunks(frames)
         ]
-        records = [validated.record(moment, source) for validated, source in checked if validated.count]
+        records: list[bytes] = []
+        for validated, source in checked:
+            if validated.count:
+                records += validated.parts(moment, source)
         letters = [(item.data, source, item.reason) for validated, source in checked for item in validated.invalid]
         outcome = "journaled"
         if records:

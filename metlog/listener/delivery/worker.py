@@ -69,6 +69,8 @@ def main() -> int:
         return 0
     assignment = msgspec.json.decode(first, type=Assignment)
     output = adapt_output(plugins.build("output", assignment.spec, f"outputs.{assignment.id}"))
+    for name in output.unused_modules:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # an import of it raises ModuleNotFoundError
     with Folder.root(Path(assignment.data)) as data, data.sub("journal") as journals:
         journal = journals.sub(assignment.journal)
         cursors = journal.sub("cursors", create=True)

@@ -46,13 +46,15 @@ class LakeOutput(BaseOutput):
     """
 
     reads_journal = True
+    unused_modules = ("numpy", "pandas")
+    """Arrow imports them where they are installed, for 50 MB of memory, to see that a list is no array and no series of theirs."""
 
     def __init__(
         self,
         *,
         uri: str = "",
         compression: Literal["zstd", "snappy", "gzip", "none"] = "zstd",
-        compression_level: int = 3,
+        compression_level: int = 1,
         metastore: str | None = None,
         metastore_table: str = "metlog.events_raw",
         promote: bool | list[str] = True,
@@ -177,15 +179,15 @@ class LakeOutput(BaseOutput):
                 written = writer.write(context.journal, segment, context.route, bad=bad, choose=choose)
                 if bad:
                     context.dead.add(bad, durable=True)
+                for start, end in written.segment.damaged:
+                    quarantine(context.journal, segment, written.segment.read(start, end), [(start, end)], start)
             except (OSError, MetlogError) as error:
                 text = getattr(error, "strerror", None) or error
                 context.report(error=f"cannot write to {writer.describe()}: {text}")
                 context.pause(delay)
                 continue
-            if written.scan.damaged:
-                quarantine(context.journal, segment, written.scan.data, written.scan.damaged)
             context.deaths = 0
-            if len(written.scan.data) >= _LARGE:
+            if written.segment.size >= _LARGE:
                 release_memory()
             return written.events
         raise AssertionError("backoff has no end")

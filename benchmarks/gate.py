@@ -1,4 +1,4 @@
-"""Ratios that must hold, measured within one run; three tries, since machines are shared. Exit 1 when one does not."""
+"""Ratios that must hold, measured within one run; three tries for each, since machines are shared. Exit 1 when one does not."""
 
 from __future__ import annotations
 
@@ -12,11 +12,28 @@ NAMES = {case.name: case for case in CASES}
 FLOOR = "floor: build and encode, send nothing"
 SEND = "raw socket.send of 280 bytes"
 SMALL = "hand-written, 1,432-byte frames, lock"
+SMALL_FRAMES = "metlog 1,432-byte frames"
 DEFAULT = "metlog default (JSON, UDP)"
 SINGLE = "metlog one datagram an event"
 STATSD = "statsd incr"
-# What is measured; most, in multiples of what. docs/performance.md has the targets: here is room for a noisy machine.
-TO_FLOOR = ((DEFAULT, 2.3), ("metlog incr", 2.5), ("metlog dropped by severity", 0.45), ("metlog timer, disabled", 0.5))
+HANDLER = "metlog stdlib handler"
+NO_HANDLER = "stdlib handler that does nothing"
+# What is measured; most, in multiples of the floor. docs/performance.md has what is measured on a quiet machine: here is room
+# for a noisy one.
+TO_FLOOR = {
+    DEFAULT: 2.2,
+    "metlog MessagePack": 2.7,
+    "metlog five bound fields": 3.2,
+    "metlog fields as keywords": 2.6,
+    "metlog incr": 1.1,
+    "metlog timer, with": 5.2,
+    "metlog timer, decorator": 4.8,
+    "metlog timer, disabled": 0.5,
+    "metlog dropped by severity": 0.45,
+    "metlog sampled, 1 of 10": 1.7,
+    "metlog redacting a field": 3.2,
+    "metlog masking in three texts, four kinds": 6.0,
+}
 IMPORT = "import time of metlog"
 CONFIGURE = "the first configure(udp://…)"
 _STARTED = """
@@ -33,14 +50,16 @@ def limits(rows: list[Row]) -> Iterator[tuple[str, float, float, str]]:
     """(what, its figure, the most it may be, in terms of what) in seconds."""
     caller = {row.name: min(row.rounds) for row in rows}  # the best round: what others do on the machine only adds
     cpu = {row.name: row.cpu for row in rows}
-    for name, most in TO_FLOOR:
+    for name, most in TO_FLOOR.items():
         yield name, caller[name], most * caller[FLOOR], f"{most} x floor"
     yield f"{DEFAULT}, CPU", cpu[DEFAULT], 2.3 * cpu[FLOOR], "2.3 x floor"
-    yield DEFAULT, caller[DEFAULT], caller[STATSD], STATSD
-    yield SINGLE, caller[SINGLE], 1.7 * (caller[FLOOR] + caller[SEND]), "1.7 x (floor + send)"
-    yield "metlog 1,432-byte frames", caller["metlog 1,432-byte frames"], 1.5 * caller[SMALL], f"1.5 x {SMALL}"
+    yield f"{DEFAULT}, a peer", caller[DEFAULT], caller[STATSD], STATSD
+    yield SINGLE, caller[SINGLE], 2.0 * (caller[FLOOR] + caller[SEND]), "2.0 x (floor + send)"
+    yield SMALL_FRAMES, caller[SMALL_FRAMES], 1.6 * caller[SMALL], f"1.6 x {SMALL}"
+    beyond = caller[HANDLER] - caller[NO_HANDLER]
+    yield f"{HANDLER}, beyond one that does nothing", beyond, 7.0 * caller[FLOOR], "7.0 x floor"
     ours, theirs = imported("metlog"), imported("msgspec")
-    yield IMPORT, ours, 3 * theirs, "3 x msgspec"
+    yield IMPORT, ours, 3.5 * theirs, "3.5 x msgspec"
     loading, configuring = started()
     yield CONFIGURE, configuring, 1.5 * loading, "1.5 x import metlog"
 
@@ -62,23 +81,26 @@ def started() -> tuple[float, float]:
     return min(float(each[0]) for each in done), min(float(each[1]) for each in done)
 
 
-def failures() -> list[str]:
-    wanted = [FLOOR, SEND, SMALL, STATSD, SINGLE, "metlog 1,432-byte frames", *(name for name, _ in TO_FLOOR)]
-    rows = run([NAMES[name] for name in wanted], rounds=15, calls=4000)
+def failures(asked: set[str] | None = None) -> set[str]:
+    """What is over its limit; of `asked`, where an earlier try was over these."""
+    wanted = [FLOOR, SEND, SMALL, STATSD, SINGLE, SMALL_FRAMES, HANDLER, NO_HANDLER, *TO_FLOOR]
+    rows = run([NAMES[name] for name in wanted], rounds=15, calls=3000)
     print(as_table(rows))
-    found = []
+    found = set()
     for what, figure, most, terms in limits(rows):
-        print(
-            f"{'ok' if figure <= most else 'OVER':5} {what}: {figure * 1e6:,.2f} µs, at most {most * 1e6:,.2f} ({terms})"
-        )
-        if figure > most:
-            found.append(what)
+        if asked is None or what in asked:
+            verdict = "ok" if figure <= most else "OVER"
+            print(f"{verdict:5} {what}: {figure * 1e6:,.2f} µs, at most {most * 1e6:,.2f} ({terms})")
+            if figure > most:
+                found.add(what)
     return found
 
 
 def main() -> int:
+    over: set[str] | None = None
     for _ in range(3):
-        if not failures():
+        over = failures(over)
+        if not over:
             print("every ratio holds")
             return 0
     return 1

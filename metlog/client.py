@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from math import isnan
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from metlog.core.adapt import original
-from metlog.core.coerce import fields_of, joined, rate_of, severity_of, tokens_of
-from metlog.core.context import current, merged
+from metlog.core.coerce import fields_of, joined, known_tokens, severity_of, tokens_of, tokens_tuple
+from metlog.core.context import FIXED, current, merged
+from metlog.core.measuring import Measuring
 from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
-from metlog.core.timer import DisabledTimer, Timer
 from metlog.core.unconfigured import Unconfigured, wants_console
 from metlog.errors import MetlogError
 from metlog.event import ONE
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MetlogClient", "default", "get_client", "state_of"]
 
 
-class MetlogClient:
+class MetlogClient(Measuring):
     """Logs events. A call never raises into the application and never waits for the network.
 
     Made by `metlog.configure()`, `metlog.get_client(name)`, `MetlogClient.from_config(settings)` or `bind()`.
@@ -39,7 +38,8 @@ class MetlogClient:
 
     def __init__(self, name: str | None = None) -> None:
         self._state = ClientState(name, None if name is None else _console)
-        self._bound: dict[str, Any] = {}
+        self._bound = {}
+        self._kept = None
         self._state.register(self)
 
     def log(
@@ -56,15 +56,14 @@ class MetlogClient:
         `severity` is 0 (emergency) to 7 (debug), or its name ("error").
         """
         # Fast path: if every field value is an immutable scalar, store an unencoded record; the frame encodes a batch at
-        # once. Otherwise (filters, containers, non-finite or huge numbers, an encoder without records) encode now, in
-        # Pipeline.put().
-        seq = 0
-        stored = False
+        # once. Otherwise (filters that need an event, containers, non-finite or huge numbers, an encoder without records)
+        # encode now, in Pipeline.put().
+        seq, stored, weight = 0, False, ONE
         if more:
             fields = more if fields is None else joined(more, fields)
         try:
             pipeline = self._state.pipeline
-            severity_max, make, origin, next_seq, append, buffer, base, usual = pipeline.fast_path
+            severity_max, make, origin, next_seq, append, buffer, base, usual, screen = pipeline.fast_path
             if severity is not usual and (type(severity) is not int or not 0 <= severity <= severity_max):
                 level = pipeline.admit_severity(severity)
                 if level < 0:
@@ -75,14 +74,20 @@ class MetlogClient:
             try:
                 known = _known[tokens]
             except KeyError:
-                known = _tuple_of(tokens)
+                known = tokens_tuple(tokens)
             context = _context()
-            if context is not None or base or self._bound:
-                own = merged(base, context, self._bound, fields)
+            if context is None and not base and not self._bound:
+                own = given = fields.copy() if fields else {}
             else:
-                own = fields.copy() if fields else {}
+                _, _, before, fixed = self._fields_before(base, context)
+                own = {**before, **fields} if fields else before.copy()
+                given = (fields or {}) if fixed else own  # what has to be looked at
+            if screen is not None:
+                given, weight = own, screen(known, severity, msg, own)
+                if not weight:
+                    return
             if make is not None and type(msg) is str:
-                for name, value in own.items():
+                for name, value in given.items():
                     if type(name) is not str:
                         break  # two names may become one
                     kind = type(value)
@@ -94,16 +99,17 @@ class MetlogClient:
                     elif kind is int:
                         if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
                             break  # may be beyond 64 bits
-                    elif kind not in _FIXED:
+                    elif kind not in FIXED:
                         break  # mutable
                 else:
                     seq = next_seq()
-                    append(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
+                    record = make(_now(UTC), known[0], known, severity, msg, own, seq, origin)
+                    append(record if weight is ONE else buffer.records.weighted(record, weight))
                     if seq >= buffer.flush_at_seq:
                         stored = True  # the buffer owns it: an error from here on loses nothing
                         buffer.flush_if_due(seq)
                     return
-            pipeline.put(known[0], known, severity, msg, own)
+            pipeline.put(known[0], known, severity, msg, own, weight, None, None if screen is None else ())
         except BaseException as error:
             if seq and not stored:
                 assert isinstance(pipeline, Pipeline)
@@ -169,7 +175,7 @@ class MetlogClient:
             pipeline, severity = self._admitted(severity)
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
-                known = _tuple_of((type,) if tokens is None else tokens)
+                known = tokens_tuple((type,) if tokens is None else tokens)
                 pipeline.put(
                     type if type.__class__ is str else str(type), known, severity, payload, own, weight, logger
                 )
@@ -232,44 +238,6 @@ class MetlogClient:
         """Severity 2; see `debug`."""
         self._oldstyle(2, msg, args, fields)
 
-    # ---- counters and timers -----------------------------------------------------------------------------------------
-
-    def incr(self, name: str, count: int = 1, rate: float = 1.0, **more: Any) -> None:
-        """Logs an event of type `counter`; below rate 1 some are left out, and `weight` makes up for it. Other keywords: fields."""
-        payload: Any = str(count) if type(count) is int else count
-        self._measured("counter", name, payload, {**more, "name": name, "count": count}, rate)
-
-    def timer_send(self, name: str, ms: float, rate: float = 1.0, **more: Any) -> None:
-        """Logs an event of type `timer`: something took `ms` milliseconds; `rate` and keywords as for `incr`."""
-        if self._state.disabled_timers and self.timer_disabled(name):
-            return
-        payload: Any = str(ms) if type(ms) is float else ms
-        self._measured("timer", name, payload, {**more, "name": name, "ms": ms}, rate)
-
-    def _measured(self, kind: str, name: str, payload: Any, fields: dict[str, Any], rate: float) -> None:
-        if type(rate) is not float:
-            rate = rate_of(rate)
-        if rate >= 1.0:
-            self.log((kind, name), payload, fields=fields)
-        elif isnan(rate) or self._state.pipeline.chance.keeps(rate):  # NaN: kept, and told by the encoder
-            self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=1.0 / rate)
-
-    def timer(self, name: str, rate: float = 1.0) -> Timer:
-        """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
-        if self._state.disabled_timers and self.timer_disabled(name):
-            known = self._state.disabled_timer_cache
-            if name not in known:
-                if len(known) > 1000:  # names made at run time
-                    known.clear()
-                known[name] = DisabledTimer(self, name, rate)
-            return known[name]
-        return Timer(self, name, rate)
-
-    def timer_disabled(self, name: str) -> bool:
-        """Whether `disabled_timers` names it, or `*`."""
-        disabled = self._state.disabled_timers
-        return bool(disabled) and ("*" in disabled or (type(name) is str and name in disabled))
-
     # ---- the client itself -------------------------------------------------------------------------------------------
 
     def bind(self, /, **fields: Any) -> MetlogClient:
@@ -277,7 +245,7 @@ class MetlogClient:
         bound: MetlogClient = object.__new__(type(self))
         if type(self) is not MetlogClient:  # a subclass may have attributes of its own
             bound.__dict__.update(self.__dict__)
-        bound._state, bound._bound = self._state, {**self._bound, **fields}
+        bound._state, bound._bound, bound._kept = self._state, {**self._bound, **fields}, None
         self._state.register(bound)
         return bound
 
@@ -354,7 +322,9 @@ class MetlogClient:
 
     def stats(self) -> Stats:
         """What became of the events since `configure`."""
-        return self._state.pipeline.stats()
+        pipeline = self._state.pipeline
+        pipeline.collect(monotonic())  # counters that were added up are events from here on
+        return pipeline.stats()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Sends everything logged so far; waits at most `timeout` seconds (None: 60). False: it was too short."""
@@ -371,18 +341,6 @@ class MetlogClient:
         self.close()
 
 
-def _tuple_of(tokens: Any) -> tuple[str, ...]:
-    """The tokens as a tuple of texts; remembered, where they can be."""
-    proper = _known.get(tokens)
-    if proper is None:
-        proper = (tokens,) if isinstance(tokens, str) else tuple(map(str, tokens)) or ("event",)
-        if proper in (tokens, (tokens,)):  # (True,) and (1,) are the same key
-            if len(_known) >= 4096:  # made at run time
-                _known.clear()
-            _known[tokens] = proper
-    return proper
-
-
 def _console() -> Plan | None:
     if not wants_console():
         return None
@@ -391,10 +349,9 @@ def _console() -> Plan | None:
     return plan({"sender": "console", "statsd": False})
 
 
-_known: Final[dict[Any, tuple[str, ...]]] = {}
 _now: Final = datetime.now
 _context: Final = current.get
-_FIXED: Final = frozenset({bool, type(None)})  # beside str, int and finite float: values that cannot change any more
+_known: Final = known_tokens
 
 
 default: Final = MetlogClient("")

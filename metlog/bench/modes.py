@@ -109,6 +109,24 @@ def _log(client: MetlogClient, number: int) -> None:
     client.flush(10)
 
 
+def _texts(client: MetlogClient, number: int) -> None:
+    emit = client.log
+    for _ in range(number):
+        emit(
+            ("login", "sync"),
+            "user logged in",
+            fields={"user": "u1", "path": "/a/b", "agent": "Mozilla/5.0", "ms": 12.5},
+        )
+    client.flush(10)
+
+
+def _keywords(client: MetlogClient, number: int) -> None:
+    emit = client.log
+    for _ in range(number):
+        emit(("login", "sync"), "user logged in", user="u1", path="/a/b", ms=12.5)
+    client.flush(10)
+
+
 def _debug(client: MetlogClient, number: int) -> None:
     emit = client.log
     for _ in range(number):
@@ -229,6 +247,7 @@ def _zmq() -> Opened:
 
 FLOOR: Final = Case("floor: build and encode, send nothing", "scale", _floor)
 SEND: Final = Case("raw socket.send of 280 bytes", "scale", _raw_send)
+MASKING: Final = [{"name": "redact", "mask": ["email", "ipv4", "ipv6", "credit_card"]}]
 QUIET: Final = [{"name": "severity_max", "severity": 6}]
 
 CASES: Final[tuple[Case, ...]] = (
@@ -242,13 +261,17 @@ CASES: Final[tuple[Case, ...]] = (
     Case("metlog 1,432-byte frames", "metlog", metlog(UDP + "?max_frame=1432")),
     Case("metlog one datagram an event", "metlog", metlog(UDP, buffer={"flush_interval": 0})),
     Case("metlog five bound fields", "metlog", metlog(UDP, bound={"a": 1, "b": 2, "c": 3, "d": 4, "e": 5})),
+    Case("metlog fields as keywords", "metlog", metlog(UDP, _keywords)),
     Case("metlog incr", "metlog", metlog(UDP, _incr)),
+    Case("metlog incr, each an event", "metlog", metlog(UDP, _incr, counters="each")),
     Case("metlog timer, with", "metlog", metlog(UDP, _timer)),
     Case("metlog timer, decorator", "metlog", metlog(UDP, _decorated)),
+    Case("metlog timer, with, summaries", "metlog", metlog(UDP, _timer, timers="summary")),
     Case("metlog timer, disabled", "metlog", metlog(UDP, _timer, disabled_timers=["*"])),
     Case("metlog dropped by severity", "metlog", metlog(UDP, _debug, filters=QUIET)),
     Case("metlog sampled, 1 of 10", "metlog", metlog(UDP, filters=[{"name": "sample", "rate": 0.1}])),
     Case("metlog redacting a field", "metlog", metlog(UDP, filters=[{"name": "redact", "drop": ["password"]}])),
+    Case("metlog masking in three texts, four kinds", "metlog", metlog(UDP, _texts, filters=MASKING)),
     Case("metlog stdlib handler", "metlog", metlog(UDP, _handler)),
     Case("metlog ZeroMQ", "metlog", _zmq),
     Case("metlog file", "metlog", metlog("file:///dev/null")),

@@ -45,6 +45,26 @@ def _dogstatsd() -> Opened:
     return loop, both(client.stop, close)
 
 
+def _dogstatsd_aggregating() -> Opened:
+    from datadog.dogstatsd import DogStatsd
+
+    port, close = drained()
+    client = DogStatsd(
+        host="127.0.0.1",
+        port=port,
+        disable_buffering=False,
+        disable_aggregation=False,
+        telemetry_min_flush_interval=3600,
+    )
+
+    def loop(number: int) -> None:
+        for _ in range(number):
+            client.increment("orders")
+        client.flush()
+
+    return loop, both(client.stop, close)
+
+
 def _stdlib(make: Callable[[int], logging.Handler]) -> Callable[[], Opened]:
     def opened() -> Opened:
         port, close = drained()
@@ -167,6 +187,7 @@ def _syslog(port: int) -> logging.Handler:
 CASES: Final[tuple[Case, ...]] = (
     Case("statsd incr", "peer", _statsd),
     Case("dogstatsd, buffered, three tags", "peer", _dogstatsd),
+    Case("dogstatsd, aggregating", "peer", _dogstatsd_aggregating),
     Case("structlog + orjson, to memory", "peer", _structlog),
     Case("stdlib handler that does nothing", "peer", _stdlib(lambda _port: _Nothing())),
     Case("stdlib SysLogHandler", "peer", _stdlib(_syslog)),

@@ -27,6 +27,7 @@ _COMMANDS: Final = (
     _Command("send", "Sends one event, or one a line from standard input."),
     _Command("tail", "Follows events as they arrive."),
     _Command("query", "SQL over the view `events`, fresh ones included."),
+    _Command("sql", "SQL by line editor: history, completion, several lines."),
     _Command("report", "Shows a report, as a table or a chart; without a name, lists them.", takes_more=True),
     _Command("serve", "The web page: reports, charts, search, SQL."),
     _Command("ddl", "What makes the data set visible to Spark, Hive or Trino, as statements."),
@@ -105,11 +106,14 @@ def _app(typer: Any, asked: str | None) -> Any:
     for command in _COMMANDS:
         function = _load(command.name) if asked in {command.name, None} else _placeholder(command.name)
         settings = {"allow_extra_args": True, "ignore_unknown_options": True} if command.takes_more else None
+        kind = (
+            _report_command() if command.takes_more and function is not None and asked in {command.name, None} else None
+        )
         summary = None if asked == command.name else command.summary
         if isinstance(function, typer.Typer):  # a command with commands of its own
             app.add_typer(function, name=command.name, help=summary or command.summary)
             continue
-        app.command(command.name, help=summary, context_settings=settings)(function)
+        app.command(command.name, cls=kind, help=summary, context_settings=settings)(function)
     return app
 
 
@@ -124,6 +128,35 @@ def _load(name: str) -> Any:
         extra = {"serve": "web", "bench": "bench"}.get(name, "listener")
         return _unavailable(f'metlog {name} needs {error.name}: pip install "metlog[{extra}]"')
     return function
+
+
+def _report_command() -> Any:
+    """The class of a command whose parameters are those of the report it is given; None where reports are not installed."""
+    try:
+        from metlog.cli.reporthelp import ReportCommand
+    except ModuleNotFoundError:
+        return None
+    return ReportCommand
+
+
+def _without_bool(command: Any) -> Any:
+    """The command with flags that do not say `<bool>`: they take no value."""
+    for part in (command, *getattr(command, "commands", {}).values()):
+        if part is not command:
+            _without_bool(part)
+        of_help = part.get_help_option
+
+        def help_option(ctx: Any, made: Callable[[Any], Any] = of_help) -> Any:
+            option = made(ctx)
+            if option is not None:
+                option.metavar = ""
+            return option
+
+        part.get_help_option = help_option
+        for parameter in part.params:
+            if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+                parameter.metavar = ""
+    return command
 
 
 def _unavailable(message: str) -> Callable[..., Any]:
@@ -151,7 +184,7 @@ def _run(app: Any, arguments: list[str], asked: str | None) -> int:
 
     prefix = f"metlog {asked}" if any(command.name == asked for command in _COMMANDS) else "metlog"
     try:
-        status = app(args=arguments, prog_name="metlog", standalone_mode=False)
+        status = _without_bool(typer.main.get_command(app))(args=arguments, prog_name="metlog", standalone_mode=False)
         sys.stdout.flush()
     except typer.Abort:
         return 130

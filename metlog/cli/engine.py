@@ -18,7 +18,7 @@ from metlog.cli.common import data_folder, existing_data_folder
 if TYPE_CHECKING:
     from metlog.lake.interface import Cancel, Engine
 
-__all__ = ["EngineOption", "asking", "opened"]
+__all__ = ["EngineOption", "asking", "opened", "working"]
 
 _PATIENCE: Final = 2.0
 """Seconds that a query has to let go after Ctrl-C; some functions cannot be interrupted."""
@@ -53,11 +53,11 @@ def opened(
 
 @contextmanager
 def asking(engine: Engine) -> Iterator[Cancel]:
-    """Ctrl-C ends the query, in the engine too. While a slow engine works, a line on a terminal says for how long and what it last said."""
+    """After a second a line on a terminal says for how long the engine works, and how far it is; Ctrl-C ends the query there, too."""
     from metlog.lake.cancel import Cancel
 
     cancel = Cancel()
-    with _interruptible(engine, cancel), _told(engine, cancel):
+    with _interruptible(engine, cancel), working(engine.name, cancel):
         yield cancel
 
 
@@ -99,27 +99,30 @@ def _interruptible(engine: Engine, cancel: Cancel) -> Iterator[None]:
 
 
 @contextmanager
-def _told(engine: Engine, cancel: Cancel) -> Iterator[None]:
-    if not engine.slow or not sys.stderr.isatty():
+def working(name: str, cancel: Cancel) -> Iterator[None]:
+    """Shows on a terminal, from the second second on, for how long a query has been running and what its engine last said of it."""
+    if not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
 
     ended = threading.Event()
-    status = Console(stderr=True, highlight=False).status(f"{engine.name} …")
+    status = Console(stderr=True, highlight=False).status(f"{name} …")
 
     def tell() -> None:
         seconds = 0
         while not ended.wait(1):
             seconds += 1
-            said = cancel.progress.text if cancel.progress else engine.name
+            if seconds == 1:
+                status.start()
+            said = cancel.progress.text if cancel.progress else name
             status.update(f"{said} · {seconds} s · Ctrl-C ends it")
 
     teller = threading.Thread(target=tell, name="metlog-progress", daemon=True)
-    with status:
-        teller.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            teller.join()
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+        status.stop()

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final, NamedTuple
 
 import typer
 
@@ -70,6 +70,10 @@ def report(
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; --NAME VALUE does as well."),
     ] = None,
     spreadsheet: SpreadsheetOption = False,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Beside each value what it was in the time before, and the change in percent."),
+    ] = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,7 +100,13 @@ def report(
     conditions = [_condition(text) for text in fail_if or []]
     _check_chart(chart)
     with opened(engine, data) as source, asking(source) as cancel:
-        result = chosen.run(source, given, limit=None, cancel=cancel)
+        if compare:
+            from metlog.reports.compare import compared, comparing
+
+            result = compared(chosen, source, given, limit=None, cancel=cancel)
+            chosen = comparing(chosen)
+        else:
+            result = chosen.run(source, given, limit=None, cancel=cancel)
     met = [said for condition in conditions if (said := _met(condition, chosen, result)) is not None]
     if chart is not None:
         _draw(chosen, result, chart)
@@ -157,30 +167,21 @@ def _write(
             write(stream, how.value, target, spreadsheet=spreadsheet)
 
 
-_SHOWN: Final = {
-    "minute": "%Y-%m-%d %H:%M",
-    "hour": "%Y-%m-%d %H:%M",
-    "day": "%Y-%m-%d",
-    "week": "%Y-%m-%d",
-    "month": "%Y-%m",
-}
-"""A step's beginning."""
-
-
 def _table(chosen: Report, result: ReportResult, output: BinaryIO | None = None) -> None:
     """For people: with the time that was asked for, steps as short as they can be told, and other times to the second."""
-    from metlog.reports.charts.timeline import step_of
+    from metlog.reports.charts.labels import label, time_texts
     from metlog.reports.charts.vega import of_what
 
-    chart = chosen.chart_spec
-    form = _SHOWN.get(step_of(chart, result.values)) if chart is not None else None
-    told: list[list[Any]] = []
-    for column, values in zip(result.columns, zip(*result.rows, strict=True), strict=True):
-        shown = form if chart is not None and column.name == chart.x and form else "%Y-%m-%d %H:%M:%S"
-        told.append([value.strftime(shown) if isinstance(value, datetime) else value for value in values])
-    rows = list(zip(*told, strict=True))
-    title = f"{chosen.title}, {of_what(chosen, result.values)}"
-    print_table(result.columns, rows, title=title, output=output, may_drop=True)
+    text = time_texts(chosen, result.values)
+    rows = [
+        [
+            text(column.name, value) if isinstance(value, datetime) else value
+            for column, value in zip(result.columns, row, strict=True)
+        ]
+        for row in result.rows
+    ]
+    columns = [Column(label(chosen, column.name), column.type) for column in result.columns]
+    print_table(columns, rows, title=f"{chosen.title}, {of_what(chosen, result.values)}", output=output, may_drop=True)
 
 
 def _nothing(chosen: Report) -> None:

@@ -263,10 +263,19 @@ class CompatClient(CoreClient):
         fields: dict[str, Any] | None = None,
         rate: float = 1.0,
     ) -> None:
-        """An event of type `counter`, sampled by the rate."""
+        """Counts, in an event of type `counter`, sampled by the rate; equal ones become one as those of `metlog.incr`."""
         rate = rate_of(rate)
-        if not self._left_out(rate):
-            self._metric("counter", name, count, {"count": count}, logger, severity, fields, rate)
+        if self._left_out(rate):
+            return
+        pipeline = self._state.pipeline
+        sums = pipeline.counters
+        plain = logger is None and severity is None and self.severity == 6 and self.logger == pipeline.logger
+        if sums is not None and plain and rate > 0:
+            # The weight of what the rate left out is in the sum, which has a rate of 1 therefore.
+            weight = 1.0 / rate if rate < 1 else ONE
+            if self._added_up(sums, name, count, weight, joined({}, fields) | {"rate": 1.0}):
+                return
+        self._metric("counter", name, count, {"count": count}, logger, severity, fields, rate)
 
     def _left_out(self, rate: float) -> bool:
         return not math.isnan(rate) and not self._state.pipeline.chance.keeps(rate)

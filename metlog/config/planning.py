@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -49,6 +49,8 @@ class Plan(Struct):
     statsd: Any = False
     fields: dict[str, Any] = field(default_factory=dict)
     disabled_timers: frozenset[str] = frozenset()
+    counters: Literal["sum", "each"] = "sum"
+    timers: Literal["each", "summary"] = "each"
     exit_timeout: float = 2.0
     on_drop: OnDrop | None = None
     tests: list[Any] = field(default_factory=list)
@@ -130,6 +132,8 @@ class Plan(Struct):
             "exit_timeout": self.exit_timeout,
             "on_drop": self.on_drop,
             "chance": chance,
+            "counters": self.counters,
+            "timers": self.timers,
             "encoder": self.encoder.build(),
             "sender": self.sender.build(),
             **self.buffer,
@@ -165,6 +169,8 @@ def plan(settings: Mapping[str, Any], where: str = "") -> Plan:
         hostname=values.get("hostname", ""),
         fields=values.get("fields", {}),
         disabled_timers=frozenset(values.get("disabled_timers", ())),
+        counters=values.get("counters", "sum"),
+        timers=values.get("timers", "each"),
         tests=values.get("tests", []),
     )
     with problems.catch(f"{prefix}sender"):

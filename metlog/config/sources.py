@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from metlog.errors import ConfigError, Problems
 from metlog.plugins.conversion import nearest, shown
@@ -24,6 +24,8 @@ KEYS: Final[Mapping[str, Any]] = {
     "plugins": Any,
     "fields": dict[str, Any],
     "disabled_timers": list[str],
+    "counters": Literal["sum", "each"],
+    "timers": Literal["each", "summary"],
     "exit_timeout": float,
     "on_drop": Any,
     "tests": list[Any],

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from metlog.core.dispatch import Dispatcher
 from metlog.core.flusher import Flusher
@@ -24,6 +24,7 @@ from metlog.core.framing import FrameBuilder, Item
 from metlog.core.immediate import Immediate
 from metlog.core.interfaces import BaseEncoder, BaseSender
 from metlog.core.stats import Counts
+from metlog.core.sums import Sums
 from metlog.event import Event
 
 __all__ = ["Buffer"]
@@ -42,6 +43,7 @@ class Buffer:
     __slots__ = (
         "_acquire", "_counts", "_frames", "_interval", "_late", "_lock", "_release", "_tick", "_unbuffered", "append", "closed",
         "dispatcher", "flush_at_seq", "flusher", "immediate", "owner", "pending", "records",
+        "sums",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +82,8 @@ class Buffer:
                 self, self.records.frame, sender, max_event=max_event or sys.maxsize, counts=counts
             )
             self.append = self.immediate.append
+        self.sums: tuple[Sums[Any], ...] = ()
+        """Measurements that are to become events."""
         self._reset()
 
     def _reset(self) -> None:
@@ -91,7 +95,7 @@ class Buffer:
         self.flush_at_seq = sys.maxsize if self._unbuffered else 0
         self.flusher = Flusher(
             interval=self._interval, drain=self._drain_soon, sleep=self._flusher_sleeps, tick=self._tick,
-            idle=self._is_idle, progress=self._framed,
+            idle=self._is_idle, progress=self._framed, collect=self._collect,
         )  # fmt: skip
 
     # ---- called by the thread that logs ------------------------------------------------------------------------------
@@ -189,6 +193,12 @@ class Buffer:
             self.drain(deadline=now)
         return len(self.pending) >= frames.chunk
 
+    def wake(self) -> bool:
+        """Wakes the flusher; False where there can be none, or it has ended."""
+        if not self.flusher.awake and not self.closed and self.flusher.start():
+            self.flusher.awake = not self.closed
+        return self.flusher.awake
+
     def _pass_on_late(self) -> None:
         """Passes on events of a thread that still used this buffer while it was closed or replaced."""
         with contextlib.suppress(IndexError):
@@ -215,9 +225,15 @@ class Buffer:
         """From now on the next event wakes the flusher."""
         with self._lock:
             self.flusher.awake, self.flush_at_seq = False, 0
+            for item in self.sums:
+                item.limit = 0
 
     def _is_idle(self) -> bool:
-        return not self.pending and not self._frames.parts
+        return not self.pending and not self._frames.parts and all([item.idle for item in self.sums])
+
+    def _collect(self) -> None:
+        for item in self.sums:
+            item.collect(monotonic() + 1.0)
 
     def _framed(self) -> int:
         return self._frames.framed

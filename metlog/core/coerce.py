@@ -12,9 +12,25 @@ from typing import Any, Final
 from metlog.event import severity_from
 from metlog.values import text_of, type_name
 
-__all__ = ["fields_of", "joined", "rate_of", "severity_of", "tokens_of"]
+__all__ = ["fields_of", "joined", "known_tokens", "rate_of", "severity_of", "tokens_of", "tokens_tuple"]
+
+known_tokens: Final[dict[Any, tuple[str, ...]]] = {}
+"""Results of `tokens_tuple`, to look up first."""
+_MOST_KNOWN: Final = 4096
 
 _MAX_TOKENS: Final = 1_000
+
+
+def tokens_tuple(tokens: Any) -> tuple[str, ...]:
+    """The tokens of a call as a tuple of texts; remembered where they can be. Raises what they raise when they cannot be read."""
+    proper = known_tokens.get(tokens)
+    if proper is None:
+        proper = (tokens,) if isinstance(tokens, str) else tuple(map(str, tokens)) or ("event",)
+        if proper in (tokens, (tokens,)):  # (True,) and (1,) are the same key
+            if len(known_tokens) >= _MOST_KNOWN:  # made at run time
+                known_tokens.clear()
+            known_tokens[tokens] = proper
+    return proper
 
 
 def tokens_of(tokens: Any, notes: list[str]) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["context", "current", "merged"]
+__all__ = ["FIXED", "Kept", "Layer", "context", "current", "is_fixed", "merged"]
 
 current: ContextVar[dict[str, Any] | None] = ContextVar("metlog_context", default=None)
 """The fields in force, merged; never changed in place."""
@@ -21,28 +21,54 @@ def merged(
     return {**base, **(context or {}), **bound, **(fields or {})}
 
 
+FIXED: Final = frozenset({bool, type(None)})
+"""Beside str, int of 64 bits and finite float: types of values that cannot change any more, and are written as they are."""
+
+Kept = tuple[dict[str, Any], dict[str, Any], dict[str, Any], bool]
+"""Fields of the configuration, of a client, both and those of a context together, and whether all of these are fixed."""
+
+
+def is_fixed(fields: dict[str, Any]) -> bool:
+    """Whether all names are text, and no value can change any more."""
+    for name, value in fields.items():
+        kind = type(value)
+        if type(name) is not str:
+            return False
+        if kind is float:
+            if value - value:  # NaN or infinite
+                return False
+        elif kind is int:
+            if not -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
+                return False
+        elif kind is not str and kind not in FIXED:
+            return False
+    return True
+
+
 _request: ContextVar[dict[str, Any] | None] = ContextVar("metlog_request", default=None)
 # One mapping a request. Threads, sync dependencies and tasks below a middleware run in *copies* of its context: what they
 # set in a ContextVar never comes back, what they put into this shared object does.
 
 
-class _Layer(dict[str, Any]):
+class Layer(dict[str, Any]):
     """The fields in force after one `context` was made or entered.
 
     A `contextvars.Token` cannot be used: it raises in every other Context than its own, and code that enters in one and
     leaves in another is common (sync generators in a thread pool, dependencies of FastAPI, async generators closed by a task).
     """
 
-    __slots__ = ("before", "below", "held")
+    __slots__ = ("before", "below", "held", "kept")
 
     before: dict[str, Any] | None
     """The fields to put back."""
-    below: _Layer | None
+    below: Layer | None
     """The next layer down that can be left."""
     held: bool
     """Whether this one can be left: there is an object that made it, and has not left it."""
+    kept: Kept | None
+    """These fields with those of a configuration and of a client, the last that logged here."""
 
-    def nearest(self) -> _Layer | None:
+    def nearest(self) -> Layer | None:
         """This layer, or the next one down that can be left. The others let go of what is below: calls in a loop make no chain."""
         below = self.below
         if below is not None and not below.held:
@@ -74,19 +100,19 @@ class context:  # noqa: N801 - used like a function
     def __init__(self, /, **fields: Any) -> None:
         self._fields = fields
         self._entered = False
-        self._layers: list[_Layer] = []
+        self._layers: list[Layer] = []
         self._add()
 
     def _add(self) -> None:
         before = _current()
         if before is None:
-            layer = _Layer(self._fields)
+            layer = Layer(self._fields)
             layer.below = None
         else:
-            layer = _Layer(before)
+            layer = Layer(before)
             layer.update(self._fields)
-            layer.below = before.nearest() if isinstance(before, _Layer) else None
-        layer.before = before
+            layer.below = before.nearest() if isinstance(before, Layer) else None
+        layer.before, layer.kept = before, None
         layer.held = True
         self._layers.append(layer)
         _set(layer)
@@ -94,10 +120,10 @@ class context:  # noqa: N801 - used like a function
         if shared is not None:
             shared.update(self._fields)
 
-    def _find(self) -> _Layer | None:
+    def _find(self) -> Layer | None:
         """The topmost layer of this object in the current Context."""
         top = _current()
-        layer = top if isinstance(top, _Layer) else None
+        layer = top if isinstance(top, Layer) else None
         while layer is not None:
             for mine in self._layers:
                 if mine is layer:  # not `in`: layers are dicts, and may be equal
@@ -117,7 +143,7 @@ class context:  # noqa: N801 - used like a function
     ) -> None:
         layers = self._layers
         if layers and _current() is layers[-1]:  # the usual case, at a third of the price
-            layer: _Layer | None = layers.pop()
+            layer: Layer | None = layers.pop()
             assert layer is not None
             _set(layer.before)
             layer.held = False

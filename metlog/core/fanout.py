@@ -22,7 +22,7 @@ class FanOut(Pipeline):
             branch.branch_index = (number, len(self.branches))
         self._successor: Pipeline | None = None
         self._entered, self._left = AtomicCounter(), AtomicCounter()  # calls of `accept`
-        if self._ticks:
+        if self.chain.ticks:
             self.buffer.start()  # its flusher keeps the filters' time
 
     def accept(self, event: Event) -> None:
@@ -46,25 +46,27 @@ class FanOut(Pipeline):
         """As a pipeline does; but with as many branches as before, each accepts what its predecessor did not send."""
         if count != len(self.branches):
             return super().accept_late(event, index, count)
-        kept = self._filter(event, self._calls) if self._calls else event
+        kept = self.chain.apply(event, self.chain.calls)
         if kept is not None:
             self.branches[index].accept_copy(kept)
         return True
 
     def stats(self) -> Stats:
         """The sum over the branches; `accepted` counts an event once for each branch that took it."""
-        total = Stats(filtered=self.filtered.value, errors=self.counts.errors)
+        total = Stats(filtered=self.chain.filtered.value, errors=self.counts.errors)
         for branch in self.branches:
             total.add(branch.stats())
         return total
 
     def flush(self, deadline: float) -> bool:
         """Flushes every branch, all against the one deadline."""
+        collected = self.collect(deadline)
         self.drain(deadline)
-        return all([branch.flush(deadline) for branch in self.branches])
+        return all([branch.flush(deadline) for branch in self.branches]) and collected
 
     def drain(self, deadline: float) -> None:
         """Drains every branch."""
+        self.collect(deadline)
         for branch in self.branches:
             branch.drain(deadline)
 

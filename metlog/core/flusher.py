@@ -18,17 +18,19 @@ class Flusher:
     """One thread for one buffer, started at the first event; it survives what a sender raises.
 
     `drain` sends what is pending. `sleep` is called before the thread sleeps, so that the next event wakes it. `tick` runs at
-    each interval, and keeps the thread from sleeping. `idle` says whether nothing is pending, `progress` counts events framed.
+    each interval, and keeps the thread from sleeping. `idle` says whether nothing is pending, `progress` counts events framed,
+    `collect` makes events of what was added up.
     """
 
     def __init__(
         self, *, interval: float, drain: Callable[[], None], sleep: Callable[[], None], tick: Callable[[], None] | None,
-        idle: Callable[[], bool], progress: Callable[[], int],
+        idle: Callable[[], bool], progress: Callable[[], int], collect: Callable[[], None],
     ) -> None:  # fmt: skip
         self.awake = False
         """Whether the thread looks after the buffer; set to False only under the buffer's lock, or when it ended."""
         self._interval = interval
         self._drain, self._sleep, self._tick, self._idle, self._progress = drain, sleep, tick, idle, progress
+        self._collect = collect
         self._wakeup = Wakeup()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -70,6 +72,8 @@ class Flusher:
             if self._tick is not None:
                 with contextlib.suppress(BaseException):  # as below
                     self._tick()
+            with contextlib.suppress(BaseException):
+                self._collect()
             if self._progress() != framed:
                 # Callers fill frames and send them: what is left is younger than this round, and a thread that took the
                 # lock from them would only wait for the GIL with it.

@@ -50,7 +50,7 @@ class FrameBuilder:
     ) -> None:
         self.records: Records | None = encoder.records
         self._encode_frame = None if self.records is None else self.records.frame
-        self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else b"".join
+        self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else self.records.join
         self._separator = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
         self._encoder = encoder
         self._dispatcher = dispatcher

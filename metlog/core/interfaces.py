@@ -69,8 +69,8 @@ class BaseSender:
     """True: `send` never waits (a datagram, a list). The thread that fills a frame calls it, without a queue."""
     concurrent: bool = False
     """True, beside `nonblocking`: several threads may call `send` at once, and a signal handler in the middle of a call, since
-    each frame goes whole by itself. Spares locks where each event is a frame (`flush_interval = 0`). Not inherited: a subclass
-    may hold more."""
+    each frame goes whole by itself; and `send` does not log. Spares locks where each event is a frame (`flush_interval = 0`). Not
+    inherited: a subclass may hold more."""
     transmit: Callable[[bytes], object] | None = None
     """Of a `concurrent` sender, for speed: what `send` calls, to be called straight away. An OSError of it goes to `recover`."""
     max_event: int | None = None
@@ -219,17 +219,17 @@ class BaseEncoder:
 class Records(Protocol):
     """Optional, for speed: an event whose fields cannot change any more is kept as a record, and a frame's are encoded at once.
 
-    Only the usual event comes this way: text, true and false, null, integers and finite floats as fields, weight 1, no filters.
-    All others go through `Encoder.encode` at the call.
+    Only the usual event comes this way: text, true and false, null, integers and finite floats as fields, and filters that need
+    no event (`BaseFilter.early`). All others go through `Encoder.encode` at the call.
     """
 
-    @property
-    def make(self) -> Callable[..., Any]:
-        """Makes a record of (timestamp, type, tokens, severity, payload, fields, seq, origin)."""
+    def maker(self, event: Event) -> tuple[Callable[..., Any], Any]:
+        """What makes a record of (timestamp, type, tokens, severity, payload, fields, seq, origin), and that origin: what all
+        records of a stream share, taken from one event of it."""
         ...
 
-    def origin(self, event: Event) -> Any:
-        """What all records of a stream share, taken from one event of it."""
+    def weighted(self, record: Any, weight: float) -> Any:
+        """The record with another weight than 1."""
         ...
 
     @property
@@ -237,8 +237,13 @@ class Records(Protocol):
         """A frame of records, and of `msgspec.Raw` that hold events already encoded. May raise: then each goes by itself."""
         ...
 
+    @property
+    def join(self) -> Callable[[list[bytes]], bytes]:
+        """One frame of several."""
+        ...
+
     def split(self, frame: bytes) -> list[bytes]:
-        """A frame for each event of such a frame, for one that became too long. Frames one after another are a frame."""
+        """A frame for each event of such a frame, for one that became too long."""
         ...
 
     def event(self, record: Any) -> Event:
@@ -277,6 +282,13 @@ class BaseFilter:
     """Events of a greater severity number would be dropped: the client does not build them."""
     by_severity_only: bool = False
     """True, beside `severity_max`: no other event is dropped and none is changed, so that the filter is never called."""
+    early: Callable[[tuple[str, ...], int, Any, dict[str, Any]], float | None] | None = None
+    """Optional, for speed: what `__call__` does, before an event is built of (tokens, severity, payload, fields); its type is the
+    first token. Returns how many events it stands for now: 1, more, or 0 to drop it. It may change the fields, which belong to the
+    event. None: it cannot say, has changed nothing, and `__call__` is asked. It must not log. Not inherited by a class that writes
+    its own `__call__`."""
+    logger: str = ""
+    """Set by the pipeline: the `logger` of events that are not yet built."""
     emit: Callable[[Event], None] | None = None
     """Set by the pipeline: adds an event of the filter's own, which passes the filters behind this one (`rate_limit` reports
     what it suppressed)."""
@@ -288,6 +300,8 @@ class BaseFilter:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.ticking = cls.tick is not BaseFilter.tick
+        if "__call__" in vars(cls) and "early" not in vars(cls):
+            cls.early = None
 
     def __call__(self, event: Event, /) -> Event | None:
         """The event to go on with, or None to drop it."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec import Raw
 from msgspec.structs import replace
 
-from metlog.core.adapt import original
 from metlog.core.buffer import Buffer
+from metlog.core.chain import FilterChain
 from metlog.core.chance import Chance, chance
 from metlog.core.dispatch import BackgroundDispatcher, InlineDispatcher
 from metlog.core.interfaces import BaseEncoder, BaseFilter, BaseSender, Filter
 from metlog.core.lifecycle import live
-from metlog.core.stats import AtomicCounter, Counts, OnDrop, Stats, inside
+from metlog.core.stats import Counts, OnDrop, Stats, inside
 from metlog.core.stream import Stream
 from metlog.core.succession import Succession, await_calls
+from metlog.core.sums import Counters, Sums, TimerSummaries
 from metlog.core.unconfigured import REFUSING
 from metlog.event import ENV_VERSION, ONE, Event
 from metlog.values import MARK, noted, text_of
@@ -27,6 +27,8 @@ from metlog.values import MARK, noted, text_of
 __all__ = ["OnDrop", "Pipeline", "Stats"]
 
 _now: Final = datetime.now
+USUAL: Final = 6
+"""The severity of most events."""
 
 
 class Pipeline:
@@ -36,6 +38,11 @@ class Pipeline:
     """Of a `FanOut`: the pipelines that take the events."""
     branch_index: tuple[int, int] = (0, 1)
     """Which branch of a `FanOut` this is, of how many."""
+    counters: Counters | None = None
+    timers: TimerSummaries | None = None
+    """Where counters and timers are added up. None: each is an event."""
+    _counters: Counters | None = None
+    _timers: TimerSummaries | None = None
 
     def __init__(
         self,
@@ -52,6 +59,8 @@ class Pipeline:
         exit_timeout: float = 2.0,
         on_drop: OnDrop | None = None,
         chance: Chance = chance,
+        counters: Literal["sum", "each"] = "sum",
+        timers: Literal["each", "summary"] = "each",
     ) -> None:
         self.encoder = encoder
         self.sender = sender
@@ -59,7 +68,6 @@ class Pipeline:
         self.exit_timeout = exit_timeout
         self.chance = chance
         self.closed = False
-        self.filtered = AtomicCounter()
         self.counts = Counts(on_drop)
         self.failed, self.warn_once = self.counts.failed, self.counts.warn_once
         self.stream = Stream(logger, hostname, self.counts)
@@ -77,9 +85,16 @@ class Pipeline:
             flush_interval=flush_interval,
             counts=self.counts,
             report=self.stream.report,
-            tick=self._tick if self._ticks else None,
+            tick=self._tick if self.chain.ticks else None,
             sender=sender if sender.nonblocking and sender.concurrent else None,
         )
+        if flush_interval and encoder.silent:  # what an encoder logs itself must be seen at once, to be left out
+            if counters == "sum":
+                self._counters = Counters(self._put_sum, self.buffer, flush_interval)
+            if timers == "summary":
+                self._timers = TimerSummaries(self._put_sum, self.buffer, flush_interval)
+        self.buffer.sums = tuple([item for item in (self._counters, self._timers) if item is not None])
+        self._enable_sums()
         self.fast_path = self._fast_path()
         live.add(self)
 
@@ -97,53 +112,37 @@ class Pipeline:
 
     def set_filters(self, filters: Sequence[BaseFilter]) -> None:
         """Puts these filters in the place of those before. None of them may keep time (`tick`), unless those before did."""
+        counted = self.chain.filtered
         self._install_filters(filters)
+        self.chain.filtered = counted
+        self._enable_sums()
         if not self.closed:
             self.fast_path = self._fast_path()
 
     def _install_filters(self, filters: Sequence[BaseFilter]) -> None:
-        self.filters = tuple(filters)
-        self.severity_max = min((item.severity_max for item in filters), default=7)
-        called = [item for item in filters if not item.by_severity_only]
-        self._calls: tuple[Filter, ...] = tuple(map(original, called))
-        for place, item in enumerate(called):
-            item.emit = partial(self._emit, self._calls[place + 1 :])
-            item.chance = self.chance
-        self._ticks = [item.tick for item in filters if item.ticking]
+        self.chain = FilterChain(filters, chance=self.chance, logger=self.logger, counts=self.counts, add=self._add)
+        self.severity_max = self.chain.severity_max
+
+    @property
+    def filters(self) -> tuple[BaseFilter, ...]:
+        """All filters, in order."""
+        return self.chain.filters
+
+    def _enable_sums(self) -> None:
+        """Adds up what every filter can decide at the call."""
+        possible = self.severity_max >= USUAL and self.chain.screens_all
+        self.counters = self._counters if possible else None
+        self.timers = self._timers if possible else None
 
     def _tick(self) -> None:
-        """Passes the time (monotonic seconds) to filters that have a `tick`."""
-        for tick in self._ticks:
-            tick(monotonic())
+        self.chain.tick()
 
-    def _emit(self, behind: Sequence[Filter], event: Event) -> None:
+    def _add(self, behind: Sequence[Filter], event: Event) -> None:
         """Accepts an event that a filter adds, once it has passed the filters behind that one."""
         self.stream.stamp(event)
-        kept = self._filter(event, behind, added=True) if behind else event
+        kept = self.chain.apply(event, behind, added=True)
         if kept is not None:
             self.accept(kept)
-
-    def _filter(self, event: Event, filters: Sequence[Filter], *, added: bool = False) -> Event | None:
-        within = getattr(inside, "active", False)
-        if within and not added:
-            self.warn_once("recursion", "a filter or drop hook logs an event itself: that event is left out")
-            next(self.filtered)
-            return None
-        inside.active = True
-        try:
-            for keep in filters:
-                kept = keep(event)
-                if kept is None:
-                    next(self.filtered)
-                    return None
-                event = kept
-        except Exception as error:  # noqa: BLE001 - a filter may raise anything; what it guards must not leave
-            next(self.filtered)
-            self.counts.error("filter_error", error)
-            return None
-        finally:
-            inside.active = within
-        return event
 
     # ---- the way of an event -----------------------------------------------------------------------------------------
 
@@ -152,14 +151,29 @@ class Pipeline:
 
         `severity_max`, the highest severity that is accepted; `make` and `origin`, which make a record (None: every event is
         encoded at the call); `next_seq`; `append`, which gives the buffer a record; the `buffer`; `base`, the configured fields;
-        `usual`, the severity of most events if it is accepted, known by identity.
+        `usual`, the severity of most events if it is accepted, known by identity; `screen`, filters that need no event (None: no
+        filter is to be called, or the first of them needs one).
         """
-        make = origin = None
-        records = self.encoder.records
-        if records is not None and not self._calls and type(self) is Pipeline:
-            make, origin = records.make, records.origin(self.stream.sample())
-        buffer, usual = self.buffer, 6 if self.severity_max >= 6 else None
-        return self.severity_max, make, origin, self.stream.seq.__next__, buffer.append, buffer, self.fields, usual
+        make = origin = screen = None
+        records, chain = self.encoder.records, self.chain
+        if type(self) is Pipeline:
+            screen = self._screen if chain.screens else None
+            if records is not None and (chain.screens or not chain.calls):
+                make, origin = records.maker(self.stream.sample())
+        buffer, usual = self.buffer, USUAL if self.severity_max >= USUAL else None
+        next_seq = self.stream.seq.__next__
+        return self.severity_max, make, origin, next_seq, buffer.append, buffer, self.fields, usual, screen
+
+    def _screen(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
+        """Calls the filters before an event is built. Returns the weight that it is to have.
+
+        0: there is no more to be done; it was dropped, or built and accepted here since a filter needs an event.
+        """
+        weight, rest = self.chain.screen(tokens, severity, payload, fields)
+        if rest:
+            self.put(tokens[0], tokens, severity, payload, fields, weight, None, rest)
+            return 0.0
+        return weight
 
     def admit_severity(self, severity: Any) -> int:
         """Clamps to 0 to 7. Returns -1, and counts the event as filtered, if it is above `severity_max` or the pipeline is closed.
@@ -174,7 +188,7 @@ class Pipeline:
             level = min(max(level, 0), 7)
         if level <= self.severity_max and not self.closed:
             return level
-        next(self.filtered)
+        next(self.chain.filtered)
         return -1
 
     def put(
@@ -186,8 +200,12 @@ class Pipeline:
         fields: dict[str, Any],
         weight: float = ONE,
         logger: str | None = None,
+        filters: Sequence[Filter] | None = None,
     ) -> None:
-        """Builds an event, calls the filters, and accepts it. `severity` is an admitted one; `fields` belong to the event."""
+        """Builds an event, calls the filters (all, or these), and accepts it.
+
+        `severity` is an admitted one; `fields` belong to the event.
+        """
         if payload.__class__ is not str:
             payload, note = text_of(payload)
             if note:
@@ -198,9 +216,39 @@ class Pipeline:
             _now(UTC), type, tokens, stream.logger if logger is None else logger, severity, payload,
             fields, weight, ENV_VERSION, stream.pid, stream.hostname, stream.id,
         )  # fmt: skip
-        kept = self._filter(event, self._calls) if self._calls else event
+        kept = self.chain.apply(event, self.chain.calls if filters is None else filters)
         if kept is not None:
             self.accept(kept)
+
+    def add_up(self, sums: Sums[Any], name: Any, value: Any, weight: float, fields: dict[str, Any]) -> bool:
+        """Adds a measurement to `sums`, after the filters. False: it has to be an event of its own, which they have not seen."""
+        if not self.chain.calls:
+            return sums.add(name, value, weight, fields)
+        if not sums.takes(name, value):
+            return False
+        kind, measure = sums.kind, sums.measure
+        seen = {**fields, "name": name, measure: value}
+        tokens, payload = (kind, name), str(value)
+        factor, rest = self.chain.screen(tokens, USUAL, payload, seen)
+        weight *= factor
+        if not factor:
+            return True  # dropped, and counted
+        if not rest and seen.get("name") is name and seen.get(measure) is value:
+            around = {key: value for key, value in seen.items() if key not in ("name", measure)}
+            if sums.add(name, value, weight, around):
+                return True
+        self.put(kind, tokens, USUAL, payload, seen, weight, None, rest)
+        return True
+
+    def _put_sum(self, type: str, name: str, payload: str, fields: dict[str, Any], weight: float) -> None:
+        try:
+            self.put(type, (type, name), USUAL, payload, fields, weight, None, ())
+        except Exception as error:  # noqa: BLE001 - as for a call
+            self.lose(error)
+
+    def collect(self, deadline: float) -> bool:
+        """Makes events of what was added up; False when another thread still did so at the deadline."""
+        return all([item.collect(deadline) for item in self.buffer.sums])
 
     def accept(self, event: Event) -> None:
         """Gives the event its `seq`, encodes it at once, and appends it to the buffer."""
@@ -226,7 +274,7 @@ class Pipeline:
         """Whether the encoder itself logs this event: encoding it would log again, without an end."""
         if getattr(inside, "encoding", False):
             self.warn_once("recursion", "an encoder logs an event itself: that event is left out")
-            next(self.filtered)
+            next(self.chain.filtered)
             return True
         inside.encoding = True
         return False
@@ -247,10 +295,10 @@ class Pipeline:
     def accept_copy(self, event: Event) -> None:
         """Accepts a copy of an event that another pipeline built (`tee`), if the filters keep it."""
         if event.severity > self.severity_max:
-            next(self.filtered)
+            next(self.chain.filtered)
             return
         mine = replace(event, stream=self.stream.id)
-        kept = self._filter(mine, self._calls) if self._calls else mine
+        kept = self.chain.apply(mine, self.chain.calls)
         if kept is not None:
             self.accept(kept)
 
@@ -274,7 +322,7 @@ class Pipeline:
             accepted = self.stream.accepted
         return Stats(
             accepted=accepted,
-            filtered=self.filtered.value,
+            filtered=self.chain.filtered.value,
             sent=sent,
             buffered=accepted - sent - sum(dropped.values()),
             dropped=dropped,
@@ -296,10 +344,12 @@ class Pipeline:
 
     def flush(self, deadline: float) -> bool:
         """Sends everything accepted so far; False when the deadline (monotonic seconds) came first."""
-        return self.buffer.flush(deadline)
+        collected = self.collect(deadline)
+        return self.buffer.flush(deadline) and collected
 
     def drain(self, deadline: float) -> None:
         """Hands what is pending to the sender's queue, without waiting for it."""
+        self.collect(deadline)
         self.buffer.drain(deadline=deadline)
 
     def close(self, deadline: float, successor: Pipeline | None = None) -> None:
@@ -307,11 +357,9 @@ class Pipeline:
         if self.closed:
             return
         self.closed = True
-        for item in self.filters:
-            try:
-                item.close()
-            except Exception as error:  # noqa: BLE001 - a filter may raise anything
-                self.counts.error("filter_error", error)
+        for sums in self.buffer.sums:
+            sums.close()
+        self.chain.close()
         self.fast_path = REFUSING
         self.drain(deadline)
         succession = None
@@ -337,10 +385,10 @@ class Pipeline:
 
     def after_fork(self) -> None:
         """In a forked child: an empty buffer, a stream of its own, new locks."""
-        for item in self.filters:
-            item.after_fork()
+        self.chain.after_fork()
+        for sums in self.buffer.sums:
+            sums.reset()
         self.buffer.after_fork()
         self.counts.restart()
-        self.filtered = AtomicCounter()
         self.stream.restart()
         self.fast_path = self._fast_path()

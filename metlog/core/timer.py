@@ -78,7 +78,12 @@ class Timer:
         end = perf_counter()
         starts = _starts.get()
         if not self._free and starts == self._outer:  # as it was when the first one entered: this is that one
-            self._leave_first(end)
+            ms = self._result = (end - self._start) * 1000.0
+            self._free.append(True)
+            last = _last.get()
+            if last is not None and last[0] is self:
+                _last.set((self, ms))
+            self._send(ms)
             return
         for index in range(len(starts) - 1, -1, -1):
             start = starts[index]
@@ -93,7 +98,8 @@ class Timer:
             self._done(self._others.pop()[1], end)
         except IndexError:
             if not self._free:
-                self._leave_first(end)
+                self._free.append(True)
+                self._done(self._start, end)
 
     async def __aenter__(self) -> Timer:
         return self.__enter__()
@@ -102,14 +108,6 @@ class Timer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
-
-    def _leave_first(self, end: float) -> None:
-        ms = self._result = (end - self._start) * 1000.0
-        self._free.append(True)
-        last = _last.get()
-        if last is not None and last[0] is self:
-            _last.set((self, ms))
-        self._send(ms)
 
     def _done(self, start: float, end: float) -> None:
         ms = (end - start) * 1000.0

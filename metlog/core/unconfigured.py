@@ -19,7 +19,7 @@ _log: Final = logging.getLogger("metlog")
 UNCONFIGURED: Final = (
     "metlog is not configured: events are counted and left out (metlog.configure() sends them; told once)"
 )
-REFUSING: Final[tuple[Any, ...]] = (-1, None, None, None, None, None, {}, None)
+REFUSING: Final[tuple[Any, ...]] = (-1, None, None, None, None, None, {}, None, None)
 """A fast path (see `metlog.core.pipeline`) that admits no severity."""
 CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 
@@ -34,6 +34,7 @@ class Unconfigured:
     logger = hostname = ""
     sender = encoder = None
     chance = chance
+    counters = timers = None
     branches: tuple[Any, ...] = ()
     filters: tuple[Any, ...] = ()
     exit_timeout = 0.0
@@ -93,6 +94,14 @@ class Unconfigured:
     def stats(self) -> Stats:
         """How many calls were refused, as `filtered`; after `close` the last counts of the pipeline."""
         return self.final_stats or Stats(filtered=self._calls.value)
+
+    def add_up(self, *measurement: object) -> bool:
+        """Adds nothing up: a call that began while the client was open becomes an event, which is refused."""
+        return False
+
+    def collect(self, deadline: float) -> bool:
+        """Nothing was added up."""
+        return True
 
     def flush(self, deadline: float) -> bool:
         """Nothing is held."""

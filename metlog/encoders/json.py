@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from metlog.core.stats import AtomicCounter
 from metlog.encoders import BaseEncoder
-from metlog.event import Event
+from metlog.event import ONE, Event
 from metlog.values import MARK, is_proper, is_written_natively, sanitize
 
 __all__ = ["JsonEncoder", "JsonRecords"]
@@ -107,33 +107,55 @@ class JsonRecord(Struct, gc=False):
     stream: Raw
 
 
+class WeightedJsonRecord(Struct, gc=False):
+    """As `JsonRecord`, of an event that stands for several."""
+
+    timestamp: datetime
+    type: str
+    tokens: tuple[str, ...]
+    severity: int
+    payload: str
+    fields: dict[str, Any]
+    weight: float
+    seq: int
+    stream: Raw
+
+
 class JsonRecords:
     """Events that are encoded when their frame is made: see `metlog.encoders.Records`."""
 
-    make = JsonRecord
+    join = staticmethod(b"".join)
 
     def __init__(self) -> None:
         encoder = msgspec.json.Encoder()
         self._encode = encoder.encode
         self.frame = encoder.encode_lines  # a Raw among the items is copied as it is
 
-    def origin(self, event: Event) -> Raw:
-        """The constant tail of every record, as raw JSON: stream id, logger, env_version, pid, hostname."""
+    def maker(self, event: Event) -> tuple[type[JsonRecord], Raw]:
+        """The class of records, and their constant tail as raw JSON: stream id, logger, env_version, pid, hostname."""
         event, _ = sanitize(event)
         pairs = {
             "stream": event.stream, "logger": event.logger, "env_version": event.env_version, "pid": event.pid,
             "hostname": event.hostname,
         }  # fmt: skip
-        return Raw(self._encode(pairs)[len('{"stream":') : -1])
+        return JsonRecord, Raw(self._encode(pairs)[len('{"stream":') : -1])
+
+    def weighted(self, record: JsonRecord, weight: float) -> WeightedJsonRecord:
+        """The record with a weight."""
+        return WeightedJsonRecord(
+            record.timestamp, record.type, record.tokens, record.severity, record.payload, record.fields, weight,
+            record.seq, record.stream,
+        )  # fmt: skip
 
     def split(self, frame: bytes) -> list[bytes]:
         """A frame for each event of a frame."""
         return [line + b"\n" for line in frame.split(b"\n")[:-1]]
 
-    def event(self, record: JsonRecord) -> Event:
+    def event(self, record: JsonRecord | WeightedJsonRecord) -> Event:
         """The event that a record stands for."""
+        weight = ONE if isinstance(record, JsonRecord) else record.weight
         rest = msgspec.json.decode(b'{"stream":' + bytes(record.stream) + b"}")
         return Event(
             timestamp=record.timestamp, type=record.type, tokens=record.tokens, severity=record.severity,
-            payload=record.payload, fields=record.fields, seq=record.seq, **rest,
+            payload=record.payload, fields=record.fields, weight=weight, seq=record.seq, **rest,
         )  # fmt: skip

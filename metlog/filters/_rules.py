@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from metlog.errors import ConfigError
-from metlog.filters._masks import MASKS, Mask, of_pattern
+from metlog.filters._masks import LIMIT, MASKS, Mask, may_find, of_pattern
 from metlog.filters._paths import Paths
 
 __all__ = ["CUT", "DROP", "KEEP", "MIN_KEY", "PSEUDONYMIZE", "Rules"]
@@ -52,6 +52,10 @@ class Rules:
         if problems:
             raise ConfigError(problems)
         self._hmac = hmac.new((key or "").encode(), digestmod=hashlib.sha256)
+        paths = (self.drop, self.keep, self.pseudonymize, self.cut)
+        self.plain_names = all(item is None or item.names is not None for item in paths)
+        """Whether every path is the name of a top-level field."""
+        self._may_find = may_find if all(pattern in MASKS for pattern in mask or ()) else None
         self.codes: dict[str, int] = {}
         """Results of `code` by path, to look up first."""
         self._names: dict[str, str] = {}
@@ -64,8 +68,7 @@ class Rules:
     @property
     def by_name(self) -> bool:
         """Whether names of top-level fields decide alone: no wildcard, no nested path, no mask."""
-        paths = (self.drop, self.keep, self.pseudonymize, self.cut)
-        return not self._masks and all(item is None or item.names is not None for item in paths)
+        return self.plain_names and not self._masks
 
     def code(self, path: str) -> int:
         """What is to be done with the value under a path: the sum of DROP, KEEP, PSEUDONYMIZE and CUT."""
@@ -83,7 +86,9 @@ class Rules:
         return code
 
     def text(self, text: str) -> str:
-        """The text with what the masks find masked."""
+        """The text with what the masks find masked; the very same where they find nothing at a glance."""
+        if self._may_find is not None and len(text) <= LIMIT and self._may_find(text) is None:
+            return text
         for mask in self._masks:
             text = mask(text, self._mask_with)
         return text

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from msgspec.structs import replace
 
-from metlog.event import Event
+from metlog.event import ONE, Event
 from metlog.filters import BaseFilter
 
 __all__ = ["Sample"]
+
+_SCALARS: Final = frozenset({str, int, float, bool})
 
 
 class Sample(BaseFilter):
@@ -36,14 +39,26 @@ class Sample(BaseFilter):
         """The event with its weight, or None."""
         if self._rate == 1 or (self._types is not None and event.type not in self._types):
             return event
-        if self._draw(event) >= self._rate:
+        if self._draw(event.fields) >= self._rate:
             return None
         return replace(event, weight=event.weight / self._rate)
 
-    def _draw(self, event: Event) -> float:
+    def early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float | None:
+        """As the call, before an event is built."""
+        rate = self._rate
+        if rate == 1 or (self._types is not None and tokens[0] not in self._types):
+            return ONE
+        if self._path is None:
+            return 0.0 if self.chance.draw() >= rate else 1 / rate
+        value = fields.get(self._path[0])
+        if value is not None and value.__class__ not in _SCALARS:
+            return None  # something below it, or of the application, which may log
+        return 0.0 if self._draw(fields) >= rate else 1 / rate
+
+    def _draw(self, fields: Mapping[str, Any]) -> float:
         """A number from 0 up to 1."""
         if self._path is not None:
-            value: Any = event.fields
+            value: Any = fields
             for part in self._path:
                 value = value.get(part) if isinstance(value, dict) else None
             if value is not None:

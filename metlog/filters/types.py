@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from metlog.event import Event
+from typing import Any
+
+from metlog.event import ONE, Event
 from metlog.filters import BaseFilter
 
 __all__ = ["TypeAllow", "TypeDeny", "TypeSeverityMax"]
@@ -28,6 +30,10 @@ class TypeAllow(BaseFilter):
         """The event when its type is named."""
         return event if event.type in self._types else None
 
+    def early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
+        """As the call, before an event is built."""
+        return ONE if tokens[0] in self._types else 0.0
+
 
 class TypeDeny(BaseFilter):
     """Drops events of some types.
@@ -42,6 +48,10 @@ class TypeDeny(BaseFilter):
     def __call__(self, event: Event, /) -> Event | None:
         """The event unless its type is named."""
         return None if event.type in self._types else event
+
+    def early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
+        """As the call, before an event is built."""
+        return 0.0 if tokens[0] in self._types else ONE
 
 
 class TypeSeverityMax(BaseFilter):
@@ -62,3 +72,7 @@ class TypeSeverityMax(BaseFilter):
     def __call__(self, event: Event, /) -> Event | None:
         """The event when it is urgent enough for its type."""
         return event if event.severity <= self._types.get(event.type, 7) else None
+
+    def early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
+        """As the call, before an event is built."""
+        return ONE if severity <= self._types.get(tokens[0], 7) else 0.0

@@ -38,7 +38,7 @@ def severity_of(level: int) -> int:
 
 def is_own(client: MetlogClient, logger: str | None, thread: str | None) -> bool:
     """Whether a record is about metlog's own sending: logging it would make the next one, without an end."""
-    if logger is not None and logger.startswith("metlog") and logger[6:7] in {"", "."}:
+    if logger is not None and logger[:6] == "metlog" and logger[6:7] in {"", "."}:
         return True
     if (thread if thread is not None else threading.current_thread().name) in OWN_THREADS:
         return True
@@ -49,5 +49,4 @@ def is_own(client: MetlogClient, logger: str | None, thread: str | None) -> bool
     ident = get_ident()
     if pipeline.buffer.owner == ident:
         return True
-    branches = getattr(pipeline, "branches", None)
-    return branches is not None and any(branch.buffer.owner == ident for branch in branches)
+    return bool(pipeline.branches) and any(branch.buffer.owner == ident for branch in pipeline.branches)

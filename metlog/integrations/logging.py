@@ -17,7 +17,10 @@ _LAYOUT: Final = list(
     logging.makeLogRecord({}).__dict__
 )  # attributes of every record, in the order in which they are set
 _WIDTH: Final = len(_LAYOUT)
+_FIRST: Final = _LAYOUT[:3]
+_LAST: Final = _LAYOUT[-1:]
 _STANDARD: Final = frozenset(_LAYOUT) | {"message", "asctime", "taskName"}
+_SEVERITIES: Final = {level: severity_of(level) for level in (10, 20, 30, 40, 50)}
 _inside = threading.local()  # true in a thread while it is in `emit`
 
 
@@ -83,7 +86,10 @@ class MetlogHandler(logging.Handler):
         # As few steps as can be: a service logs thousands of these. Attributes are read from the dict, once it exists the
         # faster way.
         its = record.__dict__
-        severity = severity_of(its["levelno"])
+        level = its["levelno"]
+        severity = _SEVERITIES.get(level)
+        if severity is None:
+            severity = severity_of(level)
         pipeline = self._state.pipeline
         if severity > pipeline.severity_max:  # before anything is formatted
             pipeline.admit_severity(severity)
@@ -113,9 +119,10 @@ class MetlogHandler(logging.Handler):
             fields["traceback"] = its["exc_text"]
         if its["stack_info"]:
             fields["stack"] = its["stack_info"]
-        names = list(its)
         # `extra` comes after what every record has; where a record was made another way, each of its names is looked at.
-        for other in names[_WIDTH:] if names[:_WIDTH] == _LAYOUT else names:
+        names = list(its)
+        usual = names[_WIDTH - 1 : _WIDTH] == _LAST and names[:3] == _FIRST
+        for other in names[_WIDTH:] if usual else names:
             if other not in _STANDARD:
                 fields[other] = its[other]
         client.log(("oldstyle", name), payload, severity=severity, fields=fields)

@@ -31,20 +31,18 @@ def read_blocks(
         data = os.pread(descriptor, min(size, stop - offset), offset)
         if not data:
             return
-        records = Scan(data, offset)
-        yield from records
         reached = offset + len(data)
-        whole = reached >= stop
-        cut = records.damaged[-1] if records.damaged else (reached, reached)
+        records = Scan(data, offset, stop)
+        yield from records
         for first, last in records.damaged:
-            if last < reached or (whole and complete):
+            if last < stop or complete:
                 on_damage(first, data[first - offset : last - offset])
-        if cut[1] < reached or whole:
-            offset = reached
-        elif cut[0] > offset:  # the block ends within a record: the next one begins there
-            offset, size = cut[0], block
+        if records.cut is None:
+            offset, size = reached, block
         else:
-            size *= 2
+            begin, needed = records.cut
+            size = max(block if begin > offset else 2 * size, needed - begin)
+            offset = begin
 
 
 class SegmentReader:

@@ -188,14 +188,18 @@ def _record_at(data: bytes, offset: int) -> Record | None:
 class Scan:
     """Iterates the records of a segment's bytes; afterwards `damaged` has the ranges that were skipped.
 
-    `base` is the offset of `data` in the segment, for a reader that goes on where it stopped.
+    base: the offset of `data` in the segment, for a reader that goes on where it stopped. stop: where the segment ends, when `data` is
+    a part of it that more bytes follow: then `cut` says afterwards from where on these are needed. What begins in `data` and says of
+    itself that it ends beyond is never searched for records, so that nothing inside a long record is taken for one.
     """
 
-    def __init__(self, data: bytes, base: int = 0) -> None:
+    def __init__(self, data: bytes, base: int = 0, stop: int = 0) -> None:
         self.data = data
-        self._base = base
+        self._base, self._stop = base, stop
         self.damaged: list[tuple[int, int]] = []
         """Offsets (start, end) of what does not verify. The last one may be a record that is still being written."""
+        self.cut: tuple[int, int] | None = None
+        """The offset at which `data` has to begin the next time, and the one up to which it has to reach at least."""
         if base == 0 and data and data[:HEADER_SIZE] != header(read_header(data)):
             self.damaged.append((0, min(HEADER_SIZE, len(data))))
 
@@ -205,7 +209,12 @@ class Scan:
         while offset < len(data):
             record = _record_at(data, offset)
             if record is None:
+                if (reach := self._beyond(offset)) is not None:
+                    self.cut = (base + offset, reach)
+                    return
                 record, found = self._resync(offset)
+                if self.cut is not None and self.cut[0] == base + offset:
+                    return
                 self.damaged.append((base + offset, base + found))
                 if record is None:
                     return
@@ -217,7 +226,22 @@ class Scan:
         while (found := self.data.find(_MARKERS, found + 1)) >= 0:
             if record := _record_at(self.data, found):
                 return record, found
+            if (reach := self._beyond(found)) is not None:
+                self.cut = (self._base + found, reach)
+                return None, found
+        if self._base + len(self.data) < self._stop:  # the damage goes on, or a marker is cut in two
+            self.cut = (self._base + offset, self._base + len(self.data) + 1)
         return None, len(self.data)
+
+    def _beyond(self, offset: int) -> int | None:
+        """Up to where the segment has to be read to tell whether a record is at an offset of `data`; None when `data` has all of it."""
+        end = offset + FRAME_SIZE
+        if end <= len(self.data):
+            marker, length, _ = _FRAME.unpack_from(self.data, offset)
+            if marker not in _BODIES:
+                return None
+            end += length
+        return self._base + end if end > len(self.data) and self._base + end <= self._stop else None
 
 
 def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock, Scan]:

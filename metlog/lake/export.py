@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from metlog.lake.cells import python_values
+from metlog.lake.export_text import markdown_rows, vertical_rows
 from metlog.lake.result import Stream
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.values import Column, as_cell, as_json, as_text, encode, formula_safe
@@ -21,15 +22,19 @@ __all__ = ["FORMATS", "csv_rows", "encode", "json_rows", "write"]
 FORMATS: Final = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "markdown": "text/markdown; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
-"""Formats with their media types."""
+"""Formats with their media types; `write` knows `vertical`, for a terminal, too."""
 
 _NATIVE: Final = (
     "VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "DOUBLE", "FLOAT",
     "DATE", "TIMESTAMP", "DECIMAL", "UUID", "HUGEINT", "UHUGEINT", "BIGNUM",
 )  # fmt: skip
 """Beginnings of the names of types whose Python values `encode` takes as they are."""
+
+_TEXTS: Final = {"markdown": markdown_rows, "vertical": vertical_rows}
 
 
 def write(
@@ -41,7 +46,8 @@ def write(
     max_bytes: int | None = None,
     spreadsheet: bool = False,
 ) -> int:
-    """Writes a result in one of `FORMATS`, at most `limit` rows; returns their number. JSON is an array of objects, one a line.
+    """Writes a result in one of `FORMATS`, at most `limit` rows; returns their number. JSON is an array of objects, one a
+    line, and NDJSON the lines without the array.
 
     `spreadsheet`: CSV in which no text is a formula. Raises QueryError when the file grows beyond `max_bytes`.
     """
@@ -60,13 +66,23 @@ def write(
     rows = (row for batch in batches for row in zip(*map(python_values, batch.columns, types), strict=True))
     if kind == "csv":
         return csv_rows(stream.columns, rows, file, spreadsheet=spreadsheet)
+    if kind in _TEXTS:
+        return _TEXTS[kind](stream.columns, rows, file)
     names = [column.name for column in stream.columns]
     converted = _converters(stream.columns)
     count = 0
+    lines = (
+        encode({name: convert(value) for name, convert, value in zip(names, converted, row, strict=True)})
+        for row in rows
+    )
+    if kind == "ndjson":
+        for line in lines:
+            file.write(line + b"\n")
+            count += 1
+        return count
     file.write(b"[")
-    for row in rows:
-        line = {name: convert(value) for name, convert, value in zip(names, converted, row, strict=True)}
-        file.write((b",\n " if count else b"\n ") + encode(line))
+    for line in lines:
+        file.write((b",\n " if count else b"\n ") + line)
         count += 1
     file.write(b"\n]\n" if count else b"]\n")
     return count

@@ -55,9 +55,9 @@ def write_segment(
     bad: list[tuple[bytes, str, str]] | None = None,
     check: Callable[[], None] = lambda: None,
     choose: Choose = lambda _, records: records,
-) -> tuple[int, SegmentReader]:
-    """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all under the segment's name; gives their number,
-    and what was damaged in the segment. `codec`, `level`, `promotion`: as for `Parquet`. `bad` as for
+) -> int:
+    """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all under the segment's name; gives their number.
+    `codec`, `level`, `promotion`: as for `Parquet`. `bad` as for
     `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise. `choose` may leave records out.
 
     Of the events some `_GROUP` bytes are in memory at once.
@@ -75,7 +75,7 @@ def write_segment(
         groups.finish()
     finally:
         groups.abandon()
-    return count, records
+    return count
 
 
 def has_log(journal: Folder, segment: SegmentName) -> bool:
@@ -110,7 +110,7 @@ class LakeWriter:
     ) -> None:
         """`events`: the folder `events` of a data set that is a local folder; `promote`: as for `Promotion`."""
         self._storage = storage
-        self._how = Parquet(codec, level, Promotion(storage, promote))
+        self._how = Parquet(codec, level, Promotion(storage, promote, encoded=True))
         self._events = events
         self.chains = Chains(storage, self._how)
 

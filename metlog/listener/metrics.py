@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
@@ -176,7 +176,7 @@ def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[M
 
 def _upkeep(jobs: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
     """Of each job of upkeep that the listener does by itself: its runs, and what the last one did."""
-    families = {
+    families: dict[str, tuple[str, str, Callable[[Mapping[str, Any]], float]]] = {
         "runs_total": ("counter", "Runs of upkeep.", lambda job: job["runs"]),
         "failures_total": ("counter", "Runs of upkeep that failed, or were held back.", lambda job: job["failures"]),
         "failing": ("gauge", "1 when the last run failed, or was held back.", lambda job: bool(job["error"])),

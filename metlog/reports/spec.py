@@ -10,13 +10,14 @@ from msgspec import Meta, Struct
 from metlog.errors import ConfigError
 from metlog.plugins.conversion import convert
 
-__all__ = ["COMMON", "Chart", "Charted", "Empty", "Parameter"]
+__all__ = ["BUCKETS", "COMMON", "Chart", "Charted", "Empty", "Parameter"]
 
 Kind = Literal["text", "integer", "number", "boolean", "choice", "bucket", "time", "zone"]
 
 COMMON: Final = ("since", "until", "tz", "logger")
 """Parameters that every report has."""
-_BUCKETS: Final = ("auto", "minute", "hour", "day", "week", "month")
+BUCKETS: Final = ("auto", "minute", "hour", "day", "week", "month")
+"""Choices of a parameter of the type `bucket`, unless it has some of its own."""
 
 
 class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -28,6 +29,8 @@ class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
     choices: tuple[str, ...] = ()
     min: float | None = None
     max: float | None = None
+    latest: str = ""
+    """For a time: another one that it is never after; where it is, it is taken for that one."""
 
     def convert(self, name: str, value: Any) -> Any:
         """Returns the value as the SQL gets it; raises ConfigError with name, value and remedy. Times are texts still."""
@@ -39,7 +42,7 @@ class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
 
     def _hint(self) -> Any:
         if self.type in {"choice", "bucket"}:
-            return Literal[self.choices or _BUCKETS]
+            return Literal[self.choices or BUCKETS]
         kind = _TYPES.get(self.type, str)
         if self.min is None and self.max is None:
             return kind

@@ -52,7 +52,7 @@ class _Capturing(Pipeline):
         )
         self._events = events
         self._shared = shared  # ids of filters that serve another pipeline too
-        if self._ticks:
+        if self.chain.ticks:
             self.buffer.start()  # its flusher keeps the filters' time
 
     def accept(self, event: Event) -> None:
@@ -71,7 +71,7 @@ class _Capturing(Pipeline):
 
     def close(self, deadline: float, successor: Pipeline | None = None) -> None:
         """Ends the stream. A filter that was configured as an object may serve another pipeline too, and is not closed."""
-        self.filters = tuple(item for item in self.filters if id(original(item)) not in self._shared)
+        self.chain.filters = tuple(item for item in self.filters if id(original(item)) not in self._shared)
         super().close(deadline, successor)
 
     def after_fork(self) -> None:

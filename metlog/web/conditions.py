@@ -14,7 +14,7 @@ from metlog.journal.follow import Event
 from metlog.web.errors import Refused
 from metlog.web.words import service, service_of, severity_of, shown_type, type_of
 
-__all__ = ["CONDITIONS", "Condition", "Search"]
+__all__ = ["CONDITIONS", "Condition", "Search", "within"]
 
 CONDITIONS: Final = (
     "q", "type", "not_type", "logger", "not_logger", "token", "not_token", "severity", "severities", "stream", "host", "field",
@@ -88,7 +88,7 @@ class Condition:
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Whether an event's fields fulfil it, as the SQL says."""
-        found = next((text for name in self.names if (text := _text(_within(fields, name))) is not None), None)
+        found = next((text for name in self.names if (text := _text(within(fields, name))) is not None), None)
         return self._holds(found) != self.negated
 
     def _holds(self, found: str | None) -> bool:
@@ -122,7 +122,8 @@ def _extracted(name: str, number: str, values: dict[str, Any]) -> str:
     return found
 
 
-def _within(fields: Mapping[str, Any], name: str) -> Any:
+def within(fields: Mapping[str, Any], name: str) -> Any:
+    """The value of a field, None where it is not there. A name with dots is a name first, then a way into objects."""
     if (found := fields.get(name)) is not None or "." not in name:
         return found
     place: Any = fields

@@ -69,8 +69,10 @@ class Bar:
 
     begin: datetime
     end: datetime
-    events: float
-    errors: float
+    place: int
+    """Its number from the left, from 0."""
+    events: float = 0.0
+    errors: float = 0.0
     parts: list[tuple[str, float, float, float]] = field(default_factory=list)
 
 
@@ -100,12 +102,19 @@ def histogram(rows: Iterable[Mapping[str, Any]], by: Steps, times: Times) -> His
         row = counts.get(number)
         begin, end = max(by.moment(number), by.begin), min(by.moment(number + 1), by.end)
         if row is None:
-            bars.append(Bar(begin, end, 0.0, 0.0))
+            bars.append(Bar(begin, end, number - by.first))
             continue
         known = {name: float(row[name]) for name in ("error", "warning", "debug")}
         known["usual"] = max(0.0, float(row["events"]) - sum(known.values()))
         bars.append(
-            Bar(begin, end, float(row["events"]), known["error"], [(name, known[name], 0.0, 0.0) for name in PARTS])
+            Bar(
+                begin,
+                end,
+                number - by.first,
+                float(row["events"]),
+                known["error"],
+                [(name, known[name], 0.0, 0.0) for name in PARTS],
+            )
         )
     top = _round_up(max((bar.events for bar in bars), default=0.0))
     for bar in bars:
@@ -113,7 +122,7 @@ def histogram(rows: Iterable[Mapping[str, Any]], by: Steps, times: Times) -> His
         for name, events, _, _ in bar.parts:
             if events > 0:  # at least a line, or an error among many events is not seen
                 height = max(100 * events / top, 1.2)
-                parts.append((name, events, below, min(height, 100 - below)))
+                parts.append((name, events, below, max(0.0, min(height, 100 - below))))
                 below += height
         bar.parts = parts
     return Histogram(bars, top, _labels(times), by.width)

@@ -5,34 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from metlog.journal.folder import Folder
 from metlog.lake.interface import Cancel, Engine
 from metlog.lake.sql.loss import LOSS_BY_LOGGER
+from metlog.listener.overview import overview
 from metlog.reports.report import Report
 from metlog.web.histogram import BAR, COUNTED, Histogram, histogram, steps
+from metlog.web.listeners import listeners
 from metlog.web.reports import featured
 from metlog.web.state import access_of, page_of
 from metlog.web.times import Times, times_of
 from metlog.web.waiting import asked
 
-__all__ = ["Overview", "listeners", "look", "show"]
+__all__ = ["Folder", "Overview", "look", "show"]
 
-_STALE: Final = 15.0
-"""Seconds after which a listener that has not written its status counts as gone; it writes twice a second."""
 
 _RATES: Final = (
     f"SELECT {BAR} AS bar, {COUNTED}, count(*) AS rows "  # noqa: S608 - constants
     "FROM events WHERE timestamp >= $since AND timestamp < $until GROUP BY bar"
 )
+_TODAY: Final = """
+SELECT coalesce(sum(weight), 0) AS events, count(*) AS rows, max(timestamp) AS last_at FROM events WHERE timestamp >= $since
+"""
 _SERVICES: Final = """
 SELECT logger, sum(weight) AS events, coalesce(sum(weight) FILTER (severity <= 3), 0) AS errors, max(timestamp) AS last_at,
        count(DISTINCT hostname) AS hosts
@@ -42,6 +43,24 @@ _TYPES: Final = """
 SELECT type, sum(weight) AS events FROM events WHERE timestamp >= $since AND timestamp < $until
 GROUP BY type ORDER BY events DESC, type LIMIT 8
 """
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a data folder takes, in bytes; `full_in_days` at the rate of the last days, None where nothing is known of it."""
+
+    bytes: int
+    free: int
+    full_in_days: float | None
+
+    @classmethod
+    def of(cls, data: Path) -> Folder | None:
+        """None when it cannot be read."""
+        try:
+            found = overview(data)
+        except OSError:
+            return None
+        return cls(found.parquet["bytes"], found.disk["free"], found.disk["full_in_days"])
 
 
 @dataclass
@@ -56,6 +75,10 @@ class Overview:
     types: list[dict[str, Any]]
     loss: dict[str, dict[str, Any]]
     ms: float
+    today: dict[str, Any]
+    """`events`, `rows` and `last_at` since midnight."""
+    folder: Folder | None = None
+    """The data folder's size, and its disk's; for those who see everything."""
     listeners: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -65,10 +88,6 @@ class Overview:
     @property
     def errors(self) -> float:
         return self.drawn.errors
-
-    @property
-    def per_second(self) -> float:
-        return self.events / (self.times.end - self.times.begin).total_seconds()
 
     @property
     def sent(self) -> int:
@@ -94,30 +113,13 @@ def look(lake: Engine, times: Times, *, loggers: Sequence[str] | None, cancel: C
         return lake.query(sql, {**values, **more}, loggers=loggers, cancel=cancel).dicts()
 
     counts = ask(_RATES, **by.values)
+    midnight = datetime.now(times.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = lake.query(_TODAY, {"since": midnight.astimezone(UTC)}, loggers=loggers, cancel=cancel).dicts()[0]
     return Overview(
         times, histogram(counts, by, times), sum(row["rows"] for row in counts), ask(_SERVICES), ask(_TYPES),
         {row["logger"]: row for row in ask(LOSS_BY_LOGGER)}, (time.perf_counter() - began) * 1000,
+        today,
     )  # fmt: skip
-
-
-def listeners(data: Path, now: float | None = None) -> list[dict[str, Any]]:
-    """What the listeners of this data folder last said of themselves, with `age` in seconds and `state`:
-    `running`, `stopped` or `gone` (it has not said anything for a while)."""
-    found: list[dict[str, Any]] = []
-    with Folder.root(data) as root:
-        for entry in sorted(root.regular(".json"), key=lambda entry: entry.name):
-            if entry.name != "status.json" and not entry.name.startswith("status-"):
-                continue
-            try:
-                status = msgspec.json.decode(root.read(entry.name))
-                age = max(0.0, (now or time.time()) - datetime.fromisoformat(status["time"]).timestamp())
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                found.append({"name": entry.name, "state": "unreadable", "problem": str(error)})
-                continue
-            running = bool(status.get("running", True))
-            state = "stopped" if not running else "gone" if age > _STALE else "running"
-            found.append({**status, "name": entry.name, "age": age, "state": state})
-    return found
 
 
 async def show(request: Request) -> Response:
@@ -129,6 +131,7 @@ async def show(request: Request) -> Response:
         made = look(page.lake, times, loggers=access.loggers, cancel=cancel)
         if access.everything and page.settings.data is not None:  # the listener's counters are everybody's
             made.listeners = listeners(page.settings.data)
+            made.folder = Folder.of(page.settings.data)
         return made
 
     key = (str(page.settings.data), times.since, times.until, times.tz, access.loggers)

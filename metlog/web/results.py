@@ -14,13 +14,12 @@ import anyio.to_thread
 from starlette.responses import Response, StreamingResponse
 
 from metlog.lake.export import FORMATS, encode, json_rows, write
-from metlog.lake.interface import Engine
-from metlog.lake.query import Cancel, Column, Result, Stream
+from metlog.lake.interface import Engine, Params
+from metlog.lake.query import Cancel, Result, Stream
 from metlog.lake.values import as_text
 
-__all__ = ["Exported", "answer", "cell", "export", "export_result", "is_number", "json_response"]
+__all__ = ["Exported", "answer", "cell", "export", "export_result", "json_response"]
 
-_NUMBERS: Final = ("INT", "INTEGER", "DOUBLE", "FLOAT", "DECIMAL", "BIGNUM")
 _CELL: Final = 4000
 """Characters of a cell that the page shows; a download has all of them."""
 
@@ -37,11 +36,6 @@ def answer(result: Result) -> dict[str, Any]:
         "truncated": result.truncated,
         "ms": round(result.ms, 1),
     }
-
-
-def is_number(column: Column) -> bool:
-    """Whether a column's values stand to the right of their cell."""
-    return column.type.endswith(_NUMBERS) or column.type.startswith("DECIMAL")
 
 
 def cell(value: Any, sql_type: str = "", zone: ZoneInfo | None = None) -> str:
@@ -91,6 +85,7 @@ def export(
     kind: str,
     most: int,
     *,
+    params: Params = None,
     loggers: Sequence[str] | None,
     cancel: Cancel,
     folder: Path | None = None,
@@ -99,7 +94,7 @@ def export(
     before the download begins. Raises QueryError."""
     file = tempfile.TemporaryFile(prefix="metlog-export-", dir=folder)  # noqa: SIM115 - the answer closes it
     try:
-        with lake.stream(sql, loggers=loggers, cancel=cancel) as stream:
+        with lake.stream(sql, params, loggers=loggers, cancel=cancel) as stream:
             write(stream, kind, file, max_bytes=most, spreadsheet=True)
         return Exported(file, kind)
     except BaseException:

@@ -59,6 +59,8 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     """Names under which the page may be asked for, beside loopback names and IP addresses."""
     save: bool = True
+    dashboards: Path | None = None
+    """Folder with dashboards, each a TOML file, beside those of the data folder."""
     timeout: float = 30.0
     memory: str = "2GB"
     spill: str = "4GB"
@@ -126,6 +128,7 @@ class _File(Struct, forbid_unknown_fields=True):
     trusted_proxies: list[str] | None = None
     allowed_hosts: list[str] = []
     save: bool = True
+    dashboards: str | None = None
     timeout: Annotated[Seconds, Meta(gt=0, le=3600)] | None = None
     memory: str | None = None
     spill: str | None = None
@@ -201,6 +204,9 @@ def load(
             f"host = {bind!r}: other machines can reach this address, so the page must know who is asking; "
             "give --token-file FILE, or --user-header NAME behind a reverse proxy, or leave it at 127.0.0.1"
         )
+    boards = None if file.dashboards is None else (config.parent if config else Path()) / file.dashboards
+    if boards is not None and not boards.is_dir():
+        problems.add(f"dashboards = {file.dashboards!r}: no such folder")
     problems.check()
     plain = {key: value for key in _PLAIN if (value := getattr(file, key)) is not None}
     if engine or file.engine:
@@ -220,6 +226,7 @@ def load(
         trusted_proxies=networks,
         allowed_hosts=tuple(name.lower() for name in [*(allowed_hosts or []), *file.allowed_hosts]),
         save=file.save and not read_only,
+        dashboards=boards,
         **plain,
     )
 

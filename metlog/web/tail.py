@@ -14,8 +14,10 @@ from metlog.journal.follow import Event
 from metlog.web.broadcast import Subscription
 from metlog.web.conditions import Search
 from metlog.web.errors import Refused
+from metlog.web.events import suggestions
 from metlog.web.forms import query_of
 from metlog.web.state import access_of, asker_of, page_of
+from metlog.web.times import Times
 
 __all__ = ["show", "stream"]
 
@@ -31,7 +33,14 @@ async def show(request: Request) -> Response:
         )
     query_of(request)
     search = Search.parse(request.query_params.multi_items())
-    values = {"here": "tail", "clock": "zone", "search": search, "source": f"/api/tail?{urlencode(search.pairs)}"}
+    known = await suggestions(request, Times.of("24h"))
+    values = {
+        "here": "tail",
+        "clock": "zone",
+        "search": search,
+        "known": known,
+        "source": f"/api/tail?{urlencode(search.pairs)}",
+    }
     return page_of(request).views.render(request, "tail.html", values)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
@@ -13,8 +14,13 @@ from starlette.responses import HTMLResponse
 
 from metlog import __version__
 from metlog.lake.export import encode
+from metlog.lake.shown import is_number
+from metlog.reports.charts.labels import parameter_label
+from metlog.reports.charts.vega import period
 from metlog.web.assets import Assets
-from metlog.web.results import cell, is_number
+from metlog.web.conditions import within
+from metlog.web.listeners import ago, sentences, size
+from metlog.web.results import cell
 from metlog.web.security import csrf_token
 from metlog.web.times import PRESETS, REFRESH, in_url, shown_times
 from metlog.web.words import SEVERITIES, service, severity_of, shown_type
@@ -50,11 +56,21 @@ class Views:
             pretty=pretty,
             is_number=is_number,
             bounds=bounds,
+            rate=rate,
+            figure=figure,
+            sentences=sentences,
+            size=size,
             service=service,
             shown_type=shown_type,
+            valued=valued,
+            toggled=toggled,
+            flat=flat,
+            near=near,
             severity_name=lambda text: SEVERITIES[severity_of(text)],
             share=share,
             preview=preview,
+            period=period,
+            parameter_label=parameter_label,
         )
 
     def render(self, request: Request, name: str, values: dict[str, Any], status: int = 200) -> HTMLResponse:
@@ -80,9 +96,9 @@ def compact(number: float | None) -> str:
     """1234567 as 1.23 M."""
     if number is None:
         return "–"
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(number) >= size:
-            divided = number / (size if unit != "k" else 1e3)
+    for least, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(number) >= least:
+            divided = number / (least if unit != "k" else 1e3)
             return f"{divided:.3g} {unit}" if abs(divided) < 1000 else f"{divided:.0f} {unit}"
     return f"{number:,.0f}" if number == int(number) or abs(number) >= 100 else f"{number:.3g}"
 
@@ -144,25 +160,75 @@ def bounds(span: Any) -> list[tuple[str, str]]:
     return [("since", in_url(span.begin)), ("until", in_url(span.end))]
 
 
+_COLUMN: Final = {"service": "logger", "message": "payload", "host": "hostname"}
+"""Columns of events by the names that people use."""
+
+
+def valued(event: dict[str, Any], column: str) -> str:
+    """The value of a column of one's choice: of the event, or one of its fields, with dots for what is inside another one."""
+    if column == "severity":
+        return SEVERITIES[event["severity"]]
+    if column == "tokens":
+        return ", ".join(event["tokens"])
+    name = _COLUMN.get(column, column)
+    if name in event and name not in {"fields", "timestamp"}:
+        value: Any = shown_type(event[name]) if name == "type" else event[name]
+    else:
+        value = within(event["fields"], column)
+    return "" if value is None else value[:300] if isinstance(value, str) else encode(value).decode()[:300]
+
+
+def flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str, bool]]:
+    """Each field with its name, its value as text, and whether a search can ask for that value; objects by their members."""
+    found = []
+    for key, value in fields.items():
+        name = prefix + key
+        if isinstance(value, Mapping) and value and prefix.count(".") < 3 and "." not in key:
+            found += flat(value, f"{name}.")
+            continue
+        text = value if isinstance(value, str) else encode(value).decode()
+        asked = len(text) <= 200 and text == text.strip() and value is not None and not set(name) & set("=<>!~|")
+        found.append((name, text, asked))
+    return found
+
+
+def near(event: Mapping[str, Any], seconds: float) -> list[tuple[str, str]]:
+    """The span of a link to what happened so long before and after an event."""
+    length = timedelta(seconds=seconds)
+    return [("since", in_url(event["timestamp"] - length)), ("until", in_url(event["timestamp"] + length))]
+
+
+def toggled(columns: list[str], name: str) -> str:
+    """The list of columns with one more, or without it, as a URL has it."""
+    return ",".join([column for column in columns if column != name] if name in columns else [*columns, name])
+
+
 def preview(fields: dict[str, Any]) -> str:
     """Fields in a line, for lists of events."""
     shown = (f"{key}={value if isinstance(value, str) else encode(value).decode()}" for key, value in fields.items())
-    return "  ".join(text if len(text) < 80 else f"{text[:80]}…" for text, _ in zip(shown, range(12), strict=False))
+    text = "  ".join(text if len(text) < 80 else f"{text[:80]}…" for text, _ in zip(shown, range(12), strict=False))
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def ago(value: datetime | str | None) -> str:
-    """How long ago, in words."""
-    if value is None:
-        return "never"
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    seconds = (datetime.now(UTC) - value).total_seconds()
-    if seconds < 2:
-        return "now"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
+def rate(events: float, seconds: float) -> str:
+    """So many a second, a minute or an hour: the first of which there is at least one."""
+    for length, unit in ((1, "second"), (60, "minute"), (3600, "hour")):
+        if (each := events * length / seconds) >= 1 or length == 3600:
+            return f"{compact(each)} {'an' if unit == 'hour' else 'a'} {unit}"
+    raise AssertionError
+
+
+def figure(value: Any, key: str) -> str:
+    """A figure of a listener's status: sizes with their unit, times ago, yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, (int, float)):
+        return str(value)
+    if "bytes" in key or key == "receive_buffer":
+        return size(value)
+    if key == "moved":
+        return ago(datetime.fromtimestamp(value, UTC)) if value else "never"
+    return f"{value:.1f} s" if key.endswith("seconds") else whole(value)
 
 
 def pretty(value: Any) -> str:

@@ -59,6 +59,11 @@ class Times:
         return REFRESH[self.refresh]
 
     @property
+    def seconds_long(self) -> float:
+        """The length of the span in seconds."""
+        return (self.end - self.begin).total_seconds()
+
+    @property
     def kept(self) -> list[tuple[str, str]]:
         """What a link to another page takes along: the span and the zone, as far as the URL says them."""
         return [(key, str(getattr(self, key))) for key in ("since", "until", "tz") if key in self.said]
@@ -66,12 +71,12 @@ class Times:
     @property
     def query(self) -> str:
         """`kept`, for a link: empty, or beginning with `?`."""
-        return f"?{urlencode(self.kept)}" if self.kept else ""
+        return _address("", self.kept)
 
     def here(self, **changed: str) -> str:
         """The address of this page with some of `KEYS` changed; one that becomes empty is left out."""
         own = {key: str(getattr(self, key)) for key in KEYS if key in self.said} | changed
-        return _address(self.path, [*self.given, *((key, value) for key, value in own.items() if value)])
+        return _address(self.path, [*self.given, *((key, own[key]) for key in KEYS if own.get(key))])
 
     def link(self, path: str, pairs: Pairs = ()) -> str:
         """The address of another page for the same span and zone; `pairs` come first and may say another span."""
@@ -160,4 +165,4 @@ def _made(request: Request, texts: dict[str, str], begin: datetime, end: datetim
 
 
 def _address(path: str, pairs: list[tuple[str, str]]) -> str:
-    return f"{path}?{urlencode(pairs)}" if pairs else path
+    return f"{path}?{urlencode(pairs, safe=':/')}" if pairs else path

@@ -18,7 +18,7 @@ from metlog.lake.promotion.footer import Promoted, decode
 from metlog.lake.schema import SCHEMA
 from metlog.lake.storage import FolderStorage
 
-__all__ = ["NAMES", "data_set", "events_table", "promoted_in", "write_file"]
+__all__ = ["NAMES", "data_set", "events_table", "file_content", "promoted_in", "write_file"]
 
 NAMES: Final = ["user", "ms", "a.b", "größe", "User", "n"]
 """Names that `data_set` promotes."""
@@ -48,6 +48,15 @@ def write_file(data: Path, name: str, groups: Sequence[pa.Table], promotion: Pro
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file.take() + file.close())
     return path
+
+
+def file_content(groups: Sequence[Sequence[dict[str, Any]]], promotion: Promotion | None, first: int = 1) -> bytes:
+    """A file of events with these fields, a row group for each item, numbered from `first` on."""
+    file = Parquet(promotion=promotion).grow()
+    for group in groups:
+        file.write(events_table(group, first))
+        first += len(group)
+    return file.close()
 
 
 def data_set(data: Path, files: Sequence[Sequence[Sequence[dict[str, Any]]]], promote: Any = NAMES) -> Path:

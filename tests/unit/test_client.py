@@ -154,16 +154,17 @@ def test_exception_carries_type_message_and_traceback(client: MetlogClient) -> N
 def test_counters_and_timers_follow_the_conventions_of_the_reports(client: MetlogClient) -> None:
     client.incr("orders", 3)
     client.timer_send("checkout", 12.5)
-    counter, timer = events(client)
+    timer, counter = events(client)
     assert (counter.type, counter.tokens, counter.payload) == ("counter", ("counter", "orders"), "3")
     assert counter.fields == {"name": "orders", "count": 3}
     assert timer.fields == {"name": "checkout", "ms": 12.5}
 
 
-def test_a_sampled_counter_says_how_many_it_stands_for(client: MetlogClient) -> None:
+def test_a_sampled_counter_says_how_many_it_stands_for() -> None:
+    client = MetlogClient.from_config("memory:", counters="each")
     for _ in range(400):
         client.incr("often", rate=0.25)
-    sampled = events(client)
+    sampled = [event for event in events(client) if event.type == "counter"]
     assert 40 < len(sampled) < 180
     assert {event.weight for event in sampled} == {4.0}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import os
 import sys
 import threading
 import types
@@ -222,12 +223,103 @@ def test_without_a_flush_interval_threads_lose_nothing() -> None:
             thread.join()
         assert client.flush(5)
         assert sorted(event.seq for event in events(client)) == list(range(1, 16_001))
-        assert client.stats().frames == 16_000
+        stats = client.stats()
+        assert (stats.accepted, stats.sent, stats.frames, stats.buffered) == (16_000, 16_000, 16_000, 0)
+        assert stats.bytes == sum(map(len, client.sender.frames))
+
+
+class Refusing(MemorySender):
+    """Takes no frame of an event that says so."""
+
+    nonblocking = True
+    concurrent = True
+
+    def send(self, frame: bytes) -> None:
+        if b"refuse" in frame:
+            raise OSError("refused")
+        super().send(frame)
+
+
+def test_without_a_flush_interval_what_is_refused_is_counted_and_told_with_the_next() -> None:
+    with MetlogClient.from_config({"sender": Refusing(), "buffer": {"flush_interval": 0}}) as client:
+        for word in ("kept", "refuse", "kept", "kept"):
+            client.log(word)
+        stats = client.stats()
+        assert (stats.accepted, stats.sent, stats.dropped) == (4, 3, {"send_error": 1})
+        found = [event.type for frame in client.sender.frames for event in client.encoder.decode(frame)]
+        assert found == ["kept", "kept", "metlog.report", "kept"]
+
+
+def test_without_a_flush_interval_a_child_counts_from_zero() -> None:
+    with MetlogClient.from_config("memory:", buffer={"flush_interval": 0}) as client:
+        client.log("mine")
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                client.log("theirs")
+                stats = client.stats()
+                status = 0 if (stats.accepted, stats.sent, stats.frames) == (1, 1, 1) else 2
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert client.stats().sent == 1
+
+
+def test_a_subclass_of_a_concurrent_sender_is_not_one_unless_it_says_so() -> None:
+    class Mine(MemorySender): ...
+
+    assert MemorySender.concurrent
+    assert not Mine.concurrent
+    with MetlogClient.from_config({"sender": Mine(), "buffer": {"flush_interval": 0}}) as client:
+        client.log("a")
+        assert client.stats().sent == 1
+
+
+def test_merged_fields_follow_what_they_are_merged_of(client: MetlogClient) -> None:
+    tags = ["a"]
+    bound = client.bind(shop="a", tags=tags)
+    again = bound.bind(shop="b")
+    for _ in range(2):
+        bound.log("one")
+        tags.append("b")
+        with metlog.context(request="r1"):
+            again.log("two", "text", n=1)
+            bound.log("three", fields={"request": "mine"})
+    found = [event.fields for event in events(client)]
+    client.configure("memory:", fields={"zone": "z"}, buffer={"flush_interval": 60})
+    bound.log("one")
+    found += [event.fields for event in events(client)]
+    assert found == [
+        {"shop": "a", "tags": ["a"]},
+        {"request": "r1", "shop": "b", "tags": ["a", "b"], "n": 1},
+        {"request": "mine", "shop": "a", "tags": ["a", "b"]},
+        {"shop": "a", "tags": ["a", "b"]},
+        {"request": "r1", "shop": "b", "tags": ["a", "b", "b"], "n": 1},
+        {"request": "mine", "shop": "a", "tags": ["a", "b", "b"]},
+        {"zone": "z", "shop": "a", "tags": ["a", "b", "b"]},
+    ]
+
+
+def test_a_field_of_the_call_is_looked_at_where_those_around_it_are_known(client: MetlogClient) -> None:
+    bound = client.bind(shop="a", n=1)
+    bound.log("a", fields={"x": math.nan})
+    bound.log("a", fields={"n": 2**70})
+    bound.log("a", fields={1: "one", "1": "two"})
+    first, second, third = events(client)
+    assert first.fields["x"] is None
+    assert "metlog.repaired" in first.fields
+    assert "metlog.repaired" in second.fields
+    assert "metlog.repaired" in third.fields
 
 
 @given(sizes=st.lists(st.integers(0, 3000), max_size=200), frame=st.integers(64, 9000), nested=st.integers(0, 3))
-def test_frames_hold_every_event_once_in_order_and_their_limit(sizes: list[int], frame: int, nested: int) -> None:
-    with MetlogClient.from_config("memory:", buffer={"flush_interval": 60, "max_frame": frame}) as client:
+@pytest.mark.parametrize("encoder", ["json", "msgpack"])
+def test_frames_hold_every_event_once_in_order_and_their_limit(
+    encoder: str, sizes: list[int], frame: int, nested: int
+) -> None:
+    buffer = {"flush_interval": 60, "max_frame": frame}
+    with MetlogClient.from_config("memory:", encoder=encoder, buffer=buffer) as client:
         for number, size in enumerate(sizes):
             client.log("a", "x" * size, fields={"n": [number] if nested and number % nested == 0 else number})
         found = events(client)

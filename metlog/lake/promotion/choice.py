@@ -7,6 +7,7 @@ themselves. Which columns a file has stands in its own footer, so that a file wr
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections import Counter
@@ -62,8 +63,10 @@ class Promotion:
     `promote`: True, chosen by what is seen; False, none; a list, these; None, as the data set says, which is what upkeep does.
     """
 
-    def __init__(self, storage: Storage, promote: bool | Sequence[str] | None = None) -> None:
+    def __init__(self, storage: Storage, promote: bool | Sequence[str] | None = None, *, encoded: bool = False) -> None:
+        """`encoded`: as for `FileColumns`."""
         self._storage = storage
+        self._encoded = encoded
         self._asked = promote
         self._known = Choice()
         self._number = 0
@@ -80,7 +83,7 @@ class Promotion:
             found = self._seen(rows, choice)
             if found:
                 choice = self._settle(found)
-        return FileColumns(tuple(choice.names))
+        return FileColumns(tuple(choice.names), self._encoded)
 
     def choice(self) -> Choice:
         """What holds now. Raises OSError."""
@@ -161,8 +164,9 @@ class Promotion:
 
 def _candidates(rows: pa.Table) -> list[tuple[str, bool]]:
     """Names that many events of one type have, with values of one kind; and whether these are texts."""
-    step = rows.num_rows // _SAMPLE
-    sample = rows.select(["type", "fields"]).take(pa.array(range(0, step * _SAMPLE, step), pa.int64()))
+    # By chance, and not each n-th: events often come in turns. The same file gives the same sample.
+    places = sorted(random.Random(rows.num_rows).sample(range(rows.num_rows), _SAMPLE))
+    sample = rows.select(["type", "fields"]).take(pa.array(places, pa.int64()))
     try:
         events = _decode(lines_of(sample["fields"].combine_chunks()))
     except (msgspec.DecodeError, ValueError, RecursionError):  # of another origin
@@ -197,4 +201,4 @@ def _unique(rows: pa.Table, name: str) -> bool:
     if made.num_columns < 2:
         return True  # its values are of several kinds
     values = made.column(1).drop_null()
-    return pc.count_distinct(values).as_py() > _UNIQUE * max(len(values), 1)
+    return bool(pc.count_distinct(values).as_py() > _UNIQUE * max(len(values), 1))

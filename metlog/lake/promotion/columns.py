@@ -6,6 +6,7 @@ footer says so: readers take `fields`, in which everything is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -86,6 +87,9 @@ class _Column:
     """Among the values of a `double`: one that was written as 12, one that was written as 12.0."""
     odd: bool = False
     """A number that is written with an exponent."""
+    floats: list[pa.Array] = field(default_factory=list)
+    mixed: list[pa.Array] = field(default_factory=list)
+    """Numbers of the row group: those of pieces without integers, and those of all others."""
 
     def array(self, values: list[Any], first: bool) -> pa.Array:
         """The values as an array of the kind that they have. Says in `right` whether all of them fit."""
@@ -117,12 +121,20 @@ class _Column:
                 raise OverflowError
             self.fractionless |= any(type(value) is float and value.is_integer() for value in values)
         found = pa.array(values, pa.float64())
-        if int not in kinds:
-            self.fractionless |= bool(pc.any(pc.equal(found, pc.trunc(found))).as_py())
-        size = pc.abs(found)
-        small = pc.and_(pc.less(size, _LEAST), pc.greater(size, 0.0))
-        self.odd |= bool(pc.any(pc.or_(small, pc.greater_equal(size, _MOST))).as_py())
+        (self.mixed if int in kinds else self.floats).append(found)
         return found
+
+    def look(self) -> None:
+        """Takes down how the numbers of a row group are written, all at once."""
+        floats = pa.chunked_array(self.floats, pa.float64())
+        if self.kind == "double" and len(floats):
+            self.fractionless |= bool(pc.any(pc.equal(floats, pc.trunc(floats))).as_py())
+        size = pc.abs(pa.chunked_array([*self.floats, *self.mixed], pa.float64()))
+        least, most = pc.min_max(size).as_py().values()
+        if most is not None and (most >= _MOST or least < _LEAST):
+            small = pc.and_(pc.less(size, _LEAST), pc.greater(size, 0.0))
+            self.odd |= bool(most >= _MOST or pc.any(small).as_py())
+        self.floats, self.mixed = [], []
 
     def said(self) -> Promoted | None:
         """The footer's entry, when the file is at its end."""
@@ -148,6 +160,9 @@ class FileColumns:
     """The columns of a file for some names. `start` comes first, `extend` for each row group, `footer` at the end."""
 
     names: tuple[str, ...]
+    encoded: bool = False
+    """Whether `fields` was written by this program's encoder from a dict, so that no object has a name twice. Else that is looked for:
+    of two values DuckDB takes the first, and the decoder here the last."""
     schema: list[pa.Field] = field(default_factory=list)
     """The columns, once there was a row group."""
     dictionaries: list[str] = field(default_factory=list)
@@ -166,6 +181,7 @@ class FileColumns:
             self._started = True
             self._begin(arrays)
         for column, parts in zip(self._columns, arrays, strict=True):
+            column.look()
             if column.column:
                 found = [_as_kind(part, column) for part in parts]
                 rows = rows.append_column(pa.field(column.column, TYPES[column.kind]), pa.chunked_array(found))
@@ -195,7 +211,7 @@ class FileColumns:
                 column.kind = next(kind for kind, arrow in TYPES.items() if arrow in types)
                 column.column = column_name(column.name, column.kind)
                 self.schema.append(pa.field(column.column, TYPES[column.kind]))
-                if column.kind != "double" and _comes_again(parts):
+                if column.kind == "double" or _comes_again(parts):
                     self.dictionaries.append(column.column)
 
     def _arrays(self, fields: pa.ChunkedArray) -> list[list[pa.Array]]:
@@ -224,8 +240,23 @@ class FileColumns:
             if nulls:
                 column.nulls |= None in values
                 values = [None if value is UNSET else value for value in values]
-            found.append(column.array(values, first=not self._started))
+            part = column.array(values, first=not self._started)
+            if (
+                not self.encoded
+                and lines.count(b'"%b"' % column.name.encode()) + lines.count(b"\\u00") > len(part) - part.null_count
+            ):
+                column.right &= not _twice(texts, column.name)
+            found.append(part)
         return found
+
+
+def _twice(texts: pa.Array, name: str) -> bool:
+    """Whether one of the objects has a name twice at its top."""
+    often = pc.greater(pc.count_substring(texts, f'"{name}"'), 1)
+    doubtful = texts.filter(pc.or_(often, pc.match_substring(texts, "\\u00")))
+    return any(
+        sum(key == name for key, _ in json.loads(text, object_pairs_hook=list)) > 1 for text in doubtful.to_pylist()
+    )
 
 
 def _comes_again(parts: Sequence[pa.Array]) -> bool:

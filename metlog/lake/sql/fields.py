@@ -1,14 +1,15 @@
-"""Expressions over `fields` that a column of its own can answer: `fields->>'user'` and the like, put on the parsed tree in the place of which
-stands a column of the view `metlog_promoted`.
+"""Expressions over `fields` that a column of its own can answer, such as `fields->>'user'`: on the parsed tree, a column of the view
+`metlog_promoted` takes their place.
 
-That view has the columns of `events` and, for each expression found here, one more, which is a promoted column in files that have it and the
-same expression over `fields` in all others (`metlog.lake.sql.promoted`). What a query means is not changed: where this module is not
-sure which `fields` is meant, or that nothing else would see the columns more, it leaves a SELECT as it is.
+That view has the columns of `events` and one more for each expression found here: a promoted column in files that have it, the same
+expression over `fields` in all others (`metlog.lake.sql.promoted`). No query's meaning is changed: a SELECT stays as it is where it is not
+sure which `fields` is meant, or where something else would see that there are more columns.
 """
 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -68,8 +69,9 @@ def promotable(tree: Tree, ctes: Iterable[str], write: Callable[[Tree], str]) ->
     """The query of a statement's tree with columns in the place of expressions; None where there are none. `write` makes SQL of a
     statement."""
     changed = copy.deepcopy(tree)
-    rewriter = _Rewriter(frozenset(ctes), write)
-    for node in [node for node in _dicts(changed) if node.get("type") == "SELECT_NODE" and "cte_map" in node]:
+    rewriter = _Rewriter(changed, frozenset(ctes), write)
+    nodes = [node for node in _dicts(changed) if node.get("type") == "SELECT_NODE" and "cte_map" in node]
+    for node in reversed(nodes):  # inner ones first
         rewriter.select(node, named=node is not changed["node"])
     if not rewriter.wanted:
         return None
@@ -83,20 +85,24 @@ _OWN: Final = ("select_list", "where_clause", "group_expressions", "having", "qu
 
 
 class _Rewriter:
-    def __init__(self, ctes: frozenset[str], write: Callable[[Tree], str]) -> None:
+    def __init__(self, tree: Tree, ctes: frozenset[str], write: Callable[[Tree], str]) -> None:
         self.wanted: dict[tuple[str, str, bool], Wanted] = {}
         self._ctes = ctes
+        self._once = dict(_named_once(tree))
         self._write = write
-        self._stars: list[Tree] = []
+        self._stars: dict[int, tuple[Tree, list[str] | None]] = {}
+        """What `*` must not give: these columns, or all of the view's own."""
 
     def select(self, node: Tree, *, named: bool) -> None:
         """Changes a SELECT where it reads `events` and nothing would see more than before. `named`: somebody may ask for its columns
         by the names that they have without an alias."""
         tables = list(_tables(node.get("from_table") or {}))
         events = {_alias(ref): ref for ref in tables if self._is_events(ref)}
-        if not events or len({_alias(ref) for ref in tables}) < len(tables) or not _plain(node, set(events)):
+        inner = {_alias(ref): found for ref in tables if (found := self._handed_on(ref)) is not None}
+        sources = {*events, *inner}
+        if not sources or len({_alias(ref) for ref in tables}) < len(tables) or not _plain(node, sources):
             return
-        places = _Places(self, set(events), alone=len(tables) == 1)
+        places = _Places(self, sources, alone=len(tables) == 1)
         for item in node["select_list"]:
             name = self._name(item) if named and not item.get("alias") and places.any_in(item) else ""
             places.replace_in(item)
@@ -104,25 +110,60 @@ class _Rewriter:
                 item["alias"] = name
         for key in _OWN[1:]:
             places.replace_in(node.get(key))
-        for alias in places.used:
-            ref = events[alias]
-            ref["alias"] = ref.get("alias") or ref["table_name"]
-            ref["table_name"] = VIEW
-            ref["qualified_name"] = {"path": [VIEW]}
+        for alias, columns in places.used.items():
+            if alias in events:
+                _read_view(events[alias])
+            else:
+                self._hand_on(inner[alias], columns)
         for item in node["select_list"]:
-            if (
-                item.get("class") == "STAR"
-                and (str(item.get("relation_name") or "").lower() or next(iter(places.used), "")) in places.used
-            ):
-                self._stars.append(item)
+            if item.get("class") == "STAR":
+                relation = str(item.get("relation_name") or "").lower()
+                seen = [alias for alias in places.used if relation in {"", alias}]
+                given = list(dict.fromkeys(name for alias in seen for name in places.used[alias]))
+                if seen:
+                    self._stars[id(item)] = (item, None if any(alias in events for alias in seen) else given)
 
     def finish(self) -> None:
         """`*` gives what it gave before."""
-        for star in self._stars:
-            star["exclude_list"] = [
-                *(star.get("exclude_list") or []),
-                *(wanted.column for wanted in self.wanted.values()),
-            ]
+        every = [wanted.column for wanted in self.wanted.values()]
+        for star, columns in self._stars.values():
+            star["exclude_list"] = [*(star.get("exclude_list") or []), *(every if columns is None else columns)]
+
+    def _handed_on(self, ref: Tree) -> Tree | None:
+        """The SELECT of a subquery or a common table expression that hands on `fields` of `events` as it is; nobody else reads it."""
+        if ref.get("column_name_alias") or ref.get("sample"):
+            return None
+        if ref.get("type") == "SUBQUERY" and ref.get("alias"):
+            node: Tree = (ref.get("subquery") or {}).get("node") or {}
+        elif ref.get("type") == "BASE_TABLE":
+            node = self._once.get(str(ref.get("table_name", "")).lower(), {})
+        else:
+            return None
+        if node.get("type") != "SELECT_NODE" or any(
+            node.get(key) for key in ("group_expressions", "group_sets", "having")
+        ):
+            return None
+        if node.get("aggregate_handling") != "STANDARD_HANDLING" or any(
+            modifier.get("type") == "DISTINCT_MODIFIER" for modifier in node.get("modifiers") or []
+        ):
+            return None
+        tables = list(_tables(node.get("from_table") or {}))
+        if len(tables) != 1 or not (self._is_events(tables[0]) or tables[0].get("table_name") == VIEW):
+            return None
+        fine = _plain(node, {_alias(tables[0])}) and sum(_gives_fields(item) for item in node["select_list"]) == 1
+        return node if fine else None
+
+    def _hand_on(self, node: Tree, columns: Iterable[str]) -> None:
+        """Lets a SELECT give these columns of the view too."""
+        (ref,) = _tables(node["from_table"])
+        _read_view(ref)
+        for item in node["select_list"]:
+            if item.get("class") == "STAR":
+                self._stars[id(item)] = (item, None)
+        for name in columns:
+            made = template("x")
+            made["column_names"] = [_alias(ref), name]
+            node["select_list"].append(made)
 
     def column(self, form: Form, path: Tree) -> str:
         """The column of the view that has this form of a value."""
@@ -153,7 +194,8 @@ class _Places:
     """Where in a SELECT's expressions `fields` of an event is looked into."""
 
     def __init__(self, rewriter: _Rewriter, events: set[str], *, alone: bool) -> None:
-        self.used: set[str] = set()
+        self.used: dict[str, dict[str, None]] = {}
+        """The columns that were put in, by the alias of what has them."""
         self._rewriter = rewriter
         self._events = events
         self._alone = alone
@@ -172,9 +214,10 @@ class _Places:
                 self._replace(node, alias, form, path)
 
     def _replace(self, node: Tree, alias: str, form: Form, path: Tree) -> None:
-        self.used.add(alias)
+        name = self._rewriter.column(form, path)
+        self.used.setdefault(alias, {})[name] = None
         made = template("x")
-        made["column_names"] = [alias, self._rewriter.column(form, path)]
+        made["column_names"] = [alias, name]
         made["alias"] = node.get("alias") or ""
         node.clear()
         node.update(made)
@@ -264,6 +307,38 @@ def _plain(node: Tree, events: set[str]) -> bool:
         and (item.get("class") != "COLUMN_REF" or str(item["column_names"][-1]).lower() != "fields")
         for item in node["select_list"]
     )
+
+
+def _named_once(tree: Tree) -> Iterator[tuple[str, Tree]]:
+    """Common table expressions that are read in one place, by name."""
+    read = Counter(str(node.get("table_name", "")).lower() for node in _dicts(tree) if node.get("type") == "BASE_TABLE")
+    for node in _dicts(tree):
+        for entry in (node.get("cte_map") or {}).get("map") or []:
+            name, value = str(entry.get("key", "")).lower(), entry.get("value") or {}
+            if read[name] == 1 and not value.get("aliases"):
+                yield name, value.get("query_node") or (value.get("query") or {}).get("node") or {}
+
+
+def _gives_fields(item: Tree) -> bool:
+    """Whether an item of a SELECT's list gives the column `fields` of its table."""
+    if item.get("class") == "STAR":
+        left_out = [
+            *(item.get("exclude_list") or []),
+            *(entry.get("key", "") for entry in item.get("replace_list") or []),
+        ]
+        whole = not item.get("rename_list") and not item.get("qualified_exclude_list")
+        return whole and all(str(name).lower() != "fields" for name in left_out)
+    return (
+        item.get("class") == "COLUMN_REF"
+        and str(item["column_names"][-1]).lower() == "fields"
+        and (str(item.get("alias") or "fields").lower() == "fields")
+    )
+
+
+def _read_view(ref: Tree) -> None:
+    ref["alias"] = ref.get("alias") or ref["table_name"]
+    ref["table_name"] = VIEW
+    ref["qualified_name"] = {"path": [VIEW]}
 
 
 def _tables(ref: Tree) -> Iterator[Tree]:

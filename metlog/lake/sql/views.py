@@ -3,7 +3,7 @@ what lies on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -24,19 +24,22 @@ DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity"
 """What a column holds in a file from before it existed, where NULL would be wrong."""
 
 
+Far = tuple[str, Mapping[str, Promoted]]
+"""The name of a table over files on shared storage, with DATED_SCHEMA and these promoted columns."""
+
+
 def events_view(
     files: Sequence[tuple[date, Path]],
     fresh: bool,
     *,
     limited: bool = False,
     arrivals: bool = False,
-    remote: str = "",
+    remote: Sequence[Far] = (),
     hidden: Sequence[Hidden] = (),
 ) -> str:
-    """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `remote`: the name of a table over files on shared
-    storage, with DATED_SCHEMA; `limited`: only the services in
-    `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other services' events.
-    `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`. `hidden`: columns of the view
+    """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `remote`: tables over files on shared storage;
+    `limited`: only the services in `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other
+    services' events. `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`. `hidden`: columns of the view
     `metlog_promoted` at the end: files with and without a promoted column are read apart, each with what it needs."""
     groups: dict[tuple[str, ...], list[Path]] = {}
     for _, path in files:
@@ -51,11 +54,9 @@ def events_view(
         for columns, paths in groups.items()
     ]
     names = [_column(name, *_UNCOMMITTED[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
-    names += [column.sql("CAST(fields AS JSON)", {}) for column in hidden]
-    if remote:
-        parts.append(f"SELECT {', '.join(names)} FROM {remote}")  # noqa: S608 - our own names
-    if fresh or not parts:
-        parts.append(f"SELECT {', '.join(names)} FROM metlog_fresh")  # noqa: S608 - our own names
+    for table, promoted in (*remote, *([("metlog_fresh", {})] if fresh or not (parts or remote) else [])):
+        more = [column.sql("CAST(fields AS JSON)", promoted) for column in hidden]
+        parts.append(f"SELECT {', '.join((*names, *more))} FROM {table}")  # noqa: S608 - our own names
     view = "\nUNION ALL\n".join(parts)
     if not limited:
         return view
@@ -128,9 +129,8 @@ def _parquet(paths: Sequence[Path], arrivals: bool, *, by_folder: bool) -> str:
     return f"read_parquet([{names}], {folders}{more})"
 
 
-def any_promoted(files: Sequence[tuple[date, Path]], hidden: Sequence[Hidden]) -> bool:
-    """Whether one of the files has a column for one of these."""
-    names = {column.name for column in hidden}
+def any_promoted(files: Sequence[tuple[date, Path]], names: Set[str | None]) -> bool:
+    """Whether one of the files has a column for one of these names in `fields`."""
     return any(not names.isdisjoint(_described(path, _identity(path))[1]) for _, path in files)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import time
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
+from metlog.journal.recovery import recover
 from metlog.journal.routing import Route
 from metlog.journal.segment import ACTIVE, SEALED, Clock, Scan, SegmentName, encode_record, listing, scan
 from metlog.journal.tails import origin_of
@@ -206,15 +208,29 @@ def _journal(journal: Folder, matcher: _Matcher, dry_run: bool, sealing: float) 
 
 
 def _wait_until_sealed(journal: Folder, active: Sequence[SegmentName], seconds: float) -> None:
-    """Waits for the segments that a listener writes now. Without a listener they stay: the next start of one seals them."""
+    """Waits for the segments that a listener writes now; those that one left which was killed are sealed, as its next start would."""
     deadline = time.monotonic() + seconds
     while set(active) & set(listing(journal)[1]):
+        if _recovered(journal):
+            return
         if time.monotonic() > deadline:
             raise UpkeepError(
-                f"{journal.path}: {active[0]} is still being written, or was left by a listener that was killed; "
-                "start `metlog listen` or wait for journal.segment_age, then run this again"
+                f"{journal.path}: {active[0]} is still being written; wait for journal.segment_age, then run this again"
             )
         time.sleep(0.1)
+
+
+def _recovered(journal: Folder) -> bool:
+    """Puts in order what a listener left that was killed; False while one runs."""
+    lock = journal.open("lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        recover(journal)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def _segment(journal: Folder, segment: SegmentName, suffix: str, matcher: _Matcher, dry_run: bool) -> int:

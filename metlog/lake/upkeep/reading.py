@@ -48,7 +48,7 @@ def schema_of(folder: Folder, names: Sequence[str]) -> pa.Schema:
     """Returns the columns of some files together, by name: those of the newest file first, then what only older ones have. Promoted
     columns are not among them: they are made anew."""
     schemas = {name: pq.read_schema(folder.path / name) for name in names}
-    promoted = {column for schema in schemas.values() for column in _promoted(schema)}
+    promoted = {column for name in names for column in _promoted(folder, name)}
     fields: dict[str, pa.Field] = {}
     for name in reversed(names):
         for field in schemas[name]:
@@ -59,8 +59,10 @@ def schema_of(folder: Folder, names: Sequence[str]) -> pa.Schema:
     return pa.schema([field.with_nullable(True) if field.name in missing else field for field in schema])
 
 
-def _promoted(schema: pa.Schema) -> set[str]:
-    return {entry.column for entry in decode(schema.metadata) if entry.column in schema.names}
+def _promoted(folder: Folder, name: str) -> set[str]:
+    metadata = pq.read_metadata(folder.path / name)
+    columns = {entry.column for entry in decode(metadata.metadata)}
+    return columns.intersection(metadata.schema.to_arrow_schema().names)
 
 
 # Every text put into SQL below is a quoted path, a day, or a condition that `metlog.lake.sql.guard` has parsed.
@@ -77,7 +79,7 @@ def ordered(
     # A file from before a column existed has what the view gives for it.
     has = set(schema_of(folder, names).names)
     filled = ", ".join(f"coalesce({name}, {value}) AS {name}" for name, value in DEFAULTS.items() if name in has)
-    left = {column for name in names for column in _promoted(pq.read_schema(folder.path / name))}
+    left = {column for name in names for column in _promoted(folder, name)}
     without = ", ".join(["filename", "file_row_number", *sorted(left)])
     sql = f"SELECT * EXCLUDE ({without}) REPLACE ({filled}) FROM {_files(folder, names)} {kept} {order}"
     yield from connection.sql(sql).to_arrow_reader(_BATCH)

@@ -75,7 +75,8 @@ class Output(Protocol):
 
     `write` is called with one batch at a time. When it returns, the batch is delivered and the cursor moves on, durably.
     `Rejected` dead-letters some of it. Anything else that it raises means: not delivered; the same batch comes again after a
-    while (backoff with jitter, 0.1 s to 30 s), and so it does after a crash, with the same `id` and the same deliveries.
+    while (backoff with jitter, 0.1 s to 30 s), and so it does after a crash, with the same `id` and the same deliveries; after four
+    crashes at one place in halves, with ids of their own.
 
     More hooks, each optional, are in `BaseOutput` with what they do when left out.
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -13,17 +12,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from metlog.lake.query import Result
-from metlog.reports.charts.timeline import over_time
+from metlog.reports.charts.labels import word
+from metlog.reports.charts.scales import decades, in_digits, spread_range
+from metlog.reports.charts.timeline import not_over, over_time
 from metlog.reports.charts.values import cells, legible, legible_chart
 from metlog.reports.spec import COMMON, Chart, Charted
 
 __all__ = [
     "RANKED",
     "SERIES",
-    "decades",
-    "in_digits",
     "lacks",
-    "log_range",
     "of_what",
     "period",
     "shown_rows",
@@ -32,8 +30,6 @@ __all__ = [
 
 _SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
 _ROWS: Final = 10_000  # that a chart shows
-_FAR: Final = 50  # the most in multiples of the least, from which on a spread is drawn to a logarithmic scale
-_DECADES: Final = 1e12  # that a logarithmic scale shows; what is smaller stands at its edge
 RANKED: Final = 25
 """Names in a ranking."""
 SERIES: Final = 8
@@ -84,8 +80,7 @@ def specification(
             row["_links"] = [link(_of_mark(chart, whole), name) for name in chart.y]
     chart, rows = _plainly_named(chart, rows)
     rows, note = shown_rows(chart, rows)
-    if note:
-        notes.append(note)
+    notes += [text for text in (note, not_over(chart, rows, values)) if text]
     base = _base(report, notes, colours, width)
     if not rows:
         return _words(base, chart.zero or "Nothing but zeros.", height, colours)
@@ -190,32 +185,6 @@ def of_what(report: Charted, values: Mapping[str, Any]) -> str:
     return "; ".join([period(values), *(f"{name} = {values[name]}" for name in own if values.get(name))])
 
 
-def in_digits(number: float) -> str:
-    """A number as one reads it: whole from 100 on, else with three digits that count; beyond 1e15 as a power of ten."""
-    if not abs(number) < 1e15:
-        return f"{number:.3g}"
-    return f"{number:,.0f}" if number == int(number) or abs(number) >= 99.95 else f"{number:,.3g}"
-
-
-def log_range(values: Iterable[Any]) -> tuple[float, float] | None:
-    """Least and most of the values, if they lie so far apart that only a logarithmic scale shows them all; else None."""
-    known = [float(value) for value in values if value is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
-    if low <= 0 or high / low < _FAR:
-        return None
-    return max(low, high / _DECADES), high
-
-
-def decades(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of each power of ten from below the least to above the most; of many powers the first only."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = (1, 2, 5) if last - first <= 3 else (1,)
-    found = [float(f"{step}e{power}") for power in range(first - 1, last + 2) for step in steps]
-    begin = max(number for number in found if number <= low)
-    end = min(number for number in found if number >= high)
-    return [number for number in found if begin <= number <= end]
-
-
 def _base(report: Charted, notes: list[str], colours: dict[str, str], width: int) -> dict[str, Any]:
     axis = {
         "labelColor": colours["text"], "titleColor": colours["text"], "gridColor": colours["grid"], "domain": False,
@@ -291,7 +260,7 @@ def _plainly_named(chart: Chart, rows: Rows) -> tuple[Chart, Rows]:
 
 
 def _label(chart: Chart, column: str) -> str:
-    return chart.labels.get(column, column.replace("_", " "))
+    return chart.labels.get(column) or word(column)
 
 
 def _scale(chart: Chart, series: list[str]) -> dict[str, Any]:
@@ -366,11 +335,12 @@ def _spread(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, width:
         "title": chart.unit or None,
         "axis": {"tickCount": _ticks(8, width), "format": ",~f", "labelFlush": False},
     }
-    if (low_high := log_range([row[value] for row in rows])) is not None:
+    low_high, outside = spread_range(chart, rows)
+    if low_high is not None:
         ticks = decades(*low_high)
         x["scale"] = {"type": "log", "domain": [ticks[0], ticks[-1]], "clamp": True}
         x["axis"] |= {"values": ticks, "format": ",~r", "tickCount": len(ticks)}
-        x["title"] = f"{chart.unit}, log scale" if chart.unit else "log scale"
+        x["title"] = ", ".join(part for part in (chart.unit, "log scale", outside) if part)
     rule = {
         "mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.3, "color": _NAMED["other"], "strokeCap": "round"},
         "encoding": {

@@ -33,6 +33,16 @@ if (zones && mine) {
   button.textContent = "Use " + mine;
   button.addEventListener("click", () => { document.getElementById("tz").value = mine; button.form.requestSubmit(); });
 }
+// A calendar beside each time that can be typed.
+for (const field of document.querySelectorAll("[data-time]")) {
+  const picker = document.createElement("input");
+  picker.type = "datetime-local";
+  picker.className = "picker";
+  picker.setAttribute("aria-label", field.labels[0].textContent + ", from a calendar");
+  picker.addEventListener("change", () => { if (picker.value) field.value = picker.value; });
+  field.after(picker);
+  field.parentElement.classList.add("timed");
+}
 const every = Number(document.body.dataset.refresh);
 if (every) {
   setInterval(() => {
@@ -53,4 +63,54 @@ for (const bars of document.querySelectorAll("[data-bars]")) {
     next.tabIndex = 0;
     next.focus();
   });
+}
+// The fields of an event that was opened: each value to search for, or against, or as a column of its own.
+const hits = document.getElementById("hits");
+function choice(name, value, text, label, look) {
+  const button = document.createElement("button");
+  button.setAttribute("form", "search");
+  button.name = name;
+  button.value = value;
+  button.textContent = text;
+  button.className = look;
+  if (label) { button.title = label; button.setAttribute("aria-label", label); }
+  return button;
+}
+function spread(pre) {
+  let fields;
+  try { fields = JSON.parse(pre.textContent); } catch { return; }  // cut off, as it was long
+  const table = document.createElement("table");
+  table.className = "fields";
+  const columns = hits.dataset.columns ? hits.dataset.columns.split(",") : [];
+  const add = (name, value) => {
+    if (value && typeof value === "object" && !Array.isArray(value)) {
+      for (const [key, inner] of Object.entries(value)) add(name + "." + key, inner);
+      return;
+    }
+    const row = table.insertRow();
+    const head = document.createElement("th");
+    head.scope = "row";
+    head.textContent = name;
+    row.append(head);
+    const text = typeof value === "string" ? value : JSON.stringify(value);
+    row.insertCell().textContent = text;
+    const last = row.insertCell();
+    if (text.length <= 200 && text === text.trim()) {
+      last.append(choice("field", name + "=" + text, "+", "Events with " + name + " = " + text, "mini"), " ",
+        choice("field", "!" + name + "=" + text, "\u2212", "Events without " + name + " = " + text, "mini"), " ");
+    }
+    if (!columns.includes(name)) last.append(choice("cols", [...columns, name].join(","), "column", "Show " + name + " as a column", "mini"));
+  };
+  for (const [name, value] of Object.entries(fields)) add(name, value);
+  pre.replaceWith(table);
+}
+if (hits) {
+  hits.addEventListener("toggle", (event) => {
+    if (!event.target.open) return;
+    for (const pre of event.target.querySelectorAll("[data-fields]")) spread(pre);
+    for (const word of event.target.querySelectorAll("[data-for]")) {
+      const name = word.dataset.for, text = word.textContent;
+      word.replaceWith(choice(name, text, text, "Only " + text, "for"), choice("not_" + name, text, "\u2212", "Without " + text, "mini"));
+    }
+  }, true);
 }

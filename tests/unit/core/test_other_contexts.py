@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import metlog
 from metlog import MetlogClient
 from metlog.compat import MetlogClient as CompatClient
-from metlog.core.context import _Layer, current
+from metlog.core.context import Layer, current
 from metlog.testing import capture
 
 
@@ -136,7 +136,7 @@ def test_calls_in_a_loop_keep_nothing_of_those_before(kept: bool) -> None:
                 metlog.context(user=number)
         assert last is None or last.__exit__(None, None, None) is None
         depth, layer = 0, current.get()
-        while isinstance(layer, _Layer):
+        while isinstance(layer, Layer):
             depth, layer = depth + 1, layer.before
         return depth
 

@@ -55,7 +55,7 @@ def test_the_sum_of_weights_is_the_number_of_events() -> None:
 
 def test_two_samples_multiply_their_weights_and_counters_keep_theirs() -> None:
     filters = [{"name": "sample", "rate": 0.5}, {"name": "sample", "rate": 0.5, "types": ["counter"]}]
-    with MetlogClient.from_config("memory:", filters=filters, buffer={"max_frame": 60_000}) as client:
+    with MetlogClient.from_config("memory:", filters=filters, counters="each", buffer={"max_frame": 60_000}) as client:
         for n in range(400):
             client.log("a", fields={"n": n})
             client.incr("c")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metlog.encoders.json import JsonEncoder, JsonRecord, JsonRecords
+from metlog.encoders.json import JsonEncoder, JsonRecords
 from metlog.event import Event
 from metlog.journal.offsets import Partition, Run, first_only
 from metlog.journal.routing import Route
@@ -156,10 +156,10 @@ def frame(count: int, first: int = 1, **fields: object) -> bytes:
     client = Event(
         datetime(2026, 11, 28, tzinfo=UTC), type="", logger="web", pid=12, hostname="host-1", stream="f00dfacef00dface"
     )
-    stream = records.origin(client)
+    record, stream = records.maker(client)
     return records.frame(
         [
-            JsonRecord(client.timestamp, "request", ("web",), 6, "GET /", fields or {"n": n}, n, stream)
+            record(client.timestamp, "request", ("web",), 6, "GET /", fields or {"n": n}, n, stream)
             for n in range(first, first + count)
         ]
     )

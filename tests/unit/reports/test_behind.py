@@ -17,12 +17,14 @@ from metlog.reports.sample import fill
 from metlog.web.conditions import Search
 
 COUNTED = {
+    "error-rate": "requests",
     "errors-by-type": "events",
     "events-by-type": "events",
     "request-times": "requests",
     "slowest-routes": "requests",
     "status-codes": "requests",
     "timers": "calls",
+    "top-pages": "views",
     "top-values": "events",
 }
 """Reports with a column that counts the events of the whole row."""

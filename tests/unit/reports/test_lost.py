@@ -16,6 +16,7 @@ from metlog.lake.sql.loss import DELIVERY, streams
 from metlog.listener.accounting import Accounting
 from metlog.reports import Library
 from metlog.web.overview import look
+from metlog.web.times import Times
 from tests.helpers.reportdata import NOW, event, write
 
 BEGIN = NOW - timedelta(hours=2)
@@ -54,7 +55,7 @@ def test_every_place_tells_the_same(data: Path) -> None:
         view = {name: tuple(rest) for name, *rest in rows}
         report = Library()["delivery"].run(lake, span).dicts()
         minutes = Library()["delivery-by-minute"].run(lake, span).dicts()
-        page = look(lake, "24h", loggers=None, cancel=Cancel(), now=NOW)
+        page = look(lake, Times.of(span["since"], span["until"]), loggers=None, cancel=Cancel())
     expected = {name: known for name, (_, known) in CASES.items()}
     assert view == expected
     told = {row["stream"]: (row["lost"], row["before_first"], row["ended"] == "yes") for row in report}

@@ -188,6 +188,23 @@ def test_retry_after_holds_for_the_next_frame_too_and_is_capped_by_give_up():
         sender.close()
 
 
+def test_a_frame_that_waits_for_the_retry_after_of_another_has_all_its_time_afterwards():
+    busy = (503, {"Retry-After": "3600"}, b"")
+
+    def slowly():
+        time.sleep(0.1)  # which a request in the last millisecond would not wait for
+        return 201
+
+    with Server(busy, busy, slowly) as server:
+        sender = HttpSender(port=server.port, give_up=1)
+        with pytest.raises(SenderError) as caught:
+            sender.send(FRAME)  # the second answer is one too many
+        assert caught.value.reason == "busy"
+        sender.send(FRAME)
+        sender.close()
+    assert len(server.requests) == 3
+
+
 @pytest.mark.parametrize(
     ("value", "low", "high"),
     [("7", 7, 7), ("soon", None, None), ("", None, None), ("-3", None, None), ("Fri, 01 Jan 2010 00:00:00 GMT", 0, 0)],

@@ -342,3 +342,51 @@ def test_a_peer_that_takes_it_is_no_news(caplog):
         client.close()
         assert client.stats().transport == {}
     assert caplog.records == []
+
+
+@pytest.mark.untraced
+def test_threads_may_send_while_the_address_changes_and_none_uses_a_closed_socket(peer):
+    sender = UdpSender(port=port_of(peer))
+    address = sender._addresses[0]
+    sent, failed, stop = [0] * 4, [], threading.Event()
+
+    def work(number: int) -> None:
+        while not stop.is_set() and sent[number] < 5000:
+            try:
+                sender.send(b"x")
+                sent[number] += 1
+            except SenderError as error:
+                if error.reason != "full":
+                    failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        sender._resolved([address])
+        time.sleep(0.0005)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert sum(sent) > 0
+    sender.close()
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_signal_handler_may_send_while_the_socket_is_made(peer, monkeypatch):
+    sender = UdpSender(port=port_of(peer))
+    real, inside = sender._connect, []
+
+    def connect() -> None:
+        if not inside:  # as a handler that logs, in the middle of the first send
+            inside.append(True)
+            sender.send(b"handler")
+        real()
+
+    monkeypatch.setattr(sender, "_connect", connect)
+    sender.send(b"own")
+    assert {peer.recv(100), peer.recv(100)} == {b"handler", b"own"}
+    sender.close()

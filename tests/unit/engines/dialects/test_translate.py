@@ -179,7 +179,8 @@ def test_a_condition_on_the_time_names_the_days_as_constants(dialect: Dialect) -
 
 
 @pytest.mark.parametrize(
-    ("dialect", "lacks"), [(SPARK, set()), (CLICKHOUSE, set()), (HIVE, {"delivery", "delivery-by-minute", "volume"})]
+    ("dialect", "lacks"),
+    [(SPARK, set()), (CLICKHOUSE, set()), (HIVE, {"delivery", "delivery-by-minute", "retention", "volume"})],
 )
 def test_every_built_in_report_is_translated(dialect: Dialect, lacks: set[str]) -> None:
     failed = set()
@@ -236,7 +237,7 @@ def test_what_the_page_asks_is_translated(dialect: Dialect) -> None:
     engine: Any = Recorder(dialect)
     with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):  # of the empty answers
         look(engine, Times.of("24h"), loggers=None, cancel=Cancel())
-    for sql in (overview._RATES, overview._SERVICES, overview._TYPES, LOSS_BY_LOGGER):
+    for sql in (overview._RATES, overview._TODAY, overview._SERVICES, overview._TYPES, LOSS_BY_LOGGER):
         turned(
             sql,
             dialect,
@@ -250,8 +251,8 @@ def test_what_the_page_asks_is_translated(dialect: Dialect) -> None:
     fields = ["user = u1", "a.b", "status >= 500", "route ~ /cart", "x != 5", "n = 5", "!user", "a|b.c=x", "status=5xx"]
     if dialect is SPARK:
         given = {
-            "type": "login", "token": "x", "logger": "s", "severity": "3", "q": "it's", "not_type": "a", "not_logger": "b", "not_token": "c",
-            "severities": "error,4", "host": "h", "stream": "s",
+            "type": "login", "token": "x", "logger": "s", "severity": "3", "q": "it's", "not_type": "a", "not_logger": "b",
+            "not_token": "c", "severities": "error,4", "host": "h", "stream": "s",
         }  # fmt: skip
         times = Times.of("24h")
         found = Search.parse([*given.items(), *(("field", text) for text in fields)], times.begin, times.end)

@@ -1,0 +1,125 @@
+"""The filters of a pipeline, one behind the other: on an event, or on a call before an event is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from metlog.core.adapt import original
+from metlog.core.chance import Chance
+from metlog.core.interfaces import BaseFilter, Filter
+from metlog.core.stats import AtomicCounter, Counts, inside
+from metlog.event import ONE, Event
+
+__all__ = ["FilterChain"]
+
+
+class FilterChain:
+    """Calls filters, and counts what they drop; what one of them raises drops the event.
+
+    `add` is called with an event of a filter's own, and the filters behind that one.
+    """
+
+    def __init__(
+        self,
+        filters: Sequence[BaseFilter],
+        *,
+        chance: Chance,
+        logger: str,
+        counts: Counts,
+        add: Callable[[Sequence[Filter], Event], None],
+    ) -> None:
+        self._counts = counts
+        self.filtered = AtomicCounter()
+        """Events that were dropped."""
+        self.filters = tuple(filters)
+        self.severity_max = min((item.severity_max for item in filters), default=7)
+        """Events of a greater severity number would be dropped."""
+        called = [item for item in filters if not item.by_severity_only]
+        self.calls: tuple[Filter, ...] = tuple(map(original, called))
+        """The filters that are to be called."""
+        self._early = tuple([item.early for item in called])
+        self.screens = bool(called) and called[0].early is not None
+        """Whether `screen` is of use: the first filter needs no event."""
+        self.screens_all = None not in self._early
+        """Whether no filter needs an event."""
+        for place, item in enumerate(called):
+            item.emit = partial(add, self.calls[place + 1 :])
+            item.chance, item.logger = chance, logger
+        self.ticks = [item.tick for item in filters if item.ticking]
+
+    def tick(self) -> None:
+        """Passes the time (monotonic seconds) to filters that have a `tick`."""
+        for tick in self.ticks:
+            tick(monotonic())
+
+    def apply(self, event: Event, calls: Sequence[Filter], *, added: bool = False) -> Event | None:
+        """The event as these filters leave it; None: dropped, and counted. `added`: it is a filter's own."""
+        if not calls:
+            return event
+        within = getattr(inside, "active", False)
+        if within and not added:
+            self._refuse()
+            return None
+        inside.active = True
+        try:
+            for keep in calls:
+                kept = keep(event)
+                if kept is None:
+                    next(self.filtered)
+                    return None
+                event = kept
+        except Exception as error:  # noqa: BLE001 - a filter may raise anything; what it guards must not leave
+            next(self.filtered)
+            self._counts.error("filter_error", error)
+            return None
+        finally:
+            inside.active = within
+        return event
+
+    def screen(
+        self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]
+    ) -> tuple[float, Sequence[Filter]]:
+        """Calls the filters on what is to be an event; they may change the fields.
+
+        Returns the weight that it is to have (0: dropped, and counted), and the filters that are still to be called with the event.
+        """
+        if getattr(inside, "active", False):
+            self._refuse()
+            return 0.0, ()
+        weight = ONE
+        try:
+            for place, early in enumerate(self._early):
+                factor = None if early is None else early(tokens, severity, payload, fields)
+                if factor is None:
+                    return weight, self.calls[place:]
+                if factor == 0:
+                    next(self.filtered)
+                    return 0.0, ()
+                if factor != 1:
+                    weight *= factor
+        except Exception as error:  # noqa: BLE001 - as above
+            next(self.filtered)
+            self._counts.error("filter_error", error)
+            return 0.0, ()
+        return weight, ()
+
+    def _refuse(self) -> None:
+        self._counts.warn_once("recursion", "a filter or drop hook logs an event itself: that event is left out")
+        next(self.filtered)
+
+    def close(self) -> None:
+        """Says that no event follows; what filters add now is still sent."""
+        for item in self.filters:
+            try:
+                item.close()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._counts.error("filter_error", error)
+
+    def after_fork(self) -> None:
+        """In a forked child: filters renew their locks, counts are zero."""
+        for item in self.filters:
+            item.after_fork()
+        self.filtered = AtomicCounter()

@@ -77,7 +77,7 @@ class MetlogClient(Measuring):
                 known = tokens_tuple(tokens)
             context = _context()
             if context is None and not base and not self._bound:
-                own = given = fields.copy() if fields else {}
+                own = given = more if fields is more else fields.copy() if fields else {}
             else:
                 _, _, before, fixed = self._fields_before(base, context)
                 own = {**before, **fields} if fields else before.copy()

@@ -35,6 +35,7 @@ _COMMANDS: Final = (
     _Command("plugins", "Every installed encoder, sender, filter, input, output, report and engine."),
     _Command("bench", "The microbenchmarks."),
     _Command("status", "What the listener, its inputs, outputs and disk do."),
+    _Command("alerts", "Alerts and their states; evaluates one, or tells a test notice."),
     _Command("compact", "Merges small Parquet files into large ones."),
     _Command("expire", "Removes old events."),
     _Command("forget", "Removes a person's events, and proves it."),

@@ -19,7 +19,7 @@ __all__ = ["FilterChain"]
 class FilterChain:
     """Calls filters, and counts what they drop; what one of them raises drops the event.
 
-    `add` is called with an event of a filter's own, and the filters behind that one.
+    `add` is called with an event of a filter's own, and the filters behind that one; `go_on` is `Pipeline.put`.
     """
 
     def __init__(
@@ -30,8 +30,10 @@ class FilterChain:
         logger: str,
         counts: Counts,
         add: Callable[[Sequence[Filter], Event], None],
+        go_on: Callable[..., None],
     ) -> None:
         self._counts = counts
+        self._go_on = go_on
         self.filtered = AtomicCounter()
         """Events that were dropped."""
         self.filters = tuple(filters)
@@ -59,7 +61,7 @@ class FilterChain:
         """The event as these filters leave it; None: dropped, and counted. `added`: it is a filter's own."""
         if not calls:
             return event
-        within = getattr(inside, "active", False)
+        within = inside.active
         if within and not added:
             self._refuse()
             return None
@@ -79,32 +81,34 @@ class FilterChain:
             inside.active = within
         return event
 
-    def screen(
-        self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]
-    ) -> tuple[float, Sequence[Filter]]:
-        """Calls the filters on what is to be an event; they may change the fields.
+    def screen(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
+        """Calls the filters on what is to be an event; they may change the fields. Returns the weight that it is to have.
 
-        Returns the weight that it is to have (0: dropped, and counted), and the filters that are still to be called with the event.
+        0: there is no more to be done; it was dropped, and counted, or given to `go_on` since a filter needs an event.
         """
-        if getattr(inside, "active", False):
+        if inside.active:
             self._refuse()
-            return 0.0, ()
-        weight = ONE
+            return 0.0
+        weight, place = ONE, 0
         try:
-            for place, early in enumerate(self._early):
+            for early in self._early:
                 factor = None if early is None else early(tokens, severity, payload, fields)
                 if factor is None:
-                    return weight, self.calls[place:]
-                if factor == 0:
-                    next(self.filtered)
-                    return 0.0, ()
+                    break
                 if factor != 1:
+                    if factor == 0:
+                        next(self.filtered)
+                        return 0.0
                     weight *= factor
+                place += 1
+            else:
+                return weight
         except Exception as error:  # noqa: BLE001 - as above
             next(self.filtered)
             self._counts.error("filter_error", error)
-            return 0.0, ()
-        return weight, ()
+            return 0.0
+        self._go_on(tokens[0], tokens, severity, payload, fields, weight, None, self.calls[place:])
+        return 0.0
 
     def _refuse(self) -> None:
         self._counts.warn_once("recursion", "a filter or drop hook logs an event itself: that event is left out")

@@ -71,11 +71,10 @@ class Measuring:
         sums = state.pipeline.timers
         if weight and (sums is None or not self._added_up(sums, name, ms, weight, more)):
             payload: Any = str(ms) if type(ms) is float else ms
-            fields = {**more, "name": name, "ms": ms} if more else {"name": name, "ms": ms}
-            if weight is ONE:  # the usual case, without a step between
-                self.log(("timer", name), payload, fields=fields)
+            if weight is ONE and not more:  # the usual case, without a step between
+                self.log(("timer", name), payload, name=name, ms=ms)
             else:
-                self._measured("timer", name, payload, fields, weight)
+                self._measured("timer", name, payload, {**more, "name": name, "ms": ms}, weight)
 
     def _weight(self, rate: Any) -> float:
         """How many measurements one stands for: 0 when chance leaves it out, NaN when the rate is no number (the encoder tells it)."""

@@ -120,7 +120,9 @@ class Pipeline:
             self.fast_path = self._fast_path()
 
     def _install_filters(self, filters: Sequence[BaseFilter]) -> None:
-        self.chain = FilterChain(filters, chance=self.chance, logger=self.logger, counts=self.counts, add=self._add)
+        self.chain = FilterChain(
+            filters, chance=self.chance, logger=self.logger, counts=self.counts, add=self._add, go_on=self.put
+        )
         self.severity_max = self.chain.severity_max
 
     @property
@@ -157,23 +159,12 @@ class Pipeline:
         make = origin = screen = None
         records, chain = self.encoder.records, self.chain
         if type(self) is Pipeline:
-            screen = self._screen if chain.screens else None
+            screen = chain.screen if chain.screens else None
             if records is not None and (chain.screens or not chain.calls):
                 make, origin = records.maker(self.stream.sample())
         buffer, usual = self.buffer, USUAL if self.severity_max >= USUAL else None
         next_seq = self.stream.seq.__next__
         return self.severity_max, make, origin, next_seq, buffer.append, buffer, self.fields, usual, screen
-
-    def _screen(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
-        """Calls the filters before an event is built. Returns the weight that it is to have.
-
-        0: there is no more to be done; it was dropped, or built and accepted here since a filter needs an event.
-        """
-        weight, rest = self.chain.screen(tokens, severity, payload, fields)
-        if rest:
-            self.put(tokens[0], tokens, severity, payload, fields, weight, None, rest)
-            return 0.0
-        return weight
 
     def admit_severity(self, severity: Any) -> int:
         """Clamps to 0 to 7. Returns -1, and counts the event as filtered, if it is above `severity_max` or the pipeline is closed.
@@ -229,15 +220,14 @@ class Pipeline:
         kind, measure = sums.kind, sums.measure
         seen = {**fields, "name": name, measure: value}
         tokens, payload = (kind, name), str(value)
-        factor, rest = self.chain.screen(tokens, USUAL, payload, seen)
-        weight *= factor
-        if not factor:
-            return True  # dropped, and counted
-        if not rest and seen.get("name") is name and seen.get(measure) is value:
+        weight *= self.chain.screen(tokens, USUAL, payload, seen)
+        if not weight:
+            return True
+        if seen.get("name") is name and seen.get(measure) is value:
             around = {key: value for key, value in seen.items() if key not in ("name", measure)}
             if sums.add(name, value, weight, around):
                 return True
-        self.put(kind, tokens, USUAL, payload, seen, weight, None, rest)
+        self.put(kind, tokens, USUAL, payload, seen, weight, None, ())
         return True
 
     def _put_sum(self, type: str, name: str, payload: str, fields: dict[str, Any], weight: float) -> None:
@@ -272,7 +262,7 @@ class Pipeline:
 
     def _recurses(self) -> bool:
         """Whether the encoder itself logs this event: encoding it would log again, without an end."""
-        if getattr(inside, "encoding", False):
+        if inside.encoding:
             self.warn_once("recursion", "an encoder logs an event itself: that event is left out")
             next(self.chain.filtered)
             return True

@@ -21,8 +21,15 @@ _log: Final = logging.getLogger("metlog")
 _NOBODY_THERE: Final = frozenset({"refused", "unreachable", "unresolved", "timeout", "rejected", "tls"})
 _AT_THE_END: Final = 0.05  # seconds
 
-inside: Final = threading.local()
-"""`active` while filters or the drop hook run in this thread: what they log must not run them again."""
+
+class _Inside(threading.local):
+    active = False
+    encoding = False
+
+
+inside: Final = _Inside()
+"""`active` while filters or the drop hook run in this thread: what they log must not run them again.
+`encoding` while an encoder that may log runs."""
 
 
 class Stats(Struct, kw_only=True):
@@ -111,7 +118,7 @@ class Counts:
             self.by_reason[reason] += number
             self.unreported = True
         self.warn_once(reason, f"{self._subject} are dropped: {reason} (counted in {self._where}; told once)")
-        if self._on_drop is not None and not getattr(inside, "active", False):
+        if self._on_drop is not None and not inside.active:
             inside.active = True
             try:
                 self._on_drop(reason, number)

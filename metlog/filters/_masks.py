@@ -161,8 +161,10 @@ MASKS: Final[dict[str, Mask]] = {
 """The ready-made ones by name."""
 
 
-may_find: Final = re.compile(rf"[@%:]|\d\.\d{{1,3}}\.\d{{1,3}}\.\d|\d(?:\D*+\d){{{_FEWEST - 1}}}").search
-"""Whether a text has what each of the ready-made ones needs: one look instead of four."""
+may_find: Final = re.compile(
+    rf"[@%:\d](?:(?<!\d)|\.\d{{1,3}}\.\d{{1,3}}\.\d|(?:\D*+\d){{{_FEWEST - 1}}})"  # a set first: the others are skipped in C
+).search
+"""Whether a text, or several in one, has what each of the ready-made ones needs: one look instead of four."""
 
 
 def of_pattern(pattern: re.Pattern[str]) -> Mask:

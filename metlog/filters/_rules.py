@@ -46,6 +46,8 @@ class Rules:
         self.cut = Paths("cut_ip", cut_ip, problems)
         self._masks = [found for pattern in mask or () if (found := _mask(pattern, problems)) is not None]
         self._mask_with = mask_with
+        self.masks_text = bool(self._masks)
+        """Whether there is any mask."""
         _check_key(key, bool(pseudonymize), problems)
         if not (drop or keep is not None or pseudonymize or cut_ip or mask):
             problems.append("redact does nothing; give drop, keep, pseudonymize, cut_ip or mask")
@@ -59,11 +61,6 @@ class Rules:
         self.codes: dict[str, int] = {}
         """Results of `code` by path, to look up first."""
         self._names: dict[str, str] = {}
-
-    @property
-    def masks_text(self) -> bool:
-        """Whether there is any mask."""
-        return bool(self._masks)
 
     @property
     def by_name(self) -> bool:
@@ -86,12 +83,17 @@ class Rules:
         return code
 
     def text(self, text: str) -> str:
-        """The text with what the masks find masked; the very same where they find nothing at a glance."""
+        """The text with what the masks find masked."""
         if self._may_find is not None and len(text) <= LIMIT and self._may_find(text) is None:
             return text
         for mask in self._masks:
             text = mask(text, self._mask_with)
         return text
+
+    def find_nothing(self, texts: list[str]) -> bool:
+        """Whether it can be seen at a glance that no mask finds anything in any of the texts."""
+        together = "\n".join(texts)
+        return self._may_find is not None and len(together) <= LIMIT and self._may_find(together) is None
 
     def name(self, text: str) -> str:
         """As `text`, for what comes again and again: names of fields, types, tokens, loggers."""

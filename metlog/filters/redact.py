@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -18,11 +18,8 @@ from metlog.values import MARK
 __all__ = ["MASKS", "MIN_KEY", "Redact", "cut_ip"]
 
 
-_MOST: Final = 100  # fields that are looked at before an event is built
-
-
-def _masks_nothing(text: Callable[[str], str], digits: str) -> bool:
-    return text(digits) is digits
+_MOST_KNOWN: Final = 4096  # names that are remembered
+_LONGEST_KNOWN: Final = 100  # characters
 
 
 class Redact(BaseFilter):
@@ -68,6 +65,10 @@ class Redact(BaseFilter):
         self._keep_all = keep is None
         self._keep = rules.keep
         self._by_name = rules.by_name
+        self._plain: set[str] = set()
+        self._masks_text = rules.masks_text
+        if rules.plain_names:
+            self.early = self._early
         self._dropped: frozenset[str] = rules.drop.names or frozenset()
         self._changed: frozenset[str] = (rules.pseudonymize.names or frozenset()) | (rules.cut.names or frozenset())
 
@@ -104,47 +105,69 @@ class Redact(BaseFilter):
             logger=short(str(event.logger)),
         )
 
-    def early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float | None:
-        """As the call, in place, where names of top-level fields decide alone, and no mask finds anything but in texts of these."""
-        rules = self._rules
-        if not rules.plain_names or len(fields) > _MOST:
+    def _early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float | None:
+        """As the call, in place, where names of top-level fields decide alone, and masks find nothing but in texts of these."""
+        if not self._plain.issuperset(fields) and not self._learn(fields):
             return None
-        text = rules.text if rules.masks_text else None
-        if text is not None:
-            if payload.__class__ is not str or text(payload) is not payload:
+        changed, keep = self._changed, self._keep
+        for name in changed:
+            if name in fields and fields[name].__class__ is not str:
                 return None
-            for token in (*tokens, self.logger):
-                if rules.name(token) != token:
-                    return None
-        said: dict[str, Any] = {}
-        keep, dropped, changed = self._keep, self._dropped, self._changed
-        gone = [name for name in dropped if name in fields]
-        for name, value in fields.items():
-            if name.__class__ is not str or "." in name or (text is not None and rules.name(name) != name):
+        if self._masks_text:
+            masked = self._masked(tokens, payload, fields)
+            if masked is None:
                 return None
-            if name in dropped:
-                continue
-            if keep is not None and not keep.match(name):
-                gone.append(name)
-                continue
-            kind = value.__class__
-            if name in changed:
-                if kind is not str:
-                    return None
-                said[name] = FieldRedactor(rules).changed(value, name, rules.code(name))
-            elif text is not None:
-                if kind is str:
-                    masked = text(value)
-                    if masked is not value:
-                        said[name] = masked
-                elif (kind is int or kind is float) and _masks_nothing(text, str(value)):
-                    continue
-                elif value is not None and kind is not bool:
-                    return None
-        for name in gone:
-            del fields[name]
-        fields.update(said)
+            fields.update(masked)
+        if keep is not None:
+            for name in [name for name in fields if not keep.match(name)]:
+                del fields[name]
+        for name in self._dropped:
+            fields.pop(name, None)
+        for name in changed:
+            if name in fields:
+                fields[name] = FieldRedactor(self._rules).changed(fields[name], name, self._rules.code(name))
         return ONE
+
+    def _learn(self, fields: dict[str, Any]) -> bool:
+        """Whether all names are texts without a dot, in which no mask finds anything; such are remembered."""
+        for name in fields:
+            if name.__class__ is not str or "." in name or self._rules.name(name) != name:
+                return False
+        if len(self._plain) > _MOST_KNOWN:  # names made at run time
+            self._plain.clear()
+        self._plain.update(name for name in fields if len(name) <= _LONGEST_KNOWN)
+        return True
+
+    def _masked(self, tokens: tuple[str, ...], payload: Any, fields: dict[str, Any]) -> dict[str, str] | None:
+        """The texts among the fields that masks change. None: they find something elsewhere, or there is more to look at."""
+        rules = self._rules
+        if payload.__class__ is not str or rules.name(self.logger) != self.logger:
+            return None
+        texts = [payload, *tokens]
+        for value in fields.values():
+            kind = value.__class__
+            if kind is str:
+                texts.append(value)
+            elif kind is int or kind is float:
+                texts.append(str(value))
+            elif value is not None and kind is not bool:
+                return None
+        if rules.find_nothing(texts):
+            return {}
+        text = rules.text
+        if text(payload) != payload or any(rules.name(token) != token for token in tokens):
+            return None
+        found: dict[str, str] = {}
+        for name, value in fields.items():
+            if name in self._changed:
+                continue
+            if value.__class__ is str:
+                masked = text(value)
+                if masked != value:
+                    found[name] = masked
+            elif value is not None and value.__class__ is not bool and text(str(value)) != str(value):
+                return None
+        return found
 
     def _named(self, event: Event, fields: dict[str, Any]) -> Event:
         """As the walk, where names of top-level fields decide alone; values need not be searched."""

@@ -21,7 +21,13 @@ _FIRST: Final = _LAYOUT[:3]
 _LAST: Final = _LAYOUT[-1:]
 _STANDARD: Final = frozenset(_LAYOUT) | {"message", "asctime", "taskName"}
 _SEVERITIES: Final = {level: severity_of(level) for level in (10, 20, 30, 40, 50)}
-_inside = threading.local()  # true in a thread while it is in `emit`
+
+
+class _Inside(threading.local):
+    now = False  # true in a thread while it is in `emit`
+
+
+_inside = _Inside()
 
 
 class MetlogHandler(logging.Handler):
@@ -69,7 +75,7 @@ class MetlogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Sends the record; never raises (see `logging.raiseExceptions` for where faults are told)."""
-        if getattr(_inside, "now", False):  # a filter, or a `__str__` in the arguments, logs itself
+        if _inside.now:  # a filter, or a `__str__` in the arguments, logs itself
             return
         _inside.now = True
         try:

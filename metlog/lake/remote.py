@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ import pyarrow.fs as pafs
 from metlog.journal.offsets import Spans
 from metlog.lake.backlog import day_of
 from metlog.lake.chains import held_of
-from metlog.lake.promotion.footer import TYPES, Promoted, decode
+from metlog.lake.promotion.footer import Promoted, columns_of, decode
 from metlog.lake.schema import DATED_SCHEMA
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.storage import environment, open_storage
@@ -69,10 +69,10 @@ class Remote:
             self._held[day, name] = known
         return known
 
-    def dataset(self, files: Sequence[tuple[date, str]], promoted: Iterable[Promoted] = ()) -> ds.Dataset:
+    def dataset(self, files: Sequence[tuple[date, str]], promoted: Collection[Promoted] = ()) -> ds.Dataset:
         """These files as a table with DATED_SCHEMA and these columns, which all of them have; read when it is scanned, and only
         the columns and row groups that are wanted."""
-        more = [pa.field(entry.column, TYPES[entry.kind]) for entry in promoted if entry.column]
+        more = [pa.field(name, kind) for name, kind in columns_of(promoted).items()]
         schema = pa.schema([*DATED_SCHEMA, *more])
         return ds.FileSystemDataset([self._fragment(*file) for file in files], schema, self._format, self._system)
 

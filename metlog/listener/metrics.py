@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
-__all__ = ["CONTENT_TYPE", "Bounded", "Metric", "of_listener", "render"]
+__all__ = ["CONTENT_TYPE", "Bounded", "Metric", "of_alerts", "of_listener", "render"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -139,8 +139,27 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
             else:
                 found.append(_one(f"metlog_journal_{key}_total", "counter", f"Journal: {key} since the start.", value))
     found += _partitions(status.get("partitions", {}))
+    found += of_alerts(status.get("alerts", []))
     found += _upkeep(status.get("upkeep", {})) + _reloads(status.get("reloads", {}))
     return found + _families("input", status.get("inputs", {})) + _families("output", status.get("outputs", {}))
+
+
+def of_alerts(alerts: Sequence[Mapping[str, Any]]) -> list[Metric]:
+    """Gauges of alerts: each in its state, whether it fires, how old its last evaluation is, what is not told."""
+    by_name: list[tuple[Labels, float]] = [((("alert", str(item["name"])),), float(item["alarm"])) for item in alerts]
+    states: list[tuple[Labels, float]] = [
+        ((("alert", str(item["name"])), ("state", str(item["state"]))), 1.0) for item in alerts
+    ]
+    evaluated: list[tuple[Labels, float]] = [
+        ((("alert", str(item["name"])),), float(item["evaluated_at"])) for item in alerts
+    ]
+    untold: list[tuple[Labels, float]] = [((("alert", str(item["name"])),), float(item["untold"])) for item in alerts]
+    return [
+        Metric("metlog_alert_firing", "gauge", "1 while an alert fires, until it recovers.", by_name),
+        Metric("metlog_alert_state", "gauge", "1 for the state that an alert is in.", states),
+        Metric("metlog_alert_evaluated_timestamp_seconds", "gauge", "When an alert was last evaluated.", evaluated),
+        Metric("metlog_alert_untold", "gauge", "Notices of an alert that no target has taken yet.", untold),
+    ]
 
 
 def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[Metric]:

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +15,14 @@ from typing import Any, Final
 import msgspec
 
 from metlog.errors import ConfigError, Problems
+from metlog.event import Event
 from metlog.journal.cursor import Cursor
 from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.idempotency import IdempotencyKeys
 from metlog.journal.writer import Journal
 from metlog.listener.accounting import Accounting
+from metlog.listener.alerting import AlertKeeper
 from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.outputs import RunningOutputs
@@ -120,6 +122,7 @@ class Service:
         self._dead = DeadLetters(self._data.sub("dead", create=True), f"{general.journal}.input", general.dead_bytes)
         self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._outputs.advance)
         self._upkeep = UpkeepKeeper(self._data, self.config.lake, self._of_journal("upkeep-state"))
+        self._alerts = self._alert_keeper()
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="metlog-keeper", daemon=True)
         self._stopped = False
@@ -130,11 +133,19 @@ class Service:
             self._outputs.start(self._assignments(self.config), self.journal.end)
             self._inputs.start(self.sink)
             self._upkeep.start()
+            self._alerts.start()
         except (OSError, ConfigError):
             self._abandon()
             raise
         self._tidy()
         self._keeper.start()
+
+    def _alert_keeper(self) -> AlertKeeper:
+        def submit(events: Sequence[Event]) -> None:
+            self.sink.submit(events, "alerts://")
+
+        general = self.config.general
+        return AlertKeeper(self.config.alerts, general.data, general.journal, submit)
 
     def reload(self, config: ListenerConfig) -> list[str]:
         """Goes over to other settings while it runs: see `RunningInputs.replace` and `RunningOutputs.replace`. Returns what was changed,
@@ -152,7 +163,7 @@ class Service:
             problems.check()
             self._check_descriptors(config)
             told = self._inputs.replace(config.inputs)
-            self.config = config
+            alerts, self.config = self.config.alerts, config
             self.journal.configure(config.journal, config.clock)
             self._dead.configure(new.dead_bytes)
             self.accounting.configure(new.streams)
@@ -165,6 +176,11 @@ class Service:
                 self._upkeep = UpkeepKeeper(self._data, config.lake, self._of_journal("upkeep-state"))
                 self._upkeep.start()
                 told.append("upkeep changed")
+            if (alerts and alerts.said) != (config.alerts and config.alerts.said):
+                self._alerts.stop()
+                self._alerts = self._alert_keeper()
+                self._alerts.start()
+                told.append("alerts changed")
             return told
 
     def offer(self) -> Handed:
@@ -246,6 +262,7 @@ class Service:
         self._stopped = True
         self._stopping.set()
         self._keeper.join()
+        self._alerts.stop()
         self._upkeep.stop()
 
     def _finish_journal(self) -> None:
@@ -259,6 +276,7 @@ class Service:
     def _abandon(self) -> None:
         """Ends what a start that failed had begun."""
         self._stopped = True
+        self._alerts.stop()
         self._upkeep.stop()
         self._inputs.stop()
         self.journal.close()
@@ -322,6 +340,7 @@ class Service:
             "outputs": self._outputs.status(),
             "upkeep": self._upkeep.status(),
             "reloads": self.reloads.status(),
+            "alerts": self._alerts.status(),
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
             "recovered": msgspec.structs.asdict(self.journal.recovered),
             "dead_letters": dict(self._dead.counts),
@@ -344,7 +363,7 @@ class Service:
                 wrong.append(f"output {name}: its process ended {facts['deaths']} times at the same place: {told}")
             elif (still := facts["behind_seconds"]) > self.config.general.stall_after:
                 wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
-        return [*wrong, *self._upkeep.health()]
+        return [*wrong, *self._upkeep.health(), *self._alerts.health()]
 
     def _write_status(self, *, running: bool) -> None:
         status = {**self.status(), "running": running}

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metlog.engines import open_engine
 from metlog.reports.charts.drawing import Drawer
-from metlog.web import api, console, dashboards, events, login, overview, reports, saved, tail
+from metlog.web import alerts, api, console, dashboards, events, login, overview, reports, saved, tail
 from metlog.web import waiting as waits
 from metlog.web.assets import Assets
 from metlog.web.broadcast import TailBroadcaster
@@ -66,12 +66,17 @@ def create_app(settings: WebSettings) -> Application:
         metrics,
         Jobs(pool, lake.name),
         drawer,
+        alerts.runner(settings, lake),
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(getattr(lake, "start", lambda: None))
+        if page.alerts is not None:
+            page.alerts.start()
         yield
+        if page.alerts is not None:
+            await asyncio.to_thread(page.alerts.stop)
         page.broadcaster.close()
         page.pool.close()
         lake.close()
@@ -97,6 +102,7 @@ def create_app(settings: WebSettings) -> Application:
             Route("/tail", tail.show, name="tail"),
             Route("/events", events.search, name="events"),
             Route("/events/{stream}/{seq:int}", events.show, name="events"),
+            Route("/alerts", alerts.show, name="alerts"),
             Route("/sql", console.show, name="sql"),
             Route("/sql/result.{kind}", console.download),
             Route("/sql/chart.{kind}", console.draw),

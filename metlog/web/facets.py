@@ -19,7 +19,7 @@ from metlog.web.words import SEVERITIES, service, shown_type
 __all__ = ["SAMPLE", "Count", "Facets", "FieldFacet", "counted", "sampled"]
 
 SAMPLE: Final = 2000
-"""Newest events whose tokens and fields are looked at."""
+"""Newest events whose tokens and fields are looked at; a quarter of it where finding them reads the fields of all others too."""
 _LARGE: Final = 16_384
 """Bytes of `fields` above which an event of the sample is left out: the sample is at most 32 MB."""
 _NAMES: Final = 30
@@ -88,6 +88,8 @@ class Facets:
     tokens: list[Count] = field(default_factory=list)
     fields: list[FieldFacet] = field(default_factory=list)
     ms: float = 0.0
+    enough: int = SAMPLE
+    """Events of a sample."""
     recent: datetime | None = None
     """A time since which there are enough events for a sample."""
 
@@ -134,7 +136,8 @@ def counted(
         [Count(SEVERITIES[number], severities[number], str(number)) for number in sorted(severities)],
         ms=found.ms,
     )  # fmt: skip
-    made.recent = _recent(bars, by)
+    made.enough = SAMPLE // 4 if search.text or search.fields else SAMPLE
+    made.recent = _recent(bars, by, made.enough)
     return made
 
 
@@ -150,7 +153,7 @@ def _stacked(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return list(bars.values())
 
 
-def _recent(rows: Iterable[Mapping[str, Any]], by: Steps) -> datetime | None:
+def _recent(rows: Iterable[Mapping[str, Any]], by: Steps, enough: int) -> datetime | None:
     """The begin of the first of the last bars that hold a sample together."""
     events: Counter[int] = Counter()
     for row in rows:
@@ -158,7 +161,7 @@ def _recent(rows: Iterable[Mapping[str, Any]], by: Steps) -> datetime | None:
     total, first = 0, None
     for bar in sorted(events, reverse=True):
         total, first = total + events[bar], bar
-        if total >= SAMPLE:
+        if total >= enough:
             break
     return None if first is None else max(by.moment(first), by.begin)
 
@@ -170,9 +173,13 @@ def sampled(facets: Facets, lake: Engine, search: Search, *, loggers: Sequence[s
     conditions, values = search.where()
     sql = (
         f"SELECT tokens, CASE WHEN strlen(CAST(fields AS VARCHAR)) <= {_LARGE} THEN fields END AS fields FROM events "  # noqa: S608 - conditions of ours
-        f"WHERE {' AND '.join(conditions)} AND timestamp >= $recent ORDER BY timestamp DESC LIMIT {SAMPLE}"
+        f"WHERE {' AND '.join(conditions)} AND timestamp >= $recent ORDER BY timestamp DESC LIMIT {facets.enough}"
     )
-    found = lake.query(sql, {**values, "recent": facets.recent}, loggers=loggers, cancel=cancel)
+    for since in _spans(facets):
+        found = lake.query(sql, {**values, "recent": since}, loggers=loggers, cancel=cancel)
+        facets.ms += found.ms
+        if len(found.rows) >= facets.enough:
+            break
     tokens: Counter[str] = Counter()
     fields = _Fields()
     for row_tokens, text in found.rows:
@@ -182,7 +189,16 @@ def sampled(facets: Facets, lake: Engine, search: Search, *, loggers: Sequence[s
     facets.sampled = len(found.rows)
     facets.tokens = [Count(name, events, name) for name, events in tokens.most_common(_SUGGESTED)]
     facets.fields = fields.facets()
-    facets.ms += found.ms
+
+
+def _spans(facets: Facets) -> list[datetime]:
+    """Times since which to look for a sample: where the newest events are as dense as the rest, a short one will do."""
+    assert facets.recent is not None
+    times = facets.newest
+    if len(times) < 10:
+        return [facets.recent]
+    near = times[0] - (times[0] - times[-1]) * (2 * facets.enough / len(times))
+    return [near, facets.recent] if near > facets.recent else [facets.recent]
 
 
 class _Fields:

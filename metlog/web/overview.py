@@ -17,6 +17,7 @@ from metlog.lake.interface import Cancel, Engine
 from metlog.lake.sql.loss import LOSS_BY_LOGGER
 from metlog.listener.overview import overview
 from metlog.reports.report import Report
+from metlog.web.alerts import listed
 from metlog.web.histogram import BAR, COUNTED, Histogram, histogram, steps
 from metlog.web.listeners import listeners
 from metlog.web.reports import featured
@@ -145,6 +146,7 @@ async def show(request: Request) -> Response:
         "age": age,
         "now": time.time(),
         "engine": page.lake.name,
+        "firing": [alert for alert in await listed(request) if alert.alarm and not alert.late],
         "featured": [(report, _query(report, times)) for report in await featured(request)],
         "settings": page.settings,
     }

@@ -7,10 +7,11 @@ import ipaddress
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from msgspec import Meta, Struct
 
+from metlog.alerts.config import AlertSettings, alerts_of
 from metlog.errors import Problems
 from metlog.plugins.schema import Seconds, Size, checked
 
@@ -88,6 +89,8 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     """its body,"""
     answer_timeout: float = 60.0
     """and something of its answer must be taken; else the connection is closed."""
+    alerts: AlertSettings = AlertSettings()
+    """What the page itself evaluates."""
 
     @property
     def demands(self) -> bool:
@@ -183,7 +186,7 @@ def load(
 ) -> WebSettings:
     """Settings from a TOML file and the command line, which wins. Raises ConfigError with every fault at once."""
     problems = Problems()
-    file = _read(config, problems)
+    file, alerts = _read(config, data, problems)
     header = user_header if user_header is not None else file.user_header
     if header is not None and not _HEADER.fullmatch(header):
         problems.add(f"user_header = {header!r}: wants the name of a header, such as X-Remote-User")
@@ -226,29 +229,32 @@ def load(
         trusted_proxies=networks,
         allowed_hosts=tuple(name.lower() for name in [*(allowed_hosts or []), *file.allowed_hosts]),
         save=file.save and not read_only,
+        alerts=alerts,
         dashboards=boards,
         **plain,
     )
 
 
-def _read(path: Path | None, problems: Problems) -> _File:
+def _read(path: Path | None, data: Path | None, problems: Problems) -> tuple[_File, AlertSettings]:
     if path is None:
-        return _File()
+        return _File(), AlertSettings()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         problems.add(f"{path}: {error.strerror}")
-        return _File()
+        return _File(), AlertSettings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.add(f"{path}: {error}")
-        return _File()
+        return _File(), AlertSettings()
     found = Problems()
     tokens = _tables(_Token, table.pop("tokens", []), "tokens", found)
     users = _tables(_User, table.pop("users", []), "users", found)
+    said: dict[str, Any] = {key: table.pop(key) for key in ("alerts", "alerting") if key in table}
+    alerts = alerts_of(said, data, found, in_listener=False)
     file = _File(**checked(_File, table, "", found), tokens=tokens, users=users)
     for line in found.lines:
         problems.add(f"{path}: {line}")
-    return file
+    return file, alerts
 
 
 def _tables(kind: type[Entry], value: object, where: str, problems: Problems) -> list[Entry]:

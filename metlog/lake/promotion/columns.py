@@ -25,6 +25,8 @@ _ROWS: Final = 3000
 """Rows that are decoded together: they stay in the processor's cache."""
 _MANY: Final = 0.5
 """Share of different values from which on a dictionary is work for nothing."""
+_FEW: Final = 256
+"""Different values among `_ROWS` up to which their texts get a column, too."""
 _LEAST: Final = 1e-4
 _MOST: Final = 1e15
 """Numbers between the two are written without an exponent by everybody: JSON's writers, and a CAST to text."""
@@ -76,6 +78,7 @@ class _Column:
     name: str
     kind: Kind = "none"
     column: str = ""
+    texts: str = ""
     right: bool = True
     """Whether the column has every value."""
     pure: bool = True
@@ -139,13 +142,13 @@ class _Column:
     def said(self) -> Promoted | None:
         """The footer's entry, when the file is at its end."""
         if not self.right:
-            return Promoted(self.name, self.kind, self.column, right=False) if self.column else None
+            return Promoted(self.name, self.kind, self.column, texts=self.texts, right=False) if self.column else None
         if self.kind == "none":
             return Promoted(self.name, "none", json=not self.nulls)
         text = self.kind != "double" or not (self.odd or (self.integers and self.fractionless))
         exact = text and self.pure and not self.nulls
         whole = self.kind == "double" and self.integers
-        return Promoted(self.name, self.kind, self.column, text, whole, exact)
+        return Promoted(self.name, self.kind, self.column, text, whole, exact, self.texts)
 
 
 def _text(value: Any) -> str | None:
@@ -157,7 +160,7 @@ def _text(value: Any) -> str | None:
 
 @dataclass(slots=True)
 class FileColumns:
-    """The columns of a file for some names. `start` comes first, `extend` for each row group, `footer` at the end."""
+    """The columns of a file for some names: `extend` for each row group, `footer` at the end."""
 
     names: tuple[str, ...]
     encoded: bool = False
@@ -183,8 +186,10 @@ class FileColumns:
         for column, parts in zip(self._columns, arrays, strict=True):
             column.look()
             if column.column:
-                found = [_as_kind(part, column) for part in parts]
-                rows = rows.append_column(pa.field(column.column, TYPES[column.kind]), pa.chunked_array(found))
+                found = pa.chunked_array([_as_kind(part, column) for part in parts], TYPES[column.kind])
+                rows = rows.append_column(pa.field(column.column, found.type), found)
+                if column.texts:
+                    rows = rows.append_column(pa.field(column.texts, pa.string()), _texts(found))
             elif column.kind == "none" and any(part.null_count < len(part) for part in parts):
                 column.right = False  # a name that the first row group had not
         return rows
@@ -213,6 +218,10 @@ class FileColumns:
                 self.schema.append(pa.field(column.column, TYPES[column.kind]))
                 if column.kind == "double" or _comes_again(parts):
                     self.dictionaries.append(column.column)
+                if column.kind in {"integer", "boolean"} and _few(parts):
+                    column.texts = column_name(column.name, "text")
+                    self.schema.append(pa.field(column.texts, pa.string()))
+                    self.dictionaries.append(column.texts)
 
     def _arrays(self, fields: pa.ChunkedArray) -> list[list[pa.Array]]:
         """For each name its values, in pieces."""
@@ -262,6 +271,17 @@ def _twice(texts: pa.Array, name: str) -> bool:
 def _comes_again(parts: Sequence[pa.Array]) -> bool:
     part = max(parts, key=len)
     return bool(len(part.unique()) < _MANY * max(len(part) - part.null_count, 1))
+
+
+def _few(parts: Sequence[pa.Array]) -> bool:
+    return len(max(parts, key=len).unique()) <= _FEW
+
+
+def _texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The texts of some values, of which there are few different ones: each is written once."""
+    whole = values.combine_chunks().dictionary_encode()
+    found = whole.dictionary.cast(pa.string()).take(whole.indices)
+    return pa.chunked_array([found], pa.string())
 
 
 def _as_kind(part: pa.Array, column: _Column) -> pa.Array:

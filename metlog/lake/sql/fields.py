@@ -278,12 +278,13 @@ def _own(value: Any) -> Iterator[Tree]:
 def _plain(node: Tree, events: set[str]) -> bool:
     """Whether nothing in a SELECT sees all columns of a table at once, but for a `*` of the list, and `fields` is a column."""
     top = {id(item) for item in node["select_list"]}
-    by_all = {  # ORDER BY ALL
-        id(order["expression"])
-        for modifier in node.get("modifiers") or []
-        for order in modifier.get("orders") or []
-        if order["expression"].get("class") == "STAR" and not order["expression"].get("expr")
-    }
+    ordered = [
+        order["expression"] for modifier in node.get("modifiers") or [] for order in modifier.get("orders") or []
+    ]
+    by_all = {id(item) for item in ordered if item.get("class") == "STAR" and not item.get("expr")}  # ORDER BY ALL
+    aliases = {str(item.get("alias") or "").lower() for item in node["select_list"]}
+    # `count(*) AS events … ORDER BY events` means the count.
+    by_alias = {id(item) for item in ordered if str((item.get("column_names") or [""])[0]).lower() in aliases}
     for item in _dicts(node):
         if item.get("class") == "STAR" and id(item) not in by_all:
             mine = id(item) in top
@@ -295,7 +296,7 @@ def _plain(node: Tree, events: set[str]) -> bool:
                 return False
         elif item.get("class") == "COLUMN_REF":
             names = [str(name).lower() for name in item.get("column_names") or []]
-            if len(names) == 1 and names[0] in events:
+            if len(names) == 1 and names[0] in events and id(item) not in by_alias:
                 return False
         elif item.get("ref_type") == "NATURAL":
             return False

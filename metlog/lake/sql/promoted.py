@@ -83,6 +83,8 @@ def _text(entry: Promoted | None) -> str:
         column = entry.column
         whole = f"CAST(CAST({column} AS BIGINT) AS VARCHAR)"
         return f"CASE WHEN {column} = trunc({column}) THEN {whole} ELSE CAST({column} AS VARCHAR) END"
+    if entry.texts:
+        return entry.texts
     return entry.column if entry.kind == "text" else f"CAST({entry.column} AS VARCHAR)"
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metlog.journal.segment import SegmentName
-from metlog.lake.promotion.footer import Promoted, decode
+from metlog.lake.promotion.footer import Promoted, columns_of, decode
 from metlog.lake.schema import COLUMNS, SCHEMA
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.sql.promoted import Hidden
@@ -145,11 +145,8 @@ def _described(path: Path, identity: tuple[int, int]) -> tuple[tuple[str, ...], 
     columns = tuple(
         _column(name, sql_type, found.get(name)) if name != "date" else "date" for name, sql_type in COLUMNS.items()
     )
-    promoted = {
-        entry.name: entry
-        for entry in decode(metadata.metadata)
-        if entry.right and (entry.kind == "none" or entry.column in found)
-    }
+    said = decode(metadata.metadata)
+    promoted = {entry.name: entry for entry in said if entry.right and columns_of([entry]).keys() <= found.keys()}
     return columns, promoted
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metlog.journal.folder import Folder
-from metlog.lake.promotion.footer import decode
+from metlog.lake.promotion.footer import columns_of, decode
 from metlog.lake.sql.views import DEFAULTS
 
 __all__ = ["engine", "matching", "ordered", "schema_of"]
@@ -61,8 +61,7 @@ def schema_of(folder: Folder, names: Sequence[str]) -> pa.Schema:
 
 def _promoted(folder: Folder, name: str) -> set[str]:
     metadata = pq.read_metadata(folder.path / name)
-    columns = {entry.column for entry in decode(metadata.metadata)}
-    return columns.intersection(metadata.schema.to_arrow_schema().names)
+    return columns_of(decode(metadata.metadata)).keys() & set(metadata.schema.to_arrow_schema().names)
 
 
 # Every text put into SQL below is a quoted path, a day, or a condition that `metlog.lake.sql.guard` has parsed.

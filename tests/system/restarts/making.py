@@ -53,11 +53,11 @@ path = "/down"
 
 def event(n: int) -> bytes:
     found = {
-        "timestamp": f"2026-11-29T00:00:{n % 60:02d}.000001Z", "type": "numbered", "tokens": ["numbered", "old"], "logger": "shop",
-        "severity": 6, "payload": f"event {n}", "fields": {"n": n, "nested": {"ä": [1, 2.5, None]}}, "env_version": "1", "pid": 7,
-        "hostname": "web-1", "stream": STREAM, "seq": n,
+        "timestamp": f"2026-11-29T00:00:{n % 60:02d}.000001Z", "type": "numbered", "tokens": ["numbered", "old"], "severity": 6,
+        "payload": f"event {n}", "fields": {"n": n, "nested": {"ä": [1, 2.5, None]}}, "seq": n, "stream": STREAM, "logger": "shop",
+        "env_version": "1", "pid": 7, "hostname": "web-1",
     }  # fmt: skip
-    return json.dumps(found).encode() + b"\n"
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def put(port: int, name: str, n: int) -> int:

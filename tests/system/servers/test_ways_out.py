@@ -1,41 +1,62 @@
-"""From one listener to another, and to a collector of OpenTelemetry: every event once, its stream's numbers with it."""
+"""From one listener to another, and to a server with OpenTelemetry's own parser: every event once, its stream's numbers with it."""
 
 from __future__ import annotations
 
+import gzip
+import http.server
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 
 from metlog.client import MetlogClient
-from tests.helpers.collector import collector_program, running
 from tests.helpers.listener import Listener, metlog_command
 from tests.helpers.ports import free_port, port_of
 from tests.helpers.waiting import wait_for
 
 COUNT = 20_000
 
-COLLECTOR = """
-receivers:
-  otlp:
-    protocols:
-      http:
-        endpoint: 127.0.0.1:%(port)s
-exporters:
-  file:
-    path: %(folder)s/out.ndjson
-service:
-  telemetry:
-    metrics:
-      level: none
-  pipelines:
-    logs:
-      receivers: [otlp]
-      exporters: [file]
-"""
+
+class Collector(http.server.ThreadingHTTPServer):
+    """Takes log records as opentelemetry-proto reads them, strictly."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.numbers: list[int] = []
+        super().__init__(("127.0.0.1", port), Handler)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        pb = pytest.importorskip("opentelemetry.proto.collector.logs.v1.logs_service_pb2")
+        body = gzip.decompress(self.rfile.read(int(self.headers["content-length"])))
+        packed = self.headers["content-type"] == "application/x-protobuf"
+        made = pb.ExportLogsServiceRequest()
+        made.ParseFromString(body) if packed else json_format.Parse(body, made)
+        for logs in made.resource_logs:
+            assert [pair.value.string_value for pair in logs.resource.attributes if pair.key == "service.name"] == [
+                "relay"
+            ]
+            for scope in logs.scope_logs:
+                for record in scope.log_records:
+                    self.server.numbers += [pair.value.int_value for pair in record.attributes if pair.key == "n"]
+        answer = pb.ExportLogsServiceResponse().SerializeToString() if packed else b"{}"
+        self.send_response(200)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
 
 
 @pytest.fixture
@@ -91,10 +112,9 @@ def test_a_second_listener_accounts_for_the_client_as_the_first_does(
 
 
 @pytest.mark.parametrize("encoding", ["protobuf", "json"])
-def test_the_collector_of_opentelemetry_takes_every_event(encoding: str, stack: ExitStack, tmp_path: Path) -> None:
-    program = collector_program(tmp_path)
+def test_opentelemetry_reads_every_event(encoding: str, stack: ExitStack, tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.proto.collector.logs.v1.logs_service_pb2", reason="needs opentelemetry-proto")
     port = free_port()
-    (tmp_path / "collector.yaml").write_text(COLLECTOR % {"folder": tmp_path, "port": port})
     config = f"""
         [[inputs]]
         name = "http"
@@ -106,18 +126,10 @@ def test_the_collector_of_opentelemetry_takes_every_event(encoding: str, stack: 
         batch_age = 0.1
     """
     first = start(stack, tmp_path / "first", config)
-    sent_to(first)  # the collector is not there yet: what was journaled waits for it
-    stack.enter_context(running([program, "--config", str(tmp_path / "collector.yaml")]))
-    wait_for(lambda: first.status()["outputs"]["otlp"].get("events", 0) == COUNT + 1, seconds=90)
-    stack.close()  # the collector ends and writes what it holds
-    numbers: list[int] = []
-    for line in (tmp_path / "out.ndjson").read_text().splitlines():
-        for logs in json.loads(line)["resourceLogs"]:
-            assert {"key": "service.name", "value": {"stringValue": "relay"}} in logs["resource"]["attributes"]
-            for scope in logs["scopeLogs"]:
-                for record in scope["logRecords"]:
-                    found = {pair["key"]: pair["value"] for pair in record["attributes"]}
-                    if "n" in found:
-                        assert record["body"] == {"stringValue": "passed on"}
-                        numbers.append(int(found["n"]["intValue"]))
-    assert numbers == list(range(COUNT))
+    sent_to(first)
+    wait_for(lambda: "refused" in first.status()["outputs"]["otlp"].get("error", ""))
+    collector = Collector(port)  # what was journaled waited for it
+    stack.callback(collector.server_close)
+    stack.callback(collector.shutdown)
+    wait_for(lambda: first.status()["outputs"]["otlp"].get("events", 0) == COUNT + 1, seconds=60)
+    assert collector.numbers == list(range(COUNT))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from metlog.alerts.states import State, Store
 from metlog.reports import Library
 from metlog.reports.sample import fill
 from tests.helpers.paths import ROOT
@@ -32,7 +33,28 @@ pytestmark = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("sample")
     fill(data, 14, per_day=1500, until=datetime.now(UTC))
+    keep_alerts(data)
     return data
+
+
+def keep_alerts(data: Path) -> None:
+    """States as a listener leaves them, one of each kind."""
+    store = Store(data / "alerts", "listener-main")
+    now = datetime.now(UTC).timestamp()
+    about = "events where severity <= 3 AND logger = 'shop': value > 10"
+    states = [
+        State(
+            name="errors-of-the-shop", state="firing", alarm=True, alarm_since=now - 600, since=now - 600, value=42.0
+        ),
+        State(name="slow", state="pending", since=now - 30, value=612.5),
+        State(name="silent", state="no_data", since=now - 90_000),
+        State(name="wrong", state="error", since=now - 7200, error="line 1, column 8: there is no column 'nosuch'"),
+        State(name="quiet", state="ok", since=now - 5, value=0.0),
+    ]
+    for state in states:
+        state.about, state.evaluated_at = about, now
+    store.save(states, now)
+    store.close()
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +141,7 @@ def picture(visit: Visit, name: str) -> None:
         ("reports", "/reports"),
         ("report", "/reports/request-times?since=14d"),
         ("events", "/events?since=14d&severity=5"),
+        ("alerts", "/alerts"),
         ("columns", "/events?since=14d&type=request&cols=severity,route,status,ms,user"),
         ("empty", "/events?since=14d&q=nothing+has+this"),
         ("sql", "/sql?sql=SELECT+type,+sum(weight)+AS+events%0AFROM+events%0AGROUP+BY+type%0AORDER+BY+events+DESC"),
@@ -314,7 +337,7 @@ def test_a_row_of_a_report_leads_to_its_events(desktop: Visit) -> None:
     tab = desktop.tab
     tab.goto("/reports/events-by-type?since=10d")
     row = tab.locator("table.data tbody tr").nth(1)
-    name, events = row.locator("td").nth(0).inner_text(), row.locator("td").nth(1).inner_text()
+    name, events = row.locator("td").nth(0).inner_text(), row.locator("td").nth(1).inner_text().replace(",", "")
     row.locator("a").first.click()
     tab.wait_for_url(re.compile(r"/events\?"))
     assert f"type {name}" in tab.inner_text(".chips")
@@ -498,6 +521,10 @@ def test_everything_but_the_tail_works_without_javascript(chromium: Any, served:
     tab.locator("ol.events summary").first.click()
     tab.locator("ol.events details[open] a:has-text('in full')").click()
     tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
+    tab.goto("/")
+    assert "Alert errors-of-the-shop fires" in tab.inner_text("p.notice.bad >> nth=0")
+    tab.click("nav a:has-text('Alerts')")
+    assert tab.inner_text("table.data tbody tr:first-child td").startswith("errors-of-the-shop")
     tab.goto("/tail")
     assert "needs JavaScript" in tab.inner_text("noscript")
     visit.close()

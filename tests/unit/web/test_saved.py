@@ -9,12 +9,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from msgspec import to_builtins
 from starlette.testclient import TestClient
 
 from metlog.errors import ConfigError
-from metlog.reports.dashboards import Dashboards
+from metlog.reports.dashboards import Dashboards, check
 from metlog.reports.library import Library
 from metlog.web.settings import Access, load, token_digest
+from tests.helpers.paths import ROOT
 from tests.unit.web.conftest import Start
 
 pytestmark = pytest.mark.process
@@ -272,3 +274,14 @@ def test_a_report_is_sorted_by_its_headings_and_downloaded_as_a_picture(page: Te
     assert page.get("/reports/events-by-type", params={"_sort": "9"}).status_code == 400
     assert page.get("/reports/events-by-type.png").content.startswith(b"\x89PNG")
     assert page.get("/reports/events-by-type.ndjson").text.startswith('{"type":')
+
+
+def test_the_dashboard_in_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "page.md").read_text("utf-8")
+    block = re.search(r"```toml\n(# boards/shop\.toml.*?)```", text, re.DOTALL)
+    assert block is not None
+    (tmp_path / "shop.toml").write_text(block[1], "utf-8")
+    found = Dashboards(None, tmp_path)
+    assert found.broken == []
+    (board,) = found
+    check(to_builtins(board), Library())

@@ -14,7 +14,7 @@ from metlog.web.errors import Refused
 from metlog.web.histogram import COUNTED, PARTS, histogram, steps
 from metlog.web.times import Times, times_of
 
-PAGES = ("/", "/reports", "/reports/logins", "/events", "/sql")
+PAGES = ("/", "/reports", "/reports/logins", "/events")
 
 
 def asked(query: str, path: str = "/events") -> Request:
@@ -89,6 +89,17 @@ def test_every_page_has_the_control_and_links_that_keep_the_span(page: TestClien
     plain = page.get(path).text
     assert 'http-equiv="refresh"' not in plain
     assert 'href="/events"' in plain
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("path", ["/sql", "/tail", "/events/shop1/60"])
+def test_a_page_without_a_span_has_the_zone_and_keeps_the_span_for_the_others(page: TestClient, path: str) -> None:
+    text = html.unescape(page.get(f"{path}?since=7d&tz=Europe/Berlin").text)
+    assert '<input id="tz" name="tz" value="Europe/Berlin"' in text
+    assert 'id="since"' not in text
+    assert '<input type="hidden" name="since" value="7d">' in text
+    assert "times in Europe/Berlin" in text
+    assert 'href="/events?since=7d&tz=Europe/Berlin"' in text
 
 
 @pytest.mark.process

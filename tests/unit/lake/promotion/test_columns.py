@@ -79,6 +79,19 @@ def test_a_later_value_that_does_not_fit_leaves_the_answer_to_fields(
             assert promoted == plain
 
 
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [([200, 500] * 300, True), ([*range(600)], False), ([True, False, None], True), ([1.5, 2.5], False)],
+)
+def test_few_different_values_have_a_column_of_their_texts(tmp_path: Path, values: list[Any], texts: bool) -> None:
+    said, table = made(tmp_path, values, *([[7, -1]] if type(values[0]) is int else []))
+    assert said is not None
+    assert bool(said.texts) == texts == ("field_text_x" in table.column_names)
+    if texts:
+        wanted = [None if value is None else str(value).lower() for value in values]
+        assert table["field_text_x"].to_pylist()[: len(values)] == wanted
+
+
 def test_later_values_that_fit_in_another_way_are_taken(tmp_path: Path) -> None:
     said, table = made(tmp_path, ["a"], [1, False], ["b", ...])
     assert said is not None

@@ -41,6 +41,8 @@ _PROMOTED = (
     "SELECT seq FROM events WHERE fields->>'user' IN (SELECT fields->>'user' FROM events WHERE fields->>'n' = '3') ORDER BY 1",
     "SELECT fields->>'user' AS u FROM events WHERE timestamp > '2020-01-01' AND date > '2020-01-01' ORDER BY u",
     "DESCRIBE SELECT fields->>'user', * FROM events",
+    "SELECT fields->>'user' AS u, count(*) AS events FROM events GROUP BY u ORDER BY events DESC, u",
+    "SELECT fields->>'user' AS u, sum(weight) AS EVENTS FROM events e WHERE fields->>'user' > '' GROUP BY u ORDER BY Events, u LIMIT 2",
     "SELECT fields->>'user' AS u, count(*) FROM (SELECT * FROM events WHERE seq < 4) e GROUP BY u ORDER BY u",
     "WITH r AS (SELECT * FROM events WHERE fields->>'user' > '') SELECT fields->>'n' AS n, * FROM r ORDER BY seq",
     "WITH r AS (SELECT seq, fields FROM events) SELECT *, r.fields->>'n' FROM r JOIN events USING (seq) ORDER BY seq",
@@ -55,6 +57,8 @@ _AS_WRITTEN = (
     "SELECT fields FROM events ORDER BY seq",
     "SELECT payload AS fields, fields->>'user' FROM events ORDER BY seq",
     "SELECT events FROM events WHERE fields->>'user' = 'u1' ORDER BY seq",
+    "SELECT fields->>'user' AS u FROM events ORDER BY events",
+    "SELECT fields->>'user' AS u, count(*) AS events FROM events GROUP BY u HAVING events > 1 ORDER BY u",
     "SELECT COLUMNS('s.*q'), fields->>'user' FROM events ORDER BY seq",
     "SELECT count(*) FROM events NATURAL JOIN events f WHERE f.fields->>'user' = 'u1'",
     "SELECT count(COLUMNS(*)), count(fields->>'user') FROM events",
@@ -107,7 +111,7 @@ def test_the_rewritten_query_is_what_runs(lakes: tuple[Lake, Lake], sql: str) ->
     with lakes[0]._connection.cursor() as cursor:  # it binds: else it would run as written, and slowly
         cursor.execute(
             "CREATE OR REPLACE TEMP TABLE metlog_promoted AS SELECT now() AS timestamp, current_date AS date, '' AS type, [''] AS tokens, "
-            f"1::BIGINT AS seq, '' AS payload, '{{}}'::JSON AS fields, {wanted}"
+            f"1::BIGINT AS seq, 1.0::DOUBLE AS weight, '' AS payload, '{{}}'::JSON AS fields, {wanted}"
         )
         cursor.execute("CREATE OR REPLACE TEMP VIEW events AS SELECT * FROM metlog_promoted")
         cursor.execute(f"EXPLAIN {promotable.sql}" if not sql.startswith("DESCRIBE") else promotable.sql)

@@ -26,7 +26,7 @@ def test_merged_files_have_promoted_columns_of_their_own(tmp_path: Path) -> None
     data_set(
         tmp_path,
         [
-            [[{"user": "u1", "ms": 1, "n": 5}]],
+            [[{"user": "u1", "ms": 1, "n": 5}], [{"n": 6}]],
             [[{"user": "u2", "ms": 1.5}]],
             [[{"user": "u3"}], [{"user": 1.5}]],  # its column lacks a value
             [[{"n": "7", "ms": 3}]],
@@ -67,7 +67,9 @@ def test_a_person_is_gone_from_the_columns_too(tmp_path: Path) -> None:
     data_set(tmp_path, [[[{"user": "ada-lovelace", "n": 1}, {"user": "bob", "n": 2}]]], promote=["user", "n"])
     assert forget(tmp_path, "fields->>'user' = 'ada-lovelace'").parquet == 1
     (path,) = files(tmp_path)
-    assert pq.read_table(path, partitioning=None)["field_text_user"].to_pylist() == ["bob"]
+    table = pq.read_table(path, partitioning=None)
+    assert table["field_text_user"].to_pylist() == ["bob"]
+    assert (table["field_integer_n"].to_pylist(), table["field_text_n"].to_pylist()) == ([2], ["2"])
     assert b"ada-lovelace" not in path.read_bytes()
     assert set(promoted_in(path)) == {"user", "n"}
 

@@ -125,7 +125,7 @@ def test_a_table_that_is_too_wide_loses_its_lines_and_columns_without_a_value_an
     for whole in ("2026-03-11 09:00:00", "duplicates", "before first", "unconfirmed"):
         assert whole in text
     assert "without a value, and left out: dropped by the client, dropped by the kernel, refused, journal full" in text
-    assert "journal_full" in "\n".join(wide)
+    assert "journal full" in "\n".join(wide)
     folded = at_width(40, "delivery", *SINCE, data=data)
     assert max(map(len, folded)) <= 40
 

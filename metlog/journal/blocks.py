@@ -27,22 +27,35 @@ def read_blocks(
     """The records from one offset of a segment to another. `on_damage(offset, data)` gets what does not verify. `complete`: what is
     damaged right before `stop` counts too; else it may be a record that has more to come."""
     offset, size = start, block
+    before, held = start, b""  # damaged bytes right before the next block, where more of them may follow
     while offset < stop:
         data = os.pread(descriptor, min(size, stop - offset), offset)
         if not data:
-            return
+            break
         reached = offset + len(data)
         records = Scan(data, offset, stop)
         yield from records
+        begins = reached if records.cut is None else records.cut[0]
         for first, last in records.damaged:
             if last < stop or complete:
-                on_damage(first, data[first - offset : last - offset])
+                piece = data[first - offset : last - offset]
+                if held and before + len(held) == first:
+                    held += piece
+                    continue
+                if held:
+                    on_damage(before, held)
+                before, held = first, piece
+        if held and before + len(held) != begins:
+            on_damage(before, held)
+            held = b""
         if records.cut is None:
             offset, size = reached, block
         else:
             begin, needed = records.cut
             size = max(block if begin > offset else 2 * size, needed - begin)
             offset = begin
+    if held:
+        on_damage(before, held)
 
 
 class SegmentReader:

@@ -40,7 +40,7 @@ _LATEST: Final = 5000
 _MOST: Final = 200
 _FIELDS: Final = f"""
 WITH latest AS (
-    SELECT fields FROM events WHERE timestamp >= now() - INTERVAL 7 DAY ORDER BY timestamp DESC LIMIT {_LATEST}
+    SELECT fields FROM events WHERE $all OR timestamp >= now() - INTERVAL 7 DAY ORDER BY timestamp DESC LIMIT {_LATEST}
 ), members AS (
     SELECT unnest(json_keys(fields)) AS name, fields FROM latest
 )
@@ -75,8 +75,15 @@ class Field(NamedTuple):
 
 
 def fields(engine: _Asked, *, loggers: Sequence[str] | None = None, cancel: Any = None) -> list[Field]:
-    """The members of `fields` in the latest events of the last seven days, the most frequent first. Raises QueryError."""
-    rows = engine.query(_FIELDS, loggers=loggers, cancel=cancel).rows
+    """The members of `fields` in the latest events, the most frequent first: of the last seven days, which few files have, or where
+    there are none, of all. Raises QueryError."""
+    for sql in (
+        _FIELDS.replace("$all OR ", ""),
+        _FIELDS.replace("$all OR timestamp >= now() - INTERVAL 7 DAY", "true"),
+    ):
+        rows = engine.query(sql, loggers=loggers, cancel=cancel).rows
+        if rows:
+            break
     return [Field(str(name), str(kind or "null"), float(share)) for name, kind, share in rows]
 
 

@@ -221,7 +221,7 @@ def test_a_listener_whose_folder_is_a_copy_is_refused(weed: str, tmp_path: Path)
         original.start()
         send(original, 10)
         assert original.stop() == 0
-        shutil.copytree(original.folder / "data", copy.folder / "data")
+        shutil.copytree(original.folder / "data", copy.folder / "data", ignore=shutil.ignore_patterns("takeover"))
         original.start()
         poll(
             lambda: (

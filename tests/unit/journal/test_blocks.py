@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metlog.journal import blocks
@@ -30,6 +30,7 @@ def segment(sizes: list[int], flips: list[int]) -> bytes:
     return bytes(data)
 
 
+@example([0, 0], [28, 83], 64)
 @given(
     st.lists(st.sampled_from([0, 10, 100, 3000, 9000]), max_size=12),
     st.lists(st.integers(0, 1 << 20), max_size=4),

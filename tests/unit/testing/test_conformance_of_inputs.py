@@ -123,11 +123,9 @@ class TestUnixInput(InputConformance):
     @pytest.fixture(autouse=True)
     def path(self, tmp_path: Path) -> None:
         self.folder = tmp_path
-        self.made = 0
 
     def make_input(self) -> UnixInput:
-        self.made += 1
-        return UnixInput(path=str(self.folder / f"{self.made}.sock"))
+        return UnixInput(path=str(self.folder / "one.sock"))
 
     def send(self, address: str, numbers: Sequence[int]) -> None:
         self.raw(address, [lines([number]) for number in numbers])

@@ -53,7 +53,7 @@ class Measuring:
         Equal ones (name and fields, those around the call included) of a flush interval are one event with their sum as `count`,
         unless the setting `counters` is "each". Below rate 1 some are left out, and the others count for them.
         """
-        weight = ONE if rate == 1.0 else self._weight(rate)  # 0: left out
+        weight = ONE if type(rate) is float and rate == 1.0 else self._weight(rate)  # 0: left out
         sums = self._state.pipeline.counters
         if weight and (sums is None or not self._added_up(sums, name, count, weight, more)):
             payload: Any = str(count) if type(count) is int else count
@@ -67,7 +67,7 @@ class Measuring:
         state = self._state
         if state.disabled_timers and self.timer_disabled(name):
             return
-        weight = ONE if rate == 1.0 else self._weight(rate)
+        weight = ONE if type(rate) is float and rate == 1.0 else self._weight(rate)
         sums = state.pipeline.timers
         if weight and (sums is None or not self._added_up(sums, name, ms, weight, more)):
             payload: Any = str(ms) if type(ms) is float else ms

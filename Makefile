@@ -22,7 +22,7 @@ hive: $(VENV)/.engines          ## Hive 2.3 beside DuckDB (needs Java 17 with ja
 	@$(BIN)/python -m pytest tests/system/engines -m hive $(ARGS)
 
 quick: $(VENV)/.test            ## the unit tests, without those that start processes or take seconds
-	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal -m "not process and not slow" tests/unit $(ARGS)
+	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal --hypothesis-profile=quick -m "not process and not slow" tests/unit $(ARGS)
 
 unit: $(VENV)/.test             ## the unit tests
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/unit $(ARGS)
@@ -48,6 +48,12 @@ gate: $(VENV)/.bench            ## ratios that must hold, within one run
 
 load: $(VENV)/.test             ## 200,000 events/s for a minute to a listener, judged by SQL over its Parquet files
 	@$(BIN)/python benchmarks/listener_load.py --seconds 60 $(ARGS)
+
+hadoop: $(VENV)/.engines $(VENV)/hadoop ## from an event over a real HDFS to SQL by Spark (downloads 220 MB; needs Java 17)
+	@METLOG_TEST_HADOOP=$(abspath $(VENV)/hadoop) $(BIN)/python -m pytest tests/system/hadoop -rP $(ARGS)
+
+kill: $(VENV)/.test             ## listeners of one Kafka group killed at random, their events counted by SQL
+	@$(BIN)/python -m tests.system.cluster.kill $(ARGS)
 
 node:                           ## the Node.js client: compile it, run its tests on this machine's Node.js and on a newer one
 	@clients/node/ci.sh test

@@ -182,13 +182,14 @@ class Probe(threading.Thread):
         return {**milliseconds, "statuses": self.statuses}
 
 
-def generate(port: int, given: argparse.Namespace, seconds: float) -> list[subprocess.Popen[str]]:
+def generate(port: int, given: argparse.Namespace, seconds: float, prefix: str = "") -> list[subprocess.Popen[str]]:
+    """`prefix`: what each datagram begins with."""
     per_frame = 1 if given.single else events_a_frame(given.frame)
     return [
         subprocess.Popen(
             [sys.executable, str(HERE / "load_generator.py"), "127.0.0.1", str(port),
              "--rate", str(given.rate / given.processes), "--seconds", str(seconds),
-             "--per-frame", str(per_frame), "--streams", str(given.streams), "--seed", str(number)],
+             "--per-frame", str(per_frame), "--streams", str(given.streams), "--seed", str(number), "--prefix", prefix],
             stdout=subprocess.PIPE, text=True,
         )
         for number in range(given.processes)

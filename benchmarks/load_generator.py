@@ -51,12 +51,16 @@ def pools(seed: int) -> tuple[list[bytes], ...]:
 class Stream:
     """One client: a socket, an id, a count, and frames to be filled."""
 
-    def __init__(self, host: str, port: int, per_frame: int, values: Sequence[list[bytes]], seed: int) -> None:
+    def __init__(
+        self, host: str, port: int, per_frame: int, values: Sequence[list[bytes]], seed: int, prefix: bytes = b""
+    ) -> None:
+        """`prefix`: what each datagram begins with."""
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.connect((host, port))
         self.seq = 0
         self.bytes = 0
         self.per_frame = per_frame
+        self.prefix = prefix
         self._pools = values
         self._random = chance = random.Random(seed)
         self._client = Event(
@@ -106,14 +110,14 @@ class Stream:
         values[5::6] = range(first, self.seq + 1)
         frame = self.templates[(first // count) % TEMPLATES] % tuple(values)
         self.bytes += len(frame)
-        self.socket.send(frame)
+        self.socket.send(self.prefix + frame if self.prefix else frame)
 
     def end(self) -> None:
         self.seq += 1
         event = msgspec.structs.replace(
             self._client, timestamp=datetime.now(UTC), type=END_TYPE, seq=self.seq, fields={"last_seq": self.seq, "dropped": {}}
         )  # fmt: skip
-        self.socket.send(JsonEncoder().encode(event) + b"\n")
+        self.socket.send(self.prefix + JsonEncoder().encode(event) + b"\n")
 
 
 def events_a_frame(frame: int) -> int:
@@ -124,11 +128,11 @@ def events_a_frame(frame: int) -> int:
 
 
 def run(
-    host: str, port: int, rate: float, seconds: float, per_frame: int, streams: int, seed: int
+    host: str, port: int, rate: float, seconds: float, per_frame: int, streams: int, seed: int, prefix: bytes
 ) -> dict[str, object]:
     """Sends `rate` events a second for so long; says what was sent, and how far behind its pace it ever was."""
     values = pools(seed)
-    clients = [Stream(host, port, per_frame, values, seed * 1000 + n) for n in range(streams)]
+    clients = [Stream(host, port, per_frame, values, seed * 1000 + n, prefix) for n in range(streams)]
     pace = rate / per_frame
     total = round(pace * seconds)
     sent = 0
@@ -175,10 +179,12 @@ def main() -> None:
     parser.add_argument("--per-frame", type=int, required=True, help="events a datagram")
     parser.add_argument("--streams", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prefix", default="", help="what each datagram begins with")
     given = parser.parse_args()
-    print(
-        json.dumps(run(given.host, given.port, given.rate, given.seconds, given.per_frame, given.streams, given.seed))
-    )
+    found = run(
+        given.host, given.port, given.rate, given.seconds, given.per_frame, given.streams, given.seed, given.prefix.encode()
+    )  # fmt: skip
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def main() -> int:
                 reports = [report["name"] for report in json.load(answer)["reports"]]
             pages = [(f"report {name}", f"/reports/{name}?since={arguments.days}d&until=") for name in reports]
             pages += [
-                ("overview, 30 days", "/?span=30d&_="),
+                ("overview, 30 days", "/?since=30d&_="),
                 ("search, newest 50", f"/events?since={arguments.days}d&until="),
                 ("search in text", f"/events?since={arguments.days}d&q=Timeout&until="),
             ]

@@ -51,7 +51,7 @@ def served(data: Path) -> Iterator[str]:
 
 
 def overview(tab: Page) -> None:
-    tab.goto("/?span=7d", wait_until="networkidle")
+    tab.goto("/?since=7d", wait_until="networkidle")
 
 
 def report(tab: Page) -> None:

@@ -13,7 +13,7 @@ from metlog.core.context import FIXED, current, merged
 from metlog.core.measuring import Measuring
 from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
-from metlog.core.unconfigured import Unconfigured
+from metlog.core.unconfigured import Unconfigured, wants_console
 from metlog.errors import MetlogError
 from metlog.event import ONE
 from metlog.tracebacks import exception_fields
@@ -37,7 +37,7 @@ class MetlogClient(Measuring):
             """Methods that were added."""
 
     def __init__(self, name: str | None = None) -> None:
-        self._state = ClientState(name)
+        self._state = ClientState(name, None if name is None else _console)
         self._bound = {}
         self._kept = None
         self._state.register(self)
@@ -185,8 +185,7 @@ class MetlogClient(Measuring):
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:
         pipeline = self._state.pipeline
-        if severity > pipeline.severity_max:
-            pipeline.admit_severity(severity)
+        if severity > pipeline.severity_max and self._admitted(severity)[1] < 0:
             return
         notes: list[str] = []
         try:
@@ -340,6 +339,14 @@ class MetlogClient(Measuring):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _console() -> Plan | None:
+    if not wants_console():
+        return None
+    from metlog.config import plan
+
+    return plan({"sender": "console", "statsd": False})
 
 
 _now: Final = datetime.now

@@ -15,6 +15,7 @@ from hypothesis import settings
 import metlog
 
 settings.register_profile("shared", deadline=None)  # a speed is asserted in a benchmark; machines are shared
+settings.register_profile("quick", deadline=None, max_examples=20)  # make quick
 settings.load_profile("shared")
 
 for _key in [key for key in os.environ if key.startswith("METLOG_") and not key.startswith("METLOG_TEST_")]:

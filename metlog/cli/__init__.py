@@ -27,6 +27,7 @@ _COMMANDS: Final = (
     _Command("send", "Sends one event, or one a line from standard input."),
     _Command("tail", "Follows events as they arrive."),
     _Command("query", "SQL over the view `events`, fresh ones included."),
+    _Command("sql", "SQL by line editor: history, completion, several lines."),
     _Command("report", "Shows a report, as a table or a chart; without a name, lists them.", takes_more=True),
     _Command("serve", "The web page: reports, charts, search, SQL."),
     _Command("ddl", "What makes the data set visible to Spark, Hive or Trino, as statements."),
@@ -34,6 +35,7 @@ _COMMANDS: Final = (
     _Command("plugins", "Every installed encoder, sender, filter, input, output, report and engine."),
     _Command("bench", "The microbenchmarks."),
     _Command("status", "What the listener, its inputs, outputs and disk do."),
+    _Command("alerts", "Alerts and their states; evaluates one, or tells a test notice."),
     _Command("compact", "Merges small Parquet files into large ones."),
     _Command("expire", "Removes old events."),
     _Command("forget", "Removes a person's events, and proves it."),
@@ -49,7 +51,16 @@ _MODULES: Final = dict.fromkeys(("compact", "expire", "forget", "import"), "upke
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the command; exits with 0, 1 (it failed), 2 (wrong usage or configuration) or what the command says."""
+    """Entry point of the command; exits with 0, 1 (it failed), 2 (wrong usage or configuration), 130 (Ctrl-C), 141 (nobody reads on) or
+    what the command says."""
+    try:
+        status = _main(argv)
+    except KeyboardInterrupt:  # before a command began, or after its end
+        status = 130
+    sys.exit(status)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         import typer
@@ -65,8 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from metlog.cli.terminal import guarded
 
     with guarded():
-        status = _run(_app(typer, None if completing else asked), arguments, asked)
-    sys.exit(status)
+        return _run(_app(typer, None if completing else asked), arguments, asked)
 
 
 def _app(typer: Any, asked: str | None) -> Any:
@@ -97,11 +107,14 @@ def _app(typer: Any, asked: str | None) -> Any:
     for command in _COMMANDS:
         function = _load(command.name) if asked in {command.name, None} else _placeholder(command.name)
         settings = {"allow_extra_args": True, "ignore_unknown_options": True} if command.takes_more else None
+        kind = (
+            _report_command() if command.takes_more and function is not None and asked in {command.name, None} else None
+        )
         summary = None if asked == command.name else command.summary
         if isinstance(function, typer.Typer):  # a command with commands of its own
             app.add_typer(function, name=command.name, help=summary or command.summary)
             continue
-        app.command(command.name, help=summary, context_settings=settings)(function)
+        app.command(command.name, cls=kind, help=summary, context_settings=settings)(function)
     return app
 
 
@@ -116,6 +129,35 @@ def _load(name: str) -> Any:
         extra = {"serve": "web", "bench": "bench"}.get(name, "listener")
         return _unavailable(f'metlog {name} needs {error.name}: pip install "metlog[{extra}]"')
     return function
+
+
+def _report_command() -> Any:
+    """The class of a command whose parameters are those of the report it is given; None where reports are not installed."""
+    try:
+        from metlog.cli.reporthelp import ReportCommand
+    except ModuleNotFoundError:
+        return None
+    return ReportCommand
+
+
+def _without_bool(command: Any) -> Any:
+    """The command with flags that do not say `<bool>`: they take no value."""
+    for part in (command, *getattr(command, "commands", {}).values()):
+        if part is not command:
+            _without_bool(part)
+        of_help = part.get_help_option
+
+        def help_option(ctx: Any, made: Callable[[Any], Any] = of_help) -> Any:
+            option = made(ctx)
+            if option is not None:
+                option.metavar = ""
+            return option
+
+        part.get_help_option = help_option
+        for parameter in part.params:
+            if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+                parameter.metavar = ""
+    return command
 
 
 def _unavailable(message: str) -> Callable[..., Any]:
@@ -143,21 +185,25 @@ def _run(app: Any, arguments: list[str], asked: str | None) -> int:
 
     prefix = f"metlog {asked}" if any(command.name == asked for command in _COMMANDS) else "metlog"
     try:
-        status = app(args=arguments, prog_name="metlog", standalone_mode=False)
+        status = _without_bool(typer.main.get_command(app))(args=arguments, prog_name="metlog", standalone_mode=False)
         sys.stdout.flush()
     except typer.Abort:
         return 130
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # `metlog query … | head`: nobody reads on. The flush at exit would complain, so it goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _unread()
+    except SystemExit as leave:  # typer and rich end the process themselves where nobody reads on
+        if isinstance(leave.__context__, BrokenPipeError):
+            return _unread()
+        raise
     except typer.Exit as leave:
         return int(leave.exit_code)
     except (UsageError, ConfigError) as error:
         return _tell(prefix, str(error), 2)
     except MetlogError as error:
+        if getattr(error, "kind", "") == "cancelled":  # by Ctrl-C
+            return 130
         return _tell(prefix, str(error), 2 if getattr(error, "kind", "") in {"syntax", "refused"} else 1)
     except OSError as error:
         return _tell(prefix, _os_error(error), 1)
@@ -170,6 +216,15 @@ def _run(app: Any, arguments: list[str], asked: str | None) -> int:
             prefix, f"{type(error).__name__}: {error} (a fault of metlog's; METLOG_TRACEBACK=1 shows where)", 1
         )
     return status if isinstance(status, int) else 0
+
+
+def _unread() -> int:
+    """`metlog query … | head`: the status of a process that SIGPIPE ended. The flush at exit would complain, so it goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.isatty():
+            os.dup2(nowhere, stream.fileno())
+    return 141
 
 
 def _os_error(error: OSError) -> str:

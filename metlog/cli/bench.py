@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from metlog.cli.progress import working
+
 __all__ = ["bench"]
 
 
@@ -44,7 +46,14 @@ def bench(
     cases = [case for case in suite.CASES if case.group == "scale" or pattern.search(case.name)]
     left_out: list[str] = []
     rounds, calls = (7, 4000) if quick else (25, 20_000)
-    rows = suite.run(cases, rounds=rounds, calls=calls, left_out=left_out)
+    with working("measuring") as tell:
+        rows = suite.run(
+            cases,
+            rounds=rounds,
+            calls=calls,
+            left_out=left_out,
+            progress=lambda done, of: tell(f"round {done} of {of}", done, of),
+        )
     typer.echo(suite.as_table(rows))
     for line in left_out:
         typer.echo(f"left out: {line}")

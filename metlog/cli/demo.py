@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from metlog.cli.progress import working
 from metlog.errors import MetlogError
 
 __all__ = ["demo"]
@@ -158,9 +159,9 @@ def _run(console: Console, folder: Path, seconds: float, days: int) -> int:
     if days:
         from metlog.reports.sample import fill
 
-        with console.status(f"filling {days} days before today …"):
-            started = time.monotonic()
-            number = fill(folder, days + 1)
+        started = time.monotonic()
+        with working(f"filling {days} days before today:") as tell:
+            number = fill(folder, days + 1, progress=lambda done, of: tell(f"{done} of {of}", done, of))
         console.print(f"{number:,} sample events of {days} days and today in {time.monotonic() - started:.1f} s")
     from metlog.demo.visitors import Visitors
     from metlog.lake.query import Lake
@@ -213,7 +214,7 @@ def _charts(console: Console, lake: Any, days: int) -> None:
 
 
 def _serve(console: Console, folder: Path) -> None:
-    """The page, until Ctrl-C; in the browser of whoever sits in front of one."""
+    """The page, until Ctrl-C; opened in a browser where there is a display."""
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", _PORT)) == 0
     with _child("metlog", "serve", "--data", str(folder), "--port", "0" if taken else str(_PORT)) as process:

@@ -14,6 +14,7 @@ import typer
 
 from metlog.cli.common import DataOption, UsageError, existing_data_folder, open_output
 from metlog.cli.output import print_table
+from metlog.cli.progress import working
 from metlog.journal import inspect as inspection
 from metlog.journal import repair as mending
 from metlog.journal.cursor import Cursor, Position
@@ -104,8 +105,9 @@ def _row(item: Backlog, told: dict[str, Any], look: JournalState) -> tuple[Any, 
 def check(data: DataOption = None, name: NameOption = None, form: FormatOption = _Format.text) -> None:
     """Read every record and verify it; exit 1 when something is damaged that is not in quarantine yet. Nothing is changed."""
     checked: list[tuple[str, list[CheckedSegment], list[str]]] = []
-    with _opened(data, name) as (_, found):
+    with _opened(data, name) as (_, found), working("checking") as tell:
         for each, one in found:
+            tell(each, 0, 0)
             running = inspection.listener_of(one) is not None
             checked.append(
                 (each, list(inspection.check(one, running=running)), inspection.strangers(one, running=running))
@@ -164,11 +166,13 @@ def export(
     metlog journal export --behind lake | curl --data-binary @- http://127.0.0.1:5566/submit/again
     """
     count = 0
-    with open_output(output) as target:
+    with open_output(output) as target, working("writing") as tell:
         for record, clock, cursor, skip in _from_file(file) if file else _exported(data, name, segment or [], behind):
             for event in events_of(record, clock, skip=skip, route=cursor.route):
                 target.write(msgspec.json.encode(event) + b"\n")
                 count += 1
+                if count % 10_000 == 0:
+                    tell(f"{count:,} events", 0, 0)
     print(f"{_many(count, 'event')} written", file=sys.stderr)
 
 

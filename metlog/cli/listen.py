@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from metlog.errors import ConfigError
+
+if TYPE_CHECKING:
+    from metlog.listener.config import ListenerConfig
+    from metlog.listener.service import Service
 
 __all__ = ["listen"]
 
@@ -50,14 +56,21 @@ def listen(
     statsd: Annotated[
         list[str] | None, typer.Option("--statsd", metavar="HOST:PORT", help="Take the statsd line protocol.")
     ] = None,
+    takeover: Annotated[
+        bool,
+        typer.Option(
+            "--takeover",
+            help="Take sockets and journal over from the listener that runs on this data folder, without a loss.",
+        ),
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Check the configuration, say all that is wrong with it, and start nothing.")
     ] = False,
 ) -> None:
     """Take events and write them to the lake: on UDP 127.0.0.1:5565 unless --udp says otherwise; other inputs add to it."""
     from metlog.listener.config import from_file, from_mapping
-    from metlog.listener.inputs._systemd import notify
     from metlog.listener.service import Service
+    from metlog.listener.takeover import Predecessor
 
     logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
     logging.getLogger("stevedore").setLevel(logging.CRITICAL)  # what it cannot load is told by us, with the remedy
@@ -69,7 +82,11 @@ def listen(
             "inputs": _inputs([text for text in udp or () if text != "off"], zmq or [], http or [], statsd or []),
             "without": without,
         }
-        checked = from_file(config, **said) if config else from_mapping({}, **said)
+
+        def settings() -> ListenerConfig:
+            return from_file(config, **said) if config else from_mapping({}, **said)
+
+        checked = settings()
         service = Service(checked)
     except ConfigError as error:
         raise _failure(error, 2) from None
@@ -77,11 +94,15 @@ def listen(
         names = ", ".join([item.id for item in checked.inputs] + [item.id for item in checked.outputs])
         print(f"the configuration is right: {names}")
         return
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    running = _Running(service, settings if config else None)
+    running.take_signals()
     try:
-        service.start()
+        before = Predecessor.of(service.folder) if takeover else None
+        if before is None:
+            service.start()
+        else:
+            service.start(before.handed, before.release)
+            before.confirm()
     except ConfigError as error:
         raise _failure(error, 2) from None
     except OSError as error:
@@ -90,17 +111,97 @@ def listen(
         print(f"takes no events: {service.journal.refuses}", flush=True)
     for address in service.addresses:
         print(f"listening on {address}")
+    if takeover:
+        told = f"took over from process {before.pid}" if before else "there was no listener to take over from"
+        print(f"metlog: {told}", file=sys.stderr, flush=True)
     print(f"ready: events go to {checked.where}", flush=True)
-    notify("READY=1")
-    # A signal that comes in the very moment in which the waiting begins is noticed when it ends: so by turns.
-    while not stop.wait(0.5):
-        pass
-    notify("STOPPING=1")
-    drained = service.stop()
-    if not drained:
+    running.serve()
+
+
+class _Running:
+    """The listener from the moment in which it takes events to its end."""
+
+    def __init__(self, service: Service, settings: Callable[[], ListenerConfig] | None) -> None:
+        self._service = service
+        self._settings = settings
+        self._stop = threading.Event()
+        self._reload = threading.Event()
+        self._heir = 0
+        self._fault: Exception | None = None
+        self._terminal = _has_terminal()
+
+    def take_signals(self) -> None:
+        """SIGTERM and SIGINT end; SIGHUP reads the configuration file again, and ends where there is none or the terminal is gone."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        signal.signal(signal.SIGHUP, lambda *_: self._hung_up())
+
+    def _hung_up(self) -> None:
+        gone = self._terminal and not _has_terminal()
+        (self._stop if self._settings is None or gone else self._reload).set()
+
+    def serve(self) -> None:
+        """Returns, or raises `typer.Exit`, when it has ended."""
+        from metlog.listener.inputs._systemd import notify
+        from metlog.listener.takeover import TakeoverServer
+
+        server = TakeoverServer(self._service, self._service.folder, self._gone, self._lost)
+        try:
+            server.start()
+        except OSError as error:
+            print(f"metlog: no other process can take over from this one: {error.strerror or error}", file=sys.stderr)
+        notify("READY=1")
+        # A signal that comes in the very moment in which the waiting begins is noticed when it ends: so by turns.
+        while not self._stop.wait(0.5):
+            if self._reload.is_set():
+                self._reload.clear()
+                notify("RELOADING=1")
+                self._reload_settings()
+                notify("READY=1")
+        notify("STOPPING=1")
+        server.stop()
+        if self._heir:
+            told = f"metlog: handed over to process {self._heir}; for {server.seconds:.2f} s the kernel kept what came"
+            print(told, file=sys.stderr, flush=True)
+            return
+        if self._fault is not None:
+            raise _failure(self._fault, 1)
+        if not self._service.stop():
+            text = "metlog: stopped; what the outputs had no time for is in the journal, for the next start"
+            print(text, file=sys.stderr)
+
+    def _gone(self, pid: int) -> None:
+        self._heir = pid
+        self._stop.set()
+
+    def _lost(self, error: Exception) -> None:
+        self._fault = error
+        self._stop.set()
+
+    def _reload_settings(self) -> None:
+        assert self._settings is not None
+        try:
+            told = self._service.reload(self._settings())
+        except (ConfigError, OSError) as error:
+            self._service.reloads.note(str(error))
+            for line in str(error).splitlines():
+                print(f"metlog listen: not reloaded, everything goes on as before: {line}", file=sys.stderr, flush=True)
+            return
+        self._service.reloads.note()
+        addresses = ", ".join(self._service.addresses)
         print(
-            "metlog: stopped; what the outputs had no time for is in the journal, for the next start", file=sys.stderr
+            f"metlog: reloaded: {'; '.join(told) or 'nothing changed'}; listening on {addresses}",
+            file=sys.stderr,
+            flush=True,
         )
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _failure(error: Exception, status: int) -> typer.Exit:

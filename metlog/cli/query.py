@@ -16,6 +16,10 @@ from metlog.lake.export import write
 from metlog.lake.result import collected
 
 _TABLE_ROWS = 1000
+_SUFFIXES = {
+    "json": Format.json, "ndjson": Format.ndjson, "csv": Format.csv, "md": Format.markdown, "parquet": Format.parquet, "txt": Format.table,
+}  # fmt: skip
+"""Formats that a file's name asks for."""
 
 
 def query(
@@ -79,4 +83,12 @@ def query(
 def _format_of(output: Path | None) -> Format:
     """What a file's name asks for."""
     suffix = output.suffix.lower().removeprefix(".") if output is not None else ""
-    return Format(suffix) if suffix in {"json", "csv", "parquet"} else Format.table
+    if output is not None and suffix not in _SUFFIXES and _is_file(output):
+        wanted = ", ".join(f".{known}" for known in _SUFFIXES)
+        raise UsageError(f"--output {str(output)!r}: the name does not say a format ({wanted}); give one with --format")
+    return _SUFFIXES.get(suffix, Format.table)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether the path is, or will be, a regular file: a device or a FIFO says nothing by its name."""
+    return str(path) != "-" and (path.is_file() or not path.exists())

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
 
@@ -17,20 +13,17 @@ from metlog.cli.common import DataOption, UsageError, data_folder, open_output
 from metlog.cli.engine import EngineOption, asking, opened
 from metlog.cli.output import Format, SpreadsheetOption, print_table
 from metlog.cli.terminal import legible
+from metlog.errors import ConfigError
 from metlog.lake.values import Column
 from metlog.reports import COMMON
 from metlog.reports.charts.drawing import Drawer, Kind
 
 if TYPE_CHECKING:
     from metlog.reports import Library, Report, ReportResult
+    from metlog.reports.conditions import Condition
 
 __all__ = ["report"]
 
-_CONDITION: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_ ]*?)\s*(>=|<=|==|=|!=|>|<)\s*(-?\d+(?:\.\d+)?)\s*")
-_COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
-    ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le,
-    "=": operator.eq, "==": operator.eq, "!=": operator.ne,
-}  # fmt: skip
 _FAILED: Final = 3
 _KINDS: Final[dict[str, Kind]] = {".svg": "svg", ".png": "png", ".html": "html"}
 
@@ -70,6 +63,10 @@ def report(
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; --NAME VALUE does as well."),
     ] = None,
     spreadsheet: SpreadsheetOption = False,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Beside each value what it was in the time before, and the change in percent."),
+    ] = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,7 +93,13 @@ def report(
     conditions = [_condition(text) for text in fail_if or []]
     _check_chart(chart)
     with opened(engine, data) as source, asking(source) as cancel:
-        result = chosen.run(source, given, limit=None, cancel=cancel)
+        if compare:
+            from metlog.reports.compare import compared, comparing
+
+            result = compared(chosen, source, given, limit=None, cancel=cancel)
+            chosen = comparing(chosen)
+        else:
+            result = chosen.run(source, given, limit=None, cancel=cancel)
     met = [said for condition in conditions if (said := _met(condition, chosen, result)) is not None]
     if chart is not None:
         _draw(chosen, result, chart)
@@ -157,30 +160,21 @@ def _write(
             write(stream, how.value, target, spreadsheet=spreadsheet)
 
 
-_SHOWN: Final = {
-    "minute": "%Y-%m-%d %H:%M",
-    "hour": "%Y-%m-%d %H:%M",
-    "day": "%Y-%m-%d",
-    "week": "%Y-%m-%d",
-    "month": "%Y-%m",
-}
-"""A step's beginning."""
-
-
 def _table(chosen: Report, result: ReportResult, output: BinaryIO | None = None) -> None:
     """For people: with the time that was asked for, steps as short as they can be told, and other times to the second."""
-    from metlog.reports.charts.timeline import step_of
+    from metlog.reports.charts.labels import label, time_texts
     from metlog.reports.charts.vega import of_what
 
-    chart = chosen.chart_spec
-    form = _SHOWN.get(step_of(chart, result.values)) if chart is not None else None
-    told: list[list[Any]] = []
-    for column, values in zip(result.columns, zip(*result.rows, strict=True), strict=True):
-        shown = form if chart is not None and column.name == chart.x and form else "%Y-%m-%d %H:%M:%S"
-        told.append([value.strftime(shown) if isinstance(value, datetime) else value for value in values])
-    rows = list(zip(*told, strict=True))
-    title = f"{chosen.title}, {of_what(chosen, result.values)}"
-    print_table(result.columns, rows, title=title, output=output, may_drop=True)
+    text = time_texts(chosen, result.values)
+    rows = [
+        [
+            text(column.name, value) if isinstance(value, datetime) else value
+            for column, value in zip(result.columns, row, strict=True)
+        ]
+        for row in result.rows
+    ]
+    columns = [Column(label(chosen, column.name), column.type) for column in result.columns]
+    print_table(columns, rows, title=f"{chosen.title}, {of_what(chosen, result.values)}", output=output, may_drop=True)
 
 
 def _nothing(chosen: Report) -> None:
@@ -226,37 +220,25 @@ def _in_terminal(chosen: Report, result: ReportResult) -> None:
         console.print(line, soft_wrap=True)
 
 
-class _Condition(NamedTuple):
-    text: str
-    column: str
-    compare: Callable[[float, float], bool]
-    limit: float
+def _condition(text: str) -> Condition:
+    from metlog.reports.conditions import condition
+
+    try:
+        return condition(text)
+    except ValueError as error:
+        raise UsageError(f"--fail-if {text!r}: {error}") from None
 
 
-def _condition(text: str) -> _Condition:
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise UsageError(f'--fail-if {text!r}: wants COLUMN OPERATOR NUMBER, such as "p95 > 500"')
-    return _Condition(text.strip(), match[1], _COMPARE[match[2]], float(match[3]))
-
-
-def _met(condition: _Condition, chosen: Report, result: ReportResult) -> str | None:
+def _met(condition: Condition, chosen: Report, result: ReportResult) -> str | None:
     """What to say when it holds: the condition and the first row that has it; None when no row does."""
-    names = [item.name for item in result.columns]
-    if condition.column not in names:
-        if condition.column != "rows":
-            raise UsageError(
-                f"--fail-if: the report has no column {condition.column!r}; there is {', '.join(names)}, and rows"
-            )
-        number = len(result.rows)
-        return f"{condition.text}: there are {number:,}" if condition.compare(number, condition.limit) else None
-    for row in result.dicts():
-        value = row[condition.column]
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-            raise UsageError(f"--fail-if: the column {condition.column!r} holds no numbers")
-        if condition.compare(float(value), condition.limit):
-            where = row[chosen.chart_spec.x if chosen.chart_spec and chosen.chart_spec.x in row else names[0]]
-            return f"{condition.text}: {float(value):,.6g} at {where}"
-    return None
+    try:
+        found = condition.first(result)
+    except ConfigError as error:
+        raise UsageError(f"--fail-if: {error}") from None
+    if found is None:
+        return None
+    value, row = found
+    if not row:
+        return f"{condition.text}: there are {value:,.0f}"
+    where = row[chosen.chart_spec.x if chosen.chart_spec and chosen.chart_spec.x in row else result.columns[0].name]
+    return f"{condition.text}: {value:,.6g} at {where}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -40,10 +40,41 @@ def status(
         time.sleep(2)
 
 
+_SHOWN: Final = 6
+"""Segments that are shown one by one."""
+
+
+def _segments(segments: list[dict[str, Any]]) -> Iterator[str]:
+    from metlog.cli.upkeep import bytes_text
+
+    for segment in segments[:_SHOWN]:
+        state = "is written" if segment["open"] else "sealed"
+        waits = f", waits for {', '.join(segment['waits_for'])}" if segment["waits_for"] and not segment["open"] else ""
+        since = f"{segment['written_at']:%Y-%m-%d %H:%M:%S}"
+        yield f"    segment {segment['name'].split('-')[0]} {state}, {bytes_text(segment['bytes'])}, last written {since}{waits}"
+    if more := segments[_SHOWN:]:
+        yield f"    {len(more):,} more segments, {bytes_text(sum(segment['bytes'] for segment in more))}"
+
+
+def _upkeep(facts: dict[str, Any]) -> str:
+    done = (
+        ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in facts["done"].items() if value)
+        or "nothing to do"
+    )
+    last = f"last went well {_short(facts['succeeded'])}: {done}" if facts["succeeded"] else "has not run yet"
+    error = f"; {facts['error']}" if facts["error"] else ""
+    return f"{'runs now; ' if facts['running'] else ''}{last}; due {_short(facts['next'])} UTC{error}"
+
+
+def _short(moment: str) -> str:
+    return moment[:16].replace("T", " ")
+
+
 def _lines(found: Any) -> Iterator[str]:
     from metlog.cli.upkeep import bytes_text
 
-    told = f", told at {found.told_at[:19].replace('T', ' ')} UTC" if found.told_at else ""
+    process = f" (process {found.pid})" if found.pid and found.state == "running" else ""
+    told = f"{process}, told at {found.told_at[:19].replace('T', ' ')} UTC" if found.told_at else ""
     yield (
         f"{found.data}: the listener is {found.state}{told}"
         if found.state != "never started"
@@ -64,14 +95,21 @@ def _lines(found: Any) -> Iterator[str]:
         )
         if journal.get("refuses"):
             yield f"  !! takes nothing: {journal['refuses']}"
+    yield from _segments(found.segments)
     for name, output in found.outputs.items():
         behind = output.get("behind_seconds") or 0.0
         error = f"; {output['error']}" if output.get("error") else ""
         keeps = "keeps up" if behind < 5 else f"is {behind:,.0f} s behind"
-        yield f"  output {name:<11} {keeps}, {output.get('events', 0):,} events to {output.get('describe', '?')}{error}"
+        leaves = ", ends with what came until it was taken out" if output.get("leaving") else ""
+        waits = f", {bytes_text(output['lag_bytes'])} wait" if output.get("lag_bytes") else ""
+        yield f"  output {name:<11} {keeps}{waits}, {output.get('events', 0):,} events to {output.get('describe', '?')}{leaves}{error}"
+    for job, facts in found.upkeep.items():
+        yield f"  upkeep {job:<11} {_upkeep(facts)}"
     if found.loss:
         lost, sent = found.loss["lost"], found.loss["received"] + found.loss["lost"]
-        yield f"  loss               {lost:,} of {sent:,} numbered events lost on the way"
+        open_ = found.loss["streams"] - found.loss["ended"]
+        tails = f"; {open_:,} of {found.loss['streams']:,} client streams with an unconfirmed tail" if open_ else ""
+        yield f"  loss               {lost:,} of {sent:,} numbered events lost on the way since the start{tails}"
     if found.dead_letters:
         total = sum(found.dead_letters.values())
         worst = max(found.dead_letters, key=lambda reason: found.dead_letters[reason])

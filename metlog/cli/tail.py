@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from metlog.cli.common import DataOption, data_folder, fail
+from metlog.cli.words import columns_for_shell
 from metlog.encoders.text import COLOURS
 from metlog.event import Severity
 
@@ -26,7 +27,10 @@ class TailFormat(StrEnum):
 
 def tail(
     data: DataOption = None,
-    types: Annotated[list[str] | None, typer.Option("--type", help="Only events of this type.")] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only events of this type.", autocompletion=columns_for_shell("type")),
+    ] = None,
     number: Annotated[int | None, typer.Option("-n", min=1, help="End after so many events.")] = None,
     form: Annotated[
         TailFormat, typer.Option("--format", help="Text for people, or JSON, one event a line.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Annotated, Final
 import typer
 
 from metlog.cli.common import DataOption, UsageError, existing_data_folder
+from metlog.cli.progress import working
+from metlog.cli.words import columns_for_shell
 from metlog.errors import MetlogError
 from metlog.lake.replacing import ReadersHold
 
@@ -24,25 +26,6 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800, "y": 31
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; without a terminal nothing is asked.")]
 _Level = Annotated[int, typer.Option(min=1, max=19, help="zstd's compression level of what is written.")]
-
-
-@contextmanager
-def _working(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Shows on a terminal what is being done."""
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=None)
-
-        def tell(text: str, done: int, of: int) -> None:
-            shown.update(task, description=f"{what} {text}", completed=done, total=of or None)
-
-        yield tell
 
 
 @contextmanager
@@ -90,7 +73,7 @@ def compact(
     from metlog.lake.upkeep.compact import compact as run
 
     folder = existing_data_folder(data)
-    with _told(), _working("merging") as progress:
+    with _told(), working("merging") as progress:
         done = run(folder, target=target_mb << 20, fewest=fewest, level=level, dry_run=dry_run, progress=progress)
     verb = "would be merged" if dry_run else "merged"
     if not done.days:
@@ -106,7 +89,12 @@ def expire(
     ],
     type: Annotated[
         list[str] | None,
-        typer.Option("--type", metavar="T", help="Only events of this type; `name.*` for all that begin so."),
+        typer.Option(
+            "--type",
+            metavar="T",
+            help="Only events of this type; `name.*` for all that begin so.",
+            autocompletion=columns_for_shell("type"),
+        ),
     ] = None,
     data: DataOption = None,
     dry_run: _DryRun = False,
@@ -120,7 +108,7 @@ def expire(
         if not dry_run and not yes and sys.stdin.isatty():
             would = run(folder, age, types=type or (), dry_run=True)
             _confirmed(f"Remove {_plural(would.events, 'event')} of {_plural(len(would.days), 'day')}?", yes)
-        with _working("removing") as progress:
+        with working("removing") as progress:
             done = run(folder, age, types=type or (), dry_run=dry_run, progress=progress)
     if not done.events:
         print(f"nothing is older than {older_than}")
@@ -156,7 +144,7 @@ def forget(
         if not dry_run and not yes and sys.stdin.isatty():
             would = run(folder, where, files=file or (), dry_run=True)
             _confirmed(f"Remove {_plural(would.total, 'event')} for good?", yes)
-        with _working("removing") as progress:
+        with working("removing") as progress:
             done = run(folder, where, files=file or (), dry_run=dry_run, progress=progress)
     verb = "would be removed" if dry_run else "removed"
     print(
@@ -194,7 +182,7 @@ def import_(
     names = Names(type=type, logger=logger, time=time, payload=payload)
     skipped = 0
     for path in files:
-        with _working("importing") as progress:
+        with working("importing") as progress:
             done = import_file(folder, path, mapping=names, strict=strict, progress=progress)
         if done.already:
             print(f"{path}: imported before, left out")

@@ -41,15 +41,17 @@ class ClientState:
     """One for each client that was not made by `bind`."""
 
     __slots__ = (
-        "__weakref__", "clients", "disabled_timer_cache", "disabled_timers", "methods", "name", "pinned", "pipeline", "plan",
-        "statsd",
+        "__weakref__", "_default_plan", "clients", "disabled_timer_cache", "disabled_timers", "methods", "name", "pinned", "pipeline",
+        "plan", "statsd",
     )  # fmt: skip
 
     _all: ClassVar[WeakSet[ClientState]] = WeakSet()
     _overrides: ClassVar[list[_Override]] = []
 
-    def __init__(self, name: str | None) -> None:
+    def __init__(self, name: str | None, default_plan: Callable[[], Plan | None] | None = None) -> None:
+        """`default_plan`: what the first event of a client that was never configured installs; it may return None."""
         self.name = name
+        self._default_plan = default_plan
         self.plan: Any = None  # the `metlog.config.Plan` in force
         self.pinned = False  # the pipeline was given by `use`
         self.pipeline: Pipeline | Unconfigured = self._not_configured()
@@ -164,7 +166,13 @@ class ClientState:
                 continue
 
     def _not_configured(self) -> Pipeline | Unconfigured:
-        return self._overrides[-1].make(None) if self._overrides else Unconfigured(UNCONFIGURED)
+        return self._overrides[-1].make(None) if self._overrides else Unconfigured(UNCONFIGURED, self._install_default)
+
+    def _install_default(self) -> bool:
+        made = self._default_plan() if self._default_plan is not None else None
+        if made is not None:
+            self.install(made)
+        return made is not None
 
 
 class _Saved(NamedTuple):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from metlog.core.chance import chance
 from metlog.core.stats import AtomicCounter, Stats
 
-__all__ = ["CLOSED", "REFUSING", "UNCONFIGURED", "Unconfigured"]
+__all__ = ["CLOSED", "REFUSING", "UNCONFIGURED", "Unconfigured", "wants_console"]
 
 _log: Final = logging.getLogger("metlog")
 
@@ -35,20 +39,41 @@ class Unconfigured:
     filters: tuple[Any, ...] = ()
     exit_timeout = 0.0
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, default: Callable[[], bool] | None = None) -> None:
+        """`default`: called at the first call; it puts a pipeline in this one's place and returns True, or False for none."""
         self.final_stats: Stats | None = None
         """The counts of the pipeline that was closed."""
         self._message = message
+        self._default = default
+        self._installing = self._in_place = False
+        self._lock = threading.RLock()  # what the default opens may log itself
         self._warned = False
         self._calls = AtomicCounter()
 
     def admit_severity(self, severity: Any) -> int:
-        """Counts the call as filtered, and logs once why. Returns -1."""
+        """Returns -1. Counts the call as filtered, and logs once why, unless there is a default pipeline to take its place."""
+        if self._default is not None and self._replaced():
+            return -1  # the caller sees that another pipeline is in place
         next(self._calls)
         if not self._warned:
             self._warned = True
             _log.info("%s", self._message)
         return -1
+
+    def _replaced(self) -> bool:
+        """Whether the default pipeline is in place now; threads that log meanwhile wait for it, a second at most."""
+        if not self._lock.acquire(timeout=1.0):
+            return False
+        try:
+            if self._default is not None and not self._installing:
+                self._installing = True
+                try:
+                    self._in_place = self._default()
+                finally:
+                    self._default, self._installing = None, False
+            return self._in_place
+        finally:
+            self._lock.release()
 
     def put(self, *event: Any) -> None:
         """Refuses a call that began while the client was open."""
@@ -84,3 +109,12 @@ class Unconfigured:
 
     def close(self, deadline: float, successor: object = None) -> None:
         """Nothing is open."""
+
+
+def wants_console() -> bool:
+    """Whether a developer may be looking: stderr is a terminal, and the environment names no configuration."""
+    try:
+        terminal = sys.stderr.isatty()
+    except (AttributeError, ValueError):  # no stderr, or a closed one
+        return False
+    return terminal and not (os.environ.get("METLOG_SENDER") or os.environ.get("METLOG_CONFIG"))

@@ -21,7 +21,7 @@ from metlog.engines.dialects.dialect import Dialect
 from metlog.engines.dialects.translate import Sources, translate
 from metlog.lake.cancel import Cancel, Progress
 from metlog.lake.query import Lake
-from metlog.lake.result import Column, Params, Queryable, Stream
+from metlog.lake.result import Column, Params, Queryable, Stream, unique
 from metlog.lake.sql.guard import QueryError, parse
 
 __all__ = ["Rows", "Run", "TranslatedEngine"]
@@ -144,7 +144,8 @@ class TranslatedEngine(Queryable):
         """A statement in the engine's own words, sent as it is."""
         limit = min((value for value in (timeout, self.timeout) if value is not None), default=None)
         with self.run(sql, Run(self.name, limit, cancel)) as rows:
-            schema = pa.schema([pa.field(name, kind) for name, kind in rows.columns])
+            names = unique(name for name, _ in rows.columns)
+            schema = pa.schema([pa.field(name, kind) for name, (_, kind) in zip(names, rows.columns, strict=True)])
             columns = [Column(field.name, _DUCKDB.get(str(field.type), "VARCHAR")) for field in schema]
             yield Stream(columns, batches(rows.rows, schema, self.name), schema)
 

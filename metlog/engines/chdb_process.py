@@ -26,7 +26,7 @@ def main() -> int:
         found = chdb.query(f"{asked['sql'].rstrip().rstrip(';')}\nSETTINGS {settings}", "ArrowStream")
         sys.stdout.buffer.write(found.bytes())
         sys.stdout.buffer.flush()
-    except Exception as error:  # noqa: BLE001 - told to whoever started this process
+    except Exception as error:  # noqa: BLE001 - told to the parent process
         text = re.sub(r"^Code: \d+\. DB::Exception: ", "", str(error).strip())
         print(text.split(" (version ")[0], file=sys.stderr)
         return 1

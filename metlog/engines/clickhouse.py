@@ -22,6 +22,7 @@ from metlog.engines.dialects.translate import Sources
 from metlog.errors import ConfigError
 from metlog.lake.schema import COLUMNS
 from metlog.lake.sql.guard import QueryError
+from metlog.lake.sql.views import reads_as_column
 
 __all__ = ["ClickHouseEngine"]
 
@@ -59,6 +60,10 @@ class ClickHouseEngine(TranslatedEngine):
         if not _GLOB.isdisjoint(str(folder.resolve())):
             raise ConfigError(
                 f"path = {str(folder)!r}: ClickHouse reads *, ?, {{}}, [], a quote or \\ in a path as a pattern; rename the folder"
+            )
+        if reads_as_column(folder):
+            raise ConfigError(
+                f"path = {str(folder)!r}: ClickHouse takes a folder such as type=prod for a column of its files; rename it, or ask duckdb"
             )
         source = f"file('{files}', 'Parquet', '{_STRUCTURE}')"
         seen = "WHERE NOT startsWith(_file, '.')"  # its patterns take hidden files: those that `compact` is writing

@@ -78,7 +78,7 @@ class Redact(BaseFilter):
         if self._by_name and type(fields) is dict:
             dotted = False
             for name in fields:
-                if type(name) is not str:  # it may become one that is to be found
+                if type(name) is not str:  # as text it may equal a name of the list
                     break
                 if "." in name:
                     dotted = True

@@ -7,7 +7,7 @@ import threading
 from threading import get_ident
 from typing import Any, Final
 
-from metlog.client import MetlogClient, get_client
+from metlog.client import MetlogClient, get_client, state_of
 from metlog.errors import ConfigError
 
 __all__ = ["OWN_THREADS", "client_of", "is_own", "severity_of"]
@@ -43,7 +43,7 @@ def is_own(client: MetlogClient, logger: str | None, thread: str | None) -> bool
     if (thread if thread is not None else threading.current_thread().name) in OWN_THREADS:
         return True
     # A sender that does not wait is called by the thread that fills a frame, the application's own.
-    pipeline: Any = client._state.pipeline
+    pipeline: Any = state_of(client).pipeline
     if pipeline.sender is None:  # not configured
         return False
     ident = get_ident()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypedDict
 from urllib.parse import parse_qsl
 
-from metlog.client import MetlogClient
+from metlog.client import MetlogClient, state_of
 from metlog.core.context import _request, current
 from metlog.errors import ConfigError
 from metlog.integrations._common import client_of
@@ -143,6 +143,7 @@ class Recorder:
         if route is not None and not callable(route):
             raise ConfigError(f"route = {route!r}: wants a callable that gets the environ or scope")
         self.client = client_of(client)
+        self._state = state_of(self.client)
         self.route = route
         self.query = frozenset(query)
         self._request_id = request_id.lower()
@@ -163,7 +164,7 @@ class Recorder:
 
     def failed(self, error: BaseException) -> None:
         """Something of ours, or of `route`, raised: counted, never the application's problem."""
-        self.client._state.pipeline.failed(error, 0, "call_error")
+        self._state.pipeline.failed(error, 0, "call_error")
 
     def parameters(self, query: str) -> dict[str, Any]:
         """The named query parameters, the first of each."""
@@ -227,8 +228,8 @@ class Recorder:
                 client.log(tokens, words, severity=3 if broken else 6, fields=fields)
             else:
                 client.metlog("request", None, 6, words, fields, tokens=tokens, weight=1.0 / rate)
-            statsd = client._state.statsd
+            statsd = self._state.statsd
             if self._statsd and statsd is not None and statsd.__class__ is not DisabledStatsd:
-                statsd._pair(f"request.{method}.{status}", f"request.{method}", ms, rate)
+                statsd.pair(f"request.{method}.{status}", f"request.{method}", ms, rate)
         except Exception as failure:  # noqa: BLE001 - as `MetlogClient.log`
             self.failed(failure)

@@ -75,6 +75,7 @@ class _Exchange:
         self._size = 0
         self._ended: float | None = None
         self._gone = False
+        self._late = False  # the response began when nobody waited for it any more
         self._closed_by_client = False  # a websocket, which is no less a success
         self._lost: Exception | None = None
         self._path, self._root = _path_and_root(scope)  # applications that are mounted below change them
@@ -93,6 +94,8 @@ class _Exchange:
             or ((self._gone or self._closed_by_client) and is_disconnect(error))
         ):
             error = None  # the server's word for it (ASGI 2.4), or what a framework makes of that: nothing failed here
+            if self._late:  # a framework's answer to that exception
+                self._status = 0
         try:
             self._record(error, ms)
         except Exception as failure:  # noqa: BLE001 - ours to count, not the application's
@@ -168,7 +171,7 @@ class _Http(_Exchange):
                 self._ended = perf_counter()
             return
         if kind == "http.response.start":
-            self._status = message["status"]
+            self._status, self._late = message["status"], self._gone
             self._headers = message.get("headers", ())
         elif kind == "http.response.zerocopysend":
             self._size += message.get("count") or 0

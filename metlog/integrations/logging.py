@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import Any, Final
 
-from metlog.client import MetlogClient
+from metlog.client import MetlogClient, state_of
 from metlog.integrations._common import client_of, is_own, severity_of
 from metlog.tracebacks import exception_fields
 from metlog.values import MARK, formatted, text_of, type_name
@@ -62,6 +62,7 @@ class MetlogHandler(logging.Handler):
     def __init__(self, level: int | str = 0, client: MetlogClient | str | None = None) -> None:
         super().__init__(level)
         self._client = client_of(client)
+        self._state = state_of(self._client)
 
     def handle(self, record: logging.LogRecord) -> Any:
         """As the base class, without its lock: a client is safe for threads, and none of them waits for another."""
@@ -82,7 +83,7 @@ class MetlogHandler(logging.Handler):
             if not is_own(client, record.name, record.threadName):
                 self._send(client, record)
         except Exception as error:  # noqa: BLE001 - stdlib's own way to tell what a handler raised
-            self._client._state.pipeline.lose(error)
+            self._state.pipeline.lose(error)
             self.handleError(record)
         finally:
             _inside.now = False
@@ -95,7 +96,7 @@ class MetlogHandler(logging.Handler):
         severity = _SEVERITIES.get(level)
         if severity is None:
             severity = severity_of(level)
-        pipeline = client._state.pipeline
+        pipeline = self._state.pipeline
         if severity > pipeline.severity_max:  # before anything is formatted
             pipeline.admit_severity(severity)
             return

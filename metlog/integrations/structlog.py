@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
-from metlog.client import MetlogClient
+from metlog.client import MetlogClient, state_of
 from metlog.integrations._common import client_of, is_own, severity_of
 from metlog.tracebacks import exception_fields
 
@@ -54,6 +54,7 @@ class MetlogProcessor:
 
     def __init__(self, client: MetlogClient | str | None = None, *, drop: bool = False) -> None:
         self._client = client_of(client)
+        self._state = state_of(self._client)
         self._drop = drop
 
     def __call__(self, logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -61,7 +62,7 @@ class MetlogProcessor:
         try:
             self._send(logger, method_name, event_dict)
         except Exception as error:  # noqa: BLE001 - as in `MetlogClient.log`
-            self._client._state.pipeline.lose(error)
+            self._state.pipeline.lose(error)
         if self._drop:
             from structlog import DropEvent
 

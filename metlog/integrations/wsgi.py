@@ -70,8 +70,8 @@ class _Exchange:
     """One request and its response, up to `finish`."""
 
     __slots__ = (
-        "_done", "_ended", "_environ", "_error", "_headers", "_input", "_path", "_recorder", "_scope", "_size", "_start_response",
-        "_started", "_status", "_template", "_wanted", "_write",
+        "_done", "_environ", "_headers", "_input", "_path", "_recorder", "_scope", "_size", "_start_response",
+        "_started", "_status", "_template", "_wanted", "_write", "ended", "error",
     )  # fmt: skip
 
     def __init__(
@@ -87,8 +87,8 @@ class _Exchange:
         self._headers: list[tuple[str, str]] = []
         self._size = 0
         self._write: Write | None = None
-        self._error: BaseException | None = None
-        self._ended: float | None = None
+        self.error: BaseException | None = None
+        self.ended: float | None = None
         self._done = False
         self._input: Input | None = None
         length = environ.get("CONTENT_LENGTH") or ("1" if environ.get("HTTP_TRANSFER_ENCODING") else "0")
@@ -110,7 +110,7 @@ class _Exchange:
         if _FLASK in self._environ and self._template is None and self._recorder.route is None:
             self._template = self._asked(_framework_route)  # Flask takes its own away before the call is over
         if exc_info:
-            self._error = exc_info[1]
+            self.error = exc_info[1]
         return self._counted
 
     def _counted(self, data: bytes) -> object:
@@ -164,7 +164,7 @@ class _Exchange:
 
     def end(self) -> None:
         """The body is complete; what `close` does is no longer the client's time."""
-        self._ended = perf_counter()
+        self.ended = perf_counter()
 
     def rejoin(self) -> Rejoined | None:
         """See `Scope`."""
@@ -175,10 +175,10 @@ class _Exchange:
         if self._done:
             return
         self._done = True
-        ms = ((self._ended or perf_counter()) - self._started) * 1000.0
+        ms = ((self.ended or perf_counter()) - self._started) * 1000.0
         self._scope.leave()
         try:
-            self._record(error or self._error, ms, cut_short)
+            self._record(error or self.error, ms, cut_short)
         except Exception as failure:  # noqa: BLE001 - ours to count, not the application's
             self._recorder.failed(failure)
 
@@ -252,7 +252,7 @@ class _Body(Iterator[bytes]):
             exchange.end()
             raise
         except BaseException as error:
-            exchange._error = error
+            exchange.error = error
             exchange.end()
             raise
         finally:
@@ -264,7 +264,7 @@ class _Body(Iterator[bytes]):
     def close(self) -> None:
         """Called by the server at the end, whatever happened."""
         exchange = self._exchange
-        cut_short = exchange._ended is None
+        cut_short = exchange.ended is None
         if cut_short:
             exchange.end()
         error = None

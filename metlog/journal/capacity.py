@@ -44,6 +44,11 @@ class Capacity:
         self.refusals = 0
         """Writes refused since the start."""
 
+    def configure(self, max_bytes: int, min_free: int) -> None:
+        """Goes by other limits from now on."""
+        self._max_bytes, self._min_free = max_bytes, min_free
+        self._next_look = 0
+
     def check(self, size: int, used: int, appended: int) -> None:
         """Raises Full when `size` bytes more may not be written. `used`: bytes of the journal now; `appended`: ever."""
         if self.reason:

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-__all__ = ["ON", "POINTS", "UPKEEP_POINTS", "VARIABLE", "point", "torn"]
+__all__ = ["ALERT_POINTS", "ON", "POINTS", "UPKEEP_POINTS", "VARIABLE", "point", "torn"]
 
 VARIABLE: Final = "METLOG_FAULT"
 
@@ -49,6 +49,9 @@ UPKEEP_POINTS: Final = (
 )  # fmt: skip
 """Those that `metlog compact`, `expire` and `forget` pass."""
 
+ALERT_POINTS: Final = ("alerts.save", "alerts.save.rename", "alerts.save.saved", "alerts.send", "alerts.sent")
+"""Those that alerts pass: their states are kept, a notice is sent."""
+
 _SPEC: Final = re.compile(r"([a-z_.]+)(?::(\d+)(\+)?)?(?:=(kill|die|eio|enospc))?")
 
 
@@ -60,11 +63,12 @@ class _Fault(NamedTuple):
 
 def _parse(text: str) -> dict[str, _Fault]:
     faults = {}
+    known = (*POINTS, *UPKEEP_POINTS, *ALERT_POINTS)
     for spec in filter(None, text.split(",")):
         match = _SPEC.fullmatch(spec)
-        if match is None or match[1] not in {*POINTS, *UPKEEP_POINTS}:
+        if match is None or match[1] not in known:
             raise ValueError(
-                f"{VARIABLE} = {text!r}: wants POINT[:PASSING][=kill|die|eio|enospc],… with points {', '.join((*POINTS, *UPKEEP_POINTS))}"
+                f"{VARIABLE} = {text!r}: wants POINT[:PASSING][=kill|die|eio|enospc],… with points {', '.join(known)}"
             )
         faults[match[1]] = _Fault(int(match[2] or 1), bool(match[3]), match[4] or "kill")
     return faults

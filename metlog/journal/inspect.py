@@ -38,6 +38,8 @@ __all__ = [
 _CURSOR: Final = ".cursor"
 _OURS: Final = ("lock", "keys", "identity.json")
 _FOLDERS: Final = ("cursors", "quarantine")
+_TAKEOVER: Final = "takeover"
+"""The socket that a process which takes over from the listener connects to."""
 
 
 class Segment(Struct, frozen=True):
@@ -235,6 +237,8 @@ def strangers(journal: Folder, *, running: bool) -> list[str]:
         if stat.S_ISDIR(mode) and entry in _FOLDERS:
             continue
         stem, suffix = Path(entry).stem, Path(entry).suffix
+        if stat.S_ISSOCK(mode) and entry.lstrip(".").startswith(_TAKEOVER):
+            continue
         if not stat.S_ISREG(mode):
             wrong.append(f"{entry} is no regular file: nobody reads it")
         elif suffix == END:

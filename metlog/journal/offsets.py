@@ -160,9 +160,10 @@ def first_only(records: Iterable[Record], seen: dict[Partition, Spans]) -> Itera
         if missing == [(run.first, end)]:
             yield record
         elif missing:
-            lines = record.events.split(b"\n")  # not splitlines: JSON may hold a carriage return between its values
+            lines = record.lines.split(b"\n")  # not splitlines: JSON may hold a carriage return between its values
             for low, high in missing:
                 chosen = lines[(low - run.first) * run.each : (high - run.first) * run.each]
                 source = Run(run.partition, low, low, run.each).source()
-                yield record._replace(source=source, count=len(chosen), events=b"\n".join(chosen) + b"\n")
+                chosen.append(b"")
+                yield record._replace(source=source, count=len(chosen) - 1, lines=b"\n".join(chosen), members=-1)
         spans.add(run.begin, end)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from metlog.journal.blocks import read_blocks
 from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.segment import (
@@ -14,7 +15,6 @@ from metlog.journal.segment import (
     SEALED,
     Clock,
     Record,
-    Scan,
     SegmentName,
     end_of,
     header,
@@ -68,29 +68,15 @@ def _segment(
         size = os.fstat(fd).st_size
         final = end_of(journal, name)
         stop = min(x for x in (size, limit, final) if x is not None)
-        offset = max(start, HEADER_SIZE)
-        block = _BLOCK
-        while offset < stop:
-            data = os.pread(fd, min(block, stop - offset), offset)
-            if not data:
-                return
-            records = Scan(data, offset)
-            for record in records:
-                yield Entry(name, clock, record)
-            reached = offset + len(data)
-            whole = reached >= stop
-            cut = records.damaged[-1] if records.damaged else (reached, reached)
-            for first, last in records.damaged:
-                # At the end of a block, and of what is durable so far, it may be a record that has more to come.
-                if last < reached or (whole and limit is None):
-                    on_damage(Damage(name, first, data[first - offset : last - offset]))
-            if cut[1] < reached or whole:
-                offset = reached
-            elif cut[0] > offset:  # the block ends within a record: the next one begins there
-                offset = cut[0]
-                block = _BLOCK
-            else:
-                block *= 2
+        for record in read_blocks(
+            fd,
+            max(start, HEADER_SIZE),
+            stop,
+            lambda offset, data: on_damage(Damage(name, offset, data)),
+            complete=limit is None,
+            block=_BLOCK,
+        ):
+            yield Entry(name, clock, record)
     finally:
         os.close(fd)
 

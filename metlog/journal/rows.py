@@ -13,10 +13,10 @@ from metlog.event import Event
 from metlog.journal.offsets import source_after
 from metlog.journal.segment import Clock, Record
 
-__all__ = ["FIRST", "LAST", "WRONG", "Row", "correct", "decode", "micros", "pieces_of", "rows_of"]
+__all__ = ["FIRST", "LAST", "WRONG", "Row", "correct", "declaration", "decode", "micros", "pieces_of", "rows_of"]
 
 
-def _declaration(field: structs.FieldInfo) -> tuple[str, Any] | tuple[str, Any, Any]:
+def declaration(field: structs.FieldInfo) -> tuple[str, Any] | tuple[str, Any, Any]:
     """A field of `Event` as a field of `Row`: same type and bounds, with a plain default in place of the factory."""
     if field.name == "timestamp":
         return field.name, field.type | UnsetType, UNSET
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 else:
     Row = defstruct(
         "Row",
-        [_declaration(field) for field in structs.fields(Event)],
+        [declaration(field) for field in structs.fields(Event)],
         module=__name__,
         namespace={
             "__doc__": """An event as the listener checks it, generated from `metlog.event.Event`: the same fields, types and bounds.
@@ -80,10 +80,10 @@ LAST: Final = micros(datetime.max)  # noqa: DTZ901 - taken as UTC
 
 def pieces_of(record: Record, size: int) -> Iterator[Record]:
     """The record in parts of about `size` bytes of whole lines, so that it need not be decoded at once."""
-    events = record.events
-    if len(events) <= size:
+    if len(record.lines) <= size:
         yield record
         return
+    events = record.lines
     start = before = 0
     while start < len(events):
         end = events.rfind(b"\n", start, start + size) + 1
@@ -91,7 +91,7 @@ def pieces_of(record: Record, size: int) -> Iterator[Record]:
             end = events.find(b"\n", start) + 1 or len(events)
         part = events[start:end]
         count = part.count(b"\n") + (not part.endswith(b"\n"))
-        yield record._replace(source=source_after(record.source, before), events=part, count=count)
+        yield record._replace(source=source_after(record.source, before), lines=part, count=count, members=-1)
         before += count
         start = end
 

@@ -6,7 +6,14 @@
     body    = received_at (i64, µs since the epoch), events (u32), length of source (u16), of key (u16), source, key,
               events as JSON, one a line
 
-All little-endian. The marker begins with a byte that UTF-8 never holds, so that after damage the next record can be
+Events of a client all end in the same members. A record of the second kind, with a marker of its own, holds these once:
+
+    body    = received_at, events, length of source, of key, of tail (u16), members (i32), source, key, tail, events without it
+
+Each of its lines with the tail behind it is an event. `members`: how many members all objects `fields` have together, each of another
+name in its object, those of objects within them left out; -1 when that is not known.
+
+All little-endian. A marker begins with a byte that UTF-8 never holds, so that after damage the next record can be
 found: what a reader cannot verify it skips, byte by byte, up to the next marker whose record verifies.
 The limits are those of a client's clock (see `metlog.lake.schema`): they stand in the segment, so that every reader, at any
 time, gives each event the same timestamp.
@@ -40,6 +47,7 @@ __all__ = [
     "listing",
     "read_end",
     "read_header",
+    "record_parts",
     "scan",
 ]
 
@@ -57,8 +65,12 @@ _MAGIC: Final = b"metlog-journal 1"
 _HEADER: Final = struct.Struct("<16sIII")
 HEADER_SIZE: Final = _HEADER.size
 MARKER: Final = b"\xc1ML\xfe"
+TAIL_MARKER: Final = b"\xc1ML\xfd"
+_MARKERS: Final = MARKER[:-1]
 _FRAME: Final = struct.Struct("<4sII")
 _BODY: Final = struct.Struct("<qIHH")
+_TAIL_BODY: Final = struct.Struct("<qIHHHi")
+_BODIES: Final = {MARKER: _BODY, TAIL_MARKER: _TAIL_BODY}
 FRAME_SIZE: Final = _FRAME.size
 
 
@@ -100,8 +112,17 @@ class Record(NamedTuple):
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody asks a record for
     source: str
     key: str
-    events: bytes
-    """JSON, one event a line."""
+    lines: bytes
+    """JSON, one event a line, without the tail."""
+    tail: bytes = b""
+    """What each line ends in before its line feed."""
+    members: int = -1
+    """How many members the objects `fields` have in all, as in the format."""
+
+    @property
+    def events(self) -> bytes:
+        """JSON, one event a line."""
+        return self.lines.replace(b"\n", self.tail + b"\n") if self.tail else self.lines
 
 
 def header(clock: Clock) -> bytes:
@@ -118,10 +139,23 @@ def read_header(data: bytes) -> Clock:
     return Clock()
 
 
-def encode_record(received_at: int, count: int, source: bytes, key: bytes, events: bytes) -> bytes:
-    head = _BODY.pack(received_at, count, len(source), len(key)) + source + key
-    crc = zlib.crc32(events, zlib.crc32(head))
-    return b"".join((_FRAME.pack(MARKER, len(head) + len(events), crc), head, events))
+def record_parts(
+    received_at: int, count: int, source: bytes, key: bytes, lines: bytes, tail: bytes = b"", members: int = -1
+) -> tuple[bytes, bytes, bytes]:
+    """As `encode_record`: the record in pieces, for one that joins many."""
+    if tail:
+        head = _TAIL_BODY.pack(received_at, count, len(source), len(key), len(tail), members) + source + key + tail
+    else:
+        head = _BODY.pack(received_at, count, len(source), len(key)) + source + key
+    crc = zlib.crc32(lines, zlib.crc32(head))
+    return _FRAME.pack(TAIL_MARKER if tail else MARKER, len(head) + len(lines), crc), head, lines
+
+
+def encode_record(
+    received_at: int, count: int, source: bytes, key: bytes, lines: bytes, tail: bytes = b"", members: int = -1
+) -> bytes:
+    """A record. With `tail`, at most 65,535 bytes, it is one of the second kind, and each line must end in a line feed."""
+    return b"".join(record_parts(received_at, count, source, key, lines, tail, members))
 
 
 def _record_at(data: bytes, offset: int) -> Record | None:
@@ -130,33 +164,42 @@ def _record_at(data: bytes, offset: int) -> Record | None:
         return None
     marker, length, crc = _FRAME.unpack_from(data, offset)
     end = start + length
-    if marker != MARKER or length < _BODY.size or end > len(data) or zlib.crc32(memoryview(data)[start:end]) != crc:
+    body = _BODIES.get(marker)
+    if body is None or length < body.size or end > len(data) or zlib.crc32(memoryview(data)[start:end]) != crc:
         return None
-    received_at, count, source_size, key_size = _BODY.unpack_from(data, start)
-    source_end = start + _BODY.size + source_size
+    received_at, count, source_size, key_size, *more = body.unpack_from(data, start)
+    tail_size, members = more or (0, -1)
+    source_end = start + body.size + source_size
     key_end = source_end + key_size
+    tail_end = key_end + tail_size
     return Record(
         offset,
         end,
         received_at,
         count,
-        data[start + _BODY.size : source_end].decode("utf-8", "replace"),
+        data[start + body.size : source_end].decode("utf-8", "replace"),
         data[source_end:key_end].decode("utf-8", "replace"),
-        data[key_end:end],
+        data[tail_end:end],
+        data[key_end:tail_end],
+        members,
     )
 
 
 class Scan:
     """Iterates the records of a segment's bytes; afterwards `damaged` has the ranges that were skipped.
 
-    `base` is the offset of `data` in the segment, for a reader that goes on where it stopped.
+    base: the offset of `data` in the segment, for a reader that goes on where it stopped. stop: where the segment ends, when `data` is
+    a part of it that more bytes follow: then `cut` says afterwards from where on these are needed. What begins in `data` and says of
+    itself that it ends beyond is never searched for records, so that nothing inside a long record is taken for one.
     """
 
-    def __init__(self, data: bytes, base: int = 0) -> None:
+    def __init__(self, data: bytes, base: int = 0, stop: int = 0) -> None:
         self.data = data
-        self._base = base
+        self._base, self._stop = base, stop
         self.damaged: list[tuple[int, int]] = []
         """Offsets (start, end) of what does not verify. The last one may be a record that is still being written."""
+        self.cut: tuple[int, int] | None = None
+        """The offset at which `data` has to begin the next time, and the one up to which it has to reach at least."""
         if base == 0 and data and data[:HEADER_SIZE] != header(read_header(data)):
             self.damaged.append((0, min(HEADER_SIZE, len(data))))
 
@@ -166,7 +209,12 @@ class Scan:
         while offset < len(data):
             record = _record_at(data, offset)
             if record is None:
+                if (reach := self._beyond(offset)) is not None:
+                    self.cut = (base + offset, reach)
+                    return
                 record, found = self._resync(offset)
+                if self.cut is not None and self.cut[0] == base + offset:
+                    return
                 self.damaged.append((base + offset, base + found))
                 if record is None:
                     return
@@ -175,10 +223,25 @@ class Scan:
 
     def _resync(self, offset: int) -> tuple[Record | None, int]:
         found = offset
-        while (found := self.data.find(MARKER, found + 1)) >= 0:
+        while (found := self.data.find(_MARKERS, found + 1)) >= 0:
             if record := _record_at(self.data, found):
                 return record, found
+            if (reach := self._beyond(found)) is not None:
+                self.cut = (self._base + found, reach)
+                return None, found
+        if self._base + len(self.data) < self._stop:  # the damage goes on, or a marker is cut in two
+            self.cut = (self._base + offset, self._base + len(self.data) + 1)
         return None, len(self.data)
+
+    def _beyond(self, offset: int) -> int | None:
+        """Up to where the segment has to be read to tell whether a record is at an offset of `data`; None when `data` has all of it."""
+        end = offset + FRAME_SIZE
+        if end <= len(self.data):
+            marker, length, _ = _FRAME.unpack_from(self.data, offset)
+            if marker not in _BODIES:
+                return None
+            end += length
+        return self._base + end if end > len(self.data) and self._base + end <= self._stop else None
 
 
 def scan(folder: Folder, name: SegmentName, suffix: str = SEALED) -> tuple[Clock, Scan]:

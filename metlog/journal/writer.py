@@ -130,6 +130,23 @@ class Journal:
             met = [cursor.at.number for cursor in Cursor.load_all(folder)]
         return max([*met, through(self._folder)])
 
+    def configure(self, options: JournalOptions, clock: Clock) -> None:
+        """Goes over to other settings; what is open is sealed when the clock's limits, which stand in each segment, are others."""
+        with self._lock:
+            if clock != self._clock:
+                self._retire_active()
+            self._options, self._clock = options, clock
+            self._capacity.configure(options.max_bytes, options.min_free)
+        self._wake.set()
+
+    def rotate(self) -> Position:
+        """Seals what is open; returns how far the journal may be read then. Where the disk does not take it within 30 s, that is less."""
+        with self._durable_changed:
+            self._retire_active()
+            target = self._number
+            self._durable_changed.wait_for(lambda: self._end.number >= target, 30.0)
+            return self._end
+
     # Appending: any thread.
 
     def append(self, records: bytes) -> int:

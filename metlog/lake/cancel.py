@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+import time
+from typing import Final, NamedTuple
 
 import duckdb
 
 from metlog.lake.sql.guard import QueryError
 
 __all__ = ["Cancel", "Progress", "Watch"]
+
+
+_LOOK: Final = 0.25
+"""Seconds between two looks at how far a query is."""
 
 
 class Progress(NamedTuple):
@@ -28,6 +33,10 @@ class Cancel:
         """Set by an engine while it runs a query with this object; None where it tells nothing."""
         self._lock = threading.Lock()
         self._wakes: list[threading.Event] = []
+
+    def tell(self, progress: Progress) -> None:
+        """Notes how far the engine is."""
+        self.progress = progress
 
     def cancel(self) -> None:
         """Interrupts the queries that have this object, now and later."""
@@ -71,7 +80,11 @@ class Watch:
         return self
 
     def _run(self) -> None:
-        self._wake.wait(self.timeout)
+        until = None if self.timeout is None else time.monotonic() + self.timeout
+        while not self._wake.wait(_LOOK if until is None else max(0.0, min(_LOOK, until - time.monotonic()))):
+            if until is not None and time.monotonic() >= until:
+                break
+            self._look()
         if self._done.is_set():
             return
         self.reason = "cancelled" if self._cancel is not None and self._cancel.cancelled else "timeout"
@@ -79,6 +92,18 @@ class Watch:
             if self.cursor is not None:
                 self.cursor.interrupt()
             self._done.wait(0.02)
+
+    def _look(self) -> None:
+        """Tells how far DuckDB is; it knows that of scans and of what it sorts and joins, and says -1 of all else."""
+        cursor = self.cursor
+        if cursor is None or self._cancel is None:
+            return
+        try:
+            percent = cursor.query_progress()
+        except duckdb.Error:  # the cursor was closed meanwhile
+            return
+        if percent > 0:
+            self._cancel.tell(Progress(f"{percent:.0f} % read", min(percent / 100, 1.0)))
 
     def check(self, segments: int) -> None:
         """Raises QueryError when the query is to end. `segments`: how many it has still to write before it can begin."""

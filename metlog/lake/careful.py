@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import msgspec
+
 from metlog.journal.routing import Route
-from metlog.journal.rows import pieces_of
+from metlog.journal.rows import pieces_of, rows_of
 from metlog.journal.segment import Clock, Record
 
-__all__ = ["main", "survivors"]
+__all__ = ["REASON", "fatal", "main", "survivors"]
 
 REASON: Final = "ended the process that read it"
 _SMALL: Final = 4096
@@ -35,7 +37,7 @@ def survivors(records: Iterable[Record], bad: list[tuple[bytes, str, str]], ball
         small: list[Record] = []
         lines = list(pieces_of(record, 1))
         large = [line for line in lines if len(line.events) > _SMALL]
-        deadly = {id(line) for line in _deadly(large, ballast)}
+        deadly = {id(large[number]) for number in fatal(large, ballast)}
         for line in lines:
             if id(line) in deadly:
                 bad.append((line.events.rstrip(b"\n"), line.source, REASON))
@@ -44,21 +46,22 @@ def survivors(records: Iterable[Record], bad: list[tuple[bytes, str, str]], ball
         yield from small
 
 
-def _deadly(lines: list[Record], ballast: int) -> Iterator[Record]:
-    """Those at which a process that decodes one after the other ends."""
+def fatal(lines: list[Record], ballast: int, *, columns: bool = True) -> Iterator[int]:
+    """The numbers of those at which a process that decodes one after the other ends. `columns`: it makes columns of them, as the lake does;
+    else it encodes them again, as outputs do that take batches. Raises MemoryError as `survivors` does."""
     start = 0
     while start < len(lines):
-        start += _try(lines[start:], ballast)
+        start += _try(lines[start:], ballast, columns)
         if start < len(lines):
-            if _try(lines[start : start + 1], ballast) == 0:  # it was no chance that the process ended there
-                yield lines[start]
+            if _try(lines[start : start + 1], ballast, columns) == 0:  # it was no chance that the process ended there
+                yield start
             start += 1
 
 
-def _try(lines: list[Record], ballast: int) -> int:
+def _try(lines: list[Record], ballast: int, columns: bool) -> int:
     """How many lines a process takes before it ends."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "metlog.lake.careful", str(ballast)],
+        [sys.executable, "-m", "metlog.lake.careful", str(ballast), "columns" if columns else "rows"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         bufsize=0,
     )  # fmt: skip
@@ -83,22 +86,29 @@ def _try(lines: list[Record], ballast: int) -> int:
     return done
 
 
-def main(ballast: int) -> None:
-    """Decodes events from standard input as the lake's output does; a point on standard output for each that went well."""
+def main(ballast: int, how: str) -> None:
+    """Decodes events from standard input as an output does; a point on standard output for each that went well."""
     source, target = sys.stdin.buffer, sys.stdout.buffer
+    take = _as_columns if how == "columns" else _as_rows
     held = b"x" * ballast
-    _take(Record(0, 0, 0, 1, "", "", b'{"type":"a"}'))
+    take(Record(0, 0, 0, 1, "", "", b'{"type":"a"}'))
     target.write(b"!")
     target.flush()
     while len(head := source.read(_HEAD.size)) == _HEAD.size:
         received_at, size = _HEAD.unpack(head)
-        _take(Record(0, 0, received_at, 1, "", "", source.read(size)))
+        take(Record(0, 0, received_at, 1, "", "", source.read(size)))
         target.write(b".")
         target.flush()
     del held
 
 
-def _take(record: Record) -> None:
+def _as_rows(record: Record) -> None:
+    rows, _ = rows_of(record.events)
+    for row in rows:
+        msgspec.json.encode(row)
+
+
+def _as_columns(record: Record) -> None:
     from metlog.lake.schema import tables
 
     for _ in tables([record], Clock(), Route(), bad=[]):
@@ -106,4 +116,4 @@ def _take(record: Record) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

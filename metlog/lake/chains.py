@@ -1,4 +1,4 @@
-"""Events of a partitioned log in the data set: each exactly once, whoever writes them, however often, and however they are cut.
+"""Events of a partitioned log in the data set: each exactly once, with any number of writers, repeats and cuts.
 
 The files of a partition and a day are a chain:
 
@@ -90,9 +90,9 @@ def held_of(file: object, where: str) -> Spans:
 class Chains:
     """Writes events of partitions into a data set. For one thread."""
 
-    def __init__(self, storage: Storage, codec: str = "zstd", level: int = 3) -> None:
+    def __init__(self, storage: Storage, how: Parquet | None = None) -> None:
         self._storage = storage
-        self._parquet = Parquet(codec, level)
+        self._parquet = how or Parquet()
         self._known: dict[tuple[str, date], _Head] = {}
         self.repeated = 0
         """Events that were left out since the data set held them."""

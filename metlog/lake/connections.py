@@ -10,6 +10,8 @@ import duckdb
 
 __all__ = ["Cursors"]
 
+_PROGRESS: Final = ("SET enable_progress_bar = true", "SET enable_progress_bar_print = false")
+"""A connection that counts how far its query is, and prints nothing; the lake allows these two settings."""
 _KEPT: Final = 4
 """Cursors that wait for the next query with the same views."""
 
@@ -32,6 +34,8 @@ class Cursors:
                     return cursor
         cursor = self._connection.cursor()
         try:
+            for statement in _PROGRESS:
+                cursor.execute(statement)
             for name, table in tables.items():
                 cursor.register(name, table)
             for name, view in views.items():

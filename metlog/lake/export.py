@@ -9,27 +9,32 @@ from functools import partial
 from typing import IO, Any, Final
 
 import msgspec
+import pyarrow as pa
 
+from metlog.lake.cells import python_values
+from metlog.lake.export_text import markdown_rows, vertical_rows
 from metlog.lake.result import Stream
 from metlog.lake.sql.guard import QueryError
-from metlog.lake.values import Column, as_cell, as_json, as_text, formula_safe
+from metlog.lake.values import Column, as_cell, as_json, as_text, encode, formula_safe
 
 __all__ = ["FORMATS", "csv_rows", "encode", "json_rows", "write"]
 
 FORMATS: Final = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "markdown": "text/markdown; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
-"""Formats with their media types."""
-
-encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
-"""JSON of what a query gives: times in RFC 3339, decimals as numbers, NaN and infinity as null."""
+"""Formats with their media types; `write` knows `vertical`, for a terminal, too."""
 
 _NATIVE: Final = (
     "VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "DOUBLE", "FLOAT",
-    "DATE", "TIMESTAMP", "DECIMAL", "UUID",
+    "DATE", "TIMESTAMP", "DECIMAL", "UUID", "HUGEINT", "UHUGEINT", "BIGNUM",
 )  # fmt: skip
+"""Beginnings of the names of types whose Python values `encode` takes as they are."""
+
+_TEXTS: Final = {"markdown": markdown_rows, "vertical": vertical_rows}
 
 
 def write(
@@ -41,7 +46,8 @@ def write(
     max_bytes: int | None = None,
     spreadsheet: bool = False,
 ) -> int:
-    """Writes a result in one of `FORMATS`, at most `limit` rows; returns their number. JSON is an array of objects, one a line.
+    """Writes a result in one of `FORMATS`, at most `limit` rows; returns their number. JSON is an array of objects, one a
+    line, and NDJSON the lines without the array.
 
     `spreadsheet`: CSV in which no text is a formula. Raises QueryError when the file grows beyond `max_bytes`.
     """
@@ -50,21 +56,33 @@ def write(
         import pyarrow.parquet as pq
 
         count = 0
-        with pq.ParquetWriter(file, stream.schema, compression="zstd") as writer:
+        written = _written(stream)
+        with pq.ParquetWriter(file, written, compression="zstd") as writer:
             for batch in batches:
-                writer.write_batch(batch)
+                writer.write_batch(batch if written is stream.schema else _parquet(batch, stream.columns, written))
                 count += batch.num_rows
         return count
-    rows = (row for batch in batches for row in zip(*[column.to_pylist() for column in batch.columns], strict=True))
+    types = [column.type for column in stream.columns]
+    rows = (row for batch in batches for row in zip(*map(python_values, batch.columns, types), strict=True))
     if kind == "csv":
         return csv_rows(stream.columns, rows, file, spreadsheet=spreadsheet)
+    if kind in _TEXTS:
+        return _TEXTS[kind](stream.columns, rows, file)
     names = [column.name for column in stream.columns]
     converted = _converters(stream.columns)
     count = 0
+    lines = (
+        encode({name: convert(value) for name, convert, value in zip(names, converted, row, strict=True)})
+        for row in rows
+    )
+    if kind == "ndjson":
+        for line in lines:
+            file.write(line + b"\n")
+            count += 1
+        return count
     file.write(b"[")
-    for row in rows:
-        line = {name: convert(value) for name, convert, value in zip(names, converted, row, strict=True)}
-        file.write((b",\n " if count else b"\n ") + encode(line))
+    for line in lines:
+        file.write((b",\n " if count else b"\n ") + line)
         count += 1
     file.write(b"\n]\n" if count else b"]\n")
     return count
@@ -85,6 +103,34 @@ def _checked(stream: Stream, file: IO[bytes], limit: int | None, max_bytes: int 
                 f"the download would be larger than {max_bytes >> 20} MiB (export_bytes); ask for fewer rows or columns",
                 "memory",
             )
+
+
+def _written(stream: Stream) -> pa.Schema:
+    """The schema of a Parquet file: Parquet has no intervals that pyarrow writes, so a column with one is text."""
+    texts = [_has_interval(field.type) for field in stream.schema]
+    if not any(texts):
+        return stream.schema
+    return pa.schema(
+        [field.with_type(pa.string()) if text else field for field, text in zip(stream.schema, texts, strict=True)]
+    )
+
+
+def _has_interval(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_interval(kind.field(at).type) for at in range(kind.num_fields))
+    return bool(pa.types.is_interval(kind))
+
+
+def _parquet(batch: pa.RecordBatch, columns: Sequence[Column], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = []
+    for array, column, field in zip(batch.columns, columns, schema, strict=True):
+        if array.type == field.type:
+            arrays.append(array)
+            continue
+        values = python_values(array, column.type)
+        texts = [None if value is None else as_text(value, column.type) for value in values]
+        arrays.append(pa.array(texts, field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def csv_rows(

@@ -9,6 +9,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from metlog.lake.promotion.choice import Promotion
+from metlog.lake.promotion.columns import FileColumns
 from metlog.lake.schema import SCHEMA
 
 __all__ = ["GrowingParquet", "Parquet"]
@@ -22,11 +24,13 @@ _DICTIONARY: Final = [
 
 
 class Parquet:
-    """How files are compressed: `codec` zstd (with `level`), snappy, gzip or none."""
+    """How files are made. `codec`: compressed by zstd (with `level`), snappy, gzip or none. `promotion`: which names of `fields` get
+    columns of their own; None: none of them."""
 
-    def __init__(self, codec: str = "zstd", level: int = 3) -> None:
+    def __init__(self, codec: str = "zstd", level: int = 3, promotion: Promotion | None = None) -> None:
         self.codec = codec
         self.level = level if codec == "zstd" else None
+        self.promotion = promotion
 
     def grow(self) -> GrowingParquet:
         """An empty file."""
@@ -37,21 +41,41 @@ class GrowingParquet:
     """A file that is being written. What `take` has given is not kept."""
 
     def __init__(self, how: Parquet) -> None:
+        self._how = how
         self._sink = _Sink()
-        self._writer = pq.ParquetWriter(
-            self._sink, SCHEMA, compression=how.codec, compression_level=how.level, use_dictionary=_DICTIONARY
-        )
+        self._promoted = FileColumns(())
+        self._writer: pq.ParquetWriter | None = None
 
     def write(self, rows: pa.Table) -> None:
-        """Adds a row group; columns that the schema does not have are left out."""
-        self._writer.write_table(rows.select(SCHEMA.names).cast(SCHEMA), row_group_size=max(rows.num_rows, 1))
+        """Adds a row group; columns that the schema does not have are left out. Raises OSError when it is not known which names of
+        `fields` have columns."""
+        rows = rows.select(SCHEMA.names).cast(SCHEMA)
+        if self._writer is None and self._how.promotion is not None:
+            self._promoted = self._how.promotion.file(rows)
+        rows = self._promoted.extend(rows)
+        self._open().write_table(rows, row_group_size=max(rows.num_rows, 1))
 
     def close(self, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
         """Ends the file, with this in its footer; gives what was not taken."""
-        if metadata:
-            self._writer.add_key_value_metadata(metadata)
-        self._writer.close()
+        writer = self._open()
+        if said := {**(metadata or {}), **self._promoted.footer()}:
+            writer.add_key_value_metadata(said)
+        writer.close()
         return self.take()
+
+    def _open(self) -> pq.ParquetWriter:
+        """The writer: its columns are known with the first row group."""
+        if self._writer is None:
+            schema = pa.schema([*SCHEMA, *self._promoted.schema])
+            dictionary = [*_DICTIONARY, *self._promoted.dictionaries]
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                schema,
+                compression=self._how.codec,
+                compression_level=self._how.level,
+                use_dictionary=dictionary,
+            )
+        return self._writer
 
     def take(self) -> bytes:
         """What was written since the last call."""

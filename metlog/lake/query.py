@@ -10,7 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Final
@@ -23,13 +23,16 @@ from metlog.lake.attached import attached
 from metlog.lake.cancel import Cancel, Watch
 from metlog.lake.connections import Cursors
 from metlog.lake.leases import reading
-from metlog.lake.result import Column, Params, Queryable, Result, Stream
-from metlog.lake.schema import COLUMNS
+from metlog.lake.result import Column, Params, Queryable, Result, Stream, unique
 from metlog.lake.snapshot import Memory, snapshot
 from metlog.lake.sql.errors import EXPLAIN, explain
+from metlog.lake.sql.fields import VIEW
 from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expression, parse
+from metlog.lake.sql.loss import DELIVERY
+from metlog.lake.sql.promoted import hidden_columns
 from metlog.lake.sql.pruning import parameters
-from metlog.lake.sql.views import DELIVERY, events_view, files_table, numbered
+from metlog.lake.sql.views import any_promoted, events_view, files_table, numbered
+from metlog.lake.sqltypes import carried, type_named
 from metlog.lake.storage import is_remote, local_path
 
 if TYPE_CHECKING:
@@ -44,6 +47,9 @@ _BEHIND: Final = "behind"
 """Folder beside what the engine spills, for files of what the lake is behind by."""
 _FETCHED: Final = "fetched"
 """Folder beside it, for copies of files that cannot be read where they lie."""
+_KNOWN: Final = 256
+_REMEMBERED: Final = 4096
+"""Queries whose columns are remembered, and the characters of each."""
 _UNCOMMITTED_BYTES: Final = 256 << 20
 """Bytes that events of the journal may take between two queries: three segments of the usual size."""
 
@@ -72,11 +78,6 @@ class Lake(Queryable):
         self.data = Path(data).resolve()
         if not self.data.is_dir():
             raise FileNotFoundError(f"there is no data folder {str(self.data)!r}")
-        for part in self.data.parts:
-            if part.partition("=")[0] in COLUMNS and "=" in part:
-                raise QueryError(
-                    f"the data folder's path {str(self.data)!r} holds {part!r}, which reads like a column of its events; rename it"
-                )
         self.timeout = timeout
         folder = str(spill_folder) if spill_folder is not None else tempfile.mkdtemp(prefix="metlog-query-")
         own = spill_folder is None
@@ -105,10 +106,14 @@ class Lake(Queryable):
             [[*self._folders, f"{folder}/{_BEHIND}/", f"{folder}/{_FETCHED}/"]],
         )
         self._connection.execute("SET GLOBAL enable_external_access = false")
+        self._connection.execute(
+            "SET GLOBAL allowed_configs = ['enable_progress_bar', 'enable_progress_bar_print']"  # of a cursor, see Cursors
+        )
         self._connection.execute("SET GLOBAL lock_configuration = true")
         self._cursors = Cursors(self._connection)
-        # A folder whose path reads like a column would give its files that column.
-        self._memory = Memory(_UNCOMMITTED_BYTES, None if "=" in folder else Path(folder, _BEHIND), self._remote)
+        self._columns: dict[tuple[str, tuple[object, ...]], list[Column]] = {}
+        """Of queries that were asked before, since the views have the same columns always."""
+        self._memory = Memory(_UNCOMMITTED_BYTES, Path(folder, _BEHIND), self._remote)
 
     def _elsewhere(self, credentials: Mapping[str, str] | None) -> Remote | None:
         """The data set on shared storage, if it lies there; `_folders` are those that the engine may read."""
@@ -132,6 +137,10 @@ class Lake(Queryable):
         self._connection.close()
         self._finalizer()
 
+    def abandon(self) -> None:
+        """Removes what was spilled without waiting for queries that run: for a process that ends at once."""
+        self._finalizer()
+
     def __enter__(self) -> Lake:
         return self
 
@@ -150,6 +159,7 @@ class Lake(Queryable):
     ) -> Iterator[Stream]:
         limits = [value for value in (timeout, self.timeout) if value is not None]
         parsed = parse(sql)
+        ran = parsed.sql
         watch = Watch(min(limits, default=None), cancel)
         try:
             with watch, reading(self.data):
@@ -157,20 +167,45 @@ class Lake(Queryable):
                 try:
                     views, tables = self._views(parsed, params, loggers, watch)
                     cursor = watch.cursor = self._cursors.take(views, tables)
-                    bound = _bind(cursor, sql, params)
-                    columns = [Column(n, str(t)) for n, t in zip(bound.columns, bound.types, strict=True)]
-                    relation = _bind(cursor, parsed.sql, params) if parsed.rewritten else bound
-                    reader = relation.to_arrow_reader(_BATCH)
+                    columns, relation, ran = self._bound(cursor, sql, parsed, params, promoted=VIEW in views)
+                    reader = _carried(relation, columns).to_arrow_reader(_BATCH)
                     schema = _named(reader.schema, columns)
                 except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError, MemoryError) as error:
                     told = _placed(watch.cursor, sql, params, error)
-                    raise explain(told, sql, parsed.sql, watch.reason, watch.timeout) from error
-                yield Stream(columns, _batches(reader, schema, sql, parsed.sql, watch), schema)
+                    raise explain(told, sql, ran, watch.reason, watch.timeout) from error
+                yield Stream(columns, _batches(reader, schema, sql, ran, watch), schema)
         finally:
             if watch.finished:
                 self._cursors.give_back(cursor, views, tables)
             elif watch.cursor is not None:
                 watch.cursor.close()
+
+    def _bound(
+        self, cursor: duckdb.DuckDBPyConnection, sql: str, parsed: Parsed, params: Params, *, promoted: bool
+    ) -> tuple[list[Column], duckdb.DuckDBPyRelation, str]:
+        """The columns of the result as the query was written, what is to run, and its SQL: over promoted columns, or else with its
+        conditions on `date`, or else as written."""
+        key = _types_of(params)
+        columns = self._columns.get((sql, key)) if key is not None else None
+        relation = None
+        if columns is None:
+            relation = _bind(cursor, sql, params)
+            columns = [Column(n, str(t)) for n, t in zip(unique(relation.columns), relation.types, strict=True)]
+            if key is not None and len(sql) <= _REMEMBERED:
+                if len(self._columns) >= _KNOWN:
+                    self._columns.clear()
+                self._columns[sql, key] = columns
+        if promoted and parsed.promotable is not None:
+            values = {name: value for name, value in _by_name(params).items() if name in parsed.promotable.parameters}
+            try:
+                found = _bind(cursor, parsed.promotable.sql, values)
+            except duckdb.Error:  # such as a name that this form of it lacks: then as it was written
+                found = None
+            if found is not None and [str(kind) for kind in found.types] == [column.type for column in columns]:
+                return [*columns], found, parsed.promotable.sql
+        if relation is None or parsed.rewritten:
+            relation = _bind(cursor, parsed.sql, params)
+        return [*columns], relation, parsed.sql
 
     def _views(
         self, parsed: Parsed, params: Params, loggers: Sequence[str] | None, watch: Watch
@@ -201,12 +236,23 @@ class Lake(Queryable):
             sizes = self._remote.sizes(remote_files) if self._remote is not None else []
             tables["files"] = files_table(self.data, files, sizes)
         some = uncommitted.num_rows > 0
-        views = {"events": events_view(readable, some, limited=loggers is not None, remote=far)}
+        limited = loggers is not None
+        views = {"events": events_view(readable, some, limited=limited, remote=[(far, {})] if far else ())}
+        hidden = hidden_columns(parsed.promotable.wanted, _by_name(params)) if parsed.promotable is not None else None
+        if hidden is not None:
+            names = {column.name for column in hidden}
+            groups = self._remote.promoted(remote_files, names) if self._remote is not None else []
+            if any(promoted for promoted, _ in groups) or any_promoted(readable, names):
+                remote = [(f"metlog_remote_{number}", promoted) for number, (promoted, _) in enumerate(groups)]
+                tables |= {name: dataset for (name, _), (_, dataset) in zip(remote, groups, strict=True)}
+                views[VIEW] = events_view(readable, some, limited=limited, remote=remote, hidden=hidden)
         if arrivals:
             if self._remote is not None and far:
                 tables["metlog_arrived"] = self._remote.arrivals(remote_files)
                 far = "metlog_arrived"
-            views["arrivals"] = events_view(readable, some, limited=loggers is not None, arrivals=True, remote=far)
+            views["arrivals"] = events_view(
+                readable, some, limited=limited, arrivals=True, remote=[(far, {})] if far else ()
+            )
         if "delivery" in parsed.tables:
             views["delivery"] = DELIVERY
         return views, tables
@@ -215,8 +261,7 @@ class Lake(Queryable):
         """The days outside of which nothing is asked for: other folders are not even listed."""
         if "delivery" in parsed.tables or not parsed.days or not all(parsed.days):
             return None, None
-        values = dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
-        spans = [self._span(reference, values) for reference in parsed.days]
+        spans = [self._span(reference, _by_name(params)) for reference in parsed.days]
         lows, highs = [low for low, _ in spans if low], [high for _, high in spans if high]
         since = min(lows) if len(lows) == len(spans) else None
         # A query that runs past midnight asks for one day more than it did when it was read.
@@ -247,12 +292,43 @@ def open_lake(data: Path | str, **options: Any) -> Lake:
     return Lake(data, **options)
 
 
+def _by_name(params: Params) -> dict[str, Any]:
+    """The values of parameters; those without a name are called 1, 2, …, as DuckDB calls them."""
+    return dict(params) if isinstance(params, Mapping) else {str(n): v for n, v in enumerate(params or (), 1)}
+
+
+def _types_of(params: Params) -> tuple[object, ...] | None:
+    """What the types of the values are to DuckDB; None when it takes a look at them to say."""
+    found: list[object] = []
+    for name, value in _by_name(params).items():
+        if isinstance(value, bool | str | float | date | None) and not isinstance(value, datetime):
+            found += [name, type(value)]
+        elif isinstance(value, datetime):
+            found += [name, datetime, value.tzinfo is None]
+        elif isinstance(value, int) and value.bit_length() < 32:
+            found += [name, int]
+        else:
+            return None
+    return tuple(found)
+
+
 def _bind(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params) -> duckdb.DuckDBPyRelation:
     given = dict(params) if isinstance(params, Mapping) else list(params or ())
     relation = cursor.sql(sql, params=given or None)
     if relation is None:  # a SELECT gives a relation
         raise QueryError("the query gives no result", "refused")
     return relation
+
+
+def _carried(relation: duckdb.DuckDBPyRelation, columns: Sequence[Column]) -> duckdb.DuckDBPyRelation:
+    """The relation with casts of the columns that Arrow would not carry as they are; the order of rows stays."""
+    shown = []
+    for number, column in enumerate(columns, 1):
+        kind = type_named(column.type)
+        to = carried(kind)
+        shown.append(f"#{number}" if to == kind else f"CAST(#{number} AS {to})")
+    changed = any("(" in text for text in shown)
+    return relation.project(", ".join(shown)) if changed else relation
 
 
 def _placed(cursor: duckdb.DuckDBPyConnection | None, sql: str, params: Params, error: Exception) -> Exception:

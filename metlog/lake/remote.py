@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 from metlog.journal.offsets import Spans
 from metlog.lake.backlog import day_of
 from metlog.lake.chains import held_of
+from metlog.lake.promotion.footer import Promoted, columns_of, decode
 from metlog.lake.schema import DATED_SCHEMA
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.storage import environment, open_storage
@@ -68,9 +69,23 @@ class Remote:
             self._held[day, name] = known
         return known
 
-    def dataset(self, files: Sequence[tuple[date, str]]) -> ds.Dataset:
-        """These files as a table with DATED_SCHEMA, read when it is scanned, and only the columns and row groups that are wanted."""
-        return ds.FileSystemDataset([self._fragment(*file) for file in files], DATED_SCHEMA, self._format, self._system)
+    def dataset(self, files: Sequence[tuple[date, str]], promoted: Collection[Promoted] = ()) -> ds.Dataset:
+        """These files as a table with DATED_SCHEMA and these columns, which all of them have; read when it is scanned, and only
+        the columns and row groups that are wanted."""
+        more = [pa.field(name, kind) for name, kind in columns_of(promoted).items()]
+        schema = pa.schema([*DATED_SCHEMA, *more])
+        return ds.FileSystemDataset([self._fragment(*file) for file in files], schema, self._format, self._system)
+
+    def promoted(
+        self, files: Sequence[tuple[date, str]], names: Collection[str | None]
+    ) -> list[tuple[Mapping[str, Promoted], ds.Dataset]]:
+        """The files as tables by what they have of the promoted columns of these names; each footer is read once."""
+        groups: dict[tuple[Promoted, ...], list[tuple[date, str]]] = {}
+        for file in files:
+            said = decode(self._fragment(*file).metadata.metadata)
+            found = tuple(entry for entry in said if entry.right and entry.name in names)
+            groups.setdefault(found, []).append(file)
+        return [({entry.name: entry for entry in found}, self.dataset(group, found)) for found, group in groups.items()]
 
     def arrivals(self, files: Sequence[tuple[date, str]]) -> pa.Table:
         """These files' events with the columns of the view `arrivals`, in memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from metlog.lake.cancel import Cancel
+from metlog.lake.cells import python_values
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.values import Column
 
-__all__ = ["Column", "Params", "Queryable", "Result", "Stream", "collected"]
+__all__ = ["Column", "Params", "Queryable", "Result", "Stream", "collected", "unique"]
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 
@@ -41,15 +42,30 @@ class Result:
 
     @cached_property
     def rows(self) -> list[tuple[Any, ...]]:
-        """The rows as Python values; times are aware datetimes in UTC."""
+        """The rows as Python values; times are aware datetimes in UTC, and text where Python has no such value."""
         if not self.columns:
             return []
-        return list(zip(*(column.to_pylist() for column in self.arrow.columns), strict=True))
+        types = [column.type for column in self.columns]
+        return list(zip(*map(python_values, self.arrow.columns, types), strict=True))
 
     def dicts(self) -> list[dict[str, Any]]:
         """The rows by column name."""
         names = [column.name for column in self.columns]
         return [dict(zip(names, row, strict=True)) for row in self.rows]
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Names of columns, each once: of two that are equal but for capitals the second gets a number, as DuckDB names them in a subquery."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        free, number = name, 0
+        while free.lower() in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken.add(free.lower())
+        found.append(free)
+    return found
 
 
 def collected(

@@ -159,7 +159,7 @@ def _attempt(
 def _not_held(
     table: pa.Table, files: Sequence[tuple[date, Path]], remote_files: Sequence[tuple[date, str]], memory: Memory
 ) -> pa.Table:
-    """The events without those of a partitioned log that one of the files holds, whoever wrote it."""
+    """The events without those of a partitioned log that one of the files holds, of any writer."""
     if table["log"].null_count == table.num_rows:
         return table
     pairs = table.select(["log", "date"]).group_by(["log", "date"]).aggregate([]).to_pylist()

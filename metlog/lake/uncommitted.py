@@ -10,10 +10,11 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from metlog.journal.blocks import read_blocks
 from metlog.journal.folder import Folder, read_all
 from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
-from metlog.journal.segment import Clock, Record, Scan, SegmentName, end_of, read_header
+from metlog.journal.segment import HEADER_SIZE, Clock, Record, SegmentName, end_of, read_header
 from metlog.lake.chains import outside
 from metlog.lake.schema import UNCOMMITTED_SCHEMA, chain_of, tables
 
@@ -21,6 +22,8 @@ __all__ = ["Part", "Uncommitted", "without"]
 
 _ROWS: Final = 3000
 """Rows of a table below which it is joined with the next: many queries in a row must not leave many small ones."""
+_BYTES: Final = 1 << 20
+"""Bytes of a table above which it is not."""
 
 
 @dataclass(slots=True)
@@ -46,25 +49,26 @@ class Part:
     file: BinaryIO
     """Read when its turn comes: all segments at once would not fit into memory."""
     end: int
-    _data: bytes = b""
 
     def decode(self) -> None:
         """Takes up the bytes. What ends in the middle of a record is read again the next time."""
         known = self.known
         with self.file:
-            self._data = read_all(self.file.fileno(), self.end, start=known.end)
-        if not known.end:
-            known.clock = read_header(self._data)
+            if not known.end:
+                known.clock = read_header(read_all(self.file.fileno(), HEADER_SIZE))
+            self._take(known)
+
+    def _take(self, known: _Kept) -> None:
         for table in tables(first_only(self._records(), known.seen), known.clock, known.route):
             known.size += table.nbytes
-            if known.tables and known.tables[-1].num_rows + table.num_rows <= _ROWS:
+            if known.tables and _small(known.tables[-1], table):
                 known.tables[-1] = pa.concat_tables([known.tables[-1], table]).combine_chunks()
             else:
                 known.tables.append(table)
-        self._data = b""
 
     def _records(self) -> Iterator[Record]:
-        for record in Scan(self._data, self.known.end):
+        start = max(self.known.end, HEADER_SIZE)
+        for record in read_blocks(self.file.fileno(), start, self.end, lambda *_: None, complete=False):
             self.known.end = record.end
             yield record
 
@@ -108,6 +112,11 @@ class Uncommitted:
                 kept[part.name] = part.known
         self._kept = kept
         return pa.concat_tables(found) if found else UNCOMMITTED_SCHEMA.empty_table()
+
+
+def _small(last: pa.Table, table: pa.Table) -> bool:
+    """Whether two tables are better one: few rows, and few bytes, since each time all of them are copied."""
+    return bool(last.num_rows + table.num_rows <= _ROWS and last.nbytes + table.nbytes <= _BYTES)
 
 
 def _unseen(known: _Kept, seen: dict[Partition, Spans]) -> list[pa.Table]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-__all__ = ["Column", "as_cell", "as_json", "as_text", "formula_safe"]
+from metlog.lake.sqltypes import AS_JSON, SqlType, type_named
+
+__all__ = ["Column", "as_cell", "as_json", "as_text", "encode", "formula_safe"]
 
 
 class Column(NamedTuple):
@@ -21,47 +23,57 @@ class Column(NamedTuple):
     type: str
 
 
+encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
+"""JSON of what a query gives: times in RFC 3339, decimals as numbers, NaN and infinity as null."""
+
+
 def as_json(value: Any, sql_type: str = "") -> Any:
-    """A value that `json.dumps` takes. Times are RFC 3339, in UTC with `Z`; what is no number in JSON is null; a
-    column of type JSON is what its text says."""
-    if value is None or isinstance(value, (bool, int)):
+    """A value that `encode` takes. Times are RFC 3339, in UTC with `Z`; what is no number in JSON is null; bytes are hexadecimal; keys
+    are text. Of a column of type JSON, and of what is JSON within lists and structs of `sql_type`, it is what the text says."""
+    return _json(value, type_named(sql_type))
+
+
+def _json(value: Any, kind: SqlType) -> Any:
+    if value is None or isinstance(value, (bool, int, Decimal)):
         return value
     if isinstance(value, str):
-        if sql_type == "JSON":
-            try:
-                return msgspec.json.decode(value)
-            except msgspec.DecodeError:
-                return value
-        return value
+        return _spelt(value) if kind.name in AS_JSON else value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, (date, time)):
         return value.isoformat()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
-    if isinstance(value, timedelta):
-        return str(value)
-    if isinstance(value, (bytes, bytearray)):
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).hex()
     if isinstance(value, Mapping):
-        return {str(key): as_json(item) for key, item in value.items()}
-    if sql_type == "INTERVAL" and isinstance(value, tuple):
-        return _duration(*value)
+        return _object(value, kind)
     if isinstance(value, (list, tuple)):
-        if sql_type.startswith("MAP("):
-            return {str(key): as_json(item) for key, item in value}
-        inner = sql_type.removesuffix("[]") if sql_type.endswith("[]") else ""
-        return [as_json(item, inner) for item in value]
+        parts = kind.parts if len(kind.parts) == len(value) else (kind.parts or (_UNKNOWN,))[:1] * len(value)
+        return [_json(item, part) for item, part in zip(value, parts, strict=True)]
     return str(value)
 
 
-def _duration(months: int, days: int, nanoseconds: int) -> str:
-    """An interval as ISO 8601 has it: `P1MT5400S`."""
-    date = "".join(f"{count}{unit}" for count, unit in ((months, "M"), (days, "D")) if count)
-    seconds = f"{nanoseconds / 1e9:.9f}".rstrip("0").rstrip(".")
-    return f"P{date}T{seconds}S" if nanoseconds or not date else f"P{date}"
+_UNKNOWN: Final = SqlType("")
+
+
+def _object(value: Mapping[Any, Any], kind: SqlType) -> dict[str, Any]:
+    if kind.name == "STRUCT" and len(kind.parts) == len(value):
+        parts: Sequence[SqlType] = kind.parts
+    else:
+        parts = (kind.parts[1] if kind.name == "MAP" and len(kind.parts) == 2 else _UNKNOWN,) * len(value)
+    return {
+        as_text(key, between="T"): _json(item, part) for (key, item), part in zip(value.items(), parts, strict=True)
+    }
+
+
+def _spelt(text: str) -> Any:
+    """What JSON says, as it is written: numbers of any size and precision."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return text
+    return msgspec.Raw(text.encode().replace(b"\n", b" "))
 
 
 def as_text(value: Any, sql_type: str = "", between: str = " ") -> str:
@@ -71,15 +83,17 @@ def as_text(value: Any, sql_type: str = "", between: str = " ") -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return value
+        return value.replace("T", between, 1) if between != "T" and sql_type.startswith("TIMESTAMP") else value
     if isinstance(value, float):
         return _number(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, datetime):
         return value.isoformat(sep=between, timespec="microseconds" if value.microsecond else "seconds").replace(
             "+00:00", "Z"
         )
     plain = as_json(value, sql_type)
-    return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
+    return plain if isinstance(plain, str) else encode(plain).decode()
 
 
 _FORMULA: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Final, NamedTuple, Protocol
 
@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metlog.journal import failpoints
+from metlog.journal.blocks import SegmentReader
 from metlog.journal.folder import Folder, write_all
 from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
-from metlog.journal.segment import Clock, Record, Scan, SegmentName, scan
+from metlog.journal.segment import Clock, Record, SegmentName
 from metlog.lake.chains import Chains
 from metlog.lake.parquet import Parquet
+from metlog.lake.promotion.choice import Promotion
 from metlog.lake.schema import chain_of, tables
 from metlog.lake.storage import Storage
 
@@ -25,7 +27,7 @@ __all__ = ["PARQUET", "LakeWriter", "Written", "file_name", "has_log", "release_
 
 PARQUET: Final = ".parquet"
 
-_GROUP: Final = 32 << 20
+_GROUP: Final = 16 << 20
 """Bytes of events in memory from which on a row group is written."""
 
 Choose = Callable[[Clock, Iterable[Record]], Iterable[Record]]
@@ -49,18 +51,20 @@ def write_segment(
     *,
     level: int = 3,
     codec: str = "zstd",
+    promotion: Promotion | None = None,
     bad: list[tuple[bytes, str, str]] | None = None,
     check: Callable[[], None] = lambda: None,
     choose: Choose = lambda _, records: records,
-) -> tuple[int, Scan]:
-    """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all under the segment's name; gives their number,
-    and what was damaged in the segment. `codec`: zstd (with `level`), snappy, gzip or none. `bad` as for
+) -> int:
+    """Writes a sealed segment's events into `events/date=…/`, durable when it returns, all under the segment's name; gives their number.
+    `codec`, `level`, `promotion`: as for `Parquet`. `bad` as for
     `metlog.lake.schema.tables`. `check` is called every some thousand events, and may raise. `choose` may leave records out.
 
     Of the events some `_GROUP` bytes are in memory at once.
     """
-    clock, records = scan(journal, segment)
-    how = Parquet(codec, level)
+    records = SegmentReader(journal, segment)
+    clock = records.clock
+    how = Parquet(codec, level, promotion)
     groups = _Groups(lambda _, day: _File(events, day, file_name(segment), how), by_log=False)
     count = 0
     try:
@@ -71,13 +75,12 @@ def write_segment(
         groups.finish()
     finally:
         groups.abandon()
-    return count, records
+    return count
 
 
 def has_log(journal: Folder, segment: SegmentName) -> bool:
     """Whether a segment holds events of a partitioned log."""
-    _, records = scan(journal, segment)
-    return any(record.source.startswith("kafka://") for record in records)
+    return any(record.source.startswith("kafka://") for record in SegmentReader(journal, segment))
 
 
 def release_memory() -> None:
@@ -90,18 +93,26 @@ class Written(NamedTuple):
     """What became of a segment."""
 
     events: int
-    scan: Scan
+    segment: SegmentReader
 
 
 class LakeWriter:
     """Writes segments into a data set: its own events under the segment's name, those of a partitioned log into their chains."""
 
-    def __init__(self, storage: Storage, codec: str, level: int, events: Folder | None = None) -> None:
-        """`events`: the folder `events` of a data set that is a local folder."""
+    def __init__(
+        self,
+        storage: Storage,
+        codec: str,
+        level: int,
+        events: Folder | None = None,
+        *,
+        promote: bool | Sequence[str] = True,
+    ) -> None:
+        """`events`: the folder `events` of a data set that is a local folder; `promote`: as for `Promotion`."""
         self._storage = storage
-        self._how = Parquet(codec, level)
+        self._how = Parquet(codec, level, Promotion(storage, promote, encoded=True))
         self._events = events
-        self.chains = Chains(storage, codec, level)
+        self.chains = Chains(storage, self._how)
 
     def describe(self) -> str:
         return f"{self._storage.describe()}/events"
@@ -117,7 +128,8 @@ class LakeWriter:
     ) -> Written:
         """Writes a segment's events; durable when it returns. The arguments are those of `write_segment`. Raises OSError; may be called
         again."""
-        clock, records = scan(journal, segment)
+        records = SegmentReader(journal, segment)
+        clock = records.clock
         seen: dict[Partition, Spans] = {}
 
         def spans_of(chain: str) -> Callable[[], Spans]:
@@ -132,6 +144,8 @@ class LakeWriter:
 
         groups = _Groups(opened)
         count = 0
+        collects = gc.isenabled()
+        gc.disable()  # what is decoded holds no cycles, and is much
         try:
             for part in tables(choose(clock, first_only(records, seen)), clock, route, bad=bad):
                 count += part.num_rows
@@ -139,6 +153,8 @@ class LakeWriter:
             groups.finish()
         finally:
             groups.abandon()
+            if collects:
+                gc.enable()
         return Written(count, records)
 
 

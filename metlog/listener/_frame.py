@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog.journal.rows import Row
+from metlog.journal.segment import record_parts
 from metlog.listener.accounting import ClientReport, SeqRuns, summarize
 
 __all__ = [
@@ -64,12 +65,31 @@ class Invalid(NamedTuple):
 class Validated(NamedTuple):
     """Checked input of one source."""
 
-    lines: bytes
-    """The good events as JSON, one a line; as received where that was good JSON."""
+    body: bytes
+    """The good events as JSON, one a line, without the tail; as received where that was good JSON."""
     count: int  # type: ignore[assignment]  # hides tuple.count
     runs: SeqRuns = SeqRuns()
     """The streams and numbers of the good events."""
     invalid: Sequence[Invalid] = ()
+    tail: bytes = b""
+    """What each line ends in before its line feed."""
+    members: int = -1
+    """As in a record of the journal (`metlog.journal.segment`)."""
+
+    @property
+    def lines(self) -> bytes:
+        """The good events as JSON, one a line."""
+        return self.body.replace(b"\n", self.tail + b"\n") if self.tail else self.body
+
+    def record(self, received_at: int, source: str, key: str = "") -> bytes:
+        """The record of the journal. `received_at`: microseconds since the epoch."""
+        return b"".join(self.parts(received_at, source, key))
+
+    def parts(self, received_at: int, source: str, key: str = "") -> tuple[bytes, ...]:
+        """The record of the journal in pieces, which are joined with those of others."""
+        return record_parts(
+            received_at, self.count, source.encode(), key.encode(), self.body, self.tail, self.members
+        )  # fmt: skip
 
 
 class Rejects:

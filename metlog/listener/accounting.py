@@ -19,7 +19,7 @@ from msgspec import Struct
 from metlog.event import END_TYPE, REPORT_TYPE
 from metlog.listener.metrics import Bounded
 
-__all__ = ["Accounting", "ClientReport", "SeqRuns", "summarize"]
+__all__ = ["OWN_TYPES", "Accounting", "ClientReport", "SeqRuns", "runs_of", "summarize"]
 
 _GAPS: Final = 32
 """Gaps of a stream that a late event may still fill; older missing numbers stay lost."""
@@ -27,7 +27,7 @@ _SHARED: Final = 400_000
 """Gaps, and reasons, of all streams together beyond which a stream has fewer of them; some 60 MB each."""
 _LEAP: Final = 1_000_000
 """A larger jump is counted as a restarted (or bogus) stream, not as loss."""
-_OWN_TYPES: Final = frozenset({END_TYPE, REPORT_TYPE})
+OWN_TYPES: Final = frozenset({END_TYPE, REPORT_TYPE})
 _REASONS: Final = 50
 """Reasons of drops, as clients name them, that are counted each on its own."""
 _REASONS_EACH: Final = 16
@@ -71,21 +71,25 @@ def summarize(events: Sequence[Numbered]) -> SeqRuns:
     """Returns the numbers of events in the order of their arrival."""
     if not events:
         return SeqRuns()
-    seqs = [event.seq for event in events]
-    stream, first = events[0].stream, seqs[0]
-    if (
-        stream
-        and first > 0
-        and {event.stream for event in events} == {stream}
-        and seqs == list(range(first, first + len(seqs)))
-    ):
-        runs = [(_bounded(stream), first, len(seqs))]
+    stream = events[0].stream
+    if {event.stream for event in events} == {stream}:
+        runs = runs_of(stream, [event.seq for event in events])
     else:
         runs = [(_bounded(event.stream), event.seq, 1) for event in events if event.stream and event.seq > 0]
-    if {event.type for event in events}.isdisjoint(_OWN_TYPES):
+    if {event.type for event in events}.isdisjoint(OWN_TYPES):
         return SeqRuns(runs)
-    own = [event for event in events if event.type in _OWN_TYPES and event.stream and event.seq > 0]
+    own = [event for event in events if event.type in OWN_TYPES and event.stream and event.seq > 0]
     return SeqRuns(runs, [_client_report(event) for event in own])
+
+
+def runs_of(stream: str, seqs: Sequence[int]) -> list[tuple[str, int, int]]:
+    """Returns the numbers of a stream's events, in the order of their arrival, as `SeqRuns.runs`."""
+    if not stream:
+        return []
+    first, count = seqs[0], len(seqs)
+    if first > 0 and seqs == [*range(first, first + count)]:
+        return [(_bounded(stream), first, count)]
+    return [(_bounded(stream), seq, 1) for seq in seqs if seq > 0]
 
 
 def _bounded(stream: str) -> str:
@@ -125,6 +129,10 @@ class Accounting:
         self._dropped = Bounded(_REASONS)
         self._begun = self._ended = self._forgotten = self._joined = self._leaps = 0
         self._received = self._skipped = self._reordered = self._repeated = 0
+
+    def configure(self, streams: int) -> None:
+        """Remembers another number of streams from now on."""
+        self._most = streams
 
     def note(self, events: Sequence[Numbered]) -> None:
         """Counts events in the order of their arrival."""
@@ -201,9 +209,10 @@ class Accounting:
         self._ended += report.ended
 
     def stats(self) -> dict[str, Any]:
-        """`received` events that were numbered, `lost` now (numbers missing), `repeated`, `reordered`; `streams` begun and
-        `ended` (of the others the tail is unknown), `joined` (met in the middle), `forgotten` for want of memory, `leaps`
-        (jumps of a million or more, counted as no loss); `dropped_by_client` by reason."""
+        """`received` events that were numbered, `lost` now (numbers missing between the first and the last of a stream, as
+        `metlog.lake.sql.loss` has it), `repeated`, `reordered`; `streams` begun and `ended` (the others have an unconfirmed tail), `joined`
+        (met in the middle: what is before the first is not lost), `forgotten` for want of memory, `leaps` (jumps of a million or more,
+        counted as no loss); `dropped_by_client` by reason."""
         with self._lock:
             return {
                 "received": self._received,

@@ -9,7 +9,17 @@ from metlog.listener.outputs import BaseOutput, Batch, Output
 
 __all__ = ["adapt_input", "adapt_output"]
 
-_INPUT: Final = ("watch", "stop", "stats", "health", "sockets", "partitions", "takes_signed")
+_INPUT: Final = (
+    "watch",
+    "bind_sockets",
+    "listening",
+    "stop",
+    "stats",
+    "health",
+    "sockets",
+    "partitions",
+    "takes_signed",
+)
 _OUTPUT: Final = ("start", "close", "describe", "stats", "batch_defaults", "run")
 _MISSING: Final = object()
 

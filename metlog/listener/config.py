@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,8 +20,12 @@ from metlog.lake.storage import is_remote
 from metlog.listener.adapt import adapt_input
 from metlog.listener.delivery.batches import Limits
 from metlog.listener.signed import Signing, signing_of
+from metlog.listener.upkeep.settings import LakeUpkeep, lake_upkeep
 from metlog.plugins import Component, check, suggest
 from metlog.plugins.schema import Seconds, Size, checked
+
+if TYPE_CHECKING:
+    from metlog.alerts.config import AlertSettings
 
 __all__ = ["DEFAULT_INPUT", "InputConfig", "ListenerConfig", "OutputConfig", "from_file", "from_mapping"]
 
@@ -75,6 +79,8 @@ class ListenerConfig(Struct, frozen=True):
     journal: JournalOptions
     inputs: tuple[InputConfig, ...]
     outputs: tuple[OutputConfig, ...]
+    lake: LakeUpkeep = LakeUpkeep()
+    alerts: AlertSettings | None = None
 
     @property
     def where(self) -> str:
@@ -113,7 +119,7 @@ def from_mapping(
     and then the local folder beside it), and its inputs of the same names; all others are added. `without` names inputs that are not
     wanted. Where the settings name no input, UDP 127.0.0.1:5565 is theirs; without outputs the lake is written."""
     problems = Problems()
-    tables = {"listener", "journal", "inputs", "outputs"}
+    tables = {"listener", "journal", "inputs", "outputs", "lake", "alerts", "alerting"}
     for key in settings:
         if key not in tables:
             problems.add(f"{key}: no such table; {suggest(key, tables)}")
@@ -128,8 +134,19 @@ def from_mapping(
     _check_values(general, journal, problems)
     ins = _inputs(settings.get("inputs", ()), inputs, without, problems)
     outs = _outputs(_at(uri, settings.get("outputs", ["lake"]), problems), problems)
+    alerts = _alerts(settings, general.data, problems)
+    lake = lake_upkeep(_table(settings, "lake", problems), problems, uri)
     problems.check()
-    return ListenerConfig(general, journal, tuple(ins), tuple(outs))
+    return ListenerConfig(general, journal, tuple(ins), tuple(outs), lake, alerts)
+
+
+def _alerts(settings: Mapping[str, Any], data: Path, problems: Problems) -> AlertSettings | None:
+    """Loaded only where there are some: a listener without alerts needs neither reports nor DuckDB in its own process."""
+    if "alerts" not in settings and "alerting" not in settings:
+        return None
+    from metlog.alerts.config import alerts_of
+
+    return alerts_of(settings, data, problems, in_listener=True)
 
 
 def _shared(table: dict[str, Any], given: Path | str | None, problems: Problems) -> str:

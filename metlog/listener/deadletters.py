@@ -44,6 +44,10 @@ class DeadLetters:
         self.unwritten = 0
         """Letters counted and not kept, because the disk took no more."""
 
+    def configure(self, max_bytes: int) -> None:
+        """Keeps the letters within another size from now on."""
+        self._limit = max(max_bytes // 2, 1)
+
     def add(self, letters: Sequence[tuple[bytes, str, str]], *, durable: bool = False) -> None:
         """Appends (data, source, reason). With `durable` they are on disk when it returns, or OSError is raised."""
         time = datetime.now(UTC)

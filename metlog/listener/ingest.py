@@ -11,7 +11,6 @@ from typing import Final
 from metlog.event import Event
 from metlog.journal.errors import Full
 from metlog.journal.idempotency import IdempotencyKeys
-from metlog.journal.segment import encode_record
 from metlog.journal.writer import Journal
 from metlog.listener.accounting import Accounting
 from metlog.listener.deadletters import DeadLetters
@@ -58,11 +57,10 @@ class Ingest:
         checked += [
             (validate_frames(chunk), source) for source, frames in by_source.items() for chunk in _chunks(frames)
         ]
-        records = [
-            encode_record(moment, validated.count, source.encode(), b"", validated.lines)
-            for validated, source in checked
-            if validated.count
-        ]
+        records: list[bytes] = []
+        for validated, source in checked:
+            if validated.count:
+                records += validated.parts(moment, source)
         letters = [(item.data, source, item.reason) for validated, source in checked for item in validated.invalid]
         outcome = "journaled"
         if records:
@@ -89,6 +87,10 @@ class Ingest:
             return "unconfirmed"
         return "journaled"
 
+    def opened(self, body: bytes, source: str, key: str = "") -> bytes:
+        """Returns the body: what is signed is opened by `metlog.listener.signed.SignedSink` before."""
+        return body
+
     def submit(
         self, events: Sequence[Event] | Validated, source: str, *, key: str = "", received_at: int | None = None
     ) -> bool:
@@ -96,7 +98,7 @@ class Ingest:
         if not validated.count:
             return True
         moment = now() if received_at is None else received_at
-        record = encode_record(moment, validated.count, source.encode(), key.encode(), validated.lines)
+        record = validated.record(moment, source, key)
         try:
             lsn, new = self._append_once(record, key) if key else (self._journal.append(record), True)
             self._journal.wait(lsn)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
-__all__ = ["CONTENT_TYPE", "Bounded", "Metric", "of_listener", "render"]
+__all__ = ["CONTENT_TYPE", "Bounded", "Metric", "of_alerts", "of_listener", "render"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -109,7 +109,7 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
         _one("metlog_healthy", "gauge", "1 when inputs, journal and outputs move.", not status["health"]),
         _one("metlog_journal_accepting", "gauge", "0 while the journal takes no events.", not refuses),
         _lost(intake),
-        _labelled("metlog_dead_letters_total", "Refused by inputs.", "reason", status.get("dead_letters", {})),
+        _labelled("metlog_dead_letters_total", "Refused by inputs, kept as dead letters.", "reason", status.get("dead_letters", {})),
         _one(
             "metlog_dead_letters_unwritten_total", "counter", "Dead letters counted and not kept, for want of disk.",
             status.get("dead_letters_unwritten", 0),
@@ -139,21 +139,41 @@ def of_listener(status: Mapping[str, Any]) -> list[Metric]:
             else:
                 found.append(_one(f"metlog_journal_{key}_total", "counter", f"Journal: {key} since the start.", value))
     found += _partitions(status.get("partitions", {}))
+    found += of_alerts(status.get("alerts", []))
+    found += _upkeep(status.get("upkeep", {})) + _reloads(status.get("reloads", {}))
     return found + _families("input", status.get("inputs", {})) + _families("output", status.get("outputs", {}))
+
+
+def of_alerts(alerts: Sequence[Mapping[str, Any]]) -> list[Metric]:
+    """Gauges of alerts: each in its state, whether it fires, how old its last evaluation is, what is not told."""
+    by_name: list[tuple[Labels, float]] = [((("alert", str(item["name"])),), float(item["alarm"])) for item in alerts]
+    states: list[tuple[Labels, float]] = [
+        ((("alert", str(item["name"])), ("state", str(item["state"]))), 1.0) for item in alerts
+    ]
+    evaluated: list[tuple[Labels, float]] = [
+        ((("alert", str(item["name"])),), float(item["evaluated_at"])) for item in alerts
+    ]
+    untold: list[tuple[Labels, float]] = [((("alert", str(item["name"])),), float(item["untold"])) for item in alerts]
+    return [
+        Metric("metlog_alert_firing", "gauge", "1 while an alert fires, until it recovers.", by_name),
+        Metric("metlog_alert_state", "gauge", "1 for the state that an alert is in.", states),
+        Metric("metlog_alert_evaluated_timestamp_seconds", "gauge", "When an alert was last evaluated.", evaluated),
+        Metric("metlog_alert_untold", "gauge", "Notices of an alert that no target has taken yet.", untold),
+    ]
 
 
 def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[Metric]:
     """Loss accounting: totals of all streams, and the kernel's drops by socket."""
     texts = {
         "received": "Events with a number of their stream.",
-        "lost": "Events missing now, by gaps in the numbers of the streams.",
+        "lost": "Numbers missing now between the first and the last of each client stream since the start.",
         "repeated": "Events that came again.",
         "reordered": "Events that came after a later one.",
         "streams": "Client streams begun.",
-        "ended": "Client streams whose end record came; of the others the tail is unknown.",
-        "joined": "Client streams met in the middle, of which earlier losses are not known here.",
+        "ended": "Client streams whose end record came; each of the others has an unconfirmed tail.",
+        "joined": "Client streams met in the middle: what is numbered before the first that came is not counted as lost.",
         "forgotten": "Client streams forgotten for want of memory (listener.streams).",
-        "leaps": "Jumps of a million numbers and more, counted as no loss.",
+        "leaps": "Jumps of a million numbers and more, not counted as lost here; reports and SQL do.",
     }
     found = [
         _one(f"metlog_delivery_{key}{'' if key == 'lost' else '_total'}", "gauge" if key == "lost" else "counter", text, delivery[key])
@@ -171,6 +191,44 @@ def _delivery(delivery: Mapping[str, Any], sockets: Mapping[str, Any]) -> list[M
     ]
     text = "Datagrams that the kernel dropped for want of receive buffer, by socket."
     return [*found, Metric("metlog_socket_kernel_drops_total", "counter", text, drops)]
+
+
+def _upkeep(jobs: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
+    """Of each job of upkeep that the listener does by itself: its runs, and what the last one did."""
+    families: dict[str, tuple[str, str, Callable[[Mapping[str, Any]], float]]] = {
+        "runs_total": ("counter", "Runs of upkeep.", lambda job: job["runs"]),
+        "failures_total": ("counter", "Runs of upkeep that failed, or were held back.", lambda job: job["failures"]),
+        "failing": ("gauge", "1 when the last run failed, or was held back.", lambda job: bool(job["error"])),
+        "running": ("gauge", "1 while it runs.", lambda job: job["running"]),
+        "seconds": ("gauge", "Seconds that the last run took.", lambda job: job["seconds"]),
+        "succeeded_timestamp_seconds": (
+            "gauge", "When it last succeeded; 0: never.", lambda job: job["succeeded"].timestamp() if job["succeeded"] else 0,
+        ),
+    }  # fmt: skip
+    found = [
+        Metric(
+            f"metlog_upkeep_{name}", kind, text, [((("job", job),), float(value(facts))) for job, facts in jobs.items()]
+        )
+        for name, (kind, text, value) in families.items()
+    ]
+    done: list[tuple[Labels, float]] = [
+        ((("job", job), ("figure", key)), float(value))
+        for job, facts in jobs.items()
+        for key, value in facts["done"].items()
+    ]
+    return [*found, Metric("metlog_upkeep_last", "gauge", "What the last run did, by figure.", done)]
+
+
+def _reloads(reloads: Mapping[str, Any]) -> list[Metric]:
+    if not reloads:
+        return []
+    text = "Reloads of the configuration; those refused changed nothing."
+    samples: list[tuple[Labels, float]] = [((("result", key),), float(reloads[key])) for key in ("done", "refused")]
+    last = "1 when the last reload was refused."
+    return [
+        Metric("metlog_reloads_total", "counter", text, samples),
+        _one("metlog_reload_refused", "gauge", last, bool(reloads["error"])),
+    ]
 
 
 def _partitions(inputs: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[Metric]:
@@ -195,7 +253,7 @@ def _lost(intake: Mapping[str, Any]) -> Metric:
     samples: list[tuple[Labels, float]] = [
         ((("reason", reason),), float(intake[key])) for key, reason in reasons.items() if key in intake
     ]
-    text = "Events not taken because the journal took none; refused ones were told to the client."
+    text = "Events refused because the journal took none; journal_full_refused were told to the client, which may send them again."
     return Metric("metlog_events_not_taken_total", "counter", text, samples)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from metlog.journal.offsets import Partition, Run
-from metlog.journal.segment import encode_record
 from metlog.listener.accounting import SeqRuns
 from metlog.listener.validate import validate, validate_frames
 
@@ -26,7 +25,7 @@ class Messages(NamedTuple):
     """Offset of the first message; the others follow without a gap."""
     frames: Sequence[bytes]
     received_at: int
-    """Microseconds since the epoch. It comes from the messages, so that whoever reads them again gives them the same time and day."""
+    """Microseconds since the epoch. It comes from the messages, so that a second reading gives them the same time and day."""
 
 
 @runtime_checkable
@@ -104,6 +103,5 @@ def _told(reason: str, offset: int) -> str:
 
 
 def _add(messages: Messages, run: Run, validated: Any, made: Encoded) -> None:
-    source = run.source().encode()
-    made.records.append(encode_record(messages.received_at, validated.count, source, b"", validated.lines))
+    made.records.append(validated.record(messages.received_at, run.source()))
     made.runs.append(validated.runs)

@@ -11,6 +11,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from metlog.journal.folder import Folder
+from metlog.journal.inspect import look
+
 __all__ = ["Overview", "overview"]
 
 _STALE: Final = 10.0
@@ -24,13 +27,21 @@ class Overview(Struct, kw_only=True):
     running: bool
     told_at: str = ""
     """When the listener wrote its status."""
+    pid: int = 0
     state: str
     """`running`, `stopped`, `not answering`, `never started`."""
     inputs: dict[str, dict[str, Any]] = {}
     outputs: dict[str, dict[str, Any]] = {}
+    """Of each what its process tells, and its lag as the journal shows it: `lag_bytes`, `lag_segments`."""
+    segments: list[dict[str, Any]] = []
+    """Of each of the journal, the oldest first: `name`, `open`, `bytes`, `written_at`, `waits_for` (outputs)."""
     journal: dict[str, Any] = {}
     loss: dict[str, Any] = {}
     dead_letters: dict[str, int] = {}
+    upkeep: dict[str, dict[str, Any]] = {}
+    """Of each job that the listener does by itself when it ran last, what it did, and when it is due."""
+    reloads: dict[str, Any] = {}
+    """How many were `done` and `refused`, and the `error` of the last one."""
     problems: list[str] = []
     parquet: dict[str, int] = {}
     """`files`, `bytes` of the data set, and `bytes_a_day`: of the last whole days."""
@@ -45,10 +56,13 @@ def overview(data: Path, now: datetime | None = None) -> Overview:
     moment = now or datetime.now(UTC)
     parquet = _parquet(data, moment)
     disk = _disk(data, parquet)
+    segments, lag = _journal(data)
     try:
         status: dict[str, Any] = msgspec.json.decode((data / "status.json").read_bytes())
     except FileNotFoundError:
-        return Overview(data=str(data), running=False, state="never started", parquet=parquet, disk=disk)
+        return Overview(
+            data=str(data), running=False, state="never started", parquet=parquet, disk=disk, segments=segments
+        )
     age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
     running = bool(status.get("running"))
     state = "stopped" if not running else "running" if age < _STALE else "not answering"
@@ -56,9 +70,14 @@ def overview(data: Path, now: datetime | None = None) -> Overview:
     if state == "not answering":
         problems.insert(0, f"its status is {age:,.0f} s old: the listener hangs or was killed")
     delivery = status.get("delivery", {})
+    reloads = status.get("reloads", {})
+    if reloads.get("error"):
+        problems.append(f"the last reload changed nothing: {reloads['error']}")
     return Overview(
-        data=str(data), running=state == "running", told_at=status["time"], state=state, problems=problems, parquet=parquet, disk=disk,
-        inputs=_inputs(status), outputs=status.get("outputs", {}), journal={**status.get("journal", {}), **status.get("intake", {})},
+        data=str(data), running=state == "running", told_at=status["time"], pid=status.get("pid", 0), state=state, problems=problems,
+        parquet=parquet, disk=disk, segments=segments, upkeep=status.get("upkeep", {}), reloads=reloads, inputs=_inputs(status),
+        outputs={name: {**facts, **lag.get(name, {})} for name, facts in status.get("outputs", {}).items()},
+        journal={**status.get("journal", {}), **status.get("intake", {})},
         loss={name: delivery.get(name, 0) for name in ("received", "lost", "repeated", "streams", "ended")},
         dead_letters=status.get("dead_letters", {}),
     )  # fmt: skip
@@ -66,6 +85,23 @@ def overview(data: Path, now: datetime | None = None) -> Overview:
 
 def _inputs(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: dict(counts) for name, counts in status.get("inputs", {}).items()}
+
+
+def _journal(data: Path) -> tuple[list[dict[str, Any]], dict[str, dict[str, int]]]:
+    """The segments of the journal `main`, and the lag of each output, from the journal itself."""
+    try:
+        with Folder.root(data) as root, root.sub("journal") as journals, journals.sub("main") as journal:
+            state = look(root, "main", journal)
+    except OSError:  # no journal yet
+        return [], {}
+    found = [
+        {
+            "name": str(segment.name), "open": segment.open, "bytes": segment.bytes, "written_at": segment.written_at,
+            "waits_for": [item.output for item in state.outputs if item.at.number <= segment.name.number],
+        }
+        for segment in state.segments
+    ]  # fmt: skip
+    return found, {item.output: {"lag_bytes": item.bytes, "lag_segments": item.segments} for item in state.outputs}
 
 
 def _parquet(data: Path, now: datetime) -> dict[str, int]:

@@ -7,28 +7,32 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from metlog.errors import ConfigError, Problems
-from metlog.journal.cursor import Cursor, Position
+from metlog.event import Event
+from metlog.journal.cursor import Cursor
 from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.idempotency import IdempotencyKeys
 from metlog.journal.writer import Journal
 from metlog.listener.accounting import Accounting
-from metlog.listener.adapt import adapt_input
+from metlog.listener.alerting import AlertKeeper
 from metlog.listener.config import ListenerConfig
 from metlog.listener.deadletters import DeadLetters
-from metlog.listener.delivery.process import OutputProcess
+from metlog.listener.delivery.outputs import RunningOutputs
 from metlog.listener.delivery.worker import Assignment
 from metlog.listener.descriptors import provide
 from metlog.listener.drops import Drops
 from metlog.listener.ingest import Ingest
-from metlog.listener.inputs import BaseInput, Sink
-from metlog.listener.signed import SignedSink
+from metlog.listener.inputs import BaseInput, Handed
+from metlog.listener.running import RunningInputs
+from metlog.listener.upkeep.keeper import UpkeepKeeper
 
 __all__ = ["Service"]
 
@@ -38,6 +42,26 @@ _TURN: Final = 0.5
 """Seconds between two rounds of retention and status."""
 _DROPS: Final = 60.0
 """Seconds between two events that tell what was dropped, if anything was."""
+
+
+class Reloads:
+    """What became of changes of the settings while the listener runs."""
+
+    def __init__(self) -> None:
+        self._done = self._refused = 0
+        self._at: datetime | None = None
+        self._error = ""
+
+    def note(self, error: str = "") -> None:
+        """Counts one; `error` says why it changed nothing."""
+        self._at, self._error = datetime.now(UTC), error
+        if error:
+            self._refused += 1
+        else:
+            self._done += 1
+
+    def status(self) -> dict[str, Any]:
+        return {"done": self._done, "refused": self._refused, "at": self._at, "error": self._error}
 
 
 class Service:
@@ -52,77 +76,162 @@ class Service:
 
     def __init__(self, config: ListenerConfig) -> None:
         self.config = config
-        self.inputs: dict[str, BaseInput] = {}
-        self._processes: dict[str, OutputProcess] = {}
-        self._stopping = threading.Event()
+        self._inputs = RunningInputs(self)
+        self._outputs = RunningOutputs()
         self._started_at = datetime.now(UTC)
         self.accounting = Accounting(config.general.streams)
         self._drops = Drops()
-        self._keeper = threading.Thread(target=self._keep, name="metlog-keeper", daemon=True)
-        self._stopped = False
+        self._stopped = True
+        self._changing = threading.RLock()
+        """Held while it starts, stops, goes over to other settings, or hands over to another process."""
+        self.reloads = Reloads()
 
-    def start(self) -> None:
+    @property
+    def inputs(self) -> dict[str, BaseInput]:
+        """The inputs by their ids."""
+        return self._inputs.items
+
+    @property
+    def folder(self) -> Path:
+        """The journal's folder."""
+        return self.config.general.data / "journal" / self.config.general.journal
+
+    def start(self, handed: Handed | None = None, release: Callable[[], None] = lambda: None) -> None:
         """Opens the data folder, recovers the journal, starts outputs, then inputs. Raises OSError or ConfigError with a
-        text for the operator; then nothing is left running."""
-        self._check_descriptors()
-        problems = Problems()
-        for item in self.config.inputs:
-            with problems.catch(f"inputs.{item.id}"):
-                self.inputs[item.id] = adapt_input(item.component.build())
-        problems.check()
+        text for the operator; then nothing is left running.
+
+        With `handed`, sockets of a listener that is to be relieved, the inputs bind what they listen on first; then `release` returns
+        when that listener has closed the journal.
+        """
+        self._check_descriptors(self.config)
+        try:
+            self._inputs.build(self.config.inputs, handed)
+            release()
+        except (OSError, ConfigError):
+            self._inputs.stop(self._inputs.items)
+            raise
+        with self._changing:
+            self._begin()
+
+    def _begin(self) -> None:
         general = self.config.general
         self._data = Folder.root(general.data, create=True)
         with self._data.sub("journal", create=True) as journals:
             self._folder = journals.sub(general.journal, create=True)
         self._cursors = self._folder.sub("cursors", create=True)
         self._dead = DeadLetters(self._data.sub("dead", create=True), f"{general.journal}.input", general.dead_bytes)
-        self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._advance)
+        self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._outputs.advance)
+        self._upkeep = UpkeepKeeper(self._data, self.config.lake, self._of_journal("upkeep-state"))
+        self._alerts = self._alert_keeper()
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="metlog-keeper", daemon=True)
+        self._stopped = False
         try:
             self._data.tidy("status")
             self._keys = IdempotencyKeys(self._folder)
             self.sink = Ingest(self.journal, self._dead, self._keys, self.accounting)
-            for assignment in self._assignments():
-                self._processes[assignment.id] = OutputProcess(assignment)
-            for process in self._processes.values():
-                process.advance(self.journal.end)
-                process.start()
-            for name, started in self.inputs.items():
-                started.watch(self)
-                started.start(self._signed(name))
+            self._outputs.start(self._assignments(self.config), self.journal.end)
+            self._inputs.start(self.sink)
+            self._upkeep.start()
+            self._alerts.start()
         except (OSError, ConfigError):
             self._abandon()
             raise
         self._tidy()
         self._keeper.start()
 
-    def _check_descriptors(self) -> None:
+    def _alert_keeper(self) -> AlertKeeper:
+        def submit(events: Sequence[Event]) -> None:
+            self.sink.submit(events, "alerts://")
+
+        general = self.config.general
+        return AlertKeeper(self.config.alerts, general.data, general.journal, submit)
+
+    def reload(self, config: ListenerConfig) -> list[str]:
+        """Goes over to other settings while it runs: see `RunningInputs.replace` and `RunningOutputs.replace`. Returns what was changed,
+        for the log. Raises ConfigError or OSError; then everything is as it was."""
+        with self._changing:
+            if self._stopped:
+                raise ConfigError("the listener is stopping")
+            old, new = self.config.general, config.general
+            problems = Problems()
+            for key in ("data", "journal"):
+                if getattr(old, key) != getattr(new, key):
+                    problems.add(
+                        f"listener.{key} = {str(getattr(new, key))!r}: wants a restart; it runs with {str(getattr(old, key))!r}"
+                    )
+            problems.check()
+            self._check_descriptors(config)
+            told = self._inputs.replace(config.inputs)
+            alerts, self.config = self.config.alerts, config
+            self.journal.configure(config.journal, config.clock)
+            self._dead.configure(new.dead_bytes)
+            self.accounting.configure(new.streams)
+            assignments = self._assignments(config)
+            if self._outputs.changes(assignments):
+                self.journal.rotate()  # an output that leaves gets what was journaled until now
+                told += self._outputs.replace(assignments, lambda: self.journal.end)
+            if config.lake != self._upkeep.settings:
+                self._upkeep.stop()
+                self._upkeep = UpkeepKeeper(self._data, config.lake, self._of_journal("upkeep-state"))
+                self._upkeep.start()
+                told.append("upkeep changed")
+            if (alerts and alerts.said) != (config.alerts and config.alerts.said):
+                self._alerts.stop()
+                self._alerts = self._alert_keeper()
+                self._alerts.start()
+                told.append("alerts changed")
+            return told
+
+    def offer(self) -> Handed:
+        """Returns duplicates of the sockets of its inputs, for a process that takes over."""
+        return self._inputs.handed()
+
+    def give_up(self, heirs: Collection[str]) -> None:
+        """Ends the inputs, closes the journal and lets another process write it. `heirs`: ids of the inputs whose sockets that process
+        goes on with. Afterwards `end_outputs` is to be called, and then `resume` or nothing."""
+        with self._changing:
+            self._cease()
+            self._inputs.stop(heirs)
+            self._finish_journal()
+            self.journal.release()
+
+    def end_outputs(self) -> None:
+        """Ends the outputs' processes, whose cursors those of the other process wait for."""
+        with self._changing:
+            self._outputs.drain(self.journal.end, 0.0)
+            self._dead.close()
+
+    def resume(self, handed: Handed) -> None:
+        """Takes events again after `give_up`, on the sockets that it had."""
+        with self._changing:
+            self._inputs.build(self.config.inputs, handed)
+            self._begin()
+
+    def _check_descriptors(self, config: ListenerConfig) -> None:
         """Raises ConfigError where connections could take the descriptors that the journal and the outputs need."""
         connections = 0
-        for item in self.config.inputs:
+        for item in config.inputs:
             known = inspect.signature(item.component.factory).parameters.get("max_connections")
             if known is not None:
                 connections += int(item.component.options.get("max_connections", known.default))
         if lacking := provide(connections):
             raise ConfigError(lacking)
 
-    def _signed(self, name: str) -> Sink:
-        """What an input gives its frames to: behind a check of their signatures where it is told to have one."""
-        signing = next(item.signing for item in self.config.inputs if item.id == name)
-        return self.sink if signing is None else SignedSink(self.sink, signing)
+    def _of_journal(self, name: str) -> str:
+        """A file of the data folder that each listener on it has its own of."""
+        journal = self.config.general.journal
+        return f"{name}.json" if journal == "main" else f"{name}-{journal}.json"
 
-    def _assignments(self) -> list[Assignment]:
-        general = self.config.general
+    def _assignments(self, config: ListenerConfig) -> list[Assignment]:
+        general = config.general
         return [
             Assignment(
                 str(general.data.resolve()), general.journal, output.id, output.spec, output.route, output.limits,
                 general.dead_bytes, -1,
             )
-            for output in self.config.outputs
+            for output in config.outputs
         ]  # fmt: skip
-
-    def _advance(self, end: Position) -> None:
-        for process in self._processes.values():
-            process.advance(end)
 
     @property
     def addresses(self) -> list[str]:
@@ -135,48 +244,47 @@ class Service:
     def stop(self, *, drain: bool = True) -> bool:
         """Stops the inputs, seals the journal, lets the outputs finish within `drain_timeout`. True when all is handed on;
         what is not stays in the journal for the next start."""
-        if self._stopped:
-            return True
+        with self._changing:
+            if self._stopped:
+                return True
+            self._cease()
+            self._inputs.stop()
+            self._tell_drops()
+            self.journal.close()
+            drained = self._outputs.drain(self.journal.end, self.config.general.drain_timeout if drain else 0.0)
+            try:
+                self._retain()
+                self._write_status(running=False)
+            except OSError as error:
+                log.error("cannot leave the data folder tidy: %s", error)
+            self._dead.close()
+            self.journal.release()
+            return drained
+
+    def _cease(self) -> None:
+        """Ends what runs beside inputs, journal and outputs."""
         self._stopped = True
         self._stopping.set()
         self._keeper.join()
-        for item in self.inputs.values():
-            item.stop()
+        self._alerts.stop()
+        self._upkeep.stop()
+
+    def _finish_journal(self) -> None:
         self._tell_drops()
-        self.journal.close()
-        outcomes = self._drain(self.config.general.drain_timeout if drain else 0.0)
         try:
             self._retain()
-            self._write_status(running=False)
         except OSError as error:
-            log.error("cannot leave the data folder tidy: %s", error)
-        self._dead.close()
-        self.journal.release()
-        return all(outcomes.values())
-
-    def _drain(self, seconds: float) -> dict[str, bool]:
-        """Ends the outputs' processes; returns which of them had handed on everything."""
-        deadline = time.monotonic() + seconds
-        end = self.journal.end
-        outcomes = dict.fromkeys(self._processes, False)
-
-        def drain(name: str) -> None:
-            outcomes[name] = self._processes[name].drain(end, deadline)
-
-        threads = [threading.Thread(target=drain, args=(name,)) for name in self._processes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return outcomes
+            log.warning("cannot tidy the journal: %s", error)
+        self.journal.close()
 
     def _abandon(self) -> None:
         """Ends what a start that failed had begun."""
         self._stopped = True
-        for item in self.inputs.values():
-            item.stop()
+        self._alerts.stop()
+        self._upkeep.stop()
+        self._inputs.stop()
         self.journal.close()
-        self._drain(0.0)
+        self._outputs.drain(self.journal.end, 0.0)
         self._dead.close()
         self.journal.release()
 
@@ -186,8 +294,7 @@ class Service:
             if time.monotonic() - told >= _DROPS:
                 told = time.monotonic()
                 self._tell_drops()
-            for process in self._processes.values():
-                process.retry_notify()
+            self._outputs.retry_notify()
             self._tidy()
 
     def _tidy(self) -> None:
@@ -209,9 +316,9 @@ class Service:
         return {name: item.sockets() for name, item in self.inputs.items()}
 
     def _retain(self) -> None:
-        """Unlinks segments that every configured output is durably past."""
+        """Unlinks segments that every output is durably past: of those configured, and of those that hand on their last."""
         reached = self._keys.save(self.journal.end.number)
-        for process in self._processes:
+        for process in self._outputs.holding:
             cursor = Cursor.load(self._cursors, process)
             if cursor is None:
                 return
@@ -234,7 +341,10 @@ class Service:
             "inputs": {name: item.stats() for name, item in self.inputs.items()},
             "sockets": self._sockets(),
             "partitions": {name: found for name, item in self.inputs.items() if (found := item.partitions())},
-            "outputs": {name: process.status() for name, process in self._processes.items()},
+            "outputs": self._outputs.status(),
+            "upkeep": self._upkeep.status(),
+            "reloads": self.reloads.status(),
+            "alerts": self._alerts.status(),
             "journal": {**self.journal.stats(), "refuses": self.journal.refuses, "end": self.journal.end},
             "recovered": msgspec.structs.asdict(self.journal.recovered),
             "dead_letters": dict(self._dead.counts),
@@ -251,16 +361,14 @@ class Service:
                 wrong.append(f"input {name}: {text}")
         if self.journal.refuses:
             wrong.append(f"journal: {self.journal.refuses}")
-        for name, process in self._processes.items():
-            facts = process.status()
+        for name, facts in self._outputs.status().items():
             if facts["deaths"] >= 2:
                 told = facts.get("error") or "no error told"
                 wrong.append(f"output {name}: its process ended {facts['deaths']} times at the same place: {told}")
             elif (still := facts["behind_seconds"]) > self.config.general.stall_after:
                 wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
-        return wrong
+        return [*wrong, *self._upkeep.health(), *self._alerts.health()]
 
     def _write_status(self, *, running: bool) -> None:
         status = {**self.status(), "running": running}
-        name = "status.json" if self.config.general.journal == "main" else f"status-{self.config.general.journal}.json"
-        self._data.replace(name, msgspec.json.encode(status) + b"\n", durable=False)
+        self._data.replace(self._of_journal("status"), msgspec.json.encode(status) + b"\n", durable=False)

@@ -29,6 +29,7 @@ from metlog.listener._frame import (
     reason_of,
     too_deep,
 )
+from metlog.listener._heads import validate_usual
 from metlog.listener._json_lines import BLOCK, check_block, check_json, check_values
 from metlog.listener._msgpack import check_msgpack
 from metlog.listener.accounting import SeqRuns, summarize
@@ -51,6 +52,10 @@ def validate(data: bytes, kind: Kind = "auto", limits: Limits = LIMITS, amend: A
 
     Raises TooManyEvents beyond `limits.events`; everything else that is wrong is in `invalid`.
     """
+    if kind != "msgpack" and amend is None and len(data) <= BLOCK:
+        usual = validate_usual(data, limits)
+        if usual is not None:
+            return usual
     found = Frame(len(data), limits, amend)
     data = unsigned(data)
     if kind == "msgpack" or (kind == "auto" and is_msgpack(data)):
@@ -70,9 +75,13 @@ def validate_frames(frames: Sequence[bytes], limits: Limits = LIMITS) -> Validat
     if len(frames) == 1:
         return validate(frames[0], "auto", limits)
     joined = b"".join([frame if frame.endswith(b"\n") else frame + b"\n" for frame in frames])
-    found = Frame(len(joined), limits, None)
-    if max(map(len, frames)) <= BLOCK and check_block(joined, found):
-        return found.result(b"\n")
+    if max(map(len, frames)) <= BLOCK:
+        usual = validate_usual(joined, limits)
+        if usual is not None:
+            return usual
+        found = Frame(len(joined), limits, None)
+        if check_block(joined, found):
+            return found.result(b"\n")
     parts = [validate(frame, "auto", limits) for frame in frames]
     runs = [run for part in parts for run in part.runs.runs]
     reports = [report for part in parts for report in part.runs.reports]

@@ -26,6 +26,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "output": "metlog.outputs",
     "report": "metlog.reports",
     "engine": "metlog.engines",
+    "target": "metlog.targets",
 }
 """Entry-point group of each kind of component."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,9 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from metlog.errors import ConfigError
+from metlog.plugins import suggest
 from metlog.reports.report import Report
 
-__all__ = ["Library", "save"]
+__all__ = ["Library", "delete", "save", "toml_text"]
 
 _PACKAGE: Final = Path(__file__).parent / "builtin"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -88,13 +88,15 @@ class Library:
         }
         return seen
 
+    def is_saved(self, name: str) -> bool:
+        """Whether the report of this name lies in the data folder, and may be changed there."""
+        return name in self.reports and self.reports[name] is not self._given.get(name)
+
     def __getitem__(self, name: str) -> Report:
         """The report; raises ConfigError that names the nearest one."""
         if name in self.reports:
             return self.reports[name]
-        near = difflib.get_close_matches(name, self.reports, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(sorted(self.reports))}"
-        raise ConfigError(f"{name!r}: no such report; {hint}")
+        raise ConfigError(f"{name!r}: no such report; {suggest(name, self.reports)}")
 
     def __iter__(self) -> Iterator[Report]:
         return iter(sorted(self.reports.values(), key=lambda report: report.name))
@@ -118,7 +120,7 @@ def save(data: Path | str, name: str, settings: Mapping[str, Any], *, replace: b
     `reports/`; returns its path. Raises ConfigError when it is not right, and FileExistsError."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"name = {name!r}: a report's name is lower-case letters, digits, - and _, at most 64")
-    text = "".join(_toml(settings))
+    text = toml_text(settings)
     Report.from_toml(name, text)
     folder = Path(data) / "reports"
     folder.mkdir(mode=0o750, exist_ok=True)
@@ -135,15 +137,36 @@ def save(data: Path | str, name: str, settings: Mapping[str, Any], *, replace: b
     return path
 
 
+def delete(data: Path | str, name: str) -> None:
+    """Removes a report from the data folder's `reports/`. Raises ConfigError for a name that is none, FileNotFoundError, OSError."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"name = {name!r}: a report's name is lower-case letters, digits, - and _, at most 64")
+    (Path(data) / "reports" / f"{name}.toml").unlink()
+
+
+def toml_text(table: Mapping[str, Any]) -> str:
+    """Returns the TOML of nested tables of texts, numbers and lists."""
+    return "".join(_toml(table))
+
+
 def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """TOML of nested tables of texts, numbers and lists; JSON's texts and lists are TOML's."""
     inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    several = {
+        key: value
+        for key, value in table.items()
+        if isinstance(value, list) and value and isinstance(value[0], Mapping)
+    }
     for key, value in table.items():
-        if key not in inner:
+        if key not in inner and key not in several:
             yield f"{_text(key)} = {_text(value)}\n"
     for key, value in inner.items():
         yield f"\n[{prefix}{_text(key)}]\n"
         yield from _toml(value, f"{prefix}{_text(key)}.")
+    for key, items in several.items():
+        for item in items:
+            yield f"\n[[{prefix}{_text(key)}]]\n"
+            yield from _toml(item, f"{prefix}{_text(key)}.")
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from metlog.errors import ConfigError
 from metlog.lake.interface import Cancel, Engine, Result
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.plugins import suggest
+from metlog.reports.behind import Behind
 from metlog.reports.spec import COMMON, Chart, Empty, Parameter
 from metlog.reports.times import moment, zone
 
@@ -35,6 +36,8 @@ class _File(Struct, forbid_unknown_fields=True, kw_only=True):
     chart: Chart | None = None
     loggers: tuple[str, ...] = ()
     empty: Empty = msgspec.field(default_factory=Empty)
+    events: tuple[Behind, ...] = ()
+    labels: dict[str, str] = {}  # msgspec copies it
 
 
 @dataclass
@@ -59,6 +62,10 @@ class Report:
     origin: str = ""
     loggers: tuple[str, ...] = ()
     """Services whose readers may see it on a page, when it lies in the data folder; none: those who see everything."""
+    events: tuple[Behind, ...] = ()
+    """Which events a row counts, for links to them."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Words for columns, by name."""
 
     @classmethod
     def from_toml(cls, name: str, text: str, origin: str = "") -> Report:
@@ -76,7 +83,7 @@ class Report:
         }
         report = cls(
             name, found.title, found.description, found.sql, common | found.parameters, found.chart,
-            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers,
+            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers, found.events, found.labels,
         )  # fmt: skip
         report._check(where)
         return report
@@ -97,12 +104,23 @@ class Report:
         for key, parameter in self.parameters.items():
             if key not in used and key not in COMMON:
                 raise ConfigError(f"{where}: parameters.{key}: the sql does not use ${key}")
+            if parameter.latest and (
+                {parameter.type, getattr(self.parameters.get(parameter.latest), "type", "")} != {"time"}
+            ):
+                raise ConfigError(
+                    f"{where}: parameters.{key}: latest = {parameter.latest!r}: wants the name of a time, for a time"
+                )
             if parameter.type == "choice" and not parameter.choices:
                 raise ConfigError(f"{where}: parameters.{key}: a choice needs `choices`")
             try:
                 parameter.convert(key, parameter.default)
             except ConfigError as error:
                 raise ConfigError(f"{where}: default of parameters.{error}") from error
+
+    @property
+    def used(self) -> frozenset[str]:
+        """Names of the parameters that its SQL has."""
+        return self._used
 
     @cached_property
     def _used(self) -> frozenset[str]:
@@ -121,6 +139,9 @@ class Report:
         for key, parameter in self.parameters.items():
             if parameter.type == "time":
                 found[key] = moment(found[key], tz, key, now)
+        for key, parameter in self.parameters.items():
+            if parameter.latest:
+                found[key] = min(found[key], found[parameter.latest])
         if found["logger"] and "logger" not in self._used:
             raise ConfigError(f"logger = {found['logger']!r}: report {self.name!r} is of all services together")
         if found["since"] >= found["until"]:

@@ -14,9 +14,11 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from metlog.lake.schema import SCHEMA
+from metlog.journal.folder import Folder
+from metlog.lake.parquet import Parquet
+from metlog.lake.promotion.choice import Promotion
+from metlog.lake.storage import FolderStorage
 
 __all__ = ["fill"]
 
@@ -152,19 +154,24 @@ def fill(
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
     _tables(connection)
+    Path(data).mkdir(parents=True, exist_ok=True)
     written = 0
-    for number in range(days):
-        day = end.date() - timedelta(days=days - 1 - number)
-        table = connection.sql(_SQL, params=_day(day, number, days, seed, per_day, end)).to_arrow_table()
-        folder = Path(data) / "events" / f"date={day.isoformat()}"
-        if table.num_rows:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".sample-{seed}.tmp"
-            pq.write_table(pa.table(table).cast(SCHEMA), temporary, compression="zstd")
-            temporary.replace(folder / f"sample-{seed}.parquet")
-            written += table.num_rows
-        if progress is not None:
-            progress(number + 1, days)
+    with Folder.root(Path(data)) as root:
+        how = Parquet(promotion=Promotion(FolderStorage(root)))
+        for number in range(days):
+            day = end.date() - timedelta(days=days - 1 - number)
+            table = connection.sql(_SQL, params=_day(day, number, days, seed, per_day, end)).to_arrow_table()
+            if table.num_rows:
+                folder = Path(data) / "events" / f"date={day.isoformat()}"
+                folder.mkdir(parents=True, exist_ok=True)
+                file = how.grow()
+                file.write(pa.table(table))
+                temporary = folder / f".sample-{seed}.tmp"
+                temporary.write_bytes(file.close())
+                temporary.replace(folder / f"sample-{seed}.parquet")
+                written += table.num_rows
+            if progress is not None:
+                progress(number + 1, days)
     return written
 
 

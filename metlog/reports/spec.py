@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from metlog.errors import ConfigError
+from metlog.plugins.conversion import convert
 
-__all__ = ["COMMON", "Chart", "Charted", "Empty", "Parameter"]
+__all__ = ["BUCKETS", "COMMON", "Chart", "Charted", "Empty", "Parameter"]
 
 Kind = Literal["text", "integer", "number", "boolean", "choice", "bucket", "time", "zone"]
 
 COMMON: Final = ("since", "until", "tz", "logger")
 """Parameters that every report has."""
-_BUCKETS: Final = ("auto", "minute", "hour", "day", "week", "month")
+BUCKETS: Final = ("auto", "minute", "hour", "day", "week", "month")
+"""Choices of a parameter of the type `bucket`, unless it has some of its own."""
 
 
 class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -27,47 +29,27 @@ class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
     choices: tuple[str, ...] = ()
     min: float | None = None
     max: float | None = None
+    latest: str = ""
+    """For a time: another one that it is never after; where it is, it is taken for that one."""
 
     def convert(self, name: str, value: Any) -> Any:
-        """The value as the SQL gets it; raises ConfigError with name, value and remedy. Times are texts still."""
+        """Returns the value as the SQL gets it; raises ConfigError with name, value and remedy. Times are texts still."""
         text = str(value).strip()
+        try:
+            return convert(text, self._hint())
+        except ValueError as error:
+            raise ConfigError(f"{name} = {text!r}: {error}") from None
+
+    def _hint(self) -> Any:
         if self.type in {"choice", "bucket"}:
-            allowed = self.choices or _BUCKETS
-            if text not in allowed:
-                raise ConfigError(f"{name} = {text!r}: wants one of {', '.join(allowed)}")
-            return text
-        if self.type in {"integer", "number"}:
-            try:
-                number = int(text) if self.type == "integer" else float(text)
-            except ValueError:
-                raise ConfigError(f"{name} = {text!r}: wants {_ARTICLE[self.type]}") from None
-            if not (self.min is None or number >= self.min) or not (self.max is None or number <= self.max):
-                raise ConfigError(f"{name} = {text}: wants {_range(self.min, self.max)}")
-            return number
-        if self.type == "boolean":
-            if text.lower() not in _BOOLEANS:
-                raise ConfigError(f"{name} = {text!r}: wants true or false")
-            return _BOOLEANS[text.lower()]
-        return text
+            return Literal[self.choices or BUCKETS]
+        kind = _TYPES.get(self.type, str)
+        if self.min is None and self.max is None:
+            return kind
+        return Annotated[kind, Meta(ge=self.min, le=self.max)]
 
 
-def _range(low: float | None, high: float | None) -> str:
-    if high is None:
-        return f"{low:g} or more"
-    return f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
-
-
-_ARTICLE: Final = {"integer": "a whole number", "number": "a number"}
-_BOOLEANS: Final = {
-    "true": True,
-    "yes": True,
-    "1": True,
-    "on": True,
-    "false": False,
-    "no": False,
-    "0": False,
-    "off": False,
-}
+_TYPES: Final[Mapping[str, type]] = {"integer": int, "number": float, "boolean": bool}
 
 
 class Chart(Struct, forbid_unknown_fields=True, kw_only=True):

@@ -107,12 +107,16 @@ class HttpSender(BlockingSender):
         self._owner = os.getpid()
         self._backoff = Backoff(FIRST_PAUSE, MOST_PAUSE)
         self._not_before = 0.0
+        self._asked = False
+        """`_not_before` is what the server asked for."""
         self._last_error = SenderError("no answer", reason="timeout")
 
     def _send(self, frame: bytes) -> None:
         body, headers = self._request(frame)
         end = self._deadline.until(self.give_up)
         extended = told = False
+        if self._asked and (pause := self._not_before - monotonic()) > 0:  # after the pause the frame has all its time
+            end, extended = self._deadline.until(self.give_up + pause), True
         while True:
             pause = self._not_before - monotonic()
             if pause > 0 and (monotonic() + pause >= end or not self._deadline.sleep(pause)):
@@ -129,7 +133,7 @@ class HttpSender(BlockingSender):
                     pause = max(pause, min(later.seconds, self.give_up))
                     if not extended:
                         end, extended = self._deadline.until(end - monotonic() + pause), True
-                self._not_before = monotonic() + pause
+                self._not_before, self._asked = monotonic() + pause, later.seconds is not None
                 if self._deadline.closed:
                     raise later.error from later
             else:

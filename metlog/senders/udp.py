@@ -165,7 +165,8 @@ class UdpSender(NotPicklable):
             if self._resolver is not None:
                 self._resolver.close()
             self._drop_socket()
-            self.lost += len(self._held)
+            for frame in self._held:
+                self._lose(frame)
             self._held.clear()
 
     def stats(self) -> dict[str, int]:
@@ -255,6 +256,10 @@ class UdpSender(NotPicklable):
                     self._drop_socket()
             else:
                 return
+        self._lose(frame)
+
+    def _lose(self, frame: bytes) -> None:
+        """Counts a frame that waited for a lookup in vain; called with the lock held."""
         self.lost += 1
 
     def _ask_refusal(self) -> None:

@@ -92,7 +92,7 @@ class _Wrapped(StatsClientBase):  # type: ignore[misc] # as above
     def _send(self, data: str) -> None:
         self._line.put(data, self._end)
 
-    def _pair(self, counter: str, timer: str, ms: float, rate: float) -> None:
+    def pair(self, counter: str, timer: str, ms: float, rate: float) -> None:
         """The two metrics of a request: what a pipeline makes of an `incr` and a `timing`, at a fraction of its cost.
 
         The caller has decided, for both together, whether they belong to the sample that `rate` states.
@@ -139,7 +139,8 @@ class UdpStatsd(_Wrapped, StatsClient):  # type: ignore[misc] # as above
     ) -> None:  # fmt: skip
         self._prefix = prefix
         self._maxudpsize = maxudpsize
-        self._line = Line(_Udp(host, port, _family(ipv6)), exit_timeout=exit_timeout)
+        sender = _Udp(host, port, _family(ipv6))
+        self._line = Line(sender, exit_timeout=exit_timeout, unresolved=sender.unresolved)
 
 
 class _Stream(_Wrapped):
@@ -197,6 +198,19 @@ class _Udp(UdpSender):
         self._family = family
         super().__init__(host=host, port=port)
         self._addresses = [address for address in self._addresses if address[0] == family]
+
+    def _prepare(self, *, names: bool) -> None:
+        super()._prepare(names=names)
+        self._in_vain = 0
+
+    def _lose(self, frame: bytes) -> None:
+        super()._lose(frame)
+        self._in_vain += frame.count(b"\n") + 1
+
+    def unresolved(self) -> tuple[int, int]:
+        """Metrics that wait for the server's name to be looked up, and those that did so in vain."""
+        with self._lock:
+            return sum(frame.count(b"\n") + 1 for frame in self._held), self._in_vain
 
     def _resolved(self, addresses: list[Address]) -> None:
         mine = [address for address in addresses if address[0] == self._family]

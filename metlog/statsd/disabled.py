@@ -30,6 +30,9 @@ class DisabledStatsd:
     def timing(self, stat: str, delta: float | timedelta, rate: float = 1) -> None:
         """Does nothing."""
 
+    def pair(self, counter: str, timer: str, ms: float, rate: float) -> None:
+        pass
+
     def timer(self, stat: str, rate: float = 1) -> Any:
         """The package's own timer (decorator, context manager, `start` and `stop`): it measures, and sends nothing."""
         return Timer(self, stat, rate)

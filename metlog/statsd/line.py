@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct, field
@@ -25,7 +26,7 @@ class StatsdStats(Struct, kw_only=True):
     sent: int = 0
     """Metrics handed to the transport."""
     buffered: int = 0
-    """Metrics that wait for a connection (TCP and Unix)."""
+    """Metrics that wait for a connection (TCP and Unix), or for the server's name to be looked up (UDP)."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Metrics lost in this process, by reason."""
     bytes: int = 0
@@ -37,8 +38,17 @@ class StatsdStats(Struct, kw_only=True):
 class Line:
     """A sender called in place (UDP) or behind a bounded queue. Metrics are counted; fork and exit are handled."""
 
-    def __init__(self, sender: BaseSender, *, max_bytes: int = MAX_BYTES, exit_timeout: float = EXIT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        sender: BaseSender,
+        *,
+        max_bytes: int = MAX_BYTES,
+        exit_timeout: float = EXIT_TIMEOUT,
+        unresolved: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    ) -> None:
+        """`unresolved`: how many metrics the sender holds until a name is looked up, and how many it lost so."""
         self.sender = sender
+        self._unresolved = unresolved
         self.exit_timeout = exit_timeout
         self.counts = Counts(subject="metrics", where="client.statsd.stats()", prefix="statsd: ")
         self._dispatcher: Dispatcher
@@ -71,10 +81,14 @@ class Line:
         """A copy of the counts."""
         dispatcher, counts = self._dispatcher, self.counts
         with counts.locked():
+            waiting, lost = self._unresolved()
+            dropped = dict(counts.by_reason)
+            if lost:
+                dropped["unresolved"] = dropped.get("unresolved", 0) + lost
             return StatsdStats(
-                sent=dispatcher.sent,
-                buffered=dispatcher.unsent,
-                dropped=dict(counts.by_reason),
+                sent=dispatcher.sent - waiting - lost,
+                buffered=dispatcher.unsent + waiting,
+                dropped=dropped,
                 bytes=dispatcher.sent_bytes,
                 errors=counts.errors,
             )

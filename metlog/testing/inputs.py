@@ -12,7 +12,7 @@ import pytest
 
 from metlog.errors import ConfigError
 from metlog.listener.adapt import adapt_input
-from metlog.listener.inputs import BaseInput, Input
+from metlog.listener.inputs import BaseInput, Handed, Input
 from metlog.testing._running import within
 from metlog.testing.sinks import MemorySink
 
@@ -195,6 +195,35 @@ class InputConformance:
             for thread in set(threading.enumerate()) - before
             if thread.name != threading.current_thread().name
         ]
+
+    def test_the_input_that_comes_after_it_goes_on_with_its_sockets(self, running: BaseInput, sink: MemorySink) -> None:
+        """A reload and a takeover: one that says what it listens on hands it to another of its kind, beside which it ends."""
+        listening = running.listening()
+        if not listening:
+            pytest.skip("listening() gives nothing: the input binds anew")
+        handed = Handed.of(("one", name, sock) for name, sock in listening)
+        after = adapt_input(self.make_input())
+        try:
+            after.bind_sockets(handed)
+            assert handed.taken == list(range(len(listening))), "bind_sockets() left sockets that it had asked for"
+            after.start(sink)
+            assert list(after.addresses) == list(running.addresses)
+            running.handed_over = True
+            within(self.grace, "stop()", running.stop)
+            self.send(after.addresses[0], range(20))
+            self.arrives(sink, range(20))
+        finally:
+            sink.gate.set()
+            after.stop()
+
+    def test_what_is_bound_and_never_started_is_let_go(self) -> None:
+        first, second = adapt_input(self.make_input()), adapt_input(self.make_input())
+        first.bind_sockets(Handed())
+        within(self.grace, "stop() without start()", first.stop)
+        try:
+            second.bind_sockets(Handed())
+        finally:
+            second.stop()
 
     def test_a_taken_address_is_an_error_at_start(self, running: BaseInput, sink: MemorySink) -> None:
         second = adapt_input(self.make_second(running.addresses[0]))

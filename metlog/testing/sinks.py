@@ -54,6 +54,9 @@ class MemorySink:
                     self._keep(validated.lines, source)
                 self.dead += [(item.data, source, item.reason) for item in validated.invalid]
 
+    def opened(self, body: bytes, source: str, key: str = "") -> bytes:
+        return body
+
     def submit(
         self, events: Sequence[Event] | Validated, source: str, *, key: str = "", received_at: int | None = None
     ) -> bool:

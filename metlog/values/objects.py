@@ -112,7 +112,7 @@ def plainer(value: Any) -> Plainer | None:
     kind = type(value)
     if callable(getattr(kind, "_asdict", None)) and isinstance(getattr(value, "_fields", None), tuple):
         return Plainer(dict(zip(value._fields, value, strict=True)))  # named tuples, rows of SQLAlchemy
-    if issubclass(kind, SimpleNamespace):
+    if issubclass(kind, SimpleNamespace) or _named(kind, "argparse", "Namespace"):
         return Plainer(vars(value))
     if hasattr(kind, "model_dump") and hasattr(kind, "__pydantic_core_schema__"):
         try:

@@ -69,7 +69,9 @@ async def report(request: Request) -> Response:
             "name": made.report.name,
             "title": made.report.title,
             "parameters": made.result.values,
-            "chart": made.chart(shown.get("_size", ""), dark=shown.get("_theme") == "dark"),
+            "chart": made.chart(
+                shown.get("_size", ""), dark=shown.get("_theme") == "dark", linked=bool(shown.get("_size"))
+            ),
         }
     )
 
@@ -87,5 +89,8 @@ async def metrics(request: Request) -> Response:
     if not access_of(request).everything:
         raise Refused(403, "the page's own counters are for those who see every service", kind="services")
     page = page_of(request)
-    text = page.metrics.text(queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.broadcaster))
+    told = [] if page.alerts is None else [state.told() for state in page.alerts.states()]
+    text = page.metrics.text(
+        queries=page.pool.outcomes, inside=page.pool.inside, tails=len(page.broadcaster), alerts=told
+    )
     return Response(text, media_type=CONTENT_TYPE)

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metlog.engines import open_engine
 from metlog.reports.charts.drawing import Drawer
-from metlog.web import api, console, events, login, overview, reports, tail
+from metlog.web import alerts, api, console, dashboards, events, login, overview, reports, saved, tail
 from metlog.web import waiting as waits
 from metlog.web.assets import Assets
 from metlog.web.broadcast import TailBroadcaster
@@ -66,12 +66,17 @@ def create_app(settings: WebSettings) -> Application:
         metrics,
         Jobs(pool, lake.name),
         drawer,
+        alerts.runner(settings, lake),
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(getattr(lake, "start", lambda: None))
+        if page.alerts is not None:
+            page.alerts.start()
         yield
+        if page.alerts is not None:
+            await asyncio.to_thread(page.alerts.stop)
         page.broadcaster.close()
         page.pool.close()
         lake.close()
@@ -81,15 +86,28 @@ def create_app(settings: WebSettings) -> Application:
         routes=[
             Route("/", overview.show, name="overview"),
             Route("/reports", reports.index, name="reports"),
-            Route("/reports/{name}.svg", reports.picture),
             Route("/reports/{name}.{kind}", reports.download),
+            Route("/reports/{name}/edit", saved.edit),
+            Route("/reports/{name}/edit", saved.change, methods=["POST"]),
+            Route("/reports/{name}/delete", saved.remove, methods=["POST"]),
             Route("/reports/{name}", reports.show, name="reports"),
+            Route("/dashboards", dashboards.index, name="dashboards"),
+            Route("/dashboards/new", dashboards.new),
+            Route("/dashboards/new", dashboards.make, methods=["POST"]),
+            Route("/dashboards/{name}.zip", dashboards.archive),
+            Route("/dashboards/{name}", dashboards.show, name="dashboards"),
+            Route("/dashboards/{name}/edit", dashboards.edit),
+            Route("/dashboards/{name}/edit", dashboards.change, methods=["POST"]),
+            Route("/dashboards/{name}/delete", dashboards.remove, methods=["POST"]),
             Route("/tail", tail.show, name="tail"),
             Route("/events", events.search, name="events"),
             Route("/events/{stream}/{seq:int}", events.show, name="events"),
+            Route("/alerts", alerts.show, name="alerts"),
             Route("/sql", console.show, name="sql"),
             Route("/sql/result.{kind}", console.download),
-            Route("/sql/save", console.save, methods=["POST"]),
+            Route("/sql/chart.{kind}", console.draw),
+            Route("/sql/save", saved.save, methods=["POST"]),
+            Route("/api/schema", console.schema),
             Route("/login", login.login, methods=["GET", "POST"]),
             Route("/logout", login.logout, methods=["POST"]),
             Route("/api/query", api.query, methods=["POST"]),

@@ -61,3 +61,7 @@ class Caches:
         """Of reports: the page, its picture and its chart ask for the same one."""
         self.pictures: Cache[bytes] = Cache(10.0, 128, bytes_of=len)
         self.overviews: Cache[Any] = Cache(5.0, 64)
+        self.facets: Cache[Any] = Cache(60.0, 32)
+        """Of searches, for the pages after the first one."""
+        self.fields: Cache[Any] = Cache(60.0, 64)
+        """Members of `fields`, for the editor of queries, by who may see what."""

@@ -1,26 +1,34 @@
-"""The SQL console: one SELECT in the URL, its result as a table or a download, and the way from a query to a report."""
+"""The SQL console: one SELECT in the URL, its result as a table, a chart or a download."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
+from metlog.errors import ConfigError
 from metlog.lake.export import FORMATS
-from metlog.lake.query import Cancel, Column, Result
-from metlog.lake.schema import COLUMNS
+from metlog.lake.query import Cancel, Result
+from metlog.lake.sql.guard import QueryError, parse
+from metlog.lake.sql.vocabulary import FUNCTIONS, HIDDEN, KEYWORDS, VIEW_COLUMNS, Field, fields
+from metlog.reports.times import moment, zone
 from metlog.web.errors import Refused
-from metlog.web.forms import form, query_of
-from metlog.web.reports import save_query
-from metlog.web.results import Exported, export
-from metlog.web.security import require_csrf
+from metlog.web.forms import query_of
+from metlog.web.pictures import PICTURES, chart, picture
+from metlog.web.querychart import KINDS, chosen, settings, suggested
+from metlog.web.results import Exported, export, json_response
 from metlog.web.state import access_of, page_of
+from metlog.web.tables import table
+from metlog.web.times import shown_times
 from metlog.web.waiting import Outcome, asked
 
-__all__ = ["EXAMPLES", "caret", "download", "save", "show"]
+__all__ = ["EXAMPLES", "SCHEMA", "Query", "caret", "download", "draw", "schema", "show", "typed"]
 
 EXAMPLES: Final = (
     ("Latest events", "SELECT timestamp, logger, type, severity, payload\nFROM events\nORDER BY timestamp DESC\nLIMIT 100"),
@@ -42,17 +50,12 @@ EXAMPLES: Final = (
 )  # fmt: skip
 """Queries to begin with."""
 
-_DELIVERY: Final = (
-    ("stream", "VARCHAR"), ("logger", "VARCHAR"), ("hostname", "VARCHAR"), ("pid", "BIGINT"), ("first_at", "TIMESTAMPTZ"),
-    ("last_at", "TIMESTAMPTZ"), ("received", "BIGINT"), ("distinct_received", "BIGINT"), ("duplicates", "BIGINT"),
-    ("last_seq", "BIGINT"), ("lost", "BIGINT"), ("ended", "BOOLEAN"), ("dropped", "JSON"),
-)  # fmt: skip
-_ARRIVALS: Final = (*COLUMNS.items(), ("arrival_file", "VARCHAR"), ("arrival_row", "BIGINT"))
-_FILES: Final = (("date", "DATE"), ("kind", "VARCHAR"), ("name", "VARCHAR"), ("bytes", "BIGINT"), ("events", "BIGINT"))
-SCHEMA: Final = {"events": tuple(COLUMNS.items()), "arrivals": _ARRIVALS, "delivery": _DELIVERY, "files": _FILES}
+SCHEMA: Final = VIEW_COLUMNS
 """The views with their columns and types."""
-_HIDDEN: Final = frozenset({"files"})
-"""Views that are not for those who see some services only."""
+_P: Final = "p."
+"""Before the name of a query's own parameter in the URL: `p.since=7d` is `$since`."""
+_DEFAULTS: Final = {"since": "7d", "until": "now", "tz": "UTC", "logger": ""}
+_KEEP: Final = ("chart", "x", "y", "series")
 
 
 def caret(sql: str, place: tuple[int, int] | None) -> str:
@@ -64,15 +67,86 @@ def caret(sql: str, place: tuple[int, int] | None) -> str:
     return f"{line}\n{' ' * (column - 1)}^"
 
 
+@dataclass(frozen=True)
+class Query:
+    """A query as the URL has it: its text, the values of its parameters, and the order of the rows."""
+
+    sql: str
+    parameters: tuple[str, ...]
+    given: tuple[tuple[str, str], ...]
+    sort: tuple[int, bool] | None
+    """A column's position from 0, and whether the largest come first."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> Query:
+        """Raises Refused 400, 413."""
+        sql = given.get("sql", "")
+        _check_length(sql)
+        try:
+            parameters = tuple(sorted(parse(sql).parameters)) if "$" in sql else ()
+        except QueryError:
+            parameters = ()  # the query will say what is wrong
+        text, descends = given.get("sort", ""), given.get("order", "asc")
+        if (text and not (text.isdecimal() and 0 < int(text) < 10_000)) or descends not in {"asc", "desc"}:
+            raise Refused(400, f"sort = {text!r}, order = {descends!r}: wants the number of a column, and asc or desc")
+        values = {name: given.get(_P + name, _DEFAULTS.get(name, "")) for name in parameters}
+        return cls(sql, parameters, tuple(values.items()), (int(text) - 1, descends == "desc") if text else None)
+
+    @property
+    def text(self) -> str:
+        """What is asked: the query, or its rows in the order of a column."""
+        if self.sort is None:
+            return self.sql
+        at, descends = self.sort
+        inner = self.sql.strip().rstrip(";")
+        return f"SELECT * FROM (\n{inner}\n) ORDER BY {at + 1} {'DESC' if descends else 'ASC'} NULLS LAST"  # noqa: S608 - a query of the asker's own, checked as any other
+
+    def values(self) -> dict[str, Any] | None:
+        """The parameters' values: times of `since` and `until`, numbers where a text is one. Raises Refused 400."""
+        if not self.parameters:
+            return None
+        found: dict[str, Any] = dict(self.given)
+        try:
+            tz = zone(found.get("tz") or "UTC")
+            for name, text in self.given:
+                if name in {"since", "until"}:
+                    found[name] = moment(text, tz, name)
+                elif name not in _DEFAULTS:
+                    found[name] = typed(text)
+        except ConfigError as error:
+            raise Refused(400, str(error)) from None
+        return found
+
+    def link(self, **more: str) -> str:
+        """The query and its parameters for a URL."""
+        pairs = [("sql", self.sql), *((_P + name, text) for name, text in self.given), *more.items()]
+        return urlencode([(name, text) for name, text in pairs if text])
+
+
+def typed(text: str) -> str | int | float | bool:
+    """A parameter's value: a number or a truth where the text is one."""
+    if text in {"true", "false"}:
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text) if text.strip() == text and text[-1:].isdigit() else text
+        except ValueError:
+            continue
+    return text
+
+
 async def show(request: Request) -> Response:
     """`/sql?sql=…`."""
     page, access = page_of(request), access_of(request)
     given = query_of(request)
-    sql = given.get("sql", "")
+    query = Query.of(given)
+    sql = query.sql
+    drawn = {key: given[key] for key in _KEEP if given.get(key)}
     values: dict[str, Any] = {
-        "here": "sql", "sql": sql, "result": None, "problem": None, "caret": "", "unasked": False, "exports": list(FORMATS),
-        "download": urlencode({"sql": sql}), "examples": [(title, text, urlencode({"sql": text})) for title, text in EXAMPLES],
-        "schema": {name: columns for name, columns in SCHEMA.items() if access.everything or name not in _HIDDEN}, "settings": page.settings, "saved": given.get("saved", ""), "form": {}, "age": 0.0, "now": time.time(),
+        "here": "sql", "clock": "zone", "sql": sql, "query": query, "result": None, "shown": None, "problem": None, "caret": "", "unasked": False,
+        "exports": list(FORMATS), "download": query.link(), "examples": [(title, text, urlencode({"sql": text})) for title, text in EXAMPLES],
+        "schema": {name: columns for name, columns in SCHEMA.items() if access.everything or name not in HIDDEN}, "settings": page.settings,
+        "age": 0.0, "now": time.time(), "kinds": KINDS, "chart": {}, "drawn": "", "picture": "", "chart_problem": "",
     }  # fmt: skip
     status = 200
     if sql.strip():
@@ -80,24 +154,92 @@ async def show(request: Request) -> Response:
             values["unasked"] = True  # a link on another site must not spend our time: it is shown, and run on demand
         else:
             try:
-                outcome = await _ask(request, sql, to_the_end=False)
+                outcome = await _ask(request, query)
                 values["result"], values["age"] = outcome.value, outcome.age
+                _shown(values, query, drawn, shown_times(request).zone)
             except Refused as refused:
                 if refused.status == 429:
                     raise
                 values["problem"], values["caret"], status = refused, caret(sql, refused.place), refused.status
-    values["may_save"] = access.save and page.settings.save
+                if query.sort is not None:  # a place in the query that sorts is none in this one
+                    values["caret"] = ""
+    values["may_save"] = access.save and page.settings.save and page.settings.data is not None
     return page.views.render(request, "sql.html", values, status)
 
 
-async def _ask(request: Request, sql: str, *, to_the_end: bool = True) -> Outcome:
+def _shown(values: dict[str, Any], query: Query, drawn: dict[str, str], tz: ZoneInfo) -> None:
+    """The table and the chart of the result, for the template."""
+    result: Result = values["result"]
+
+    def sort(at: int, descends: bool) -> str:
+        return "/sql?" + query.link(sort=str(at + 1), order="desc" if descends else "asc", **drawn)
+
+    values["shown"] = table(result, link=sort, sort=query.sort, zone=tz)
+    names = [column.name for column in result.columns]
+    if drawn.get("chart"):
+        try:
+            settings(drawn, names)
+            values["drawn"] = "/sql/chart.json?" + query.link(**drawn)
+            values["picture"] = query.link(**drawn)
+        except Refused as refused:
+            values["chart_problem"] = refused.message
+    values["chart"] = drawn if drawn.get("chart") else suggested(result)
+
+
+async def _ask(request: Request, query: Query) -> Outcome:
     page, access = page_of(request), access_of(request)
-    _check_length(sql)
+    given = query.values()
 
     def work(cancel: Cancel) -> Result:
-        return page.lake.query(sql, limit=page.settings.rows, loggers=access.loggers, cancel=cancel)
+        return page.lake.query(query.text, given, limit=page.settings.rows, loggers=access.loggers, cancel=cancel)
 
-    return await asked(request, ("sql", sql, access.loggers), "SQL", work, to_the_end=to_the_end)
+    return await asked(request, ("sql", query, access.loggers), "SQL", work, detail=query.sql, job=True)
+
+
+async def draw(request: Request) -> Response:
+    """`/sql/chart.svg?sql=…&chart=…&x=…&y=…&series=…`, or png; as `json` the Vega-Lite specification under `chart`."""
+    page, access = page_of(request), access_of(request)
+    kind, given = request.path_params["kind"], query_of(request)
+    if kind != "json" and kind not in PICTURES:
+        raise Refused(404, f"there is no chart as {kind!r}; there is {', '.join(PICTURES)}, json")
+    query = Query.of(given)
+    values = query.values()
+    key = ("sql", query, access.loggers)
+    result = page.caches.results.get(key)
+    if result is None:
+
+        def work(cancel: Cancel) -> Result:
+            return page.lake.query(
+                query.sql, values, limit=page.settings.max_rows, loggers=access.loggers, cancel=cancel
+            )
+
+        result = page.caches.results.put(key, (await asked(request, key, "SQL", work, to_the_end=True)).value)
+    report = chosen(given, result)
+    if kind == "json":
+        spec = chart(report, result, given.get("_size", ""), dark=given.get("_theme") == "dark")
+        return json_response({"chart": spec})
+    return await picture(request, kind, (key, tuple(sorted(given.items()))), report, result, "metlog")
+
+
+async def schema(request: Request) -> Response:
+    """`GET /api/schema`: views with columns and types, fields of the latest events, functions and keywords: the words of a query."""
+    page, access = page_of(request), access_of(request)
+    key = access.loggers
+    found = page.caches.fields.get(key)
+    if found is None:
+
+        def work(cancel: Cancel) -> list[Field]:
+            return fields(page.lake, loggers=access.loggers, cancel=cancel)
+
+        found = page.caches.fields.put(key, await page.pool.run(request, work))
+    views = {
+        name: [{"name": column, "type": kind} for column, kind in columns]
+        for name, columns in SCHEMA.items()
+        if access.everything or name not in HIDDEN
+    }
+    return json_response(
+        {"views": views, "fields": [field._asdict() for field in found], "functions": FUNCTIONS, "keywords": KEYWORDS}
+    )
 
 
 def _check_length(sql: str) -> None:
@@ -108,30 +250,14 @@ def _check_length(sql: str) -> None:
 async def download(request: Request) -> Response:
     """`/sql/result.csv?sql=…` (or json, parquet): the whole result."""
     page, access = page_of(request), access_of(request)
-    kind, sql = request.path_params["kind"], query_of(request).get("sql", "")
+    kind, query = request.path_params["kind"], Query.of(query_of(request))
     if kind not in FORMATS:
         raise Refused(404, f"there is no download as {kind!r}; there is {', '.join(FORMATS)}")
-    _check_length(sql)
+    values = query.values()
 
     def work(cancel: Cancel) -> Exported:
-        return export(page.lake, sql, kind, page.settings.export_bytes, loggers=access.loggers, cancel=cancel)
+        return export(
+            page.lake, query.sql, kind, page.settings.export_bytes, params=values, loggers=access.loggers, cancel=cancel
+        )
 
     return (await page.pool.run(request, work)).response("metlog")
-
-
-async def save(request: Request) -> Response:
-    """`POST /sql/save`: the query becomes a report."""
-    page, access = page_of(request), access_of(request)
-    given = await form(request, 200_000)
-    require_csrf(request, given.get("csrf"))
-    if not (access.save and page.settings.save):
-        raise Refused(403, "you may not save reports on this page", kind="save")
-    sql = given.get("sql", "")
-    _check_length(sql)
-
-    def work(cancel: Cancel) -> list[Column]:  # it must run, as whoever saves it sees it
-        return page.lake.query(sql, limit=1, loggers=access.loggers, cancel=cancel).columns
-
-    columns = await page.pool.run(request, work)
-    name = await save_query(request, given, columns)
-    return RedirectResponse(f"/reports/{name}", 303)

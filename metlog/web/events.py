@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from metlog.lake.query import Cancel
+from metlog.lake.query import Cancel, QueryError
+from metlog.web.conditions import Search
 from metlog.web.errors import Refused
+from metlog.web.facets import Facets, counted, sampled
 from metlog.web.forms import query_of
-from metlog.web.search import Around, Page, Search, around, page
+from metlog.web.search import Around, Page, around, page
 from metlog.web.state import access_of, page_of
+from metlog.web.times import Times, times_of
 from metlog.web.waiting import asked
 
-__all__ = ["find", "search", "show"]
+__all__ = ["chosen", "explore", "find", "search", "show", "suggestions"]
 
-_SIZE = 50
+_SIZE: Final = 50
+_COLUMNS: Final = 8
+"""Columns of one's own choice."""
+
+
+def _wanted(request: Request) -> Search:
+    """The search that the URL asks for. Raises Refused 400."""
+    times = times_of(request)
+    return Search.parse(request.query_params.multi_items(), times.begin, times.end)
 
 
 async def find(request: Request, size: int, *, to_the_end: bool = True) -> Page:
     """The page of a search that the URL asks for."""
     here, access = page_of(request), access_of(request)
-    wanted = Search.parse(query_of(request), request.query_params.getlist("field"))
+    wanted = _wanted(request)
 
     def work(cancel: Cancel) -> Page:
         return page(here.lake, wanted, size, loggers=access.loggers, cancel=cancel)
@@ -35,29 +46,82 @@ async def find(request: Request, size: int, *, to_the_end: bool = True) -> Page:
     return cast("Page", found.value)
 
 
+async def explore(request: Request, wanted: Search) -> tuple[Page, Facets | None]:
+    """A page of a search, with what there is among all that it finds; without that of an engine that takes seconds for each query, and
+    where there are more combinations of service, type and severity than the engine may keep. Raises Refused."""
+    here, access, times = page_of(request), access_of(request), times_of(request)
+    if here.lake.slow:
+        return await find(request, _SIZE, to_the_end=False), None
+    kept = here.caches.facets
+    key = (here.settings.data, tuple(wanted.pairs), times.since, times.until, times.tz, access.loggers)
+    known: Facets | None = kept.get(key) if wanted.after else None
+
+    def work(cancel: Cancel) -> tuple[Page, Facets | None]:
+        facets, newest = known, None
+        if facets is None:
+            try:
+                facets = counted(here.lake, wanted, times, _SIZE + 1, loggers=access.loggers, cancel=cancel)
+                newest = (facets.events, facets.newest)
+                sampled(facets, here.lake, wanted, loggers=access.loggers, cancel=cancel)
+            except QueryError as error:
+                if error.kind != "memory":
+                    raise
+        return page(here.lake, wanted, _SIZE, loggers=access.loggers, cancel=cancel, known=newest), facets
+
+    found, facets = await here.pool.run(request, work)
+    if facets is not None:
+        kept.put(key, facets)
+    return found, facets
+
+
+async def suggestions(request: Request, times: Times) -> dict[str, list[str]]:
+    """Names to choose from where nothing is found yet: the services and types of a span. Empty when the engine takes seconds for it."""
+    here, access = page_of(request), access_of(request)
+    if here.lake.slow:
+        return {}
+    key = (here.settings.data, "names", times.since, times.until, times.tz, access.loggers)
+    found: Facets | None = here.caches.facets.get(key)
+    if found is None:
+        everything = Search(times.begin, times.end)
+
+        def work(cancel: Cancel) -> Facets:
+            made = counted(here.lake, everything, times, 1, loggers=access.loggers, cancel=cancel)
+            sampled(made, here.lake, everything, loggers=access.loggers, cancel=cancel)
+            return made
+
+        try:
+            found = here.caches.facets.put(key, await here.pool.run(request, work))
+        except Refused:  # a form without suggestions is a form still
+            return {}
+    return found.known
+
+
 async def search(request: Request) -> Response:
     """`/events`: the form and a page of what it finds."""
-    given = query_of(request)
-    fields = [text for text in request.query_params.getlist("field") if text.strip()]
-    found, problem, status = Page([], 0, "", 0.0), "", 200
+    found, facets, problem, status, wanted = Page([], 0, "", 0.0), None, "", 200, Search()
     try:
-        found = await find(request, _SIZE, to_the_end=False)
+        wanted = _wanted(request)
+        found, facets = await explore(request, wanted)
     except Refused as refused:  # a wrong condition is told beside the form that has it
         if refused.status not in {400, 408, 413}:
             raise
         problem, status = refused.message, refused.status
-    values = {"since": "24h", **given}
     kept = [(key, value) for key, value in request.query_params.multi_items() if key != "after" and value]
-    following = f"/events?{urlencode([*kept, ('after', found.after)])}" if found.after else ""
-    first = f"/events?{urlencode(kept)}" if given.get("after") else ""
-    return page_of(request).views.render(
-        request,
-        "events.html",
-        {
-            "here": "events", "given": values, "fields": fields, "found": found, "problem": problem, "next": following, "first": first,
-        },
-        status,
-    )  # fmt: skip
+    known = facets.known if facets is not None and found.events else {}
+    if not found.events and not problem:
+        known = await suggestions(request, times_of(request))
+    columns = chosen(query_of(request).get("cols", "")) if not problem else []
+    values = {
+        "here": "events", "search": wanted, "facets": facets, "known": known, "found": found, "problem": problem,
+        "next": f"/events?{urlencode([*kept, ('after', found.after)])}" if found.after else "", "columns": columns,
+        "first": f"/events?{urlencode(kept)}" if wanted.after else "", "tail": f"/tail?{urlencode(wanted.pairs)}",
+    }  # fmt: skip
+    return page_of(request).views.render(request, "events.html", values, status)
+
+
+def chosen(text: str) -> list[str]:
+    """The columns that a URL asks for; at most eight, each once."""
+    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))[:_COLUMNS]
 
 
 @dataclass
@@ -105,5 +169,5 @@ async def show(request: Request) -> Response:
         raise Refused(404, f"there is no event {seq} of the stream {stream!r} that you may see")
     rows = with_gaps([*found.before, found.event, *found.after])
     return here.views.render(
-        request, "event.html", {"here": "events", "found": found, "event": found.event, "rows": rows}
+        request, "event.html", {"here": "events", "clock": "zone", "found": found, "event": found.event, "rows": rows}
     )

@@ -49,6 +49,8 @@ class Job:
     asker: str
     title: str
     engine: str
+    detail: str = ""
+    """What it asks, for the page that waits."""
     task: asyncio.Task[Any] | None = None
     cancel: Cancel | None = None
     began: float = field(default_factory=time.monotonic)
@@ -71,11 +73,7 @@ class Job:
     def told(self) -> dict[str, Any]:
         """How far it is, for the page that waits."""
         said = self.cancel.progress if self.cancel is not None else None
-        text = (
-            said.text
-            if said is not None
-            else ("waits for its turn" if self.cancel is None else f"{self.engine}: asked")
-        )
+        text = said.text if said is not None else ("waits for its turn" if self.cancel is None else "running")
         return {
             "state": "done" if self.done else "running",
             "seconds": round(time.monotonic() - self.began, 1),
@@ -133,14 +131,17 @@ class Jobs:
         *,
         to_the_end: bool = False,
         since: float = 0.0,
+        detail: str = "",
+        once: bool = False,
     ) -> Outcome:
         """What `work` gives, from a job with this key: one that has ended lately, one that runs, or a new one.
 
         to_the_end: wait for it, however long (programs, pictures, downloads); else Waiting is raised after a moment. since: a
-        result that was asked for before this time (seconds since the epoch) is not wanted. Raises Refused as the pool does.
+        result that was asked for before this time (seconds since the epoch) is not wanted. detail: what the page that waits shows of it. once: the result is not
+        kept for who asks next. Raises Refused as the pool does.
         """
         key = (asker, key)
-        job = self._current(key, since) or self._begin(request, asker, key, title, work)
+        job = self._current(key, since) or self._begin(request, asker, key, title, work, detail)
         job.seen = time.monotonic()
         assert job.task is not None
         if not job.done:
@@ -149,25 +150,37 @@ class Jobs:
                 if to_the_end:
                     await self._until(request, job)
                 else:
-                    await asyncio.wait({job.task}, timeout=self._patience)
+                    await self._moment(request, job)
             finally:
                 job.waiters -= 1
                 job.seen = time.monotonic()
         if not job.done:
             raise Waiting(job)
+        if once and self._by_key.get(key) is job:
+            del self._by_key[key]
         if job.task.cancelled() or isinstance(job.task.exception(), ClientDisconnect):
             raise Refused(400, "the query was cancelled", kind="cancelled")
-        return Outcome(job.task.result(), time.monotonic() - job.began)
+        return Outcome(job.task.result(), 0.0 if once else time.monotonic() - job.began)
+
+    async def _moment(self, request: Request, job: Job) -> None:
+        """As long as a page waits before it says that it waits. A client that goes away within that time takes a query of its own along."""
+        assert job.task is not None
+        client = asyncio.create_task(_left(request))
+        try:
+            await asyncio.wait({job.task, client}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+            if client.done() and not job.done:
+                if job.waiters == 1:
+                    job.abandoned = True
+                    job.gone.set()
+                raise ClientDisconnect
+        finally:
+            client.cancel()
 
     async def _until(self, request: Request, job: Job) -> None:
         """Until the job or the client has gone."""
         assert job.task is not None
 
-        async def left() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-
-        client = asyncio.create_task(left())
+        client = asyncio.create_task(_left(request))
         try:
             await asyncio.wait({job.task, client}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -185,8 +198,10 @@ class Jobs:
         limit = _FAILED if failed else self._kept
         return None if job.asked < since or time.monotonic() - (job.ended or job.began) > limit else job
 
-    def _begin(self, request: Request, asker: str, key: Hashable, title: str, work: Callable[[Cancel], Any]) -> Job:
-        job = Job(secrets.token_urlsafe(16), asker, title, self._engine)
+    def _begin(
+        self, request: Request, asker: str, key: Hashable, title: str, work: Callable[[Cancel], Any], detail: str
+    ) -> Job:
+        job = Job(secrets.token_urlsafe(16), asker, title, self._engine, detail=detail)
 
         def known(cancel: Cancel) -> Any:
             job.cancel = cancel
@@ -220,6 +235,12 @@ class Jobs:
             if secrets.compare_digest(job.id, identity) and job.asker == asker:
                 return job
         raise Refused(404, "there is no such query any more")
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _noticed(task: asyncio.Task[Any]) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from metlog.listener.metrics import Labels, Metric, render
+from metlog.listener.metrics import Labels, Metric, of_alerts, render
 
 __all__ = ["Metrics"]
 
 _KNOWN: Final = (
     "/reports",
     "/events",
+    "/alerts",
     "/sql",
     "/tail",
     "/api/query",
@@ -27,7 +28,7 @@ _KNOWN: Final = (
 
 
 class Metrics:
-    """Counts requests by page and status; the pages are a fixed list, whatever is asked for."""
+    """Counts requests by page and status; the pages are a fixed list, so that paths from outside add none."""
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int], int] = {}
@@ -58,7 +59,9 @@ class Metrics:
 
         return counted
 
-    def text(self, *, queries: Mapping[str, int], inside: int, tails: int) -> bytes:
+    def text(
+        self, *, queries: Mapping[str, int], inside: int, tails: int, alerts: Sequence[Mapping[str, Any]] = ()
+    ) -> bytes:
         """The counts as Prometheus text."""
         pages: list[tuple[Labels, float]] = [
             ((("page", page), ("status", str(status))), count)
@@ -75,6 +78,7 @@ class Metrics:
                 Metric("metlog_page_queries_total", "counter", "Queries by outcome.", outcomes),
                 Metric("metlog_page_queries", "gauge", "Queries that run or wait.", [((), inside)]),
                 Metric("metlog_page_tails", "gauge", "Live tails.", [((), tails)]),
+                *of_alerts(alerts),
             ]
         )
 

@@ -1,12 +1,12 @@
-"""Reports on the page: the list, one with its chart, table and downloads, and a query that becomes one."""
+"""Reports on the page: the list, one with its chart, table and downloads."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -15,26 +15,26 @@ from starlette.responses import Response
 
 from metlog.errors import ConfigError
 from metlog.lake.export import FORMATS
-from metlog.lake.query import Cancel, Column
-from metlog.reports.charts.drawing import DrawError
-from metlog.reports.charts.vega import specification
+from metlog.lake.query import Cancel
+from metlog.reports.behind import conditions
+from metlog.reports.charts.labels import label, time_texts
+from metlog.reports.compare import comparable, compared, comparing
 from metlog.reports.library import Library
-from metlog.reports.library import save as save_report
 from metlog.reports.report import Report, ReportResult
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
+from metlog.web.pictures import PICTURES, chart, picture
 from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
+from metlog.web.tables import Table, sorted_rows, table
+from metlog.web.times import times_of
 from metlog.web.waiting import asked
 
-__all__ = ["Made", "download", "featured", "index", "listing", "picture", "run", "save_query", "show"]
+__all__ = ["Made", "download", "featured", "index", "listing", "report_of", "run", "show"]
 
-_SIZES: Final = {"": (960, 340), "page": (960, 320), "small": (460, 250), "phone": (390, 300)}
-"""Width and height of a picture, in pixels; one with a name stands on a page, which has the title already."""
 _ROWS: Final = 200
 """Rows of a report that its page shows; a chart shows all of them, and so does a download."""
 _FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logins", "events")
-_CHARTS: Final = ("bars", "lines", "ranked")
 
 
 @dataclass
@@ -48,20 +48,32 @@ class Made:
     age: float = 0.0
     """Seconds since the result was asked for."""
 
-    def chart(self, size: str = "", *, dark: bool = False) -> dict[str, Any]:
-        """The Vega-Lite specification, for one of `_SIZES`. Raises Refused 400."""
-        if size not in _SIZES:
-            raise Refused(400, f"_size = {size!r}: wants {', '.join(filter(None, _SIZES))}, or nothing")
-        width, height = _SIZES[size]
-        spec = specification(self.report, self.result, dark=dark, width=width, height=height)
-        if size:
-            title = spec["title"]
-            spec["title"] = {
-                "text": title["subtitle"], "anchor": "start", "frame": "group", "offset": 10,
-                "color": title["subtitleColor"], "fontSize": title["subtitleFontSize"], "fontWeight": "normal",
-            }  # fmt: skip
-            spec |= {"background": "transparent", "padding": {"left": 14, "right": 8, "top": 2, "bottom": 4}}
-        return spec
+    @property
+    def _whole(self) -> bool:
+        """Whether a mark of the chart stands for one row."""
+        return self.report.chart_spec is not None and self.report.chart_spec.kind in {"ranked", "spread"}
+
+    def link(self, row: Mapping[str, Any], column: str = "", *, whole: bool = True) -> str:
+        """The address of the search for the events of a row, or of the number in one of its columns; "" when the report does not say."""
+        found = conditions(self.report, row, self.result.values, column, whole=whole)
+        if found is None:
+            return ""
+        zone = str(self.result.values.get("tz", "UTC"))
+        return f"/events?{urlencode([*found, ('tz', zone)] if zone != 'UTC' else found)}"
+
+    def links(self, rows: Iterable[Sequence[Any]]) -> list[dict[str, str]]:
+        """For each of these rows of the result: the address behind the row, under "", and behind the columns that have their own."""
+        if not self.report.events:
+            return []
+        own = {column for entry in self.report.events for column in entry.columns}
+        names = [column.name for column in self.result.columns]
+        found = (dict(zip(names, row, strict=True)) for row in rows)
+        return [{column: self.link(row, column) for column in ("", *own)} for row in found]
+
+    def chart(self, size: str = "", *, dark: bool = False, linked: bool = False) -> dict[str, Any]:
+        """The Vega-Lite specification, in one of the page's sizes. linked: marks lead to their events. Raises Refused 400."""
+        link = partial(self.link, whole=self._whole) if linked and self.report.events else None
+        return chart(self.report, self.result, size, dark=dark, link=link)
 
 
 async def library(request: Request) -> Library:
@@ -74,7 +86,8 @@ async def library(request: Request) -> Library:
     return found.seen_by(access_of(request).loggers)
 
 
-async def _report(request: Request) -> Report:
+async def report_of(request: Request) -> Report:
+    """The report in the path. Raises Refused 404."""
     found = await library(request)
     name = request.path_params["name"]
     if name not in found.reports:
@@ -90,13 +103,20 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
 
     Raises Refused 400 for a parameter that cannot be used, 404 for a report that is not there.
     """
-    page, access, report = page_of(request), access_of(request), await _report(request)
-    given = {key: value for key, value in query_of(request).items() if value.strip() and not key.startswith("_")}
-    key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
+    page, access, report = page_of(request), access_of(request), await report_of(request)
+    compares = query_of(request).get("_compare") == "1"
+    given = {
+        key: value
+        for key, value in query_of(request).items()
+        if value.strip() and not key.startswith("_") and (key != "refresh" or key in report.parameters)
+    }
+    key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers, compares)
     result, age = page.caches.results.get(key), 0.0
     if result is None or page.lake.slow:
 
         def work(cancel: Cancel) -> ReportResult:
+            if compares:
+                return compared(report, page.lake, given, loggers=access.loggers, cancel=cancel)
             return report.run(page.lake, given, loggers=access.loggers, cancel=cancel)
 
         try:
@@ -105,7 +125,11 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
         except ConfigError as error:
             raise Refused(400, str(error)) from None
     return Made(
-        report, result, given, (*key, result.arrow.num_rows, round(time.monotonic() - age)) if age else key, age
+        comparing(report) if compares else report,
+        result,
+        given,
+        (*key, result.arrow.num_rows, round(time.monotonic() - age)) if age else key,
+        age,
     )
 
 
@@ -149,11 +173,14 @@ async def index(request: Request) -> Response:
 
 async def show(request: Request) -> Response:
     """`/reports/NAME?param=…`."""
-    report = await _report(request)
+    report = await report_of(request)
     given = query_of(request)
+    compares = given.get("_compare") == "1"
+    span = {key: str(report.parameters[key].default) for key in ("since", "until")}
     made: Made | None = None
     problem: Refused | None = None
     try:
+        times_of(request, **span)
         made = await run(request, to_the_end=False)
     except Refused as refused:  # told beside the form that has the value at fault
         if refused.status not in {400, 408, 413}:
@@ -161,72 +188,46 @@ async def show(request: Request) -> Response:
         problem = refused
     values = {
         "here": "reports", "report": report, "given": given, "made": made, "problem": problem, "exports": list(FORMATS),
-        "query": urlencode(made.given) if made else "", "now": time.time(), "shown_rows": _ROWS,
-        "sql_link": urlencode({"sql": report.sql}) if "$" not in report.sql else "",
+        "query": urlencode(made.given | ({"_compare": "1"} if compares else {})) if made else "", "compares": compares,
+        "compare_link": urlencode(made.given | ({} if compares else {"_compare": "1"})) if made and comparable(report) else None, "now": time.time(), "shown_rows": _ROWS,
+        "sql_link": urlencode({"sql": report.sql}), "shown": _table(made, given) if made else None,
+        "may_change": (await library(request)).is_saved(report.name) and access_of(request).save and page_of(request).settings.save,
     }  # fmt: skip
     return page_of(request).views.render(request, "report.html", values, problem.status if problem else 200)
 
 
-async def picture(request: Request) -> Response:
-    """`/reports/NAME.svg?param=…`: the chart, drawn here, for `_theme` light or dark, in a `_size`."""
-    given = query_of(request)
-    size, dark = given.get("_size", ""), given.get("_theme", "light") == "dark"
-    made = await run(request)
-    key = (made.key, size, dark)
-    page = page_of(request)
-    svg = page.caches.pictures.get(key)
-    if svg is None:
-        spec = made.chart(size, dark=dark)
-        try:
-            svg = page.caches.pictures.put(key, await page.pool.run(request, lambda _: page.drawer.draw(spec)))
-        except DrawError as error:
-            raise Refused(500, f"{error}; its table and its downloads have the numbers", kind="picture") from error
-    return Response(svg, media_type="image/svg+xml", headers={"Cache-Control": "private, max-age=10"})
+def _table(made: Made, given: dict[str, str]) -> Table:
+    """The rows that the page shows, in the order that `_sort` (the number of a column) and `_order` in the URL ask for. Raises Refused 400."""
+    result, report = made.result, made.report
+    text, descends = given.get("_sort", ""), given.get("_order", "asc") == "desc"
+    if text and not (text.isdecimal() and 0 < int(text) <= len(result.columns)):
+        raise Refused(400, f"_sort = {text!r}: wants the number of a column, 1 to {len(result.columns)}")
+    sort = (int(text) - 1, descends) if text else None
+    rows = sorted_rows(result, *sort) if sort else result.rows
+
+    def link(at: int, down: bool) -> str:
+        return f"/reports/{report.name}?" + urlencode(
+            {
+                **made.given,
+                **({"_compare": "1"} if given.get("_compare") == "1" else {}),
+                "_sort": at + 1,
+                "_order": "desc" if down else "asc",
+            }
+        )
+
+    return table(
+        result, rows[:_ROWS], labels={column.name: label(report, column.name) for column in result.columns}, link=link, sort=sort,
+        times=time_texts(report, result.values), links=made.links(rows[:_ROWS]),
+    )  # fmt: skip
 
 
 async def download(request: Request) -> Response:
-    """`/reports/NAME.csv?param=…`, or json, parquet."""
+    """`/reports/NAME.svg?param=…`, or png: the chart; csv, json, …: the rows."""
     kind = request.path_params["kind"]
-    if kind not in FORMATS:
-        raise Refused(404, f"there is no report as {kind!r}; there is svg, {', '.join(FORMATS)}")
+    if kind not in FORMATS and kind not in PICTURES:
+        raise Refused(404, f"there is no report as {kind!r}; there is {', '.join([*PICTURES, *FORMATS])}")
     made = await run(request)
+    if kind in PICTURES:
+        return await picture(request, kind, made.key, made.report, made.result, made.report.name)
     exported: Exported = await asyncio.to_thread(export_result, made.result, kind)
     return exported.response(made.report.name)
-
-
-async def save_query(request: Request, given: dict[str, str], columns: Sequence[Column]) -> str:
-    """Makes a report of a query and gives its name. Raises Refused 400."""
-    data = page_of(request).settings.data
-    if data is None:
-        raise Refused(403, "a report is saved in the data folder; this page asks an engine and has none")
-    name = given.get("name", "").strip()
-    settings: dict[str, Any] = {
-        "title": given.get("title", "").strip()[:200] or name,
-        "description": given.get("description", "").strip()[:1000],
-        "sql": given.get("sql", ""),
-    }
-    loggers = access_of(request).loggers
-    if loggers is not None:
-        settings["loggers"] = list(loggers)
-    kind = given.get("chart", "")
-    if kind:
-        settings["chart"] = _chart(kind, given, {column.name for column in columns})
-    try:
-        await asyncio.to_thread(save_report, data, name, settings)
-    except FileExistsError:
-        raise Refused(400, f"name = {name!r}: there is such a report; choose another name") from None
-    except ConfigError as error:
-        raise Refused(400, str(error)) from None
-    except OSError as error:
-        raise Refused(403, f"the report cannot be saved in {Path(data) / 'reports'}: {error.strerror}") from None
-    page_of(request).caches.libraries.drop(data)
-    return name
-
-
-def _chart(kind: str, given: dict[str, str], names: set[str]) -> dict[str, Any]:
-    if kind not in _CHARTS:
-        raise Refused(400, f"chart = {kind!r}: wants {', '.join(_CHARTS)}")
-    for key in ("x", "y", "series"):
-        if (value := given.get(key, "")) not in names and (value or key != "series"):
-            raise Refused(400, f"{key} = {value!r}: the query has no such column")
-    return {"kind": kind, "x": given["x"], "y": [given["y"]], "color": given.get("series", "")}

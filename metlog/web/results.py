@@ -5,20 +5,21 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final
+from zoneinfo import ZoneInfo
 
 import anyio.to_thread
 from starlette.responses import Response, StreamingResponse
 
 from metlog.lake.export import FORMATS, encode, json_rows, write
-from metlog.lake.interface import Engine
-from metlog.lake.query import Cancel, Column, Result, Stream
+from metlog.lake.interface import Engine, Params
+from metlog.lake.query import Cancel, Result, Stream
 from metlog.lake.values import as_text
 
-__all__ = ["Exported", "answer", "cell", "export", "export_result", "is_number", "json_response"]
+__all__ = ["Exported", "answer", "cell", "export", "export_result", "json_response"]
 
-_NUMBERS: Final = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "HUGEINT")
 _CELL: Final = 4000
 """Characters of a cell that the page shows; a download has all of them."""
 
@@ -37,21 +38,18 @@ def answer(result: Result) -> dict[str, Any]:
     }
 
 
-def is_number(column: Column) -> bool:
-    """Whether a column's values stand to the right of their cell."""
-    return column.type.endswith(_NUMBERS) or column.type.startswith("DECIMAL")
-
-
-def cell(value: Any) -> str:
-    """A value as the page shows it: times in UTC."""
-    text = _text(value)
+def cell(value: Any, sql_type: str = "", zone: ZoneInfo | None = None) -> str:
+    """A value of this type as the page shows it: times in UTC, or in the zone."""
+    if zone is not None and zone.key != "UTC" and isinstance(value, datetime) and value.tzinfo is not None:
+        value = value.astimezone(zone)
+    text = _text(value, sql_type)
     return text if len(text) <= _CELL else f"{text[:_CELL]}…"
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, sql_type: str) -> str:
     if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.1f}"
-    return as_text(value)
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.1f}" if abs(value) < 1e15 else repr(value)
+    return as_text(value, sql_type)
 
 
 class Exported:
@@ -87,6 +85,7 @@ def export(
     kind: str,
     most: int,
     *,
+    params: Params = None,
     loggers: Sequence[str] | None,
     cancel: Cancel,
     folder: Path | None = None,
@@ -95,7 +94,7 @@ def export(
     before the download begins. Raises QueryError."""
     file = tempfile.TemporaryFile(prefix="metlog-export-", dir=folder)  # noqa: SIM115 - the answer closes it
     try:
-        with lake.stream(sql, loggers=loggers, cancel=cancel) as stream:
+        with lake.stream(sql, params, loggers=loggers, cancel=cancel) as stream:
             write(stream, kind, file, max_bytes=most, spreadsheet=True)
         return Exported(file, kind)
     except BaseException:

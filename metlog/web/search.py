@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Struct
 
-from metlog.errors import ConfigError
 from metlog.journal.rows import micros
 from metlog.lake.interface import Cancel, Engine
-from metlog.reports.times import moment
+from metlog.web.conditions import Search
 from metlog.web.errors import Refused
 
-__all__ = ["AROUND", "Around", "Page", "Search", "around", "page"]
+__all__ = ["AROUND", "Around", "Page", "around", "page"]
 
 AROUND: Final = 20
 """Events shown before and after one."""
 
 _COLUMNS: Final = "timestamp, type, tokens, logger, severity, payload, fields, weight, pid, hostname, stream, seq"
 _ALL: Final = f"{_COLUMNS}, env_version, received_at, source, claimed_timestamp"
-_FIELD: Final = re.compile(r"([^=<>!~]+?)\s*(?:(!=|>=|<=|=|>|<|~)\s*(.*))?", re.DOTALL)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,100 +39,6 @@ class _Place(Struct, array_like=True):
 
 
 @dataclass
-class Search:
-    """What is looked for; `where` and `values` are its condition in SQL."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    type: str = ""
-    token: str = ""
-    logger: str = ""
-    severity: int | None = None
-    text: str = ""
-    fields: list[str] = field(default_factory=list)
-    after: str = ""
-
-    @classmethod
-    def parse(cls, given: Mapping[str, str], fields: Sequence[str] = (), *, since: str = "24h") -> Search:
-        """From the parameters of a URL; `since` when it does not say. Raises Refused 400."""
-        try:
-            begin, end = _time(given.get("since", since), "since"), _time(given.get("until", ""), "until")
-        except ConfigError as error:
-            raise Refused(400, str(error)) from None
-        severity = given.get("severity", "").strip()
-        if severity and severity not in {*"01234567"}:
-            raise Refused(400, f"severity = {severity!r}: wants a number from 0 (emergency) to 7 (debug)")
-        wanted = [text.strip() for text in fields if text.strip()]
-        for text in wanted:
-            _condition(text, 0, {})
-        return cls(
-            begin, end, given.get("type", "").strip(), given.get("token", "").strip(), given.get("logger", "").strip(),
-            int(severity) if severity else None, given.get("q", "").strip(), wanted, given.get("after", ""),
-        )  # fmt: skip
-
-    def where(self) -> tuple[list[str], dict[str, Any]]:
-        """Conditions and the values of their parameters."""
-        conditions, values = ["true"], dict[str, Any]()
-        for name, sql, value in (
-            ("since", "timestamp >= $since", self.since),
-            ("until", "timestamp < $until", self.until),
-            ("type", "type = $type", self.type or None),
-            ("token", "list_contains(tokens, $token)", self.token or None),
-            ("logger", "logger = $logger", self.logger or None),
-            ("severity", "severity <= $severity", self.severity),
-            (
-                "text",
-                "(contains(lower(payload), lower($text)) OR contains(lower(CAST(fields AS VARCHAR)), lower($text)))",
-                self.text or None,
-            ),
-        ):
-            if value is not None:
-                conditions.append(sql)
-                values[name] = value
-        for number, text in enumerate(self.fields):
-            conditions.append(_condition(text, number, values))
-        return conditions, values
-
-
-def _time(text: str, where: str) -> datetime | None:
-    return moment(text, ZoneInfo("UTC"), where) if text.strip() else None
-
-
-def _condition(text: str, number: int, values: dict[str, Any]) -> str:
-    """`user = u1`, `status >= 500`, `route ~ /cart` (contains), or a name alone: the field is there."""
-    match = _FIELD.fullmatch(text)
-    if match is None or not match[1].strip():
-        raise Refused(400, f"field = {text!r}: wants a name, or such as user=u1, status>=500, route~/cart")
-    name, operator, wanted = match[1].strip(), match[2], match[3] or ""
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-    values[f"path{number}"] = f'$."{quoted}"'  # a name with dots is a name first, then a way into objects
-    found = f"json_extract_string(fields, $path{number})"
-    if "." in name and all(part for part in name.split(".")):
-        values[f"deep{number}"] = "$" + "".join(f'."{part}"' for part in quoted.split("."))
-        found = f"coalesce({found}, json_extract_string(fields, $deep{number}))"
-    if operator is None:
-        return f"{found} IS NOT NULL"
-    if operator == "~":
-        values[f"value{number}"] = wanted
-        return f"contains(lower({found}), lower($value{number}))"
-    if operator == "!=":
-        values[f"value{number}"] = wanted
-        return f"{found} IS DISTINCT FROM $value{number}"
-    try:
-        amount = float(wanted)
-    except ValueError:
-        if operator != "=":
-            raise Refused(400, f"field = {text!r}: {operator} compares numbers, and {wanted!r} is none") from None
-        values[f"value{number}"] = wanted
-        return f"{found} = $value{number}"
-    values[f"amount{number}"] = amount
-    if operator == "=":  # 5 finds 5.0, and the text "5"
-        values[f"value{number}"] = wanted
-        return f"({found} = $value{number} OR TRY_CAST({found} AS DOUBLE) = $amount{number})"
-    return f"TRY_CAST({found} AS DOUBLE) {operator} $amount{number}"
-
-
-@dataclass
 class Page:
     """Events, newest first; `after` asks for the next page, empty on the last one."""
 
@@ -146,8 +48,19 @@ class Page:
     ms: float
 
 
-def page(lake: Engine, search: Search, size: int, *, loggers: Sequence[str] | None, cancel: Cancel) -> Page:
-    """One page of a search. Raises QueryError, or Refused 400 for an `after` that is none."""
+def page(
+    lake: Engine,
+    search: Search,
+    size: int,
+    *,
+    loggers: Sequence[str] | None,
+    cancel: Cancel,
+    known: tuple[int, Sequence[datetime]] | None = None,
+) -> Page:
+    """One page of a search. known: for the first page, the number of all events that are found, and the times of the newest `size` + 1.
+
+    Raises QueryError, or Refused 400 for an `after` that is none.
+    """
     place = _decode(search.after)
     conditions, values = search.where()
     asof = place.asof if place else micros(datetime.now(UTC))
@@ -167,7 +80,10 @@ def page(lake: Engine, search: Search, size: int, *, loggers: Sequence[str] | No
     else:
         latest = f"SELECT timestamp FROM events WHERE {where} ORDER BY timestamp DESC LIMIT {want}"  # noqa: S608
         sql = f"SELECT NULL, list(timestamp ORDER BY timestamp DESC) FROM ({latest}) AS page"  # noqa: S608
-    if lake.slow:  # lists and max() of several are DuckDB's own
+    times: Sequence[datetime]
+    if known is not None and place is None:
+        counted, times, spent = known[0], known[1], 0.0
+    elif lake.slow:  # lists and max() of several are DuckDB's own
         counted, times, spent = _keys(lake, where, want, values, loggers, cancel, count=place is None)
     else:
         keys = lake.query(sql, values, loggers=loggers, cancel=cancel)

@@ -7,10 +7,11 @@ import ipaddress
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from msgspec import Meta, Struct
 
+from metlog.alerts.config import AlertSettings, alerts_of
 from metlog.errors import Problems
 from metlog.plugins.schema import Seconds, Size, checked
 
@@ -59,6 +60,8 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     allowed_hosts: tuple[str, ...] = ()
     """Names under which the page may be asked for, beside loopback names and IP addresses."""
     save: bool = True
+    dashboards: Path | None = None
+    """Folder with dashboards, each a TOML file, beside those of the data folder."""
     timeout: float = 30.0
     memory: str = "2GB"
     spill: str = "4GB"
@@ -86,6 +89,8 @@ class WebSettings(Struct, frozen=True, kw_only=True):
     """its body,"""
     answer_timeout: float = 60.0
     """and something of its answer must be taken; else the connection is closed."""
+    alerts: AlertSettings = AlertSettings()
+    """What the page itself evaluates."""
 
     @property
     def demands(self) -> bool:
@@ -126,6 +131,7 @@ class _File(Struct, forbid_unknown_fields=True):
     trusted_proxies: list[str] | None = None
     allowed_hosts: list[str] = []
     save: bool = True
+    dashboards: str | None = None
     timeout: Annotated[Seconds, Meta(gt=0, le=3600)] | None = None
     memory: str | None = None
     spill: str | None = None
@@ -180,7 +186,7 @@ def load(
 ) -> WebSettings:
     """Settings from a TOML file and the command line, which wins. Raises ConfigError with every fault at once."""
     problems = Problems()
-    file = _read(config, problems)
+    file, alerts = _read(config, data, problems)
     header = user_header if user_header is not None else file.user_header
     if header is not None and not _HEADER.fullmatch(header):
         problems.add(f"user_header = {header!r}: wants the name of a header, such as X-Remote-User")
@@ -201,6 +207,9 @@ def load(
             f"host = {bind!r}: other machines can reach this address, so the page must know who is asking; "
             "give --token-file FILE, or --user-header NAME behind a reverse proxy, or leave it at 127.0.0.1"
         )
+    boards = None if file.dashboards is None else (config.parent if config else Path()) / file.dashboards
+    if boards is not None and not boards.is_dir():
+        problems.add(f"dashboards = {file.dashboards!r}: no such folder")
     problems.check()
     plain = {key: value for key in _PLAIN if (value := getattr(file, key)) is not None}
     if engine or file.engine:
@@ -220,28 +229,32 @@ def load(
         trusted_proxies=networks,
         allowed_hosts=tuple(name.lower() for name in [*(allowed_hosts or []), *file.allowed_hosts]),
         save=file.save and not read_only,
+        alerts=alerts,
+        dashboards=boards,
         **plain,
     )
 
 
-def _read(path: Path | None, problems: Problems) -> _File:
+def _read(path: Path | None, data: Path | None, problems: Problems) -> tuple[_File, AlertSettings]:
     if path is None:
-        return _File()
+        return _File(), AlertSettings()
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         problems.add(f"{path}: {error.strerror}")
-        return _File()
+        return _File(), AlertSettings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.add(f"{path}: {error}")
-        return _File()
+        return _File(), AlertSettings()
     found = Problems()
     tokens = _tables(_Token, table.pop("tokens", []), "tokens", found)
     users = _tables(_User, table.pop("users", []), "users", found)
+    said: dict[str, Any] = {key: table.pop(key) for key in ("alerts", "alerting") if key in table}
+    alerts = alerts_of(said, data, found, in_listener=False)
     file = _File(**checked(_File, table, "", found), tokens=tokens, users=users)
     for line in found.lines:
         problems.add(f"{path}: {line}")
-    return file
+    return file, alerts
 
 
 def _tables(kind: type[Entry], value: object, where: str, problems: Problems) -> list[Entry]:

@@ -7,6 +7,7 @@ from typing import cast
 
 from starlette.requests import Request
 
+from metlog.alerts.runner import Alerts
 from metlog.lake.interface import Engine
 from metlog.reports.charts.drawing import Drawer
 from metlog.web.broadcast import TailBroadcaster
@@ -35,6 +36,8 @@ class Page:
     metrics: Metrics
     jobs: Jobs
     drawer: Drawer
+    alerts: Alerts | None = None
+    """The page's own alerts; None: it evaluates none."""
     caches: Caches = field(default_factory=Caches)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 import msgspec
@@ -12,10 +12,12 @@ from starlette.responses import Response, StreamingResponse
 
 from metlog.journal.follow import Event
 from metlog.web.broadcast import Subscription
+from metlog.web.conditions import Search
 from metlog.web.errors import Refused
+from metlog.web.events import suggestions
 from metlog.web.forms import query_of
-from metlog.web.search import Search
 from metlog.web.state import access_of, asker_of, page_of
+from metlog.web.times import Times
 
 __all__ = ["show", "stream"]
 
@@ -25,23 +27,30 @@ _BEAT: Final = 15.0
 
 async def show(request: Request) -> Response:
     """`/tail`."""
-    given = query_of(request)
     if page_of(request).settings.data is None:
         raise Refused(
             404, "the live tail follows the journal of a data folder; this page asks an engine and has none: --data DIR"
         )
-    _wants(given, None)
-    source = "/api/tail?" + urlencode({key: value for key, value in given.items() if value})
-    return page_of(request).views.render(request, "tail.html", {"here": "tail", "given": given, "source": source})
+    query_of(request)
+    search = Search.parse(request.query_params.multi_items())
+    known = await suggestions(request, Times.of("24h"))
+    values = {
+        "here": "tail",
+        "clock": "zone",
+        "search": search,
+        "known": known,
+        "source": f"/api/tail?{urlencode(search.pairs)}",
+    }
+    return page_of(request).views.render(request, "tail.html", values)
 
 
 async def stream(request: Request) -> Response:
     """`GET /api/tail`: each event that arrives, as `data:` of one server-sent event; `event: missed` tells how many were left out
     because the reader was too slow."""
-    page, access = page_of(request), access_of(request)
+    page = page_of(request)
     if page.settings.data is None:
         raise Refused(404, "this page has no data folder, so that there is no journal to follow")
-    wants = _wants(query_of(request), access.loggers)
+    wants = _wants(request)
     if len(page.broadcaster) >= page.settings.tails:
         raise Refused(429, "too many live tails at once; close one, or try again later", headers={"Retry-After": "10"})
     asker = asker_of(request)
@@ -73,25 +82,8 @@ async def _messages(tail: Subscription) -> AsyncIterator[bytes]:
         yield b": waiting\n\n"
 
 
-def _wants(given: dict[str, str], loggers: tuple[str, ...] | None) -> Callable[[Event], bool]:
-    """The condition of a tail, as `Search` understands it, and the services that may be seen."""
-    search = Search.parse(
-        {key: value for key, value in given.items() if key in {"type", "token", "logger", "severity", "q"}}
-    )
-    text = search.text.lower()
-
-    def wants(event: Event) -> bool:
-        return (
-            (loggers is None or event["logger"] in loggers)
-            and (not search.type or event["type"] == search.type)
-            and (not search.token or search.token in event["tokens"])
-            and (not search.logger or event["logger"] == search.logger)
-            and (search.severity is None or event["severity"] <= search.severity)
-            and (not text or text in event["payload"].lower() or text in _json(event["fields"]))
-        )
-
-    return wants
-
-
-def _json(fields: dict[str, Any]) -> str:
-    return msgspec.json.encode(fields).decode().lower()
+def _wants(request: Request) -> Callable[[Event], bool]:
+    """The conditions of a tail, those of a search, and the services that may be seen. Raises Refused 400."""
+    query_of(request)
+    search, loggers = Search.parse(request.query_params.multi_items()), access_of(request).loggers
+    return lambda event: (loggers is None or event["logger"] in loggers) and search.takes(event)

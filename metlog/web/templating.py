@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from metlog import __version__
 from metlog.lake.export import encode
+from metlog.lake.shown import is_number
+from metlog.reports.charts.labels import parameter_label
+from metlog.reports.charts.vega import period
 from metlog.web.assets import Assets
-from metlog.web.results import cell, is_number
+from metlog.web.conditions import within
+from metlog.web.listeners import ago, sentences, size
+from metlog.web.results import cell
 from metlog.web.security import csrf_token
+from metlog.web.times import PRESETS, REFRESH, in_url, shown_times
+from metlog.web.words import SEVERITIES, service, severity_of, shown_type
 
-__all__ = ["SEVERITIES", "Views"]
-
-SEVERITIES = ("emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug")
+__all__ = ["Views"]
 
 
 class Views:
@@ -32,27 +40,50 @@ class Views:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(asset=assets.url, severities=SEVERITIES, version=__version__)
+        self._templates.globals.update(
+            asset=assets.url,
+            severities=SEVERITIES,
+            version=__version__,
+            presets=PRESETS,
+            refreshes=[text for text in REFRESH if text],
+        )
         self._templates.filters.update(
-            cell=cell,
+            cell=_cell,
             compact=compact,
             whole=whole,
-            moment=moment,
+            moment=_moment,
             ago=ago,
             pretty=pretty,
             is_number=is_number,
+            bounds=bounds,
+            rate=rate,
+            figure=figure,
+            sentences=sentences,
+            size=size,
+            service=service,
+            shown_type=shown_type,
+            valued=valued,
+            toggled=toggled,
+            flat=flat,
+            near=near,
+            severity_name=lambda text: SEVERITIES[severity_of(text)],
             share=share,
             preview=preview,
+            period=period,
+            parameter_label=parameter_label,
         )
 
     def render(self, request: Request, name: str, values: dict[str, Any], status: int = 200) -> HTMLResponse:
-        """A page. Every template knows `access` (None before login), `here` (the part of the page) and `csrf`."""
+        """A page. Every template knows `access` (None before login), `here` (the part of the page), `csrf`, and `times`, the time control's
+        state; `clock` says how much of the control the page has: `span` (all of it, if not given), `zone`, or nothing."""
         access = getattr(request.state, "access", None)
         request.state.access = access
         page = request.app.state.page
         text = self._templates.get_template(name).render(
             access=access,
             here=values.pop("here", ""),
+            clock=values.pop("clock", "span"),
+            times=shown_times(request),
             csrf=csrf_token(request),
             path=request.url.path,
             demands=bool(page.settings.tokens),
@@ -65,9 +96,9 @@ def compact(number: float | None) -> str:
     """1234567 as 1.23 M."""
     if number is None:
         return "–"
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(number) >= size:
-            divided = number / (size if unit != "k" else 1e3)
+    for least, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(number) >= least:
+            divided = number / (least if unit != "k" else 1e3)
             return f"{divided:.3g} {unit}" if abs(divided) < 1000 else f"{divided:.0f} {unit}"
     return f"{number:,.0f}" if number == int(number) or abs(number) >= 100 else f"{number:.3g}"
 
@@ -93,39 +124,111 @@ def share(part: float, of: float) -> str:
     )
 
 
-def moment(value: datetime | str | None, part: str = "all") -> str:
-    """A time in UTC, to the millisecond; `part` is `all`, `date` or `time`."""
+def _zone(context: Context) -> ZoneInfo:
+    """The zone of the page that a template is rendered for; UTC in a macro that was imported without its context."""
+    times = context.get("times")
+    return times.zone if times is not None else ZoneInfo("UTC")
+
+
+@pass_context
+def _cell(context: Context, value: Any, sql_type: str = "") -> str:
+    return cell(value, sql_type, _zone(context))
+
+
+@pass_context
+def _moment(context: Context, value: datetime | str | None, part: str = "all") -> str:
+    return moment(value, part, _zone(context))
+
+
+def moment(value: datetime | str | None, part: str = "all", zone: ZoneInfo | None = None) -> str:
+    """A time to the millisecond, in UTC if no zone is given; `part` is `all`, `date`, `time` or `minute`."""
     if value is None:
         return ""
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
-    value = value.astimezone(UTC)
+    value = value.astimezone(zone or UTC)
     return {
+        "minute": f"{value:%Y-%m-%d %H:%M}",
         "all": f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}",
         "date": f"{value:%Y-%m-%d}",
         "time": f"{value:%H:%M:%S}.{value.microsecond // 1000:03d}",
     }[part]
 
 
+def bounds(span: Any) -> list[tuple[str, str]]:
+    """The `since` and `until` of a link to something that has `begin` and `end`."""
+    return [("since", in_url(span.begin)), ("until", in_url(span.end))]
+
+
+_COLUMN: Final = {"service": "logger", "message": "payload", "host": "hostname"}
+"""Columns of events by the names that people use."""
+
+
+def valued(event: dict[str, Any], column: str) -> str:
+    """The value of a column of one's choice: of the event, or one of its fields, with dots for what is inside another one."""
+    if column == "severity":
+        return SEVERITIES[event["severity"]]
+    if column == "tokens":
+        return ", ".join(event["tokens"])
+    name = _COLUMN.get(column, column)
+    if name in event and name not in {"fields", "timestamp"}:
+        value: Any = shown_type(event[name]) if name == "type" else event[name]
+    else:
+        value = within(event["fields"], column)
+    return "" if value is None else value[:300] if isinstance(value, str) else encode(value).decode()[:300]
+
+
+def flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str, bool]]:
+    """Each field with its name, its value as text, and whether a search can ask for that value; objects by their members."""
+    found = []
+    for key, value in fields.items():
+        name = prefix + key
+        if isinstance(value, Mapping) and value and prefix.count(".") < 3 and "." not in key:
+            found += flat(value, f"{name}.")
+            continue
+        text = value if isinstance(value, str) else encode(value).decode()
+        asked = len(text) <= 200 and text == text.strip() and value is not None and not set(name) & set("=<>!~|")
+        found.append((name, text, asked))
+    return found
+
+
+def near(event: Mapping[str, Any], seconds: float) -> list[tuple[str, str]]:
+    """The span of a link to what happened so long before and after an event."""
+    length = timedelta(seconds=seconds)
+    return [("since", in_url(event["timestamp"] - length)), ("until", in_url(event["timestamp"] + length))]
+
+
+def toggled(columns: list[str], name: str) -> str:
+    """The list of columns with one more, or without it, as a URL has it."""
+    return ",".join([column for column in columns if column != name] if name in columns else [*columns, name])
+
+
 def preview(fields: dict[str, Any]) -> str:
     """Fields in a line, for lists of events."""
     shown = (f"{key}={value if isinstance(value, str) else encode(value).decode()}" for key, value in fields.items())
-    return "  ".join(text if len(text) < 80 else f"{text[:80]}…" for text, _ in zip(shown, range(12), strict=False))
+    text = "  ".join(text if len(text) < 80 else f"{text[:80]}…" for text, _ in zip(shown, range(12), strict=False))
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def ago(value: datetime | str | None) -> str:
-    """How long ago, in words."""
-    if value is None:
-        return "never"
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    seconds = (datetime.now(UTC) - value).total_seconds()
-    if seconds < 2:
-        return "now"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
+def rate(events: float, seconds: float) -> str:
+    """So many a second, a minute or an hour: the first of which there is at least one."""
+    for length, unit in ((1, "second"), (60, "minute"), (3600, "hour")):
+        if (each := events * length / seconds) >= 1 or length == 3600:
+            return f"{compact(each)} {'an' if unit == 'hour' else 'a'} {unit}"
+    raise AssertionError
+
+
+def figure(value: Any, key: str) -> str:
+    """A figure of a listener's status: sizes with their unit, times ago, yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, (int, float)):
+        return str(value)
+    if "bytes" in key or key == "receive_buffer":
+        return size(value)
+    if key == "moved":
+        return ago(datetime.fromtimestamp(value, UTC)) if value else "never"
+    return f"{value:.1f} s" if key.endswith("seconds") else whole(value)
 
 
 def pretty(value: Any) -> str:

@@ -29,10 +29,13 @@ async def asked(
     work: Callable[[Cancel], Any],
     *,
     to_the_end: bool = False,
+    detail: str = "",
+    job: bool = False,
 ) -> Outcome:
-    """What `work` gives: at once from the pool with a quick engine, from a job with a slow one. `_since` in the URL asks for a newer result."""
+    """What `work` gives: at once from the pool with a quick engine, from a job with a slow one, or where `job` says that it may take its
+    time; the page that waits shows `detail`. `_since` in the URL asks for a newer result."""
     page = page_of(request)
-    if not page.lake.slow:
+    if not page.lake.slow and not job:
         return Outcome(await page.pool.run(request, work), 0.0)
     text = request.query_params.get("_since", "")
     try:
@@ -40,7 +43,15 @@ async def asked(
     except ValueError:
         raise Refused(400, f"_since = {text!r}: wants seconds since 1970") from None
     return await page.jobs.result(
-        request, access_of(request).name, key, title, work, to_the_end=to_the_end, since=min(since, time.time())
+        request,
+        access_of(request).name,
+        key,
+        title,
+        work,
+        to_the_end=to_the_end,
+        since=min(since, time.time()),
+        detail=detail,
+        once=not page.lake.slow,
     )
 
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import msgspec
 import pytest
 from msgspec import NODEFAULT, structs
 
 from metlog import ConfigError
+from metlog.alerts.config import Alert, Alerting
 from metlog.config import DEFAULT_SENDER, Plan, plan
 from metlog.config.planning import Buffer
 from metlog.config.sources import KEYS
@@ -107,6 +109,16 @@ def test_options_of_statsd() -> None:
     hints = get_type_hints(Settings)
     expected = [(item.name, word(hints[item.name]), shown(item.default)) for item in structs.fields(Settings)]
     assert rows(section("### statsd")) == expected
+
+
+@pytest.mark.parametrize(("title", "kind"), [("### `[[alerts]]`", Alert), ("### `[alerting]`", Alerting)])
+def test_options_of_alerts(title: str, kind: type[msgspec.Struct]) -> None:
+    hints = get_type_hints(kind)
+    defaults = {
+        item.name: item.default_factory() if item.default_factory is not NODEFAULT else item.default for item in structs.fields(kind)
+    }  # fmt: skip
+    expected = [(name.rstrip("_"), word(hints[name]), shown(default)) for name, default in defaults.items()]
+    assert rows(section(title)) == expected
 
 
 def test_settings_are_those_that_are_taken() -> None:

@@ -58,6 +58,12 @@ def pyspark_home() -> Path:
     return Path(found.origin).parent
 
 
+def statements(text: str) -> list[str]:
+    """The statements of what `metlog ddl` printed, without its comments."""
+    plain = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return [statement for statement in plain.split(";\n") if statement.strip()]
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

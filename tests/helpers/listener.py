@@ -39,11 +39,11 @@ class Listener:
         status: dict[str, Any] = json.loads((self.data / "status.json").read_text())
         return status
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
+    def stop(self, number: int = signal.SIGTERM, patience: float = 30) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            self.process.communicate(timeout=30)
+            self.process.communicate(timeout=patience)
         finally:
             if self.process.poll() is None:
                 self.process.kill()

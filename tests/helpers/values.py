@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 import warnings
 import weakref
+from argparse import Namespace
 from array import array
 from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, UserString, deque
 from dataclasses import dataclass
@@ -230,9 +231,10 @@ CASES: dict[str, list[tuple[Any, Any]]] = {
         (deque([1]), [1]), ({}.keys(), []), ({1: 2}.values(), [2]), (UserList([1, "a"]), [1, "a"]), (array("i", [1, 2]), [1, 2]),
         (Collected(), [1, 2]),
     ],
-    "a named tuple, a row of SQLAlchemy or `sqlite3`, `SimpleNamespace`": [
+    "a named tuple, a row of SQLAlchemy or `sqlite3`, `SimpleNamespace`, `argparse.Namespace`": [
         (Row(1, ("a", Row(2, None))), {"user": 1, "more": ["a", {"user": 2, "more": None}]}), (sqlalchemy_row(), {"user": "u1", "n": 1}),
         (sqlite_row(), {"user": "u1", "n": 1}), (SimpleNamespace(a=1, b=[SimpleNamespace()]), {"a": 1, "b": [{}]}),
+        (Namespace(a=1), {"a": 1}),
     ],
     "a mapping, and one with several values a name (werkzeug, Django, Starlette, httpx, multidict)": [
         (UserDict(a=1), {"a": 1}), (OrderedDict(a=1), {"a": 1}), (Counter("aab"), {"a": 2, "b": 1}), (ChainMap({"a": 1}), {"a": 1}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -63,17 +64,23 @@ def declared() -> set[str]:
     return {name_of(requirement) for requirement in found} - {"metlog"}
 
 
+@functools.cache
+def installed() -> dict[str, set[str]]:
+    """Distributions, by their normalised names, with the modules that each brings."""
+    found: dict[str, set[str]] = {}
+    for module, distributions in metadata.packages_distributions().items():
+        for name in distributions:
+            found.setdefault(name.lower().replace("_", "-"), set()).add(module)
+    return found
+
+
 def modules_of(distribution: str) -> set[str]:
     if distribution in MODULES:
         return MODULES[distribution]
-    known = {
-        module
-        for module, distributions in metadata.packages_distributions().items()
-        if distribution in {name.lower().replace("_", "-") for name in distributions}
-    }
-    return known or {distribution.replace("-", "_")}
+    return installed().get(distribution) or {distribution.replace("-", "_")}
 
 
+@functools.cache
 def imported() -> dict[str, set[str]]:
     """Top modules that the package imports, with the files."""
     found: dict[str, set[str]] = {}

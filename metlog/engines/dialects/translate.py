@@ -21,7 +21,7 @@ from metlog.engines.dialects import shared
 from metlog.engines.dialects.dialect import PREFIX, Dialect, Rule, Unsupported, called
 from metlog.engines.dialects.values import bind
 from metlog.lake.sql.guard import QueryError, normal_form, parse
-from metlog.lake.sql.views import DELIVERY
+from metlog.lake.sql.loss import DELIVERY
 
 __all__ = ["Sources", "normal", "translate"]
 

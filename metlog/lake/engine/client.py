@@ -28,9 +28,9 @@ import pyarrow as pa
 
 from metlog.journal.folder import Folder
 from metlog.lake.attached import attached
-from metlog.lake.cancel import Cancel
+from metlog.lake.cancel import Cancel, Progress
 from metlog.lake.engine import protocol
-from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, ErrorMessage, Head, Setup
+from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, PROGRESS, ErrorMessage, Head, Setup
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.storage import environment, is_remote
@@ -295,7 +295,13 @@ class _Question:
 
     def _next(self, sock: socket.socket) -> tuple[bytes, bytes]:
         try:
-            return protocol.receive(protocol.exactly(sock, lambda: self._wait(sock)))
+            while True:
+                kind, content = protocol.receive(protocol.exactly(sock, lambda: self._wait(sock)))
+                if kind != PROGRESS:
+                    return kind, content
+                share = float(content)
+                if self._cancel is not None:
+                    self._cancel.tell(Progress(f"{100 * share:.0f} % read", share))
         except ConnectionError:
             raise EOFError from None
         except ValueError as error:

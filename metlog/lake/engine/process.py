@@ -17,6 +17,7 @@ import selectors
 import shutil
 import socket
 import sys
+import threading
 import traceback
 from collections import deque
 from pathlib import Path
@@ -26,8 +27,20 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from metlog.lake.cancel import Progress
 from metlog.lake.engine import protocol
-from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, ErrorMessage, Head, QueryRequest, Setup
+from metlog.lake.engine.protocol import (
+    BATCH,
+    DONE,
+    ERROR,
+    EXIT_RECYCLE,
+    HEAD,
+    PROGRESS,
+    ErrorMessage,
+    Head,
+    QueryRequest,
+    Setup,
+)
 from metlog.lake.query import Cancel, Lake, QueryError
 
 __all__ = ["main"]
@@ -38,6 +51,33 @@ _WORN: Final = 0.7
 """Share of the memory it may take above which an engine that has nothing to do makes room for a fresh one."""
 _NO_MEMORY: Final = ("bad allocation", "bad_alloc", "Allocation failure", "malloc of size", "realloc of size")
 """What is said when the operating system refuses memory, as against DuckDB, which counts before it asks."""
+
+
+class _Telling(Cancel):
+    """Tells the page how far its query is, until the head of the answer is sent."""
+
+    def __init__(self, client: socket.socket) -> None:
+        super().__init__()
+        self._client = client
+        self._sending = threading.Lock()
+        self._answered = False
+        self._percent = 0
+
+    def tell(self, progress: Progress) -> None:
+        percent = int(100 * (progress.share or 0.0))
+        with self._sending:
+            if (
+                self._answered or percent <= self._percent
+            ):  # a hundred times at most, which a socket takes without waiting
+                return
+            self._percent = percent
+            with contextlib.suppress(OSError):  # the client has gone; the main thread sees it
+                protocol.send(self._client, PROGRESS, b"%.2f" % (percent / 100))
+
+    def answer(self) -> None:
+        """From here on nothing is told: the thread of the query writes."""
+        with self._sending:
+            self._answered = True
 
 
 class _Engine:
@@ -97,7 +137,7 @@ class _Engine:
         """One query, from its socket to its socket."""
         try:
             query = msgspec.msgpack.decode(protocol.receive(protocol.exactly(client))[1], type=QueryRequest)
-            cancel = Cancel()
+            cancel = _Telling(client)
             self._tell(client, cancel)
             self._run(query, cancel, client)
         except (OSError, EOFError):  # the client has gone
@@ -105,11 +145,12 @@ class _Engine:
         finally:
             self._tell(client, None)
 
-    def _run(self, query: QueryRequest, cancel: Cancel, client: socket.socket) -> None:
+    def _run(self, query: QueryRequest, cancel: _Telling, client: socket.socket) -> None:
         try:
             with self._lake.stream(
                 query.sql, query.values(), timeout=query.timeout, loggers=query.loggers, cancel=cancel
             ) as stream:
+                cancel.answer()
                 head = Head([(name, kind) for name, kind in stream.columns], stream.schema.serialize().to_pybytes())
                 protocol.send(client, HEAD, msgspec.msgpack.encode(head))
                 for batch in stream.batches:
@@ -117,11 +158,13 @@ class _Engine:
                         protocol.send(client, BATCH, part)
             protocol.send(client, DONE, b"")
         except QueryError as error:
+            cancel.answer()
             told = ErrorMessage(error.message, error.kind, error.line, error.column)
             protocol.send(client, ERROR, msgspec.msgpack.encode(told))
             if _broken(error.__cause__):
                 _leave()
         except MemoryError:
+            cancel.answer()
             told = ErrorMessage(
                 "the query needs more memory than it may have; ask for fewer days, rows or columns", "memory"
             )
@@ -130,6 +173,7 @@ class _Engine:
         except OSError:  # the client has gone
             raise
         except Exception:  # noqa: BLE001 - a fault of this code: the client gets an error, the log the traceback
+            cancel.answer()
             traceback.print_exc()
             told = ErrorMessage("something went wrong in the query engine; the log says what", "failed")
             protocol.send(client, ERROR, msgspec.msgpack.encode(told))

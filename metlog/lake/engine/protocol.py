@@ -19,6 +19,7 @@ __all__ = [
     "DONE",
     "ERROR",
     "HEAD",
+    "PROGRESS",
     "EXIT_RECYCLE",
     "QueryRequest",
     "Head",
@@ -35,6 +36,8 @@ HEAD: Final = b"h"
 BATCH: Final = b"b"
 DONE: Final = b"d"
 ERROR: Final = b"e"
+PROGRESS: Final = b"p"
+"""Before the head: the share that is done, as text of a number from 0 to 1."""
 
 EXIT_RECYCLE: Final = 75
 """Exit status of an engine that makes room for a fresh one; what it has not answered may be asked again."""
@@ -141,7 +144,7 @@ def exactly(sock: socket.socket, wait: Callable[[], None] = lambda: None) -> Cal
 def receive(read: Callable[[int], bytes]) -> tuple[bytes, bytes]:
     """The next frame. `read(n)` gives n bytes or raises EOFError. Raises ValueError for a frame that is none."""
     kind, length = _FRAME.unpack(read(_FRAME.size))
-    if length > MOST or kind not in {HEAD, BATCH, DONE, ERROR}:
+    if length > MOST or kind not in {HEAD, BATCH, DONE, ERROR, PROGRESS}:
         raise ValueError(f"a frame of kind {kind!r} with {length} bytes")
     return kind, read(length) if length else b""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import Any
@@ -11,6 +10,7 @@ import duckdb
 
 from metlog.lake.schema import COLUMNS
 from metlog.lake.sql.guard import QueryError
+from metlog.plugins.conversion import nearest
 
 __all__ = ["EXPLAIN", "explain"]
 
@@ -79,9 +79,9 @@ def _plain(message: str, details: dict[str, Any]) -> str:
             details.get("candidates", "")
         ).split(",")
         candidates = [candidate.strip().rsplit(".", 1)[-1] for candidate in given if candidate.strip()]
-        near = difflib.get_close_matches(name.lower(), [*COLUMNS, *candidates], n=1, cutoff=0.5)
+        near = nearest(name.lower(), [*COLUMNS, *candidates])
         return f"there is no column {name!r}; " + (
-            f"did you mean {near[0]!r}?" if near else f"`events` has {', '.join(COLUMNS)}"
+            f"did you mean {near!r}?" if near else f"`events` has {', '.join(COLUMNS)}"
         )
     if subtype == "MISSING_ENTRY" and details.get("type") and name:
         closest = str(details.get("candidates", "")).split(",")[0].strip()

@@ -7,7 +7,6 @@ statements only. Whatever this module does not know is refused, not let through.
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,10 @@ from typing import Any, Final
 import duckdb
 
 from metlog.errors import MetlogError
+from metlog.lake.sql.fields import Promotable, promotable
 from metlog.lake.sql.functions import ALLOWED, TABLES
 from metlog.lake.sql.pruning import Bound, Pruner, parameters
+from metlog.plugins.conversion import nearest
 
 __all__ = ["VIEWS", "Parsed", "QueryError", "expression", "normal_form", "parse"]
 
@@ -87,13 +88,14 @@ class QueryError(MetlogError):
 @dataclass(slots=True, frozen=True)
 class Parsed:
     """A query that was found safe. `sql` is what to run, `parameters` the names of its values; `days` holds, a reference
-    to `events` or `files` each, the bounds on its day."""
+    to `events` or `files` each, the bounds on its day. `promotable`: the same query over promoted columns."""
 
     sql: str
     tables: frozenset[str]
     parameters: frozenset[str]
     rewritten: bool
     days: Sequence[Sequence[Bound]]
+    promotable: Promotable | None = None
 
 
 class _Catalog:
@@ -158,11 +160,12 @@ def _parse(sql: str, views: frozenset[str]) -> Parsed:
         pruner.walk(tree["node"])
         text = _catalog().deserialize(tree) if pruner.changed else sql
         names = frozenset(str(parameter["identifier"]) for parameter in parameters(tree))
+        promoted = promotable(tree, checker.ctes, _catalog().deserialize) if "events" in checker.used else None
     except RecursionError:
         raise QueryError("the query is nested too deeply") from None
     except duckdb.Error as error:
         raise QueryError(f"the query cannot be parsed: {error}", "syntax") from error
-    return Parsed(text, frozenset(checker.used), names, pruner.changed, pruner.days)
+    return Parsed(text, frozenset(checker.used), names, pruner.changed, pruner.days, promoted)
 
 
 _parse_known: Final = lru_cache(maxsize=256)(_parse)
@@ -284,8 +287,8 @@ class _Checker:
         if not _unqualified(node):
             raise self.refuse(f"function {name!r} is to be called by its name alone, as {name}(…)", node)
         if name not in ALLOWED and name not in TABLES:  # one that stands in FROM is in the tree as a call, too
-            near = difflib.get_close_matches(name, sorted(ALLOWED), n=1, cutoff=0.7)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, ALLOWED, cutoff=0.7)
+            hint = f"; did you mean {near!r}?" if near else ""
             raise self.refuse(f"function {name!r} is not available here{hint}", node)
 
     def known(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import duckdb
 
-__all__ = ["Bound", "Pruner", "parameters"]
+__all__ = ["Bound", "Pruner", "parameters", "template", "template_statement"]
 
 Tree = dict[str, Any]
 
@@ -239,31 +239,37 @@ def parameters(tree: Any) -> Iterator[Tree]:
             yield from parameters(item)
 
 
-def _template(sql: str) -> Tree:
+def _statement(sql: str) -> Tree:
     row = duckdb.connect(":memory:").execute("SELECT json_serialize_sql($1)", [sql]).fetchone()
-    tree: Tree = json.loads(row[0] if row else "{}")["statements"][0]["node"]["select_list"][0]
+    tree: Tree = json.loads(row[0] if row else "{}")["statements"][0]
     return tree
 
 
 _TEMPLATES: dict[str, Tree] = {}
 
 
-def _of(sql: str) -> Tree:
+def template(sql: str) -> Tree:
     """A fresh tree of an expression; DuckDB itself writes its form."""
+    tree: Tree = template_statement(f"SELECT {sql}")["node"]["select_list"][0]
+    return tree
+
+
+def template_statement(sql: str = "SELECT 1") -> Tree:
+    """A fresh tree of a statement."""
     if sql not in _TEMPLATES:
-        _TEMPLATES[sql] = _template(f"SELECT {sql}")
+        _TEMPLATES[sql] = _statement(sql)
     return copy.deepcopy(_TEMPLATES[sql])
 
 
 def _day_of(value: Tree) -> Tree:
     """The UTC day of a value that is compared with `timestamp`: a text is read as a time first, with its offset."""
-    tree = _of("CAST(CAST(x AS TIMESTAMPTZ) AS DATE)")
+    tree = template("CAST(CAST(x AS TIMESTAMPTZ) AS DATE)")
     tree["child"]["child"] = copy.deepcopy(value)
     return tree
 
 
 def _compare(column: list[str], op: str, day: Tree) -> Tree:
-    tree = _of("x >= y")
+    tree = template("x >= y")
     tree["type"] = _TYPES[op]
     tree["left"]["column_names"] = column
     tree["right"] = day
@@ -271,6 +277,6 @@ def _compare(column: list[str], op: str, day: Tree) -> Tree:
 
 
 def _and(conditions: list[Tree]) -> Tree:
-    tree = _of("x AND y")
+    tree = template("x AND y")
     tree["children"] = conditions
     return tree

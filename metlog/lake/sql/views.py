@@ -1,9 +1,9 @@
-"""The views: `events` over Parquet files and the journal, `arrivals`, the same in the order in which they came, `delivery` over
-the sequence numbers in it, `files` of what lies on disk."""
+"""The views: `events` over Parquet files and the journal, `arrivals`, the same in the order in which they came, `files` of
+what lies on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -13,37 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metlog.journal.segment import SegmentName
+from metlog.lake.promotion.footer import Promoted, columns_of, decode
 from metlog.lake.schema import COLUMNS, SCHEMA
 from metlog.lake.sql.guard import QueryError
+from metlog.lake.sql.promoted import Hidden
 
-__all__ = ["DEFAULTS", "DELIVERY", "events_view", "files_table", "numbered"]
+__all__ = ["DEFAULTS", "any_promoted", "events_view", "files_table", "numbered", "reads_as_column"]
 
 DEFAULTS: Final = {"weight": "1.0", "tokens": "[]", "fields": "'{}'", "severity": "6", "env_version": "'1'"}
 """What a column holds in a file from before it existed, where NULL would be wrong."""
 
-DELIVERY: Final = """
-WITH metlog_streams AS (
-    SELECT stream, any_value(logger) AS logger, any_value(hostname) AS hostname, any_value(pid) AS pid,
-           min(timestamp) AS first_at, max(timestamp) AS last_at, count(*) AS received, max(seq) AS last
-    FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream
-), metlog_numbers AS (  -- a bit a number: many times cheaper than counting distinct ones
-    SELECT stream, CAST(sum(got) AS BIGINT) AS got
-    FROM (SELECT stream, bit_count(bit_or(CAST(1 AS UBIGINT) << CAST(seq & 63 AS UBIGINT))) AS got
-          FROM events WHERE seq > 0 AND stream <> '' GROUP BY stream, seq >> 6)
-    GROUP BY stream
-), metlog_words AS (  -- a range lets the scan leave out `fields` of all other events, as a list of types does not
-    SELECT stream, bool_or(type = 'metlog.end') AS ended, arg_max(fields->'$.dropped', seq) AS dropped,
-           max(CASE WHEN type = 'metlog.end' THEN TRY_CAST(fields->>'$.last_seq' AS BIGINT) END) AS last
-    FROM events WHERE type BETWEEN 'metlog.end' AND 'metlog.report' AND type IN ('metlog.end', 'metlog.report')
-    AND seq > 0 AND stream <> '' GROUP BY stream
-)
-SELECT stream, s.logger, s.hostname, s.pid, s.first_at, s.last_at, s.received, n.got AS distinct_received,
-       s.received - n.got AS duplicates, greatest(s.last, coalesce(w.last, 0)) AS last_seq, last_seq - n.got AS lost,
-       coalesce(w.ended, false) AS ended, w.dropped AS dropped
-FROM metlog_streams s JOIN metlog_numbers n USING (stream) LEFT JOIN metlog_words w USING (stream)
-"""
-"""Loss accounting: a client numbers its events from 1, so that a gap is a loss and a repeat a duplicate. Where `ended` is
-false, what was sent after `last_seq` is unknown. `dropped`: what the client itself says it dropped, by reason."""
+
+Far = tuple[str, Mapping[str, Promoted]]
+"""The name of a table over files on shared storage, with DATED_SCHEMA and these promoted columns."""
 
 
 def events_view(
@@ -52,25 +34,29 @@ def events_view(
     *,
     limited: bool = False,
     arrivals: bool = False,
-    remote: str = "",
+    remote: Sequence[Far] = (),
+    hidden: Sequence[Hidden] = (),
 ) -> str:
-    """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `remote`: the name of a table over files on shared
-    storage, with DATED_SCHEMA; `limited`: only the services in
-    `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other services' events.
-    `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`."""
+    """The SELECT behind `events`. `fresh`: the table `metlog_fresh` has rows; `remote`: tables over files on shared storage;
+    `limited`: only the services in `metlog_loggers`, behind a barrier that keeps a query's own conditions from being tried on other
+    services' events. `arrivals`: the one behind the view of that name; `metlog_fresh` must be `numbered`. `hidden`: columns of the view
+    `metlog_promoted` at the end: files with and without a promoted column are read apart, each with what it needs."""
     groups: dict[tuple[str, ...], list[Path]] = {}
     for _, path in files:
-        groups.setdefault(_select_list(path, _identity(path)), []).append(path)
+        columns, promoted = _described(path, _identity(path))
+        found = [column.sql(columns[_FIELDS].removesuffix(" AS fields"), promoted) for column in hidden]
+        if reads_as_column(path.parent.parent):
+            columns = tuple(_DAY if column == "date" else column for column in columns)
+        groups.setdefault((*columns, *found), []).append(path)
     more = [f"{source} AS {name}" for name, source in _ARRIVAL.items()] if arrivals else ()
     parts = [
-        f"SELECT {', '.join((*columns, *more))} FROM {_parquet(paths, arrivals)}"  # noqa: S608 - our own names, quoted paths
+        f"SELECT {', '.join((*columns, *more))} FROM {_parquet(paths, arrivals, by_folder='date' in columns)}"  # noqa: S608 - our own names, quoted paths
         for columns, paths in groups.items()
     ]
     names = [_column(name, *_UNCOMMITTED[name]) for name in COLUMNS] + [*(_ARRIVAL if arrivals else ())]
-    if remote:
-        parts.append(f"SELECT {', '.join(names)} FROM {remote}")  # noqa: S608 - our own names
-    if fresh or not parts:
-        parts.append(f"SELECT {', '.join(names)} FROM metlog_fresh")  # noqa: S608 - our own names
+    for table, promoted in (*remote, *([("metlog_fresh", {})] if fresh or not (parts or remote) else [])):
+        more = [column.sql("CAST(fields AS JSON)", promoted) for column in hidden]
+        parts.append(f"SELECT {', '.join((*names, *more))} FROM {table}")  # noqa: S608 - our own names
     view = "\nUNION ALL\n".join(parts)
     if not limited:
         return view
@@ -79,6 +65,16 @@ def events_view(
     # The rows of `arrivals` are numbered anew: gaps would tell how much the others log, and when.
     shown = f"* REPLACE ({_ANEW} AS arrival_row)" if arrivals else "*"
     return f"SELECT {shown} FROM ({view}) WHERE logger IN (SELECT logger FROM metlog_loggers) LIMIT 9223372036854775807"  # noqa: S608 - our own names
+
+
+_DAY: Final = "CAST(timestamp AS DATE) AS date"
+"""The day where it cannot come from the folders' names; sessions are in UTC."""
+
+
+def reads_as_column(folder: Path) -> bool:
+    """Whether a part of the path, such as `type=prod`, would give all files below it a column: DuckDB reads the folders' names from the
+    root of the file system on, not only those below the data folder."""
+    return any("=" in part and part.partition("=")[0].lower() in COLUMNS for part in folder.parts)
 
 
 _ARRIVAL: Final = {"arrival_file": "parse_filename(filename)", "arrival_row": "file_row_number"}
@@ -126,22 +122,35 @@ _FILES: Final = pa.schema(
 )
 
 
-def _parquet(paths: Sequence[Path], arrivals: bool) -> str:
+def _parquet(paths: Sequence[Path], arrivals: bool, *, by_folder: bool) -> str:
     names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
     more = ", filename = true, file_row_number = true" if arrivals else ""
-    return f"read_parquet([{names}], hive_partitioning = true, hive_types = {{'date': DATE}}{more})"
+    folders = "hive_partitioning = true, hive_types = {'date': DATE}" if by_folder else "hive_partitioning = false"
+    return f"read_parquet([{names}], {folders}{more})"
+
+
+def any_promoted(files: Sequence[tuple[date, Path]], names: Set[str | None]) -> bool:
+    """Whether one of the files has a column for one of these names in `fields`."""
+    return any(not names.isdisjoint(_described(path, _identity(path))[1]) for _, path in files)
 
 
 @lru_cache(maxsize=100_000)
-def _select_list(path: Path, identity: tuple[int, int]) -> tuple[str, ...]:
-    """How the view reads a file; each footer is read once a process."""
+def _described(path: Path, identity: tuple[int, int]) -> tuple[tuple[str, ...], Mapping[str, Promoted]]:
+    """How the view reads a file, and its promoted columns by their names in `fields`; each footer is read once a process."""
     try:
-        found = {field.name: field.type for field in pq.read_schema(path)}
+        metadata = pq.read_metadata(path)
+        found = {field.name: field.type for field in metadata.schema.to_arrow_schema()}
     except pa.ArrowInvalid as error:
         raise QueryError(f"{path} cannot be read: {error}", "failed") from error
-    return tuple(
+    columns = tuple(
         _column(name, sql_type, found.get(name)) if name != "date" else "date" for name, sql_type in COLUMNS.items()
     )
+    said = decode(metadata.metadata)
+    promoted = {entry.name: entry for entry in said if entry.right and columns_of([entry]).keys() <= found.keys()}
+    return columns, promoted
+
+
+_FIELDS: Final = [*COLUMNS].index("fields")
 
 
 def _column(name: str, sql_type: str, found: pa.DataType | None) -> str:

@@ -97,7 +97,8 @@ def _one_day(
     for group in groups:
         schema = schema_of(day.folder, group)
         with engine(day.folder) as connection:
-            replacement, count = write_hidden(day.folder, group, ordered(connection, day.folder, group), schema, level)
+            batches = ordered(connection, day.folder, group)
+            replacement, count = write_hidden(day.folder, group, batches, schema, level, upkeep.promotion)
         replacements.append(replacement)
         events += count
         bytes_after += day.folder.size(replacement.new) if replacement.new else 0

@@ -115,7 +115,7 @@ def _one_day(
                     continue
                 schema = schema_of(day.folder, [name])
                 batches = ordered(connection, day.folder, [name], condition)
-                replacement, _ = write_hidden(day.folder, [name], batches, schema, level)
+                replacement, _ = write_hidden(day.folder, [name], batches, schema, level, upkeep.promotion)
                 replacements.append(replacement)
                 size += day.folder.size(name) - (day.folder.size(replacement.new) if replacement.new else 0)
     if not files and not rewritten:

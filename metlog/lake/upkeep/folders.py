@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +24,10 @@ from metlog.lake.attached import attached
 from metlog.lake.backlog import day_of
 from metlog.lake.chains import FOOTER, parse_chain
 from metlog.lake.leases import make_lease
+from metlog.lake.promotion.choice import Promotion
+from metlog.lake.promotion.columns import FileColumns
 from metlog.lake.replacing import HIDDEN, Replacement, finish
+from metlog.lake.storage import FolderStorage
 from metlog.lake.writer import PARQUET, segment_of
 
 __all__ = ["PATIENCE", "Day", "Progress", "Upkeep", "UpkeepError", "committed", "days", "opened", "write_hidden"]
@@ -58,6 +62,7 @@ class Upkeep:
         self.data = data
         self.root = root
         self.events = events
+        self.promotion = Promotion(FolderStorage(root))
 
     def record(self, action: str, **facts: Any) -> None:
         """Appends what was done to `upkeep.ndjson`, durably."""
@@ -141,9 +146,15 @@ def days(upkeep: Upkeep) -> Iterator[Day]:
 
 
 def write_hidden(
-    folder: Folder, gone: list[str], batches: Iterator[pa.RecordBatch], schema: pa.Schema, level: int
+    folder: Folder,
+    gone: list[str],
+    batches: Iterator[pa.RecordBatch],
+    schema: pa.Schema,
+    level: int,
+    promotion: Promotion,
 ) -> tuple[Replacement, int]:
-    """Writes the events that take the place of `gone` under a hidden name, durably, in row groups that are sorted as they come.
+    """Writes the events that take the place of `gone` under a hidden name, durably, in row groups that are sorted as they come, with
+    promoted columns of their own.
     Returns the replacement, and its number of events; without events there is no file, but for one of a chain, which says what the
     data set holds (`metlog.lake.chains`)."""
     name = f"{HIDDEN}{gone[-1]}"
@@ -158,12 +169,18 @@ def write_hidden(
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             codec = codec_of(folder, gone[0])
+            groups = _row_groups(batches, schema)
+            first = next(groups, schema.empty_table())
+            columns = promotion.file(first) if "fields" in schema.names else FileColumns(())
+            made = columns.extend(first)
             with pq.ParquetWriter(
-                file, schema, compression=codec, compression_level=level if codec == "zstd" else None
+                file, made.schema, compression=codec, compression_level=level if codec == "zstd" else None
             ) as writer:
-                for table in _row_groups(batches, schema):
+                for table in chain([made], map(columns.extend, groups)):
                     writer.write_table(table, row_group_size=_ROW_GROUP)
                     events += table.num_rows
+                if said := columns.footer():
+                    writer.add_key_value_metadata(said)
             file.flush()
         failpoints.point("replace.write")
         os.fsync(descriptor)

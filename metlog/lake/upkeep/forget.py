@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import time
@@ -16,8 +17,10 @@ from msgspec import Struct
 
 from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
+from metlog.journal.recovery import recover
 from metlog.journal.routing import Route
 from metlog.journal.segment import ACTIVE, SEALED, Clock, Scan, SegmentName, encode_record, listing, scan
+from metlog.journal.tails import origin_of
 from metlog.lake.query import Lake
 from metlog.lake.replacing import replace
 from metlog.lake.schema import tables
@@ -128,7 +131,8 @@ def _rewrite(upkeep: Upkeep, folder: Folder, names: Sequence[str], condition: st
     for name in names:
         with engine(folder) as connection:
             batches = ordered(connection, folder, [name], condition)
-            replacements.append(write_hidden(folder, [name], batches, schema_of(folder, [name]), level)[0])
+            schema = schema_of(folder, [name])
+            replacements.append(write_hidden(folder, [name], batches, schema, level, upkeep.promotion)[0])
     replace(upkeep.events, folder, replacements, patience=patience)
 
 
@@ -204,15 +208,29 @@ def _journal(journal: Folder, matcher: _Matcher, dry_run: bool, sealing: float) 
 
 
 def _wait_until_sealed(journal: Folder, active: Sequence[SegmentName], seconds: float) -> None:
-    """Waits for the segments that a listener writes now. Without a listener they stay: the next start of one seals them."""
+    """Waits for the segments that a listener writes now; those that one left which was killed are sealed, as its next start would."""
     deadline = time.monotonic() + seconds
     while set(active) & set(listing(journal)[1]):
+        if _recovered(journal):
+            return
         if time.monotonic() > deadline:
             raise UpkeepError(
-                f"{journal.path}: {active[0]} is still being written, or was left by a listener that was killed; "
-                "start `metlog listen` or wait for journal.segment_age, then run this again"
+                f"{journal.path}: {active[0]} is still being written; wait for journal.segment_age, then run this again"
             )
         time.sleep(0.1)
+
+
+def _recovered(journal: Folder) -> bool:
+    """Puts in order what a listener left that was killed; False while one runs."""
+    lock = journal.open("lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        recover(journal)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def _segment(journal: Folder, segment: SegmentName, suffix: str, matcher: _Matcher, dry_run: bool) -> int:
@@ -221,15 +239,17 @@ def _segment(journal: Folder, segment: SegmentName, suffix: str, matcher: _Match
     data = bytearray(records.data)
     found = 0
     for record in records:
-        lines = record.events.split(b"\n")
+        lines = record.lines.split(b"\n")
         hits = _hits(record.events, matcher, Clock())
         if not hits:
             continue
         found += len(hits)
         for place in hits:
-            lines[place] = _tombstone(lines[place])
+            lines[place] = _tombstone(lines[place], b"}" if record.tail else b"")
+        # What events have in common stays as long as one of them does.
+        tail = _empty_tail(record.tail) if len(hits) == record.count else record.tail
         source, key = record.source.encode(), record.key.encode()
-        made = encode_record(record.received_at, record.count, source, key, b"\n".join(lines))
+        made = encode_record(record.received_at, record.count, source, key, b"\n".join(lines), tail)
         if len(made) != record.end - record.offset:
             raise UpkeepError(
                 f"{journal.path}/{segment}: a record at {record.offset} cannot be written again in its place"
@@ -249,7 +269,7 @@ def _hits(events: bytes, matcher: _Matcher, clock: Clock) -> list[int]:
         return sorted(matcher.rows(table))
     found = []
     for place, line in enumerate(events.split(b"\n")):  # a line that cannot be decoded: one by one
-        single = _table([record._replace(events=line + b"\n", count=1)], clock) if line.strip() else None
+        single = _table([record._replace(lines=line + b"\n", count=1)], clock) if line.strip() else None
         if single is not None and matcher.rows(single):
             found.append(place)
     return found
@@ -260,14 +280,26 @@ def _table(records: Sequence[Any], clock: Clock) -> pa.Table | None:
     return pa.concat_tables(parts) if parts else None
 
 
-def _tombstone(line: bytes) -> bytes:
-    """An event of the same length that keeps the stream and the number of the one in its place."""
-    event = msgspec.json.decode(line)
+def _tombstone(line: bytes, left_out: bytes) -> bytes:
+    """An event of the same length that keeps the stream and the number of the one in its place. `left_out`: what the line ends in, once for
+    all lines of its record."""
+    event = msgspec.json.decode(line + left_out)
     kept = {"type": "metlog.forgotten", **{key: event[key] for key in ("timestamp", "stream", "seq") if key in event}}
     for text in (msgspec.json.encode(kept), _EMPTY, _SHORTEST):
-        if len(text) <= len(line):
-            return text.ljust(len(line))
+        short = text.removesuffix(left_out)
+        if len(short) <= len(line):
+            return short.ljust(len(line))
     raise UpkeepError("an event is shorter than what takes its place")
+
+
+def _empty_tail(tail: bytes) -> bytes:
+    """A tail of the same length that keeps the stream."""
+    origin = origin_of(tail)
+    if origin is None:
+        return tail
+    kept = {"stream": origin.stream, "logger": "", "env_version": origin.env_version, "pid": 0, "hostname": ""}
+    text = b"," + msgspec.json.encode(kept)[1:-1]
+    return text.ljust(len(tail) - 1) + b"}" if len(text) < len(tail) else tail
 
 
 def _dead_letters(upkeep: Upkeep, condition: str, words: Sequence[str], dry_run: bool) -> int:

@@ -19,6 +19,7 @@ from metlog.errors import MetlogError
 from metlog.event import Event
 from metlog.journal.folder import write_all
 from metlog.journal.rows import micros
+from metlog.lake.parquet import Parquet
 from metlog.lake.schema import SCHEMA
 from metlog.lake.upkeep.folders import Progress, Upkeep, opened
 from metlog.lake.writer import PARQUET
@@ -271,9 +272,9 @@ def _write(upkeep: Upkeep, name: str, events: Sequence[Event], level: int) -> No
         by_day.setdefault(event.timestamp.date(), []).append(event)
     for day, group in sorted(by_day.items()):
         with upkeep.events.sub(f"date={day.isoformat()}", create=True) as folder:
-            buffer = pa.BufferOutputStream()
-            pq.write_table(_table(group, received), buffer, compression="zstd", compression_level=level)
-            folder.replace(name, buffer.getvalue().to_pybytes())
+            file = Parquet(level=level, promotion=upkeep.promotion).grow()
+            file.write(_table(group, received))
+            folder.replace(name, file.close())
 
 
 def _table(events: Sequence[Event], received: datetime) -> pa.Table:

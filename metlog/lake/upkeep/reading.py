@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metlog.journal.folder import Folder
+from metlog.lake.promotion.footer import columns_of, decode
 from metlog.lake.sql.views import DEFAULTS
 
 __all__ = ["engine", "matching", "ordered", "schema_of"]
@@ -44,17 +45,23 @@ def engine(folder: Folder) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def schema_of(folder: Folder, names: Sequence[str]) -> pa.Schema:
-    """Returns the columns of some files together, by name: those of the newest file first, then what only older ones have."""
+    """Returns the columns of some files together, by name: those of the newest file first, then what only older ones have. Promoted
+    columns are not among them: they are made anew."""
+    schemas = {name: pq.read_schema(folder.path / name) for name in names}
+    promoted = {column for name in names for column in _promoted(folder, name)}
     fields: dict[str, pa.Field] = {}
     for name in reversed(names):
-        for field in pq.read_schema(folder.path / name):
-            if field.name not in fields:
+        for field in schemas[name]:
+            if field.name not in fields and field.name not in promoted:
                 fields[field.name] = field if name == names[-1] else field.with_nullable(True)
     schema = pa.schema(list(fields.values()))
-    missing = {
-        field.name for name in names for field in schema if field.name not in pq.read_schema(folder.path / name).names
-    }
+    missing = {field.name for name in names for field in schema if field.name not in schemas[name].names}
     return pa.schema([field.with_nullable(True) if field.name in missing else field for field in schema])
+
+
+def _promoted(folder: Folder, name: str) -> set[str]:
+    metadata = pq.read_metadata(folder.path / name)
+    return columns_of(decode(metadata.metadata)).keys() & set(metadata.schema.to_arrow_schema().names)
 
 
 # Every text put into SQL below is a quoted path, a day, or a condition that `metlog.lake.sql.guard` has parsed.
@@ -71,7 +78,9 @@ def ordered(
     # A file from before a column existed has what the view gives for it.
     has = set(schema_of(folder, names).names)
     filled = ", ".join(f"coalesce({name}, {value}) AS {name}" for name, value in DEFAULTS.items() if name in has)
-    sql = f"SELECT * EXCLUDE {row} REPLACE ({filled}) FROM {_files(folder, names)} {kept} {order}"
+    left = {column for name in names for column in _promoted(folder, name)}
+    without = ", ".join(["filename", "file_row_number", *sorted(left)])
+    sql = f"SELECT * EXCLUDE ({without}) REPLACE ({filled}) FROM {_files(folder, names)} {kept} {order}"
     yield from connection.sql(sql).to_arrow_reader(_BATCH)
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
 
 from metlog.event import Event
 from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.reader import Entry, read
-from metlog.journal.rows import Row, correct, rows_of
+from metlog.journal.rows import Row, correct
+from metlog.listener.delivery.care import UNDELIVERABLE, Care, Limits
+from metlog.listener.delivery.lines import Fatal, lines_of
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.listener.outputs.context import Context
-from metlog.plugins.schema import Seconds, Size
 
 __all__ = ["Limits", "run_batches"]
 
@@ -27,20 +27,12 @@ _KEEP: Final = 1.0
 """Seconds between saves of a cursor that passes only events of other outputs."""
 
 
-class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What ends a batch; whichever comes first."""
-
-    batch_events: Annotated[int, Meta(ge=1)] = 500
-    batch_bytes: Annotated[Size, Meta(ge=1)] = 1 << 20
-    batch_age: Annotated[Seconds, Meta(gt=0)] = 1.0
-    """Seconds since its first event."""
-
-
 class _Forming:
     """A batch that grows, and the position after its last event."""
 
-    def __init__(self, start: Position) -> None:
+    def __init__(self, start: Position, fatal: Fatal) -> None:
         self.start = start
+        self.fatal = fatal
         self.end = start
         self.first = ""
         self.deliveries: list[Delivery] = []
@@ -58,30 +50,39 @@ class _Forming:
 
 def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
     """Until the listener ends. The end of a batch is durable before it is delivered, so that after a crash the same batch,
-    under the same id, is formed again."""
+    under the same id, is formed again; but not when the process has ended there several times: then it is formed in halves."""
     cursor = context.cursor()
+    context.report(at=cursor.at)
     _try(output.start, context)
+    care = Care(context, limits)
+    if care.halves:
+        cursor.pending = None  # the whole of it is too much
     delivered = rejected = 0
     saved = time.monotonic()
     while True:
         context.pause(0)  # with a long backlog it waits nowhere else
         if cursor.pending is not None:
-            forming = _form(context, cursor, cursor.pending)
+            forming = _form(context, cursor, cursor.pending, care)
         else:
             cursor.route = context.route
-            forming = _collect(context, cursor, limits)
-            if forming.deliveries:
+            forming = _collect(context, cursor, care.limits, care)
+            if forming.deliveries and not care.gives_up:
                 cursor.pending = forming.end
                 context.keep(cursor)
                 failpoints.point("batch.pending")
-        if forming.deliveries:
+        if forming.deliveries and care.gives_up:
+            rejected += len(forming.deliveries)
+            _refuse([(msgspec.json.encode(d.event), d.source, UNDELIVERABLE) for d in forming.deliveries], context)
+            care.passed(len(forming.deliveries))
+        elif forming.deliveries:
             rejected += _deliver(output, forming.batch(cursor.route), context)
             delivered += len(forming.deliveries)
             failpoints.point("batch.delivered")
+            care.passed(len(forming.deliveries))
         moved = forming.end > cursor.at
         cursor.at, cursor.pending = forming.end, None
         idle = cursor.at >= context.end
-        if moved and (idle or time.monotonic() - saved >= _KEEP):
+        if moved and (idle or care.taken or time.monotonic() - saved >= _KEEP):
             context.keep(cursor)
             saved = time.monotonic()
         if moved:
@@ -92,9 +93,9 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
             return
 
 
-def _collect(context: Context, cursor: Cursor, limits: Limits) -> _Forming:
+def _collect(context: Context, cursor: Cursor, limits: Limits, care: Care) -> _Forming:
     """Events from the cursor on, until a limit of the batch is reached."""
-    forming = _Forming(cursor.at)
+    forming = _Forming(cursor.at, care.fatal)
     while True:
         end = context.end
         waits = _KEEP if not forming.deliveries else limits.batch_age - (time.monotonic() - forming.since)
@@ -107,9 +108,9 @@ def _collect(context: Context, cursor: Cursor, limits: Limits) -> _Forming:
             return forming
 
 
-def _form(context: Context, cursor: Cursor, end: Position) -> _Forming:
+def _form(context: Context, cursor: Cursor, end: Position, care: Care) -> _Forming:
     """The batch that may have been delivered before a crash, again."""
-    forming = _Forming(cursor.at)
+    forming = _Forming(cursor.at, care.fatal)
     _extend(forming, context, cursor, end, None)
     forming.end = end
     return forming
@@ -126,17 +127,18 @@ def _extend(forming: _Forming, context: Context, cursor: Cursor, end: Position, 
         skip = forming.end.skip if (here.number, here.offset) == (forming.end.number, forming.end.offset) else 0
         until = end.skip if (here.number, here.offset) == (end.number, end.offset) else entry.record.count
         forming.first = forming.first or str(entry.segment)
-        rows, bad = rows_of(entry.record.events)
-        if bad and limits is not None and skip == 0:  # told once: not when the batch is formed again
-            letters = [(line, entry.record.source, reason) for line, reason in bad]
-            _try(lambda letters=letters: context.dead.add(letters, durable=True), context)
-        for index, row, line in _rows(entry, rows, skip, until):
-            forming.end = Position(here.number, here.offset, index + 1)
-            if cursor.route.takes(row):
+        for line in lines_of(entry.record, skip, forming.fatal):
+            if line.number >= until:
+                break
+            forming.end = Position(here.number, here.offset, line.number + 1)
+            if line.row is None:
+                if limits is not None:  # told once: not when the batch is formed again
+                    _refuse([(line.text, entry.record.source, line.reason)], context)
+            elif cursor.route.takes(line.row):
                 if not forming.deliveries:
                     forming.since = time.monotonic()
-                forming.deliveries.append(_delivery(entry, row))
-                forming.size += line
+                forming.deliveries.append(_delivery(entry, line.row))
+                forming.size += len(line.text)
                 if limits is not None and forming.full(limits):
                     return True
         if until >= entry.record.count:
@@ -144,12 +146,6 @@ def _extend(forming: _Forming, context: Context, cursor: Cursor, end: Position, 
     if limits is not None:
         forming.end = max(forming.end, end)
     return False
-
-
-def _rows(entry: Entry, rows: list[Row], skip: int, until: int) -> Iterator[tuple[int, Row, int]]:
-    size = len(entry.record.events) // max(len(rows), 1)
-    for index in range(skip, min(until, len(rows))):
-        yield index, rows[index], size
 
 
 def _delivery(entry: Entry, row: Row) -> Delivery:
@@ -167,15 +163,19 @@ def _deliver(output: BaseOutput, batch: Batch, context: Context) -> int:
         try:
             output.write(batch)
         except Rejected as refused:
-            letters = [(msgspec.json.encode(d.event), d.source, reason) for d, reason in refused.rejected]
-            _try(lambda letters=letters: context.dead.add(letters, durable=True), context)
-            return len(letters)
+            _refuse([(msgspec.json.encode(d.event), d.source, reason) for d, reason in refused.rejected], context)
+            return len(refused.rejected)
         except Exception as error:  # noqa: BLE001 - whatever an output raises means "not delivered": told, and tried again
             context.report(error=f"{type(error).__name__}: {error}")
             context.pause(delay)
         else:
             return 0
     raise AssertionError("backoff has no end")
+
+
+def _refuse(letters: list[tuple[bytes, str, str]], context: Context) -> None:
+    """Makes dead letters, durably: text, source and reason."""
+    _try(lambda: context.dead.add(letters, durable=True), context)
 
 
 def _try(call: Any, context: Context) -> None:

@@ -22,8 +22,10 @@ log = logging.getLogger("metlog.listener")
 
 _RESTART: Final = 0.2
 _RESTART_MAX: Final = 10.0
-_ALLOCATOR: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
-"""Memory that is free after a burst goes back to the operating system; Arrow's own allocators keep it."""
+_AT_FAULT: Final = 60.0
+"""Seconds of a process's life after which its end is not for the events that it began with."""
+_ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "2"}
+"""Memory that is free after a burst goes back to the operating system; of many arenas, much is kept."""
 
 
 class OutputProcess:
@@ -79,16 +81,20 @@ class OutputProcess:
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
-                code = self._live_once()
+                code: int | None = self._live_once()
                 told = f"its process ended with status {code}"
             except OSError as error:  # no process, no descriptor, no memory to be had now
-                code, told = -1, f"its process cannot be started: {error.strerror or error}"
+                code, told = None, f"its process cannot be started: {error.strerror or error}"
             if self._stopping.is_set() or (self._draining and code == 0):
                 return
             self.restarts += 1
             here = self._last_report.get("at")
-            self._deaths = self._deaths + 1 if here == self._died_at else 1
-            self._died_at = here
+            if (
+                code is not None
+            ):  # what could not start blames nothing that it was to read, and what lived for long neither
+                again = here == self._died_at and time.monotonic() - began < _AT_FAULT
+                self._deaths = self._deaths + 1 if again else 1
+                self._died_at = here
             self._last_report = {**self._last_report, "error": told}
             log.error("output %s: %s; starting it again", self.id, told)
             if time.monotonic() - began > _RESTART_MAX:
@@ -173,12 +179,26 @@ class OutputProcess:
         while self._thread.is_alive() and time.monotonic() < deadline:
             self._thread.join(0.2)
             self.retry_notify()  # the pipe may have been full
-        drained = not self._thread.is_alive()
+        drained = not self._thread.is_alive() and not self._stopping.is_set()
+        self.end()
+        return drained
+
+    def wait(self, deadline: float) -> bool:
+        """Waits for a process that another thread drains, then ends it; False when `deadline` (monotonic) came first."""
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(0.2)
+        drained = not self._thread.is_alive() and not self._stopping.is_set()
+        self.end()
+        return drained
+
+    def end(self) -> None:
+        """Ends it, with its cursor where it is; a batch that is under way gets a moment."""
         self._stopping.set()
-        if not drained:
+        if self._thread.ident is None:
+            return
+        if self._thread.is_alive():
             self._end_process()
         self._thread.join(10.0)
-        return drained
 
     def _end_process(self) -> None:
         with self._lock:

@@ -34,6 +34,8 @@ log = logging.getLogger("metlog.listener")
 
 _LAST: Final = 2.0
 """Seconds that an output which hangs in a call gets to come out of it when its listener is gone."""
+_NICE: Final = 5
+"""Below the listener: what an output reads waits on the disk, what the listener does not take in time is lost."""
 _ERROR: Final = 1000
 """Characters of an error that are told."""
 
@@ -60,6 +62,7 @@ class Message(Struct):
 
 
 def main() -> int:
+    os.nice(_NICE)
     for number in (signal.SIGINT, signal.SIGTERM):  # the listener ends us, when all is handed on
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
@@ -69,6 +72,8 @@ def main() -> int:
         return 0
     assignment = msgspec.json.decode(first, type=Assignment)
     output = adapt_output(plugins.build("output", assignment.spec, f"outputs.{assignment.id}"))
+    for name in output.unused_modules:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # an import of it raises ModuleNotFoundError
     with Folder.root(Path(assignment.data)) as data, data.sub("journal") as journals:
         journal = journals.sub(assignment.journal)
         cursors = journal.sub("cursors", create=True)

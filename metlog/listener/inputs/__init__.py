@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from metlog.event import Event
 from metlog.journal.errors import Full
+from metlog.listener.inputs._handed import Handed, HandedSocket
 from metlog.listener.validate import Validated
 
-__all__ = ["BaseInput", "Full", "Input", "Sink", "Watched"]
+__all__ = ["BaseInput", "Full", "Handed", "HandedSocket", "Input", "Sink", "Watched"]
 
 
 class Sink(Protocol):
@@ -38,6 +40,11 @@ class Sink(Protocol):
         With a `key`, a repeat of the same key within the journal's memory of keys is not journaled again and gives
         False; else True. Raises `Full`; raises ValueError naming the event that JSON or the lake cannot hold.
         """
+        ...
+
+    def opened(self, body: bytes, source: str, key: str = "") -> bytes | None:
+        """Returns the content of a whole body, which is another than `body` where it was signed; None for one that this input's
+        signing rules refuse, which is a dead letter then. `key`: see `submit`; a repeat under the same key is no replay."""
         ...
 
     def reject(self, data: bytes, source: str, reason: str) -> None:
@@ -127,6 +134,9 @@ class BaseInput:
     """What an operator should know although the input runs, such as a smaller receive buffer than was asked for. Known once
     started."""
 
+    handed_over: bool = False
+    """Set before `stop` when another input goes on with the sockets that `listening` gave: what belongs to them (a path) stays."""
+
     takes_signed: bool = False
     """Whether it hands on each frame whole and by `frame` or `frames`, so that `keys` and `signed` can be asked of it."""
 
@@ -138,8 +148,18 @@ class BaseInput:
     def watch(self, listener: Watched) -> None:
         """Called once, before `start`, with the listener, for an input that shows its health or metrics."""
 
+    def bind_sockets(self, handed: Handed) -> None:
+        """Called before `start` at a reload and a takeover: binds what `start` will take frames from, sockets out of `handed` where they
+        fit, and takes nothing yet. Raises OSError or ConfigError. Without it, `start` binds, after what came before has ended."""
+
+    def listening(self) -> Sequence[tuple[str, socket.socket]]:
+        """Returns the sockets that it listens on, each with what it was asked for (`udp://127.0.0.1:0`); duplicates of them go to the
+        `bind_sockets` of the input that comes after it."""
+        return ()
+
     def start(self, sink: Sink) -> None:
-        """Binds and begins to take frames. Raises OSError or ConfigError with a text that names what to change."""
+        """Binds, unless `bind_sockets` has, and begins to take frames. Raises OSError or ConfigError with a text that names what to
+        change."""
         raise NotImplementedError
 
     def stop(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
+
+from metlog.listener.inputs._stop import StopSignal
 
 __all__ = ["DatagramReader"]
 
@@ -34,7 +35,7 @@ class DatagramReader:
         self._largest = largest
         self._take = take
         self._reject = reject
-        self._stop = threading.Event()
+        self._stop = StopSignal()
         self._turned = time.monotonic()
         self.frames = self.bytes = self.oversized = 0
         self._thread = threading.Thread(target=self._run, name=f"metlog-{name}", daemon=True)
@@ -48,6 +49,7 @@ class DatagramReader:
         if self._thread.ident is not None:
             self._thread.join()
         self._sock.close()
+        self._stop.close()
 
     def health(self) -> str:
         if self._thread.ident is not None and not self._thread.is_alive():
@@ -57,8 +59,7 @@ class DatagramReader:
         return ""
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
+        poll = self._stop.poll_with(self._sock.fileno())
         while not self._stop.is_set():
             self._turned = time.monotonic()
             if poll.poll(500):

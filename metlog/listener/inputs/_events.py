@@ -43,6 +43,9 @@ class EventSink:
         if frames:
             self._sink.frames(frames, received_at)
 
+    def opened(self, body: bytes, source: str, key: str = "") -> bytes | None:
+        return self._sink.opened(body, self._scheme + source, key)
+
     def submit(self, events: Sequence[Event] | Validated, source: str, **options: Any) -> bool:
         return self._sink.submit(events, self._scheme + source, **options)
 

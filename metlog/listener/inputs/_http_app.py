@@ -170,11 +170,8 @@ class App:
         return Response(201, (ident or str(uuid.uuid4())).encode(), headers=headers)
 
     def _opened(self, body: bytes, request: Request, key: str) -> bytes:
-        """What was signed, where the input demands signatures."""
-        opened = getattr(self._sink, "opened", None)
-        if opened is None:
-            return body
-        found: bytes | None = opened(body, f"http://{request.peer}", key)
+        """The content of a signed body; any other body as it is."""
+        found = self._sink.opened(body, f"http://{request.peer}", key)
         if found is None:
             raise Refusal(403, "the body is not signed as this input demands; it is a dead letter")
         return found

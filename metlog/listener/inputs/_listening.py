@@ -10,13 +10,27 @@ from pathlib import Path
 
 from metlog.core.hosts import host_port
 from metlog.listener.inputs import _systemd as passed
+from metlog.listener.inputs._handed import NONE, Handed
 
 __all__ = ["bind_stream", "bind_unix", "server_tls", "url_of"]
 
 
-def bind_stream(scheme: str, host: str, port: int, systemd: bool | str, fd: int) -> socket.socket:
-    """Returns a listening TCP socket; raises OSError with what to change."""
-    if fd >= 0:
+def bind_stream(
+    scheme: str,
+    host: str,
+    port: int,
+    systemd: bool | str,
+    fd: int,
+    handed: Handed = NONE,
+    remedy: str = "choose another port",
+) -> socket.socket:
+    """Returns a listening TCP socket, one of `handed` where it fits; raises OSError with what to change, for an address in use the
+    `remedy`."""
+    name = passed.name_of(scheme, host, port, systemd, fd)
+    ours = not systemd and fd < 0
+    if (found := handed.take(name, socket.SOCK_STREAM, host if ours else "", port if ours else 0)) is not None:
+        sock = found
+    elif fd >= 0:
         sock = passed.of_descriptor(fd, socket.SOCK_STREAM)
     elif systemd:
         sock, *more = passed.sockets(socket.SOCK_STREAM, systemd if isinstance(systemd, str) else "")
@@ -38,18 +52,22 @@ def bind_stream(scheme: str, host: str, port: int, systemd: bool | str, fd: int)
                 raise
         except OSError as error:
             raise OSError(
-                f"{scheme}://{host}:{port}: {error.strerror or error}; is another process listening there? choose another port"
+                f"{scheme}://{host}:{port}: {error.strerror or error}; is another process listening there? {remedy}"
             ) from error
     sock.listen(1024)
     return sock
 
 
-def bind_unix(path: str, kind: socket.SocketKind, mode: int) -> socket.socket:
-    """Returns a Unix socket bound to a path, or to an abstract name when `path` begins with `@`.
+def bind_unix(path: str, kind: socket.SocketKind, mode: int, handed: Handed = NONE) -> socket.socket:
+    """Returns a Unix socket bound to a path, or to an abstract name when `path` begins with `@`; one of `handed` where it fits.
 
     A socket that an ended process left there is replaced; anything else, and a socket that answers, is left alone. Raises OSError
     that names the path.
     """
+    if (found := handed.take(f"unix://{path}", kind)) is not None:
+        if not path.startswith("@"):
+            Path(path).chmod(mode)
+        return found
     sock = socket.socket(socket.AF_UNIX, kind)
     try:
         if path.startswith("@"):

@@ -10,23 +10,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from metlog.event import Event
-from metlog.listener.inputs._protobuf import Budget, ProtobufError, fields
+from metlog.listener.otlp import severity_of, take_own
+from metlog.listener.protobuf import Budget, ProtobufError, fields
 
-__all__ = ["events_of_json", "events_of_protobuf", "severity_of"]
+__all__ = ["events_of_json", "events_of_protobuf"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DEEPEST: Final = 64
 """Values within each other; what is deeper is left out and marked, as the encoders do."""
 _TOO_DEEP: Final = "<too deep>"
 _DOUBLE: Final = struct.Struct("<d")
-_SEVERITIES: Final = (6, *[7] * 8, 6, 5, 5, 5, 4, 4, 4, 4, 3, 2, 1, 1, 0, 0, 0, 0)
-"""Severity of RFC 5424 by SeverityNumber (OpenTelemetry's logs data model, appendix B)."""
 _NAMED: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
-
-
-def severity_of(number: int) -> int:
-    """Returns the severity of RFC 5424 for a SeverityNumber; 6 for 0 (unspecified) and for numbers that do not exist."""
-    return _SEVERITIES[number] if 0 <= number < len(_SEVERITIES) else 6
 
 
 class _Group:
@@ -63,9 +57,10 @@ def _event(
         payload = body
     elif body is not None:
         found.setdefault("body", body)
+    own = {"tokens": (kind,), **take_own(found)}
     return Event(
-        timestamp=_time(nanos or observed) or received, type=kind, tokens=(kind,), logger=group.logger,
-        severity=severity_of(severity), payload=payload, fields=found, pid=group.pid, hostname=group.hostname,
+        timestamp=_time(nanos or observed) or received, type=kind, logger=group.logger, severity=severity_of(severity),
+        payload=payload, fields=found, pid=group.pid, hostname=group.hostname, **own,
     )  # fmt: skip
 
 

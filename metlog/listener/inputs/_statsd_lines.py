@@ -53,7 +53,7 @@ def parse(line: bytes, logger: str) -> tuple[list[Event], str]:
     if text.startswith(("_e{", "_sc|")):
         raise BadLine("not a metric: DogStatsD's events and service checks are not taken")
     name, colon, rest = text.partition(":")
-    name = name.strip()
+    name = name.strip().replace("\t", " ")
     if not colon or "|" not in rest:
         raise BadLine("not statsd: a line is name:value|type")
     if not name or len(name) > _NAME or _CONTROL.search(name):

@@ -13,7 +13,7 @@ from typing import Final
 
 from metlog.errors import ConfigError
 
-__all__ = ["check", "notify", "of_descriptor", "sockets"]
+__all__ = ["check", "name_of", "notify", "of_descriptor", "sockets"]
 
 log = logging.getLogger("metlog.listener")
 
@@ -29,6 +29,15 @@ def check(where: str, systemd: bool | str, fd: int) -> None:
         raise ConfigError(f"{where}.fd = {fd}: wants the number of a descriptor that is passed, {_FIRST} or more")
     if fd != -1 and systemd:
         raise ConfigError(f"{where}.fd = {fd}: with {where}.systemd = {systemd!r}; give one of the two")
+
+
+def name_of(scheme: str, host: str, port: int, systemd: bool | str, fd: int) -> str:
+    """Returns what an input listens on as it was asked for, by which the one that comes after it finds its socket."""
+    if fd != -1:
+        return f"fd://{fd}"
+    if systemd:
+        return f"systemd:{systemd if isinstance(systemd, str) else ''}"
+    return f"{scheme}://{host}:{port}"
 
 
 def sockets(kind: int, name: str = "") -> list[socket.socket]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from metlog.core.hosts import host_port
-from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs import BaseInput, Handed, Sink
+from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
-from metlog.listener.inputs._listening import server_tls
+from metlog.listener.inputs._listening import bind_stream, server_tls
 from metlog.listener.inputs._systemd import check as check_passed
-from metlog.listener.inputs._systemd import of_descriptor
-from metlog.listener.inputs._systemd import sockets as passed_sockets
+from metlog.listener.inputs._systemd import name_of
 
 __all__ = ["HttpInput"]
 
@@ -126,6 +126,7 @@ class HttpInput(BaseInput):
         self._watched: Watched | None = None
         self._app: App | None = None
         self._server: HttpServer | None = None
+        self._sock: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Event | None = None
@@ -142,8 +143,19 @@ class HttpInput(BaseInput):
     def addresses(self) -> list[str]:
         return [self._address] if self._address else []
 
+    def bind_sockets(self, handed: Handed) -> None:
+        self._sock = self._bind(handed)
+
+    def listening(self) -> list[tuple[str, socket.socket]]:
+        return [(self._name, self._sock)] if self._sock is not None else []
+
+    @property
+    def _name(self) -> str:
+        return name_of("http", self._host, self._port, self._systemd, self._fd)
+
     def start(self, sink: Sink) -> None:
-        sock = self._bind()
+        sock = self._sock or self._bind(NONE)
+        self._sock = sock
         host, port = sock.getsockname()[:2]
         self._address = f"{self.url_prefix}{'https' if self._tls else 'http'}://{host_port(host, port)}"
         if not (host == "::1" or host.startswith("127.") or self._rules.tokens or self._limits_clients):
@@ -166,37 +178,10 @@ class HttpInput(BaseInput):
     def _limits_clients(self) -> bool:
         return self._tls is not None and self._tls.verify_mode is ssl.CERT_REQUIRED
 
-    def _bind(self) -> socket.socket:
-        if self._fd >= 0 or self._systemd:
-            return self._passed()
-        try:
-            family, _, _, _, address = socket.getaddrinfo(
-                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(address)
-                sock.listen(1024)
-                sock.setblocking(False)
-            except OSError:
-                sock.close()
-                raise
-        except OSError as error:
-            raise OSError(
-                f"http://{self._host}:{self._port}: {error.strerror or error}; is another process listening there? "
-                "choose another --http HOST:PORT"
-            ) from error
-        return sock
-
-    def _passed(self) -> socket.socket:
-        if self._fd >= 0:
-            sock = of_descriptor(self._fd, socket.SOCK_STREAM)
-        else:
-            sock, *more = passed_sockets(socket.SOCK_STREAM, self._systemd if isinstance(self._systemd, str) else "")
-            if more:
-                raise OSError("http: systemd passed several ListenStream= sockets; name one by its FileDescriptorName=")
-        sock.listen(1024)
+    def _bind(self, handed: Handed) -> socket.socket:
+        sock = bind_stream(
+            "http", self._host, self._port, self._systemd, self._fd, handed, "choose another --http HOST:PORT"
+        )
         sock.setblocking(False)
         return sock
 
@@ -222,6 +207,8 @@ class HttpInput(BaseInput):
 
     def stop(self) -> None:
         if self._thread is None or self._loop is None or self._ended is None or self._app is None:
+            if self._sock is not None:
+                self._sock.close()
             return
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ended.set)

@@ -10,9 +10,9 @@ from metlog.event import Event
 from metlog.listener.inputs import Sink
 from metlog.listener.inputs._http_push import MOST_PARTS, Charge, PushApp, decode_json
 from metlog.listener.inputs._http_server import Refusal, Request, Response
-from metlog.listener.inputs._protobuf import Budget, fields
 from metlog.listener.inputs._shipped import HOSTS, LEVELS, SERVICES, labels_of, severity_of_level, take_first
 from metlog.listener.inputs.http import HttpInput
+from metlog.listener.protobuf import Budget, fields
 
 __all__ = ["LokiInput"]
 

@@ -14,6 +14,7 @@ from metlog.listener.inputs._http_push import MOST_PARTS, Charge, PushApp, decod
 from metlog.listener.inputs._http_server import Refusal, Request, Response
 from metlog.listener.inputs._otlp import events_of_json, events_of_protobuf
 from metlog.listener.inputs.http import HttpInput
+from metlog.listener.protobuf import delimited, number
 
 __all__ = ["OtlpInput"]
 
@@ -29,7 +30,8 @@ class OtlpInput(HttpInput):
     A log record becomes an event: `type` its event name, else `log`; `logger` the resource's `service.name`; `hostname`
     and `pid` its `host.name` and `process.pid`; `severity` by OpenTelemetry's table; `payload` the body where it is a text; `fields`
     the attributes, `trace_id`, `span_id`, `scope`, `severity_text`, `resource` (the other attributes of the resource), and `body` where it
-    is no text. An answer of 200 means that all records are on disk.
+    is no text. What the output `otlp` of another listener adds (`metlog.tokens`, `metlog.stream`, `metlog.seq`, `metlog.weight`)
+    becomes that of the event again. An answer of 200 means that all records are on disk.
 
     host, port
         Loopback and OTLP's own port by default; port 0 takes a free one.
@@ -77,9 +79,7 @@ def _partial_success(rejected: Mapping[int, str], *, packed: bool) -> bytes:
     text = f"record {index}: {reason}"
     if not packed:
         return msgspec.json.encode({"partialSuccess": {"rejectedLogRecords": str(len(rejected)), "errorMessage": text}})
-    message = text.encode()
-    inner = b"\x08" + _size(len(rejected)) + b"\x12" + _size(len(message)) + message
-    return b"\x0a" + _size(len(inner)) + inner
+    return delimited(1, number(1, len(rejected)) + delimited(2, text.encode()))
 
 
 def _status(refusal: Refusal, *, packed: bool) -> Refusal:
@@ -87,19 +87,9 @@ def _status(refusal: Refusal, *, packed: bool) -> Refusal:
     response = refusal.response
     code, text = _CODES.get(response.status, 2), str(refusal)
     if packed:
-        message = text.encode()
-        response.body = b"\x08" + bytes([code]) + b"\x12" + _size(len(message)) + message
+        response.body = number(1, code) + delimited(2, text.encode())
         response.content_type = _PROTOBUF
     else:
         response.body = msgspec.json.encode({"code": code, "message": text})
         response.content_type = "application/json"
     return refusal
-
-
-def _size(number: int) -> bytes:
-    """A protobuf varint."""
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*parts, number])

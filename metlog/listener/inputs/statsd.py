@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from metlog.event import Event
-from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs import BaseInput, Handed, Sink
+from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._statsd_lines import BadLine, parse
 from metlog.listener.inputs.udp import UdpInput
 from metlog.listener.validate import Rejects, Validated
@@ -57,15 +59,25 @@ class StatsdInput(BaseInput):
         self._asked = f"statsd://{host}:{port}"
         self._logger = logger
         self._translator: _Translator | None = None
+        self._is_bound = False
 
     @property
     def addresses(self) -> list[str]:
         return [address.replace("udp://", "statsd://", 1) for address in self._udp.addresses]
 
+    def listening(self) -> list[tuple[str, socket.socket]]:
+        return self._udp.listening()
+
     def start(self, sink: Sink) -> None:
         self._translator = _Translator(sink, self._logger)
+        if not self._is_bound:
+            self.bind_sockets(NONE)
+        self._udp.start(self._translator)
+
+    def bind_sockets(self, handed: Handed) -> None:
         try:
-            self._udp.start(self._translator)
+            self._udp.bind_sockets(handed)
+            self._is_bound = True
         except OSError as error:
             if error.__cause__ is None:  # nothing was bound: a socket was to be passed
                 raise
@@ -75,6 +87,7 @@ class StatsdInput(BaseInput):
             ) from error
 
     def stop(self) -> None:
+        self._udp.handed_over = self.handed_over
         self._udp.stop()
 
     def stats(self) -> dict[str, int]:
@@ -142,6 +155,9 @@ class _Translator:
         self.metrics += count
         self.bad += rejects.count
         return Validated(b"".join(lines), count, invalid=invalid)
+
+    def opened(self, body: bytes, source: str, key: str = "") -> bytes | None:
+        return self._sink.opened(body, source, key)
 
     def submit(self, events: Sequence[Event] | Validated, source: str, **options: Any) -> bool:
         return self._sink.submit(events, source, **options)

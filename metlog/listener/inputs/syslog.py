@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from metlog.event import Event
-from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs._events import EventSink
+from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._syslog import parse
 from metlog.listener.inputs.tcp import TcpInput
 from metlog.listener.inputs.udp import UdpInput
@@ -19,8 +21,12 @@ __all__ = ["SyslogInput"]
 
 
 class _Part(Protocol):
+    handed_over: bool
+
     @property
     def addresses(self) -> list[str]: ...
+    def bind_sockets(self, handed: Handed) -> None: ...
+    def listening(self) -> list[tuple[str, socket.socket]]: ...
     def start(self, sink: Sink) -> None: ...
     def stop(self) -> None: ...
     def stats(self) -> dict[str, int]: ...
@@ -101,6 +107,7 @@ class SyslogInput(BaseInput):
                 ("unix", UnixInput(path=path, mode=mode, max_frame=max_frame, receive_buffer=receive_buffer))
             )
         self._events: EventSink | None = None
+        self._is_bound = False
 
     @property
     def addresses(self) -> list[str]:
@@ -108,27 +115,38 @@ class SyslogInput(BaseInput):
 
     def start(self, sink: Sink) -> None:
         self._events = EventSink(sink, self._parsed, "syslog+")
-        started: list[_Part] = []
+        if not self._is_bound:
+            self.bind_sockets(NONE)
+        for _, part in self._parts:
+            part.start(self._events)
+            self.warnings = [*self.warnings, *part.warnings]
+
+    def bind_sockets(self, handed: Handed) -> None:
+        opened: list[_Part] = []
         port = self._port
         try:
             for name, part in self._parts:
                 if port and not self._port and name != "unix":
                     part.take_port(port)  # both on the free port that the first one got
-                part.start(self._events)
-                started.append(part)
-                self.warnings = [*self.warnings, *part.warnings]
+                part.bind_sockets(handed)
+                opened.append(part)
                 if name != "unix":
-                    port = int(part.addresses[0].rpartition(":")[2])
+                    port = part.port
         except BaseException:
-            for other in started:
+            for other in opened:
                 other.stop()
             raise
+        self._is_bound = True
+
+    def listening(self) -> list[tuple[str, socket.socket]]:
+        return [item for _, part in self._parts for item in part.listening()]
 
     def _parsed(self, data: bytes) -> Sequence[Event]:
         return [parse(data, datetime.now(UTC), self._zone, self._type)]
 
     def stop(self) -> None:
         for _, part in self._parts:
+            part.handed_over = self.handed_over
             part.stop()
 
     def stats(self) -> dict[str, int]:

@@ -7,9 +7,10 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
 from metlog.listener.inputs._framing import FRAMINGS, framing
+from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._listening import bind_stream, server_tls, url_of
 from metlog.listener.inputs._stream_server import StreamLimits, StreamServer, peer_name
 
@@ -72,6 +73,7 @@ class TcpInput(BaseInput):
         self._tls = server_tls(cert_file, key_file, client_ca_file)
         self._limits = StreamLimits(connections=max_connections, idle_timeout=idle_timeout, frame_timeout=frame_timeout)
         self._server: StreamServer | None = None
+        self._sock: socket.socket | None = None
         self._address = ""
         self.warnings: list[str] = []
         """What an operator should know."""
@@ -84,9 +86,26 @@ class TcpInput(BaseInput):
         """Asks for this port instead of the one in the options; before `start`."""
         self._port = port
 
-    def start(self, sink: Sink) -> None:
+    @property
+    def port(self) -> int:
+        """The port that is bound; known once bound."""
+        assert self._sock is not None
+        return int(self._sock.getsockname()[1])
+
+    def bind_sockets(self, handed: Handed) -> None:
         scheme = "tls" if self._tls else "tcp"
-        sock = bind_stream(scheme, self._host, self._port, self._systemd, self._fd)
+        self._sock = bind_stream(scheme, self._host, self._port, self._systemd, self._fd, handed)
+
+    def listening(self) -> list[tuple[str, socket.socket]]:
+        scheme = "tls" if self._tls else "tcp"
+        name = passed.name_of(scheme, self._host, self._port, self._systemd, self._fd)
+        return [(name, self._sock)] if self._sock is not None else []
+
+    def start(self, sink: Sink) -> None:
+        if self._sock is None:
+            self.bind_sockets(NONE)
+        scheme, sock = "tls" if self._tls else "tcp", self._sock
+        assert sock is not None
         self._address = url_of(scheme, sock)
         warn_if_open(self._address, sock, self._tls, self.warnings)
 
@@ -102,6 +121,8 @@ class TcpInput(BaseInput):
     def stop(self) -> None:
         if self._server is not None:
             self._server.stop()
+        elif self._sock is not None:
+            self._sock.close()
 
     def stats(self) -> dict[str, int]:
         """`frames`, `bytes`, and what became of connections (`metlog.listener.inputs._stream_server`)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import socket
 import threading
 import time
@@ -12,8 +11,10 @@ from typing import Any, Final
 
 from metlog.core.hosts import bracketed
 from metlog.errors import ConfigError
-from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
+from metlog.listener.inputs._handed import NONE
+from metlog.listener.inputs._stop import StopSignal
 
 __all__ = ["UdpInput"]
 
@@ -21,8 +22,16 @@ log = logging.getLogger("metlog.listener")
 
 _LARGEST: Final = 65_535
 """More than a datagram can carry (65,507 bytes of payload over IPv4): none is ever cut."""
-_RECV_BATCH: Final = 256
+_RECV_BATCH: Final = 1024
 """Datagrams taken before they are journaled together."""
+_RECV_BYTES: Final = 4 << 20
+"""Bytes taken before that."""
+_GATHER: Final = 0.005
+"""Least seconds between two turns while datagrams keep coming: what is checked and journaled together costs less by the event."""
+_HELD: Final = 1 / 16
+"""Share of the receive buffer that may be taken in one turn, for the next to wait."""
+_BESIDE: Final = 1024
+"""Bytes that the kernel counts for a datagram beside its own."""
 _SOURCES: Final = 65_536
 """Peers whose name is kept as text."""
 _STUCK: Final = 10.0
@@ -66,7 +75,8 @@ class UdpInput(BaseInput):
         self._host, self._port, self._count = host, port, sockets
         self._buffer = receive_buffer
         self._systemd, self._fd = systemd, fd
-        self._stop = threading.Event()
+        self._stop: StopSignal | None = None
+        self._opened: list[socket.socket] = []
         self._receivers: list[_Receiver] = []
         self.warnings: list[str] = []
         """What an operator should know, such as a receive buffer smaller than asked for."""
@@ -75,28 +85,58 @@ class UdpInput(BaseInput):
     def addresses(self) -> list[str]:
         return list(dict.fromkeys(receiver.address for receiver in self._receivers))
 
+    def bind_sockets(self, handed: Handed) -> None:
+        self._opened = self._open(handed)
+
+    def listening(self) -> list[tuple[str, socket.socket]]:
+        return [(self._name, receiver.socket) for receiver in self._receivers]
+
+    @property
+    def port(self) -> int:
+        """The port that is bound; known once bound."""
+        found = [*self._opened, *(receiver.socket for receiver in self._receivers)]
+        return int(found[0].getsockname()[1])
+
+    @property
+    def _name(self) -> str:
+        return passed.name_of("udp", self._host, self._port, self._systemd, self._fd)
+
     def start(self, sink: Sink) -> None:
-        for sock in self._open():
+        opened = self._opened or self._open(NONE)
+        self._stop = StopSignal()
+        for sock in opened:
             self._enlarge(sock)
             self._receivers.append(_Receiver(sock, sink, self._stop))
+        self._opened = []
         for receiver in self._receivers:
             receiver.thread.start()
 
-    def _open(self) -> list[socket.socket]:
+    def _open(self, handed: Handed) -> list[socket.socket]:
         if self._fd >= 0:
-            return [passed.of_descriptor(self._fd, socket.SOCK_DGRAM)]
+            return handed.take_all(self._name, socket.SOCK_DGRAM) or [passed.of_descriptor(self._fd, socket.SOCK_DGRAM)]
         if self._systemd:
-            return passed.sockets(socket.SOCK_DGRAM, self._systemd if isinstance(self._systemd, str) else "")
-        return self._bind()
+            return handed.take_all(self._name, socket.SOCK_DGRAM) or passed.sockets(
+                socket.SOCK_DGRAM, self._systemd if isinstance(self._systemd, str) else ""
+            )
+        return self._bind(handed)
 
-    def _bind(self) -> list[socket.socket]:
+    def _bind(self, handed: Handed) -> list[socket.socket]:
         opened: list[socket.socket] = []
         port = self._port
+        while len(opened) < self._count:
+            sock = handed.take(self._name, socket.SOCK_DGRAM, self._host, self._port)
+            if sock is None:
+                break
+            opened.append(sock)
+            port = sock.getsockname()[1]
         try:
+            if self._count > 1:
+                for sock in opened:  # else no other may be bound beside it
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             family, _, _, _, address = socket.getaddrinfo(
                 self._host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
             )[0]
-            for _ in range(self._count):
+            while len(opened) < self._count:
                 sock = socket.socket(family, socket.SOCK_DGRAM)
                 opened.append(sock)
                 if self._count > 1:
@@ -131,6 +171,12 @@ class UdpInput(BaseInput):
             log.warning(text)
 
     def stop(self) -> None:
+        for sock in self._opened:
+            sock.close()
+        if self._stop is None:
+            return
+        for receiver in self._receivers:
+            receiver.lives_on = self.handed_over
         self._stop.set()
         for receiver in self._receivers:
             if receiver.thread.ident is not None:
@@ -138,6 +184,7 @@ class UdpInput(BaseInput):
         self.sockets()  # a last look at what the kernel dropped
         for receiver in self._receivers:
             receiver.close()
+        self._stop.close()
 
     def stats(self) -> dict[str, int]:
         sockets = self.sockets()
@@ -169,56 +216,67 @@ class UdpInput(BaseInput):
 class _Receiver:
     """One socket and the thread that empties it."""
 
-    def __init__(self, sock: socket.socket, sink: Sink, stop: threading.Event) -> None:
+    def __init__(self, sock: socket.socket, sink: Sink, stop: StopSignal) -> None:
         sock.setblocking(False)
-        self._sock = sock
+        self.socket = sock
         self._sink = sink
         self._stop = stop
-        self._names: dict[tuple[str, int], str] = {}
+        self._names: dict[tuple[str | int, ...], str] = {}
+        self._gathers = False
+        """Whether the next turn may wait for more to come."""
         self.address = _address(sock)
         self.inode = os.fstat(sock.fileno()).st_ino
         self.buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
         self.frames = 0
         self.bytes = 0
         self.drops = 0
+        self.lives_on = False
+        """Whether another input goes on with the socket."""
         self.turned = time.monotonic()
         self.thread = threading.Thread(target=self._run, name=f"metlog-{self.address}", daemon=True)
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
+        poll = self._stop.poll_with(self.socket.fileno())
         while not self._stop.is_set():
-            self.turned = time.monotonic()
+            now = time.monotonic()
+            left = self.turned + _GATHER - now
+            if self._gathers and 0 < left <= _GATHER:
+                time.sleep(left)
+                now += left
+            self.turned = now
             if poll.poll(500):
                 self._recv_batch()
         until = time.monotonic() + _LAST
         while self._recv_batch():
             self.turned = time.monotonic()
             if self.turned >= until:
-                log.warning(
-                    "%s: ends while datagrams keep coming: what its receive buffer holds is not taken", self.address
-                )
+                if not self.lives_on:
+                    log.warning(
+                        "%s: ends while datagrams keep coming: what its receive buffer holds is not taken", self.address
+                    )
                 return
 
     def _recv_batch(self) -> int:
-        receive, names = self._sock.recvfrom, self._names
+        receive, names = self.socket.recvfrom, self._names
         batch: list[tuple[bytes, str]] = []
         size = 0
         try:
             for _ in range(_RECV_BATCH):
                 data, peer = receive(_LARGEST)
                 size += len(data)
-                key = peer[:2]
-                name = names.get(key)
+                name = names.get(peer)
                 if name is None:
                     if len(names) >= _SOURCES:
                         names.clear()
-                    name = names[key] = f"udp://{bracketed(key[0])}:{key[1]}"
+                    name = names[peer] = f"udp://{bracketed(peer[0])}:{peer[1]}"
                 batch.append((data, name))
+                if size >= _RECV_BYTES:
+                    break
         except BlockingIOError:
             pass
         except OSError as error:  # an ICMP error reported late, or a lack of memory: the socket goes on
             log.warning("%s: %s", self.address, error)
+        self._gathers = size + _BESIDE * len(batch) < self.buffer * _HELD
         if batch:
             self.frames += len(batch)
             self.bytes += size
@@ -226,7 +284,7 @@ class _Receiver:
         return len(batch)
 
     def close(self) -> None:
-        self._sock.close()
+        self.socket.close()
 
 
 def _address(sock: socket.socket) -> str:

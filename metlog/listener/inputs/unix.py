@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs._datagrams import DatagramReader
 from metlog.listener.inputs._framing import FRAMINGS, framing
+from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._listening import bind_unix
 from metlog.listener.inputs._stream_server import StreamLimits, StreamServer
 
@@ -72,6 +73,7 @@ class UnixInput(BaseInput):
         self._buffer = receive_buffer
         self._limits = StreamLimits(connections=max_connections, idle_timeout=idle_timeout, frame_timeout=frame_timeout)
         self._inode: tuple[int, int] | None = None
+        self._sock: socket.socket | None = None
         self._server: StreamServer | None = None
         self._reader: DatagramReader | None = None
 
@@ -79,12 +81,22 @@ class UnixInput(BaseInput):
     def addresses(self) -> list[str]:
         return [f"unix://{self._path}"] if self._server or self._reader else []
 
-    def start(self, sink: Sink) -> None:
-        stream = self._kind == "stream"
-        sock = bind_unix(self._path, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM, self._mode)
+    def bind_sockets(self, handed: Handed) -> None:
+        kind = socket.SOCK_STREAM if self._kind == "stream" else socket.SOCK_DGRAM
+        self._sock = bind_unix(self._path, kind, self._mode, handed)
         if not self._path.startswith("@"):
             found = os.stat(self._path)  # noqa: PTH116 - device and inode tell whether the path is still ours
             self._inode = found.st_dev, found.st_ino
+
+    def listening(self) -> list[tuple[str, socket.socket]]:
+        return [(f"unix://{self._path}", self._sock)] if self._sock is not None else []
+
+    def start(self, sink: Sink) -> None:
+        stream = self._kind == "stream"
+        if self._sock is None:
+            self.bind_sockets(NONE)
+        sock = self._sock
+        assert sock is not None
         source = "unix://localhost"
 
         def take(frames: Sequence[bytes], _: str = "") -> None:
@@ -107,7 +119,10 @@ class UnixInput(BaseInput):
         for part in (self._server, self._reader):
             if part is not None:
                 part.stop()
-        self._unlink()
+        if self._sock is not None:
+            self._sock.close()
+        if not self.handed_over:
+            self._unlink()
 
     def _unlink(self) -> None:
         """Removes the socket, unless another process has bound the path anew."""

@@ -12,6 +12,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs._stop import StopSignal
 
 __all__ = ["ZmqInput"]
 
@@ -84,7 +85,7 @@ class ZmqInput(BaseInput):
         self._hwm, self._max_message = hwm, max_message
         self._secret_key, self._server_key, self._public_key = secret_key, server_key, public_key
         self._allowed = frozenset(allow_keys or ())
-        self._stop = threading.Event()
+        self._stop: StopSignal | None = None
         self._thread: threading.Thread | None = None
         self._address = ""
         self._turned = 0.0
@@ -117,8 +118,9 @@ class ZmqInput(BaseInput):
         self._address = receiver.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode() or self._endpoint
         self._turned = time.monotonic()
         # Sockets move to the thread here and stay there: they are not made for two.
+        self._stop = StopSignal()
         self._thread = threading.Thread(
-            target=self._run, args=(sink, context, receiver, zap, monitor), name="metlog-zmq", daemon=True
+            target=self._run, args=(sink, self._stop, context, receiver, zap, monitor), name="metlog-zmq", daemon=True
         )
         self._thread.start()
 
@@ -142,9 +144,11 @@ class ZmqInput(BaseInput):
             receiver.setsockopt(zmq.ZAP_DOMAIN, b"metlog")
 
     def stop(self) -> None:
+        if self._stop is None or self._thread is None:
+            return
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
+        self._stop.close()
 
     def stats(self) -> dict[str, int]:
         """`frames`, `bytes`; `refused_keys`: connections of clients that are not in `allow_keys`; `handshakes_failed`:
@@ -163,6 +167,7 @@ class ZmqInput(BaseInput):
     def _run(
         self,
         sink: Sink,
+        stop: StopSignal,
         context: zmq.Context[Any],
         receiver: zmq.Socket[Any],
         zap: zmq.Socket[Any],
@@ -171,9 +176,10 @@ class ZmqInput(BaseInput):
         poller = zmq.Poller()
         for socket in (receiver, zap, monitor):
             poller.register(socket, zmq.POLLIN)
+        poller.register(stop.fileno(), zmq.POLLIN)
         try:
             while True:
-                stopping = self._stop.is_set()  # read before the sockets: one more look after it was set
+                stopping = stop.is_set()  # read before the sockets: one more look after it was set
                 self._turned = time.monotonic()
                 ready = dict(poller.poll(0 if stopping else 500))
                 if zap in ready:

@@ -75,7 +75,8 @@ class Output(Protocol):
 
     `write` is called with one batch at a time. When it returns, the batch is delivered and the cursor moves on, durably.
     `Rejected` dead-letters some of it. Anything else that it raises means: not delivered; the same batch comes again after a
-    while (backoff with jitter, 0.1 s to 30 s), and so it does after a crash, with the same `id` and the same deliveries.
+    while (backoff with jitter, 0.1 s to 30 s), and so it does after a crash, with the same `id` and the same deliveries; after four
+    crashes at one place in halves, with ids of their own.
 
     More hooks, each optional, are in `BaseOutput` with what they do when left out.
 
@@ -106,6 +107,8 @@ class BaseOutput:
     """The output's own defaults for `batch_events`, `batch_bytes` and `batch_age`."""
     reads_journal: ClassVar[bool] = False
     """True: the output reads the journal itself, by `run`, and gets no batches."""
+    unused_modules: ClassVar[Sequence[str]] = ()
+    """Modules that are not imported in the output's process, though a library that it uses would import them where they are installed."""
 
     def start(self) -> None:
         """Opens what it needs, before the first batch. What it raises is retried as `write` is."""

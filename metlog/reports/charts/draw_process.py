@@ -71,7 +71,7 @@ def main(memory: int) -> None:
             os._exit(0)
         try:
             answer, content = DRAWN, _draw(code, spec)
-        except Exception as error:  # noqa: BLE001 - the library raises what it likes; whoever asked is told
+        except Exception as error:  # noqa: BLE001 - the library raises any class; the caller is told
             answer, content = FAILED, f"{type(error).__name__}: {error}"[:2000].encode()
         output.write(HEAD.pack(answer, len(content)) + content)
         output.flush()

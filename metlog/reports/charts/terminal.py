@@ -10,9 +10,11 @@ from typing import Any, Final
 from rich.text import Text
 
 from metlog.lake.query import Result
-from metlog.reports.charts.timeline import STEPS, between, label_of_step, step_after, step_of, unit_of
+from metlog.reports.charts.labels import word
+from metlog.reports.charts.scales import in_digits, spread_range
+from metlog.reports.charts.timeline import STEPS, between, label_of_step, not_over, step_after, step_of, unit_of
 from metlog.reports.charts.values import cells, legible_chart
-from metlog.reports.charts.vega import in_digits, lacks, log_range, of_what, shown_rows
+from metlog.reports.charts.vega import lacks, of_what, shown_rows
 from metlog.reports.spec import Chart, Charted
 
 __all__ = ["lines"]
@@ -43,8 +45,9 @@ def lines(report: Charted, result: Result, width: int = 80) -> list[Text]:
         return [head, Text(_clean(lacking))]
     chart = legible_chart(chart)
     rows, note = shown_rows(chart, cells(chart, rows))
-    if note:
-        head.append(f"; {note}", style="not bold dim")
+    for text in (note, not_over(chart, rows, values)):
+        if text:
+            head.append(f"; {text}", style="not bold dim")
     if not rows:
         return [head, Text(_clean(chart.zero) or "Nothing but zeros.")]
     by = step_of(chart, values)
@@ -171,13 +174,13 @@ def _spread(chart: Chart, rows: Rows, width: int) -> list[Text]:
     wide = min(max(map(len, names)), width // 3)
     room = max(12, width - wide - sum(sizes) - 2 * len(sizes) - 3)
     most = max((_number(row[key]) for row in rows for key in chart.y), default=0) or 1
-    logarithmic = log_range(row[key] for row in rows for key in chart.y)
+    logarithmic, outside = spread_range(chart, rows)
     styles = dict(zip(chart.y, cycle(_STYLES), strict=False))
-    scale = ", ".join(word for word in (chart.unit, "log scale" if logarithmic else "") if word)
+    scale = ", ".join(word for word in (chart.unit, "log scale" if logarithmic else "", _clean(outside)) if word)
     legend = Text(f"{scale}  " if scale else "", style="dim")
     for key, mark in marks.items():
         legend.append(mark, style=styles[key])
-        legend.append(f" {chart.labels.get(key, key)}  ")
+        legend.append(f" {_clean(chart.labels.get(key) or word(key))}  ")
     made = [legend]
     for name, row, said in zip(names, rows, numbers, strict=True):
         places = {key: round(_share(_number(row[key]), most, logarithmic) * (room - 1)) for key in chart.y}
@@ -200,7 +203,7 @@ def _share(number: float, most: float, logarithmic: tuple[float, float] | None) 
     if logarithmic is None:
         return max(0.0, number / most)
     low, high = logarithmic
-    return log(max(number, low) / low) / log(high / low)
+    return log(min(max(number, low), high) / low) / log(high / low)
 
 
 def _series_of(chart: Chart, rows: Rows) -> dict[str, str]:
@@ -216,12 +219,12 @@ def _styles(chart: Chart, names: list[str]) -> dict[str, str]:
 
 
 def _legend(chart: Chart, by: str, fills: dict[str, str], styles: dict[str, str]) -> Text:
-    unit = unit_of(chart, by) or chart.labels.get(chart.y[0], chart.y[0])
+    unit = unit_of(chart, by) or chart.labels.get(chart.y[0]) or word(chart.y[0])
     made = Text(unit, style="dim")
     if len(fills) > 1:
         for name, fill in fills.items():
             made.append(f"  {fill} ", style=f"not dim {styles[name]}")
-            made.append(_clean(chart.labels.get(name, name)), style="not dim")
+            made.append(_clean(chart.labels.get(name) or (word(name) if name in chart.y else name)), style="not dim")
     return made
 
 

@@ -9,13 +9,24 @@ from zoneinfo import ZoneInfo
 
 from metlog.reports.spec import Chart
 
-__all__ = ["STEPS", "between", "label_of_step", "over_time", "step_after", "step_of", "unit_of"]
+__all__ = [
+    "STEPS",
+    "between",
+    "label_of_step",
+    "not_over",
+    "over_time",
+    "step_after",
+    "step_of",
+    "unfinished",
+    "unit_of",
+]
 
 Rows = list[dict[str, Any]]
 
 _WHOLE: Final = 130  # steps up to which a chart shows the whole time, that without events too
 _MOST: Final = 50_000  # steps of a chart
 _THIN: Final = 1.5  # pixels of a bar at least, also where a step has less
+_PART: Final = 0.45  # opacity of a bar whose step is not over
 _LABELS: Final = 70  # pixels that a label and the room beside it take
 _FORMATS: Final = {"minute": "%H:%M", "hour": "%H:%M", "day": "%-d %b", "week": "%-d %b", "month": "%b %Y"}
 _TOOLTIPS: Final = {
@@ -76,6 +87,11 @@ def over_time(
         return {"mark": {"type": "bar", "width": 8}, "encoding": encoding}
     _add_up(rows, chart.x, colour.get("field", ""), value)
     _stack(rows, chart.x, value, step)
+    for row in rows:
+        begin = _moment(row.get(chart.x))
+        row["_part"] = begin is not None and unfinished(begin, step, values)
+    if any(row["_part"] for row in rows):
+        encoding["opacity"] = {"condition": {"test": "datum._part", "value": _PART}, "value": 1}
     y["field"] = "_to"
     encoding |= {"x2": {"field": "_end"}, "y2": {"field": "_from"}}
     x["scale"] |= {"domainMin": _as_it_is(steps[0]), "domainMax": _as_it_is(step_after(steps[-1], step))}
@@ -139,6 +155,24 @@ def _stack(rows: Rows, time: str, value: str, step: str) -> None:
 def step_of(chart: Chart, values: Mapping[str, Any]) -> str:
     """The step of the time: what the report was asked for, or the only one that it has; "" where there is none."""
     return str(values.get("by") or chart.step)
+
+
+def unfinished(begin: datetime, step: str, values: Mapping[str, Any]) -> bool:
+    """Whether a step that begins then ends after the time that was asked for: what it counts is not all that there will be."""
+    if step not in STEPS or "until" not in values:
+        return False
+    until = values["until"].astimezone(ZoneInfo(values.get("tz", "UTC"))).replace(tzinfo=None)
+    return bool(step_after(begin.replace(tzinfo=None), step) > until)
+
+
+def not_over(chart: Chart, rows: Rows, values: Mapping[str, Any]) -> str:
+    """A note when the last step of the rows is not over, else ""."""
+    step = step_of(chart, values)
+    moments = [row[chart.x] if isinstance(row.get(chart.x), datetime) else _moment(row.get(chart.x)) for row in rows]
+    last = max((moment.replace(tzinfo=None) for moment in moments if moment is not None), default=None)
+    if chart.kind not in {"bars", "lines"} or last is None or not unfinished(last, step, values):
+        return ""
+    return f"the last {step} is not over"
 
 
 def unit_of(chart: Chart, by: str) -> str:

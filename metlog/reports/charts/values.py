@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from metlog.reports.words import shown_type
+
 if TYPE_CHECKING:
     from metlog.reports.spec import Chart
 
@@ -80,9 +82,13 @@ def cells(chart: Chart, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
     """The columns that a chart shows: its values as numbers, names and series as texts or numbers, times as they are."""
     names = [name for name in dict.fromkeys((chart.x, chart.color)) if name and name not in chart.y]
     return [
-        {name: _name(row.get(name)) for name in names} | {name: finite(row.get(name)) for name in chart.y}
+        {name: _name(_shown(name, row.get(name))) for name in names} | {name: finite(row.get(name)) for name in chart.y}
         for row in rows
     ]
+
+
+def _shown(column: str, value: Any) -> Any:
+    return shown_type(value) if column == "type" and isinstance(value, str) else value
 
 
 def _name(value: Any) -> Any:

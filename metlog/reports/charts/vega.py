@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -13,17 +12,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from metlog.lake.query import Result
-from metlog.reports.charts.timeline import over_time
+from metlog.reports.charts.labels import word
+from metlog.reports.charts.scales import decades, in_digits, spread_range
+from metlog.reports.charts.timeline import not_over, over_time
 from metlog.reports.charts.values import cells, legible, legible_chart
 from metlog.reports.spec import COMMON, Chart, Charted
 
 __all__ = [
     "RANKED",
     "SERIES",
-    "decades",
-    "in_digits",
     "lacks",
-    "log_range",
     "of_what",
     "period",
     "shown_rows",
@@ -32,8 +30,6 @@ __all__ = [
 
 _SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v6.json"
 _ROWS: Final = 10_000  # that a chart shows
-_FAR: Final = 50  # the most in multiples of the least, from which on a spread is drawn to a logarithmic scale
-_DECADES: Final = 1e12  # that a logarithmic scale shows; what is smaller stands at its edge
 RANKED: Final = 25
 """Names in a ranking."""
 SERIES: Final = 8
@@ -45,13 +41,25 @@ _PALETTE: Final = ("#2563eb", "#0d9488", "#d97706", "#7c3aed", "#db2777", "#65a3
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+_LINKED: Final = 3000  # rows of a chart whose marks are links
+
 Rows = list[dict[str, Any]]
+Link = Callable[[Mapping[str, Any], str], str]
 
 
 def specification(
-    report: Charted, result: Result, *, dark: bool = False, width: int = 640, height: int | None = None
+    report: Charted,
+    result: Result,
+    *,
+    dark: bool = False,
+    width: int = 640,
+    height: int | None = None,
+    link: Link | None = None,
 ) -> dict[str, Any]:
-    """The specification; `width` and `height` of the whole picture in pixels. Without rows or a chart it says so in words."""
+    """The specification; `width` and `height` of the whole picture in pixels. Without rows or a chart it says so in words.
+
+    link: gives the address that a mark leads to, of a row and a column of its values; "" for none.
+    """
     chart = report.chart_spec
     values = getattr(result, "values", {})
     colours = _DARK if dark else _LIGHT
@@ -64,11 +72,15 @@ def specification(
     if lacking := lacks(chart, result):
         return _words(_base(report, notes, colours, width), lacking, height, colours)
     chart = legible_chart(chart)
+    found = rows
     rows = [{key: _plain(value) for key, value in row.items()} for row in cells(chart, rows)]
+    linked = link is not None and len(rows) <= _LINKED
+    if link is not None and linked:
+        for row, whole in zip(rows, found, strict=True):
+            row["_links"] = [link(_of_mark(chart, whole), name) for name in chart.y]
     chart, rows = _plainly_named(chart, rows)
     rows, note = shown_rows(chart, rows)
-    if note:
-        notes.append(note)
+    notes += [text for text in (note, not_over(chart, rows, values)) if text]
     base = _base(report, notes, colours, width)
     if not rows:
         return _words(base, chart.zero or "Nothing but zeros.", height, colours)
@@ -78,10 +90,39 @@ def specification(
     if chart.kind in {"ranked", "spread"}:
         room = 26 * names + (162 if "field" in colour else 132)
         if chart.kind == "spread":
-            return {**base, "height": height or room, **_spread(chart, rows, colour, value, width)}
-        return {**base, "height": height or room, **_ranked(chart, rows, colour, value, colours, width)}
-    drawn = over_time(chart, rows, values, colour, value, width, label=_label(chart, chart.y[0]))
-    return {**base, "height": height or 340, **drawn}
+            drawn = _spread(chart, rows, colour, value, width)
+        else:
+            drawn = _ranked(chart, rows, colour, value, colours, width)
+    else:
+        room = 340
+        drawn = over_time(chart, rows, values, colour, value, width, label=_label(chart, chart.y[0]))
+    return {**base, "height": height or room, **(_with_links(drawn, chart) if linked else drawn)}
+
+
+def _of_mark(chart: Chart, row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a mark says of a row: all of it where each row has its own, else the time and the series, which several rows may share."""
+    if chart.kind in {"ranked", "spread"}:
+        return row
+    return {name: row[name] for name in (chart.x, chart.color) if name}
+
+
+def _with_links(drawn: dict[str, Any], chart: Chart) -> dict[str, Any]:
+    """The marks as links to the address in `_href`. A line is one mark for many rows, so its points get the links."""
+    href = {"href": {"field": "_href", "type": "nominal"}}
+    if chart.kind == "lines":
+        points = {"type": "point", "filled": True, "size": 120, "opacity": 0}
+        over = {
+            "transform": [{"filter": "isValid(datum._href) && datum._href != ''"}],
+            "mark": points, "encoding": drawn["encoding"] | href,
+        }  # fmt: skip
+        return {"layer": [drawn, over]}
+    if "layer" not in drawn:
+        return {**drawn, "encoding": drawn["encoding"] | href}
+    layers = [
+        {**layer, "encoding": layer["encoding"] | href} if "tooltip" in layer["encoding"] else layer
+        for layer in drawn["layer"]
+    ]
+    return {**drawn, "layer": layers}
 
 
 def lacks(chart: Chart, result: Result) -> str:
@@ -142,32 +183,6 @@ def of_what(report: Charted, values: Mapping[str, Any]) -> str:
     """The time, and what else the report was narrowed down to: `24 Mar to 31 Mar 2026, UTC; field = user`."""
     own = (name for name, parameter in report.parameters.items() if name not in COMMON and parameter.type == "text")
     return "; ".join([period(values), *(f"{name} = {values[name]}" for name in own if values.get(name))])
-
-
-def in_digits(number: float) -> str:
-    """A number as one reads it: whole from 100 on, else with three digits that count; beyond 1e15 as a power of ten."""
-    if not abs(number) < 1e15:
-        return f"{number:.3g}"
-    return f"{number:,.0f}" if number == int(number) or abs(number) >= 99.95 else f"{number:,.3g}"
-
-
-def log_range(values: Iterable[Any]) -> tuple[float, float] | None:
-    """Least and most of the values, if they lie so far apart that only a logarithmic scale shows them all; else None."""
-    known = [float(value) for value in values if value is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
-    if low <= 0 or high / low < _FAR:
-        return None
-    return max(low, high / _DECADES), high
-
-
-def decades(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of each power of ten from below the least to above the most; of many powers the first only."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = (1, 2, 5) if last - first <= 3 else (1,)
-    found = [float(f"{step}e{power}") for power in range(first - 1, last + 2) for step in steps]
-    begin = max(number for number in found if number <= low)
-    end = min(number for number in found if number >= high)
-    return [number for number in found if begin <= number <= end]
 
 
 def _base(report: Charted, notes: list[str], colours: dict[str, str], width: int) -> dict[str, Any]:
@@ -245,7 +260,7 @@ def _plainly_named(chart: Chart, rows: Rows) -> tuple[Chart, Rows]:
 
 
 def _label(chart: Chart, column: str) -> str:
-    return chart.labels.get(column, column.replace("_", " "))
+    return chart.labels.get(column) or word(column)
 
 
 def _scale(chart: Chart, series: list[str]) -> dict[str, Any]:
@@ -262,12 +277,23 @@ def _series(chart: Chart, rows: Rows) -> tuple[Rows, dict[str, Any], str]:
     if chart.color:
         names = sorted({str(row.get(chart.color)) for row in rows})
         colour = {"field": chart.color, "type": "nominal", "scale": _scale(chart, names)}
+        _lead(rows)
         return sorted(rows, key=lambda row: str(row.get(chart.color))), colour, chart.y[0]
     if len(chart.y) == 1:
         given = chart.colors.get(chart.y[0], "")
+        _lead(rows)
         return [*rows], {"value": _NAMED.get(given, given) or _PALETTE[0]}, chart.y[0]
     long = [{**row, "_series": _label(chart, name), "_value": row.get(name)} for name in chart.y for row in rows]
+    for place, row in enumerate(long):
+        _lead([row], place // len(rows))
     return long, {"field": "_series", "type": "nominal", "scale": _scale(chart, list(chart.y))}, "_value"
+
+
+def _lead(rows: Rows, place: int = 0) -> None:
+    """Gives each row the address of the value that it is drawn for."""
+    for row in rows:
+        if (links := row.pop("_links", None)) is not None:
+            row["_href"] = links[place]
 
 
 def _ranked(
@@ -309,11 +335,12 @@ def _spread(chart: Chart, rows: Rows, colour: dict[str, Any], value: str, width:
         "title": chart.unit or None,
         "axis": {"tickCount": _ticks(8, width), "format": ",~f", "labelFlush": False},
     }
-    if (low_high := log_range([row[value] for row in rows])) is not None:
+    low_high, outside = spread_range(chart, rows)
+    if low_high is not None:
         ticks = decades(*low_high)
         x["scale"] = {"type": "log", "domain": [ticks[0], ticks[-1]], "clamp": True}
         x["axis"] |= {"values": ticks, "format": ",~r", "tickCount": len(ticks)}
-        x["title"] = f"{chart.unit}, log scale" if chart.unit else "log scale"
+        x["title"] = ", ".join(part for part in (chart.unit, "log scale", outside) if part)
     rule = {
         "mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.3, "color": _NAMED["other"], "strokeCap": "round"},
         "encoding": {

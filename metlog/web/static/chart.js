@@ -4,7 +4,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const phone = matchMedia("(max-width: 640px)");
 
 async function draw(figure) {
-  const address = figure.dataset.report + "&_size=" + (phone.matches ? "phone" : "page") + (dark.matches ? "&_theme=dark" : "&_theme=light");
+  const address = figure.dataset.report + "&_size=" + (phone.matches ? "phone" : figure.dataset.size || "page") + (dark.matches ? "&_theme=dark" : "&_theme=light");
   const answer = await fetch(address);
   if (!answer.ok) return;
   const { chart } = await answer.json();

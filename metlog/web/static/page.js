@@ -15,7 +15,102 @@ document.addEventListener("keydown", (event) => {
 for (const form of document.querySelectorAll("form[method=get]")) {
   form.addEventListener("submit", () => {
     for (const field of form.querySelectorAll("input[name], select[name]")) {
-      if (!field.value && field.name !== "since") { field.disabled = true; setTimeout(() => { field.disabled = false; }, 0); }
+      if (!field.value) { field.disabled = true; setTimeout(() => { field.disabled = false; }, 0); }
     }
   });
+}
+// The time control: this browser's zone, all zones to choose from, and asking again, while nobody reads, types or has something open.
+const mine = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const zones = document.getElementById("zones");
+if (zones && mine) {
+  const offer = (name) => { const option = document.createElement("option"); option.value = name; zones.append(option); };
+  offer(mine);
+  document.getElementById("tz").addEventListener("focus", () => {
+    for (const name of Intl.supportedValuesOf ? Intl.supportedValuesOf("timeZone") : []) offer(name);
+  }, { once: true });
+  const button = document.querySelector("[data-zone]");
+  button.hidden = false;
+  button.textContent = "Use " + mine;
+  button.addEventListener("click", () => { document.getElementById("tz").value = mine; button.form.requestSubmit(); });
+}
+// A calendar beside each time that can be typed.
+for (const field of document.querySelectorAll("[data-time]")) {
+  const picker = document.createElement("input");
+  picker.type = "datetime-local";
+  picker.className = "picker";
+  picker.setAttribute("aria-label", field.labels[0].textContent + ", from a calendar");
+  picker.addEventListener("change", () => { if (picker.value) field.value = picker.value; });
+  field.after(picker);
+  field.parentElement.classList.add("timed");
+}
+const every = Number(document.body.dataset.refresh);
+if (every) {
+  setInterval(() => {
+    const busy = document.hidden || document.querySelector("main details[open]") || document.activeElement.matches("input, textarea, select")
+      || String(getSelection());
+    if (!busy) location.reload();
+  }, every * 1000);
+}
+// Bars of a histogram are one stop of the keyboard; arrows go from bar to bar.
+for (const bars of document.querySelectorAll("[data-bars]")) {
+  bars.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const links = [...bars.querySelectorAll("a")];
+    const next = step && links[links.indexOf(document.activeElement) + step];
+    if (!next) return;
+    event.preventDefault();
+    document.activeElement.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+}
+// The fields of an event that was opened: each value to search for, or against, or as a column of its own.
+const hits = document.getElementById("hits");
+function choice(name, value, text, label, look) {
+  const button = document.createElement("button");
+  button.setAttribute("form", "search");
+  button.name = name;
+  button.value = value;
+  button.textContent = text;
+  button.className = look;
+  if (label) { button.title = label; button.setAttribute("aria-label", label); }
+  return button;
+}
+function spread(pre) {
+  let fields;
+  try { fields = JSON.parse(pre.textContent); } catch { return; }  // cut off, as it was long
+  const table = document.createElement("table");
+  table.className = "fields";
+  const columns = hits.dataset.columns ? hits.dataset.columns.split(",") : [];
+  const add = (name, value) => {
+    if (value && typeof value === "object" && !Array.isArray(value)) {
+      for (const [key, inner] of Object.entries(value)) add(name + "." + key, inner);
+      return;
+    }
+    const row = table.insertRow();
+    const head = document.createElement("th");
+    head.scope = "row";
+    head.textContent = name;
+    row.append(head);
+    const text = typeof value === "string" ? value : JSON.stringify(value);
+    row.insertCell().textContent = text;
+    const last = row.insertCell();
+    if (text.length <= 200 && text === text.trim()) {
+      last.append(choice("field", name + "=" + text, "+", "Events with " + name + " = " + text, "mini"), " ",
+        choice("field", "!" + name + "=" + text, "\u2212", "Events without " + name + " = " + text, "mini"), " ");
+    }
+    if (!columns.includes(name)) last.append(choice("cols", [...columns, name].join(","), "column", "Show " + name + " as a column", "mini"));
+  };
+  for (const [name, value] of Object.entries(fields)) add(name, value);
+  pre.replaceWith(table);
+}
+if (hits) {
+  hits.addEventListener("toggle", (event) => {
+    if (!event.target.open) return;
+    for (const pre of event.target.querySelectorAll("[data-fields]")) spread(pre);
+    for (const word of event.target.querySelectorAll("[data-for]")) {
+      const name = word.dataset.for, text = word.textContent;
+      word.replaceWith(choice(name, text, text, "Only " + text, "for"), choice("not_" + name, text, "\u2212", "Without " + text, "mini"));
+    }
+  }, true);
 }

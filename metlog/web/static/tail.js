@@ -23,19 +23,29 @@ function preview(fields) {
   return parts.map(([key, value]) => (key + "=" + (typeof value === "string" ? value : JSON.stringify(value))).slice(0, 80)).join("  ");
 }
 
+const zone = new Intl.DateTimeFormat("sv", {
+  timeZone: list.dataset.zone, year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
+});
+
+function local(timestamp) {
+  const [day, clock] = zone.format(new Date(timestamp)).split(" ");
+  return [day, clock + "." + (timestamp.slice(20, 23).replace(/\D.*/, "").padEnd(3, "0"))];
+}
+
 function row(event) {
   const item = element("li", "new");
   const details = element("details");
   const summary = element("summary");
   const time = element("time");
   time.dateTime = event.timestamp;
-  time.append(element("span", "", event.timestamp.slice(0, 10)), " " + event.timestamp.slice(11, 23));
+  const [day, clock] = local(event.timestamp);
+  time.append(element("span", "", day), " " + clock);
   const severity = element("span", "sev sev" + event.severity, SEVERITIES[event.severity]);
   const fields = Object.keys(event.fields).length ? JSON.stringify(event.fields) : "";
   const payload = element("span", "payload", event.payload.slice(0, 300));
   if (fields) payload.append(" ", element("small", event.payload ? "" : "only", preview(event.fields)));
-  summary.append(time, severity, element("span", "type", event.type),
-    payload, element("span", "logger", event.logger));
+  summary.append(time, severity, element("span", "type", event.type === "oldstyle" ? "log line" : event.type),
+    payload, element("span", "logger", event.logger || "(no name)"));
   details.append(summary);
   details.addEventListener("toggle", () => {
     if (!details.open || details.children.length > 1) return;
@@ -82,7 +92,7 @@ function follow() {
 
 pause.hidden = false;
 pause.addEventListener("click", () => {
-  if (source) { source.close(); source = null; pause.textContent = "Go on"; } else { follow(); pause.textContent = "Pause"; }
+  if (source) { source.close(); source = null; pause.textContent = "Resume"; } else { follow(); pause.textContent = "Pause"; }
   tell();
 });
 setInterval(show, 150);

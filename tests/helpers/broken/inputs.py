@@ -158,6 +158,25 @@ def shares_the_address(self, sink):
     Good.start(self, sink)
 
 
+def binds_for_good(self, handed):
+    with lock:
+        if "bound" in PORTS:
+            raise OSError("queue://bound is taken by another input; choose another name")
+        PORTS["bound"] = None
+
+
+class TestTakesNoSockets(Base):
+    kind = type(
+        "Broken", (Good,), {"listening": lambda self: [("queue", None)], "bind_sockets": lambda self, handed: None}
+    )
+    caught = frozenset({"the_input_that_comes_after_it_goes_on_with_its_sockets"})
+
+
+class TestBindsForGood(Base):
+    kind = type("Broken", (Good,), {"bind_sockets": binds_for_good})
+    caught = frozenset({"what_is_bound_and_never_started_is_let_go"})
+
+
 class TestDoubling(Base):
     kind = type("Broken", (Good,), {"give": twice})
     caught = frozenset({"what_is_sent_arrives_once_and_in_order"})

@@ -16,9 +16,12 @@ import metlog
 from metlog.errors import ConfigError
 from metlog.lake.attached import folder_for
 from metlog.lake.engine.client import GuardedLake
+from metlog.lake.promotion.choice import Promotion
 from metlog.lake.query import Lake, QueryError
+from metlog.lake.sql.guard import parse
 from metlog.lake.storage import check_uri, open_storage
 from metlog.listener.config import from_mapping
+from tests.helpers.promoted import file_content
 from tests.system.cluster.servers import ACCESS, Listener, poll, uri_of
 
 UDP = """
@@ -157,6 +160,29 @@ def test_two_listeners_write_one_data_set_and_anybody_reads_it(endpoint: str, tm
         assert lake.query("SELECT count(*) FROM events").rows[0] == (602,)
 
 
+def test_promoted_columns_are_chosen_once_and_read_where_the_files_lie(endpoint: str, cache: Path) -> None:
+    uri = new_uri(endpoint)
+    storage = open_storage(uri)
+    users = [{"user": f"u{n % 9}", "ms": n / 4} for n in range(600)]
+    for number, fields in enumerate([users, users, [{"user": 7}, {"user": {"a": 1}}, {"ms": None}]]):
+        promotion = Promotion(storage, True)  # each a writer of its own
+        content = file_content([fields], promotion, first=number * 1000)
+        assert storage.create(f"events/date=2026-03-01/file-{number}.parquet", content)
+    assert Promotion(storage).choice().names == ["ms", "user"]
+    assert storage.names("promoted") == ["00000001.json"]
+    questions = (
+        "SELECT fields->>'user' AS user, count(*), sum(TRY_CAST(fields->>'ms' AS DOUBLE)) FROM events GROUP BY user ORDER BY user",
+        "SELECT seq, fields->'user' AS v FROM events WHERE fields->>'user' IN ('u1', '7') ORDER BY seq",
+        "SELECT * FROM events WHERE fields->>'user' = 'u3' ORDER BY seq",
+    )
+    with Lake(folder_for(uri)) as lake:
+        for sql in questions:
+            assert parse(sql).promotable is not None
+            assert lake.query(sql).rows == lake.query(sql.replace("fields-", "(fields || '')::JSON-")).rows
+            limited = lake.query(sql, loggers=["shop"]).rows
+            assert limited == lake.query(sql).rows
+
+
 def test_the_pages_engine_reads_it_without_credentials_in_its_environment(
     weed: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +221,7 @@ def test_a_listener_whose_folder_is_a_copy_is_refused(weed: str, tmp_path: Path)
         original.start()
         send(original, 10)
         assert original.stop() == 0
-        shutil.copytree(original.folder / "data", copy.folder / "data")
+        shutil.copytree(original.folder / "data", copy.folder / "data", ignore=shutil.ignore_patterns("takeover"))
         original.start()
         poll(
             lambda: (

@@ -25,7 +25,7 @@ from tests.helpers.java import Hive, HiveDriver
 pytestmark = [pytest.mark.hive, pytest.mark.timeout(1800)]
 
 DAYS = 4
-LACKS = {"delivery", "delivery-by-minute", "volume"}
+LACKS = {"delivery", "delivery-by-minute", "retention", "volume"}
 GIVEN = {"since": "2026-03-28", "until": "2026-04-02"}
 WHERE = "logger = 'odd' AND type <> 'text' AND date >= DATE '2026-03-28'"
 

@@ -25,7 +25,7 @@ from metlog.reports import Library
 from tests.helpers import certificates
 from tests.helpers.comparing import aggregates, expressions, refused
 from tests.helpers.engines import NASTY, differences, make_lake
-from tests.helpers.java import spark_server
+from tests.helpers.java import spark_server, statements
 from tests.helpers.waiting import wait_for
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
@@ -57,11 +57,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def run(port: int, text: str) -> None:
     """Runs statements, each as it was printed."""
     engine = open_engine(f"spark://127.0.0.1:{port}")
-    plain = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
-    for statement in plain.split(";\n"):
-        if statement.strip():
-            with engine.raw(statement) as stream:
-                list(stream.batches)
+    for statement in statements(text):
+        with engine.raw(statement) as stream:
+            list(stream.batches)
     engine.close()
 
 

@@ -1,26 +1,29 @@
-"""From an event over HDFS to SQL, with a real NameNode and DataNode; Spark reads the same files where it is installed."""
+"""From an event over HDFS to SQL, with a real NameNode and DataNode; Spark's Thrift server reads the same files."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import metlog
+from metlog.engines import open_engine
+from metlog.engines.ddl import ddl, location_of
 from metlog.lake.attached import folder_for
 from metlog.lake.query import Lake
 from metlog.lake.storage import open_storage
+from metlog.reports import Library
+from tests.helpers.java import spark_server, statements
 from tests.system.cluster.servers import Listener
 from tests.system.hadoop import servers
 
 pytestmark = [pytest.mark.hadoop, pytest.mark.timeout(600)]
 
+COUNTS = "SELECT logger, count(*), sum((fields->>'n')::INT) FROM events WHERE type = 't' GROUP BY logger ORDER BY 1"
 UDP = """
 [journal]
 segment_age = 0.5
@@ -86,29 +89,15 @@ def test_events_end_up_in_hadoop_and_sql_finds_them(hdfs: str, tmp_path: Path, m
             if item.process is not None and item.process.poll() is None:
                 item.kill()
     with Lake(folder_for(uri)) as lake:
-        found = lake.query(
-            "SELECT logger, count(*), sum((fields->>'n')::INT) FROM events WHERE type = 't' GROUP BY logger ORDER BY 1"
-        )
-        assert [tuple(row) for row in found.rows] == [("one", 200, 19900), ("other", 200, 19900)]
         assert lake.query("SELECT sum(lost), sum(duplicates) FROM delivery").rows[0] == (0, 0)
         assert lake.query("SELECT count(*) FROM arrivals").rows[0] == (402,)
-    assert _spark(f"{uri}/events", tmp_path) == "400"
-
-
-def _spark(path: str, folder: Path) -> str:
-    """The number of events of type `t`, as Spark counts them."""
-    pytest.importorskip("pyspark", reason="needs pyspark 4")
-    program = f"""
-from pyspark.sql import SparkSession
-spark = (SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
-         .config("spark.sql.session.timeZone", "UTC").config("spark.sql.shuffle.partitions", "2").getOrCreate())
-spark.sparkContext.setLogLevel("ERROR")
-print("COUNT", spark.sql("SELECT count(*) FROM parquet.`{path}` WHERE type = 't'").first()[0])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"},
-    )  # fmt: skip
-    counted = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("COUNT ")]
-    assert counted, done.stderr[-2000:]
-    return counted[0]
+    with spark_server(tmp_path) as port:
+        with closing(open_engine(f"spark://127.0.0.1:{port}")) as engine:
+            for statement in statements(ddl("spark", location_of(None, uri))):
+                with engine.raw(statement) as stream:
+                    list(stream.batches)
+        report = Library()["events-by-type"]
+        with Lake(folder_for(uri)) as lake, closing(open_engine(f"spark://127.0.0.1:{port}/metlog")) as engine:
+            assert engine.query(COUNTS).rows == lake.query(COUNTS).rows == [("one", 200, 19900), ("other", 200, 19900)]
+            ours, theirs = (report.run(each, {"since": "1d"}, limit=None) for each in (lake, engine))
+            assert ours.rows == theirs.rows != []

@@ -93,7 +93,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def killed(kept: Made, listener: Make, tmp_path: Path, dead_port: int) -> tuple[Listener, Client]:
     """The same, a copy for each test."""
     folder, client = kept
-    shutil.copytree(folder, tmp_path / "killed")
+    shutil.copytree(folder, tmp_path / "killed", ignore=shutil.ignore_patterns("takeover"))  # a socket
     made = listener("killed", more=DEAD.format(port=dead_port))
     made.config.write_text(made.config.read_text().replace("stall_after = 5", "drain_timeout = 0.5"))
     return made, copy.deepcopy(client)

@@ -94,7 +94,7 @@ def test_a_lossy_path_is_counted_exactly_by_stream_and_minute(listener: Make) ->
         found = {row["stream"]: row for row in report("delivery", made)}
         minutes: dict[str, Counter[str]] = defaultdict(Counter)
         for row in report("delivery-by-minute", made):
-            assert row["ended"] == ("yes" if ends[row["stream"]] else "tail unknown")
+            assert row["ended"] == ("yes" if ends[row["stream"]] else "unconfirmed tail")
             minutes[row["stream"]].update({key: row[key] for key in ("received", "lost", "repeated", "reordered")})
         for stream, counts in expected.items():
             arrived, lost = counts["events"] - counts["lost"] + counts["repeated"], known[stream]
@@ -103,7 +103,7 @@ def test_a_lossy_path_is_counted_exactly_by_stream_and_minute(listener: Make) ->
             assert (row["received"], row["lost"], row["duplicates"]) == (
                 arrived - counts["repeated"], lost, counts["repeated"],
             )  # fmt: skip
-            assert row["ended"] == ("yes" if ends[stream] else "tail unknown")
+            assert row["ended"] == ("yes" if ends[stream] else "unconfirmed tail")
             assert minutes[stream] == Counter(
                 received=arrived, lost=lost, repeated=counts["repeated"], reordered=counts["reordered"]
             )
@@ -151,14 +151,14 @@ def test_the_tail_is_lost_where_the_end_record_says_so_and_unknown_without_one(l
     with open_lake(made.data) as lake:
         rows = lake.query("SELECT stream, received, lost, ended, dropped FROM delivery ORDER BY stream").rows
     assert [(*row[:4], json.loads(row[4]) if row[4] else None) for row in rows] == [
-        ("late", 2, 3, False, None),
+        ("late", 2, 0, False, None),
         ("open", 5, 1, False, {"queue_full": 3, "send_error": 2}),
         ("tail", 3, 3, True, {"queue_full": 4}),
         ("whole", 4, 0, True, {}),
     ]
     rows = [row for row in report("delivery", made) if row["stream"] != "open"]
-    assert {row["stream"]: (row["lost"], row["numbered_before"], row["ended"]) for row in rows} == {
-        "late": (0, 3, "tail unknown"),  # of another day, or lost: who asks for some days only cannot know
+    assert {row["stream"]: (row["lost"], row["before_first"], row["ended"]) for row in rows} == {
+        "late": (0, 3, "unconfirmed tail"),  # of another day, or lost: who asks for some days only cannot know
         "tail": (3, 0, "yes"),
         "whole": (0, 0, "yes"),
     }

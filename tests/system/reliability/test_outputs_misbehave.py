@@ -44,7 +44,7 @@ class Collector(socketserver.ThreadingTCPServer):
         self.tried = 0
         self.well = threading.Event()
         super().__init__(("127.0.0.1", 0), _Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def port(self) -> int:

@@ -2,7 +2,8 @@
 
     python -m tests.system.upkeep.killing --queries 20000 --days 30 --seed 1
 
-Ends with 0 when every query was right. Each round kills one upkeep at one named point; the events that the folder should hold are known
+Ends with 0 when every query was right. `--seconds` ends it earlier. Days come to an end and new ones begin, and late events come for days
+that were merged before. Each round kills one upkeep at one named point; the events that the folder should hold are known
 from a model, which the end of each round is compared with.
 """
 
@@ -15,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -69,7 +72,16 @@ class Asking:
             thread.join()
 
 
-def run(*, queries: int, days: int, seed: int, events: int = 40, threads: int = 2) -> tuple[int, int, list[object]]:
+def run(
+    *,
+    queries: int,
+    days: int,
+    seed: int,
+    events: int = 40,
+    threads: int = 2,
+    seconds: float = float("inf"),
+    tell: Callable[[str], object] = lambda text: None,
+) -> tuple[int, int, list[object]]:
     """Returns how many queries were asked, how many upkeeps were killed, and what was wrong."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="metlog-killing-") as folder:
@@ -78,8 +90,9 @@ def run(*, queries: int, days: int, seed: int, events: int = 40, threads: int = 
         history = History(model.answer())
         asking = Asking(data, history, threads)
         killed, problems = 0, list[object]()
+        ends = time.monotonic() + seconds
         try:
-            while asking.asked < queries and not asking.wrong and not problems:
+            while asking.asked < queries and not asking.wrong and not problems and time.monotonic() < ends:
                 arguments, change = model.next(chance, data)
                 states = change()  # a day after the other: each day at once
                 history.add(*states)
@@ -98,7 +111,10 @@ def run(*, queries: int, days: int, seed: int, events: int = 40, threads: int = 
                 with Lake(data) as lake:
                     if (found := lake.query(ASK).rows[0]) != after:
                         problems.append(("at the end of a round", arguments, found, after))
+                if arguments[0] == "expire":
+                    model.add_day(data, history, events)
                 model.add_late(chance, data, history)
+                tell(f"{asking.asked:,} queries, {killed} upkeeps killed")
         finally:
             asking.stop()
         return asking.asked, killed, [*asking.wrong, *problems]
@@ -147,9 +163,18 @@ class _Model:
     def add_late(self, chance: random.Random, data: Path, history: History) -> None:
         """New files of a day that was merged before, as late events make them: by rename, as the listener writes."""
         day = chance.choice([day for day, found in self.of_day.items() if found] or [max(self.of_day)])
-        for _ in range(3):
-            numbers = range(self._next, self._next + 20)
-            self._next, self._file = self._next + 20, self._file + 1
+        self._add(data, history, day, files=3, events=20)
+
+    def add_day(self, data: Path, history: History, events: int) -> None:
+        """The next day of traffic."""
+        day = max(self.of_day) + timedelta(days=1)
+        self.of_day[day] = set()
+        self._add(data, history, day, files=4, events=events)
+
+    def _add(self, data: Path, history: History, day: date, *, files: int, events: int) -> None:
+        for _ in range(files):
+            numbers = range(self._next, self._next + events)
+            self._next, self._file = self._next + events, self._file + 1
             folder = data / "events" / f"date={day}"
             folder.mkdir(exist_ok=True)
             temporary, name = folder / f".{self._file}.tmp", folder / f"{self._file:012d}-late.parquet"
@@ -160,13 +185,22 @@ class _Model:
         history.settle()
 
 
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=20_000)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="end after so long, whatever was asked by then"
+    )
     asked = parser.parse_args()
-    queries, killed, wrong = run(queries=asked.queries, days=asked.days, seed=asked.seed)
+    queries, killed, wrong = run(
+        queries=asked.queries, days=asked.days, seed=asked.seed, seconds=asked.seconds, tell=tell
+    )
     print(f"{queries} queries, {killed} upkeeps killed, {len(wrong)} wrong")
     for problem in wrong[:5]:
         print(problem)

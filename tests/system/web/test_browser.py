@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from metlog.alerts.states import State, Store
 from metlog.reports import Library
 from metlog.reports.sample import fill
 from tests.helpers.paths import ROOT
+from tests.helpers.waiting import wait_for
 from tests.helpers.webdata import HTML, Journal, Served
 
 playwright = pytest.importorskip("playwright.sync_api", reason="install it with: pip install playwright")
@@ -31,7 +33,28 @@ pytestmark = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("sample")
     fill(data, 14, per_day=1500, until=datetime.now(UTC))
+    keep_alerts(data)
     return data
+
+
+def keep_alerts(data: Path) -> None:
+    """States as a listener leaves them, one of each kind."""
+    store = Store(data / "alerts", "listener-main")
+    now = datetime.now(UTC).timestamp()
+    about = "events where severity <= 3 AND logger = 'shop': value > 10"
+    states = [
+        State(
+            name="errors-of-the-shop", state="firing", alarm=True, alarm_since=now - 600, since=now - 600, value=42.0
+        ),
+        State(name="slow", state="pending", since=now - 30, value=612.5),
+        State(name="silent", state="no_data", since=now - 90_000),
+        State(name="wrong", state="error", since=now - 7200, error="line 1, column 8: there is no column 'nosuch'"),
+        State(name="quiet", state="ok", since=now - 5, value=0.0),
+    ]
+    for state in states:
+        state.about, state.evaluated_at = about, now
+    store.save(states, now)
+    store.close()
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +137,13 @@ def picture(visit: Visit, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("overview", "/?span=7d"),
+        ("overview", "/?since=7d"),
         ("reports", "/reports"),
         ("report", "/reports/request-times?since=14d"),
         ("events", "/events?since=14d&severity=5"),
+        ("alerts", "/alerts"),
+        ("columns", "/events?since=14d&type=request&cols=severity,route,status,ms,user"),
+        ("empty", "/events?since=14d&q=nothing+has+this"),
         ("sql", "/sql?sql=SELECT+type,+sum(weight)+AS+events%0AFROM+events%0AGROUP+BY+type%0AORDER+BY+events+DESC"),
     ],
 )
@@ -139,13 +165,15 @@ def test_a_parameter_is_changed_and_stays_in_the_address(desktop: Visit) -> None
     tab.click("a[href='/reports/request-times']")
     tab.wait_for_selector("figure.drawn canvas")
     before = tab.inner_text("table.data")
-    tab.fill("#p-since", "3d")
-    tab.click("button:has-text('Show')")
+    tab.click(".clock summary")
+    tab.fill("#since", "3d")
+    tab.click(".clock button:has-text('Apply')")
     tab.wait_for_url(re.compile("since=3d"))
     tab.wait_for_selector("figure.drawn canvas")
     assert tab.inner_text("table.data") != before
     tab.reload()
-    assert tab.input_value("#p-since") == "3d"
+    tab.click(".clock summary")
+    assert tab.input_value("#since") == "3d"
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -202,6 +230,78 @@ def test_sql_is_run_with_the_keyboard_alone(desktop: Visit) -> None:
     assert Path(download.value.path()).read_bytes() == b"answer\n42\n"
 
 
+def test_the_editor_colours_and_completes(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/sql", wait_until="networkidle")
+    tab.focus("#sql")
+    tab.keyboard.type("SELECT sev")
+    tab.wait_for_selector(".offers li[aria-selected=true]:has-text('severity')")
+    tab.keyboard.press("Tab")
+    tab.keyboard.type(", fields->>'rou")
+    tab.wait_for_selector(".offers li:has-text('route')")
+    tab.keyboard.press("Tab")
+    tab.keyboard.type(" AS route -- and so on\nFROM events LIMIT 3")
+    assert tab.input_value("#sql") == "SELECT severity, fields->>'route' AS route -- and so on\nFROM events LIMIT 3"
+    for kind, text in (("k", "SELECT"), ("s", "'route'"), ("c", "-- and so on"), ("n", "3")):
+        assert text in tab.locator(f".code pre .{kind}").all_inner_texts()
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("Tab")  # where no list is open it goes on to the button
+    assert tab.evaluate("document.activeElement.textContent") == "Run"
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile("sql=SELECT"))
+    assert tab.locator(".result tbody tr").count() == 3
+
+
+def test_a_long_query_is_cancelled_on_the_page(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/sql")
+    tab.fill("#sql", "SELECT count(*) FROM range(100000000000) a, range(1000) b WHERE a.range % 7 = b.range")
+    tab.click("button:has-text('Run')")
+    tab.wait_for_selector("h2:has-text('is working on it')")
+    wait_for(lambda: int(tab.inner_text("[data-seconds]")) >= 2)
+    tab.click("button:has-text('Cancel the query')")
+    tab.wait_for_selector("h2:has-text('Cancelled')")
+    assert tab.input_value("#sql").startswith("SELECT count(*)")
+    desktop.faults[:] = [fault for fault in desktop.faults if "400 (Bad Request)" not in fault]
+
+
+def test_whole_events_are_read_with_the_first_column_in_sight(visit: Visit) -> None:
+    tab = visit.tab
+    tab.goto("/sql?sql=SELECT+*+FROM+events+ORDER+BY+timestamp+DESC+LIMIT+20")
+    assert tab.locator(".result thead th a").all_inner_texts()[:3] == ["timestamp", "logger", "type"]
+    place = tab.locator(".result").bounding_box()
+    tab.evaluate("document.querySelector('.result').scrollLeft = 600")
+    first = tab.locator(".result tbody tr:first-child td:first-child").bounding_box()
+    assert abs(first["x"] - place["x"]) < 3
+    heights = tab.evaluate("[...document.querySelectorAll('.result tbody tr')].map(row => row.offsetHeight)")
+    assert max(heights) < 140
+    picture(visit, "star")
+
+
+def test_a_dashboard_is_made_and_shown_on_every_screen(visit: Visit) -> None:
+    tab = visit.tab
+    name = f"board-{visit.name}"  # type: ignore[attr-defined]
+    tab.goto("/dashboards/new")
+    tab.fill("#name", name)
+    tab.fill("#title", "A board")
+    for at, report in enumerate(("requests-by-hour", "request-times", "errors-by-type")):
+        tab.select_option(f"#report{at}", report)
+    tab.select_option("#width0", "full")
+    tab.select_option("#show2", "both")
+    tab.click("button:has-text('Save')")
+    tab.wait_for_url(re.compile(f"/dashboards/{name}$"))
+    tab.wait_for_load_state("networkidle")
+    assert tab.locator("figure.drawn canvas").count() == 3
+    assert tab.evaluate("document.documentElement.scrollWidth") <= tab.viewport_size["width"]
+    tab.click("nav[aria-label='Span of time'] a:has-text('24h')")
+    tab.wait_for_url(re.compile("since=24h"))
+    assert "since=24h" in tab.locator("figure").first.get_attribute("data-report")
+    picture(visit, "dashboard")
+    with tab.expect_download() as download:
+        tab.click("a:has-text('All as CSV')")
+    assert Path(download.value.path()).read_bytes().startswith(b"PK")
+
+
 def test_an_event_is_found_and_opened_with_the_keyboard_alone(desktop: Visit) -> None:
     tab = desktop.tab
     tab.goto("/events?since=14d")
@@ -220,6 +320,100 @@ def test_an_event_is_found_and_opened_with_the_keyboard_alone(desktop: Visit) ->
         tab.keyboard.press("Enter")
     tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
     assert "/checkout" in tab.inner_text("pre.payload")
+
+
+def test_a_bar_of_a_chart_leads_to_its_events(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/reports/logins?since=10d&by=month")
+    box = tab.wait_for_selector("figure.drawn canvas").bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.7)
+    with tab.expect_navigation(url=re.compile(r"/events\?since=.*type=login.*success")):
+        for step in range(20, 30):
+            tab.mouse.click(box["x"] + box["width"] * step / 40, box["y"] + box["height"] * 0.7)
+    assert tab.locator("ol.events li").count() > 10
+
+
+def test_a_row_of_a_report_leads_to_its_events(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/reports/events-by-type?since=10d")
+    row = tab.locator("table.data tbody tr").nth(1)
+    name, events = row.locator("td").nth(0).inner_text(), row.locator("td").nth(1).inner_text().replace(",", "")
+    row.locator("a").first.click()
+    tab.wait_for_url(re.compile(r"/events\?"))
+    assert f"type {name}" in tab.inner_text(".chips")
+    assert tab.inner_text("[role=status]").split(" ")[0].replace(",", "") == events or "in all" in tab.inner_text(
+        "[role=status]"
+    )
+
+
+def test_bars_over_time_are_one_stop_of_the_keyboard_and_lead_to_their_events(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.goto("/events?since=10d&type=login")
+    before = tab.inner_text("[role=status]")
+    assert tab.locator("[data-bars] a[tabindex='0']").count() == 1
+    tab.locator("[data-bars] a").first.focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowLeft")
+    title = tab.evaluate("document.activeElement.querySelector('title').textContent")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(re.compile(r"until=\d{4}-"))
+    found = tab.inner_text("[role=status]")
+    assert found != before
+    assert f": {found.split(' ')[0]} events" in title
+
+
+def test_values_narrow_a_search_down(visit: Visit) -> None:
+    tab = visit.tab
+    tab.goto("/events?since=14d")
+    tab.click(".facets button[name='type'][value='request']")
+    tab.wait_for_url(re.compile("type=request"))
+    tab.locator("#hits summary").first.click()
+    tab.locator("#hits table.fields tr:has(th:text-is('method')) button[value^='!method=']").click()
+    tab.wait_for_url(re.compile("field=%21method"))
+    assert "!method=" in tab.inner_text(".chips")
+    tab.locator("#hits summary").first.click()
+    tab.locator("#hits table.fields tr:has(th:text-is('route')) button[name='cols']").click()
+    tab.wait_for_url(re.compile("cols=route"))
+    assert tab.inner_text("#hits summary .value >> nth=0").startswith("/")
+    tab.click(".chip:has-text('!method=')")
+    tab.wait_for_url(lambda address: "method" not in address)
+    assert "cols=route" in tab.url
+    picture(visit, "narrowed")
+
+
+def test_the_browsers_zone_is_one_click_away_and_stays(chromium: Any, served: Served) -> None:
+    visit = Visit(chromium, served.address, timezone_id="Asia/Kathmandu", **SCREENS["desktop"])
+    tab = visit.tab
+    tab.goto("/events?since=14d")
+    in_utc = tab.inner_text("ol.events li:first-child time")
+    tab.click(".clock summary")
+    tab.click("[data-zone]")
+    tab.wait_for_url(re.compile("tz=Asia%2FKath?mandu"))
+    there = tab.inner_text("ol.events li:first-child time")
+    assert there != in_utc
+    assert there.split(":")[1] == f"{(int(in_utc.split(':')[1]) + 45) % 60:02}"
+    tab.click("nav a:has-text('Reports')")
+    assert "tz=Asia" in tab.url
+    tab.click("a[href^='/reports/logins']")
+    tab.wait_for_selector("figure.drawn canvas")
+    assert re.search("Asia/Kath?mandu", tab.inner_text("footer"))
+    visit.close()
+
+
+def test_a_page_asks_again_unless_somebody_reads_in_it(desktop: Visit) -> None:
+    tab = desktop.tab
+    tab.clock.install()
+    tab.goto("/events?since=14d&refresh=10s")
+    tab.evaluate("window.same = true")
+    tab.locator("#hits summary").first.click()
+    tab.clock.run_for(11_000)
+    assert tab.evaluate("window.same") is True
+    tab.locator("#hits summary").first.click()
+    tab.evaluate("document.activeElement.blur()")
+    with tab.expect_navigation():
+        tab.clock.run_for(11_000)
+    assert tab.evaluate("window.same === undefined")
 
 
 def test_a_wrong_query_is_shown_with_its_place(visit: Visit) -> None:
@@ -248,7 +442,7 @@ def test_a_query_is_saved_and_is_a_report_with_a_chart(desktop: Visit) -> None:
 
 def test_the_tail_is_followed_while_events_arrive(visit: Visit, journal: Journal) -> None:
     tab = visit.tab
-    tab.goto("/tail?logger=live")
+    tab.goto("/tail?logger=live&field=!absent&not_type=unwanted")
     tab.wait_for_selector("#state.on")
     for number in range(8):
         journal.append(
@@ -261,6 +455,8 @@ def test_the_tail_is_followed_while_events_arrive(visit: Visit, journal: Journal
                 "fields": {"user": f"u{number}"},
             },
             {"type": "other", "logger": "quiet", "payload": "not wanted"},
+            {"type": "unwanted", "logger": "live", "payload": "not wanted"},
+            {"type": "order", "logger": "live", "payload": "not wanted", "fields": {"absent": 1}},
         )
     journal.append(
         {
@@ -286,7 +482,7 @@ def test_the_tail_is_followed_while_events_arrive(visit: Visit, journal: Journal
 
 def test_a_search_leads_to_an_event_and_its_neighbours(visit: Visit) -> None:
     tab = visit.tab
-    tab.goto("/events?since=14d&type=oldstyle")
+    tab.goto("/events?since=14d&type=log+line")
     first = tab.locator("ol.events summary").first
     first.click()
     tab.locator("ol.events details[open] a:has-text('in full')").click()
@@ -300,8 +496,9 @@ def test_everything_but_the_tail_works_without_javascript(chromium: Any, served:
     visit = Visit(chromium, served.address, java_script_enabled=False, **SCREENS["desktop"])
     tab = visit.tab
     tab.goto("/reports/request-times")
-    tab.fill("#p-since", "2d")
-    tab.click("button:has-text('Show')")
+    tab.click(".clock summary")
+    tab.fill("#since", "2d")
+    tab.click(".clock button:has-text('Apply')")
     tab.wait_for_url(re.compile("since=2d"))
     assert tab.locator("figure picture img").is_visible()
     tab.goto("/sql")
@@ -310,10 +507,10 @@ def test_everything_but_the_tail_works_without_javascript(chromium: Any, served:
     assert tab.inner_text("table.data td") == "plain"
     tab.goto("/")
     tab.click("a:has-text('7d')")
-    tab.wait_for_url(re.compile("span=7d"))
+    tab.wait_for_url(re.compile("since=7d"))
     assert tab.locator(".gallery picture img").count() == 3
     tab.click("nav a:has-text('Events')")
-    tab.fill("#since", "14d")
+    assert "since=7d" in tab.url, "the span goes along"
     tab.fill("#type", "login")
     tab.click("button:has-text('Search')")
     tab.wait_for_url(re.compile("type=login"))
@@ -324,6 +521,10 @@ def test_everything_but_the_tail_works_without_javascript(chromium: Any, served:
     tab.locator("ol.events summary").first.click()
     tab.locator("ol.events details[open] a:has-text('in full')").click()
     tab.wait_for_url(re.compile(r"/events/\w+/\d+"))
+    tab.goto("/")
+    assert "Alert errors-of-the-shop fires" in tab.inner_text("p.notice.bad >> nth=0")
+    tab.click("nav a:has-text('Alerts')")
+    assert tab.inner_text("table.data tbody tr:first-child td").startswith("errors-of-the-shop")
     tab.goto("/tail")
     assert "needs JavaScript" in tab.inner_text("noscript")
     visit.close()

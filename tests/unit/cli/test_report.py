@@ -75,7 +75,7 @@ def test_the_command_as_a_process(data: Path, tmp_path: Path) -> None:
 def test_each_format_has_the_same_rows(data: Path, tmp_path: Path) -> None:
     assert json.loads(command("request-times", *SINCE, "--format", "json", data=data).stdout) == TIMES
     table = command("request-times", *SINCE, data=data).stdout
-    for word in ("Request times", "route", "p95", "/a", "150", "200"):
+    for word in ("Request times", "route", "95th percentile", "/a", "150", "200"):
         assert word in table
     rows = list(csv.DictReader(io.StringIO(command("request-times", *SINCE, "-f", "csv", data=data).stdout)))
     assert [{k: v if k == "route" else float(v) for k, v in row.items()} for row in rows] == TIMES
@@ -122,10 +122,10 @@ def test_a_table_that_is_too_wide_loses_its_lines_and_columns_without_a_value_an
     assert narrow[0] == wide[0]
     assert not any("│" in line for line in narrow)
     text = "\n".join(narrow)
-    for whole in ("2026-03-11 09:00:00", "duplicates", "numbered_", "unknown"):
+    for whole in ("2026-03-11 09:00:00", "duplicates", "before first", "unconfirmed"):
         assert whole in text
-    assert "without a value, and left out: dropped_by_client, kernel_drops, journal_full" in text
-    assert "journal_full" in "\n".join(wide)
+    assert "without a value, and left out: dropped by the client, dropped by the kernel, refused, journal full" in text
+    assert "journal full" in "\n".join(wide)
     folded = at_width(40, "delivery", *SINCE, data=data)
     assert max(map(len, folded)) <= 40
 
@@ -154,7 +154,7 @@ def test_a_chart_is_drawn_into_a_file(data: Path, tmp_path: Path, name: str, beg
     content = (tmp_path / name).read_bytes()
     assert content.lstrip().startswith(begin)
     if name.endswith("svg"):
-        for word in (b"Request times", b"1 Mar to 11 Mar 2026, UTC", b"/a", b"p95", b"ms"):
+        for word in (b"Request times", b"1 Mar to 11 Mar 2026, UTC", b"/a", b"95th percentile", b"ms"):
             assert word in content
     if name.endswith("html"):
         assert (
@@ -241,7 +241,7 @@ def test_one_condition_of_several_is_enough_and_silence_is_a_condition_too(data:
         (("request-times", "--since", "soon"), "since = 'soon': wants a time"),
         (("request-times", "--since", "2026-03-02", "--until", "2026-03-01"), "not before until"),
         (("volume", "--logger", "svc"), "report 'volume' is of all services together"),
-        (("top-values", "--top", "0"), "top = 0: wants 1 to 1000"),
+        (("top-values", "--top", "0"), "top = '0': wants 1 to 1000"),
         (("request-times", "--format", "xml"), "xml"),
     ],
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,10 @@ from typing import Any
 import pytest
 
 from metlog.cli import main
+from metlog.journal.cursor import Cursor, Position
+from metlog.journal.folder import Folder
+from metlog.journal.segment import Clock, encode_record
+from metlog.journal.writer import Journal, JournalOptions
 from metlog.listener.overview import overview
 from tests.helpers.lakes import FIRST_DAY, make_lake
 
@@ -80,3 +87,53 @@ def test_json_is_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     found = json.loads(shown)
     assert found["state"] == "running"
     assert found["outputs"]["lake"]["events"] == 6
+
+
+def test_each_segment_each_outputs_lag_and_upkeep_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Folder.root(tmp_path) as root, root.sub("journal", create=True) as journals:
+        journal = Journal(journals.sub("main", create=True), JournalOptions(min_free=0), Clock())
+        record = encode_record(1, 1, b"udp://x", b"", b'{"type":"x"}\n')
+        journal.wait(journal.append(record))
+        journal.rotate()
+        journal.wait(journal.append(record * 3))
+        with journals.sub("main") as main_journal:
+            Cursor("lake", Position(2), lake=True).save(main_journal.sub("cursors"))
+            Cursor("http", Position(1)).save(main_journal.sub("cursors"))
+        upkeep = {"compact": {
+            "running": False, "succeeded": "2026-10-06T03:17:09Z", "next": "2026-10-07T03:17:00Z", "error": "held back",
+            "done": {"files_before": 9},
+        }}  # fmt: skip
+        outputs = {"lake": {"describe": "events/"}, "http": {"describe": "http://x", "leaving": True}}
+        reloads = {"done": 1, "refused": 1, "error": "outputs[0]: no such output"}
+        written(tmp_path, time=datetime.now(UTC).isoformat(), upkeep=upkeep, outputs=outputs, reloads=reloads, pid=77)
+        _, shown = run(capsys, "--data", str(tmp_path))
+        journal.close()
+        journal.release()
+    for text in (
+        "running (process 77)", "segment 000000000001 sealed", "waits for http", "segment 000000000002 is written",
+        "lake        keeps up, ", "ends with what came until it was taken out",
+        "upkeep compact     last went well 2026-10-06 03:17: files before 9; due 2026-10-07 03:17 UTC",
+        "; held back", "the last reload changed nothing: outputs[0]: no such output",
+    ):  # fmt: skip
+        assert text in shown, (text, shown)
+    found = overview(tmp_path)
+    assert found.outputs["http"]["lag_bytes"] > found.outputs["lake"]["lag_bytes"] > 0
+    assert (found.outputs["http"]["lag_segments"], found.outputs["lake"]["lag_segments"]) == (2, 1)
+
+
+@pytest.mark.process
+def test_watch_looks_again_until_it_is_ended(tmp_path: Path) -> None:
+    written(tmp_path, time=datetime.now(UTC).isoformat())
+    command = [sys.executable, "-m", "metlog", "status", "--watch", "--json", "--data", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        written(tmp_path, time=datetime.now(UTC).isoformat(), inputs={"udp": {"frames": 6}})
+        second = json.loads(process.stdout.readline())
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert first["inputs"]["udp"]["frames"] == 5
+    assert second["inputs"]["udp"]["frames"] == 6
+    assert process.returncode == 130

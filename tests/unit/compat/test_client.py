@@ -91,8 +91,10 @@ def test_a_rate_becomes_the_weight_of_the_event() -> None:
         events = [event for frame in peer.frames for event in JsonEncoder().decode(frame) if event.type != "metlog.end"]
     assert [event.weight for event in events[:3]] == [4.0] * 3
     counters = [event for event in events if event.type == "counter"]
-    assert 1000 < sum(event.weight * event.fields["count"] for event in counters) < 3200
-    assert {(event.weight, event.fields["rate"]) for event in counters} == {(1.0, 1.0)}
+    assert 0 < len(counters) < 100  # added up, each of those that were kept as ten
+    total = sum(event.fields["count"] * event.weight for event in counters)
+    assert 1000 < total < 3200
+    assert total % 10 == 0
     assert sent == 3 + len(counters)
 
 

@@ -203,6 +203,7 @@ def test_a_flush_ends_and_covers_what_was_logged_before_it_while_others_go_on(ki
     assert stats.dropped == {}
 
 
+@pytest.mark.slow
 @pytest.mark.untraced
 def test_nothing_goes_wrong_inside_while_some_log_and_one_flushes() -> None:
     """Threads take turns as often as they can: each turn is between two other steps."""

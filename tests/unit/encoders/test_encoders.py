@@ -56,6 +56,7 @@ def test_every_event_survives_encode_frame_decode(make: Any, events: list[Event]
     assert encoder.repaired == 0
 
 
+@pytest.mark.slow
 @given(events=st.lists(EVENTS, min_size=1, max_size=20))
 def test_the_reference_implementation_reads_our_msgpack(events: list[Event]) -> None:
     encoder = MsgpackEncoder()

@@ -147,6 +147,7 @@ def test_a_view_that_the_engine_lacks_is_answered_from_the_data_folder(lake: Pat
     engine.close()
 
 
+@pytest.mark.slow
 def test_a_query_ends_at_its_limit_and_when_it_is_cancelled() -> None:
     engine, cancel = Canned([], timeout=1), Cancel()
     with pytest.raises(QueryError) as caught:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
-from collections import UserDict
+from argparse import Namespace
+from collections import ChainMap, OrderedDict, UserDict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
+import attrs
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -202,6 +206,36 @@ class Pair(NamedTuple):
     password: str
 
 
+class Model(pydantic.BaseModel):
+    name: str
+    password: str
+
+
+@attrs.define
+class Defined:
+    name: str
+    password: str
+
+
+class Held(Mapping[str, Any]):
+    """A mapping of the application's own."""
+
+    def __init__(self, items: dict[str, Any]) -> None:
+        self._items = items
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
 class Opaque:
     def __init__(self, password: str) -> None:
         self.password = password
@@ -218,7 +252,13 @@ class Text(str):
     "value",
     [User("ann", SECRET), Struct("ann", SECRET), UserDict(name="ann", password=SECRET),
      MappingProxyType({"name": "ann", "password": SECRET}), {"name": "ann", "password": SECRET},
-     [User("ann", SECRET)], ({"password": SECRET},), {"in": {"password": Text(SECRET)}}],
+     [User("ann", SECRET)], ({"password": SECRET},), {"in": {"password": Text(SECRET)}}, Pair("ann", SECRET),
+     Model(name="ann", password=SECRET), [Model(name="ann", password=SECRET)], Defined("ann", SECRET),
+     SimpleNamespace(name="ann", password=SECRET),
+     Namespace(name="ann", password=SECRET), SimpleNamespace(a=Model(name="ann", password=SECRET)),
+     ChainMap({"password": SECRET}),
+     OrderedDict(name="ann", password=SECRET), Held({"name": "ann", "password": SECRET}),
+     {"k": Held({"in": Held({"password": SECRET})})}],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_a_dropped_path_is_found_in_objects_as_the_encoders_would_write_them(value: Any) -> None:
@@ -305,6 +345,7 @@ def test_what_is_pseudonymized_and_not_kept_is_not_there() -> None:
     assert redacted(fields, keep=["y", "**.z"], **options) == {"y": 1}
 
 
+@pytest.mark.slow
 def test_names_made_at_run_time_do_not_fill_the_memory() -> None:
     redact = Redact(drop=["**.password"], mask=["email"])
     for number in range(20_000):

@@ -307,7 +307,7 @@ def test_on_the_root_at_debug_with_the_http_sender_whose_library_logs_each_reque
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     spoken: list[logging.LogRecord] = []
     spy = logging.Handler()

@@ -51,6 +51,23 @@ CONSEQUENCES: dict[str, Callable[[], BaseException]] = {
 }
 
 
+def test_the_500_of_a_framework_to_nobody_is_a_client_that_went(client: MetlogClient) -> None:
+    """Starlette answers any exception, that of a broken upload too."""
+
+    async def upload(request: starlette.requests.Request) -> None:
+        await request.body()
+
+    app = Starlette(routes=[Route("/up", upload, methods=["POST"])])
+    first = {"type": "http.request", "body": b"a", "more_body": True}
+    with pytest.raises(starlette.requests.ClientDisconnect):
+        asyncio.run(
+            serve(asgi.MetlogMiddleware(app, client=client), {**scope_of("/up", "http"), "method": "POST"}, first, WENT)
+        )
+    event = one(client)
+    assert (event.severity, event.fields["status"], event.payload) == (6, 499, "POST /up 499")
+    assert not {"error", "traceback"} & set(event.fields)
+
+
 @pytest.mark.parametrize("name", CONSEQUENCES)
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_what_a_framework_makes_of_a_client_that_went_is_no_error(client: MetlogClient, name: str, kind: str) -> None:

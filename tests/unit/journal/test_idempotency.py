@@ -89,6 +89,7 @@ def test_a_repeat_is_known_though_its_segment_is_gone(begin: Begin) -> None:
     assert not any([run.submit(f"web/{number}") for number in range(60)])
 
 
+@pytest.mark.slow
 def test_nothing_is_unlinked_whose_keys_are_in_a_claim(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     run = begin(segment_bytes=4096)
     assert run.submit("web/first", 30)

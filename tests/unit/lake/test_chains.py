@@ -102,6 +102,7 @@ def test_offsets_between_events_are_not_forgotten(storage: FolderStorage) -> Non
     assert write(writer(storage), 0, 12) == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(1, 15)), min_size=1, max_size=12))
 def test_any_cuts_by_any_writers_give_each_event_once(cuts: list[tuple[int, int, int]]) -> None:
@@ -115,6 +116,7 @@ def test_any_cuts_by_any_writers_give_each_event_once(cuts: list[tuple[int, int,
         assert sorted(held(storage)) == sorted({n for _, begin, size in cuts for n in range(begin, begin + size)})
 
 
+@pytest.mark.slow
 def test_writers_at_the_same_time_give_each_event_once(storage: FolderStorage) -> None:
     def work(start: int) -> None:
         chains = writer(storage)

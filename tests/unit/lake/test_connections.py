@@ -111,6 +111,7 @@ def test_a_query_that_comes_again_has_its_own_values_and_days(lake, data):
     assert counts[0] == counts[3] == in_files(data) > counts[1] > counts[2]
 
 
+@pytest.mark.slow
 def test_a_cursor_that_waited_is_behind_the_same_limits(data: Path) -> None:
     names = (
         "memory_limit",

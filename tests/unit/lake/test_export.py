@@ -54,7 +54,7 @@ def test_each_type_as_csv(lake: Lake) -> None:
     assert found["ts"] == "2026-05-01T12:00:00.500000"
     assert found["d"] == "1234567"
     assert (found["dec"], found["day"], found["text"], found["nothing"], found["yes"]) == (
-        "1.5",
+        "1.50",
         "2026-05-01",
         'ä"\n,',
         "",
@@ -86,3 +86,18 @@ def test_a_spreadsheet_gets_no_formula(lake: Lake) -> None:
     sql = """SELECT '=1+1' AS "=x", '-5' AS n, -5 AS m"""
     assert exported(lake, "csv", sql, spreadsheet=True) == b"'=x,n,m\n'=1+1,-5,-5\n"
     assert exported(lake, "csv", sql) == b"=x,n,m\n=1+1,-5,-5\n"
+
+
+def test_ndjson_is_json_a_line_without_the_array(lake: Lake) -> None:
+    sql = "SELECT range AS n, 'a' || chr(10) AS text FROM range(3)"
+    lines = exported(lake, "ndjson", sql).decode().splitlines()
+    assert [msgspec.json.decode(line) for line in lines] == msgspec.json.decode(exported(lake, "json", sql))
+    assert len(lines) == 3
+    assert exported(lake, "ndjson", "SELECT 1 AS n WHERE false") == b""
+    assert exported(lake, "ndjson", sql, limit=1).count(b"\n") == 1
+
+
+def test_markdown_and_blocks_take_every_type_and_the_limit(lake: Lake) -> None:
+    assert len(exported(lake, "markdown").decode().splitlines()) == 3
+    assert "P" in exported(lake, "vertical").decode()
+    assert exported(lake, "vertical", "SELECT * FROM range(9)", limit=2).decode().count("─[ ") == 2

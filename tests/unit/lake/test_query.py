@@ -151,3 +151,21 @@ def test_a_mistake_is_told_with_its_place_and_the_nearest_name(data: Path) -> No
     with Lake(data) as lake, pytest.raises(QueryError, match="payload") as caught:
         lake.query("SELECT\n  paylod FROM events")
     assert "line 2" in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["type=prod", "date=2020-01-01", "Logger=other", "env=prod", "fields="])
+def test_folders_above_the_data_are_no_columns_of_it(tmp_path: Path, part: str) -> None:
+    fill(tmp_path / "plain", days=3, per_day=50, until=NOW)
+    questions = (
+        "SELECT date, count(*) FROM events GROUP BY date ORDER BY date", "SELECT DISTINCT logger FROM events",
+        "SELECT type, date, count(*) FROM arrivals GROUP BY ALL ORDER BY ALL", "SELECT json_valid(fields) FROM events LIMIT 1",
+        f"SELECT count(*) FROM events WHERE date = DATE '{day(1)}'", "SELECT stream, lost FROM delivery ORDER BY stream",
+    )  # fmt: skip
+    with Lake(tmp_path / "plain") as lake:
+        expected = [lake.query(question).rows for question in questions]
+    assert expected[4][0][0] > 0
+    below = tmp_path / part / "data"
+    below.parent.mkdir()
+    (tmp_path / "plain").rename(below)
+    with Lake(below) as lake:
+        assert [lake.query(question).rows for question in questions] == expected

@@ -134,6 +134,7 @@ def day_of(chance: random.Random, writer: Writer) -> date:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)).date()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("most", "own"), [(1 << 30, False), (40_000, False), (1 << 30, True), (0, True)])
 def test_whatever_happens_to_the_journal_it_finds_what_a_first_look_finds(
@@ -304,6 +305,7 @@ def test_a_route_that_changes_makes_the_files_anew(
         assert (unwritten(found), len(found.backlog_files)) == ([3, 6, 9], 1)
 
 
+@pytest.mark.slow
 def test_a_query_that_ends_at_its_limit_leaves_what_it_wrote_to_the_next(
     writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,9 @@ class Kept:
     def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
         self.taken += [data for data, _ in batch]
 
+    def opened(self, body: bytes, source: str, key: str = "") -> bytes:
+        return body
+
     def submit(self, events: Any, source: str, *, key: str = "", received_at: int | None = None) -> bool:
         return True
 

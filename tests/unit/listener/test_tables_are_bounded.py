@@ -44,6 +44,7 @@ def grown(fill: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_the_accounting_of_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "_SHARED", 2400)
 
@@ -84,6 +85,7 @@ def test_keys_of_submissions(tmp_path: Path) -> None:
     assert grown(fill) < 1 << 20
 
 
+@pytest.mark.slow
 def test_failures_of_logins_and_sessions() -> None:
     def fill() -> Sessions:
         chance, made = random.Random(4), Sessions()

@@ -97,6 +97,7 @@ def test_what_is_decoded_of_a_large_body_stays_near_its_size(kind: str) -> None:
     assert peak < 4 * BIG + (16 << 20)
 
 
+@pytest.mark.slow
 def test_the_work_for_large_bodies_grows_with_their_bytes() -> None:
     def cost(size: int) -> float:
         return seconds(lambda: validate(json_fields(b"[]", 30_000) * (size // 30_000)), 3)

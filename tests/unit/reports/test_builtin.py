@@ -22,8 +22,10 @@ from metlog.reports import Library, Report
 from tests.helpers.reportdata import DAY, EVENTS, NOW, event, hours, numbered, request, write
 
 BUILT_IN = [
-    "counters", "delivery", "delivery-by-minute", "errors-by-type", "events-by-type", "logins", "request-times", "requests-by-hour",
-    "slowest-routes", "status-codes", "timers", "top-values", "unique-users", "volume",
+    "apdex", "counters", "delivery", "delivery-by-minute", "error-rate", "errors-by-type", "events-by-type", "funnel", "logins",
+    "new-users",
+    "request-times", "requests-by-hour", "retention", "slowest-routes", "status-codes", "timers", "top-pages", "top-values", "unique-users",
+    "volume",
 ]  # fmt: skip
 Rows = Callable[..., list[tuple[Any, ...]]]
 
@@ -52,7 +54,7 @@ def rows(lake: Lake) -> Rows:
 D0, D1 = datetime(2026, 3, 10), datetime(2026, 3, 11)
 
 
-def test_the_fourteen_are_there() -> None:
+def test_the_twenty_are_there() -> None:
     library = Library()
     assert library.broken == []
     assert [report.name for report in library] == BUILT_IN
@@ -80,6 +82,20 @@ def test_the_fourteen_are_there() -> None:
         ("counters", {"by": "day"}, [(D0, "orders", 32.0)]),
         ("counters", {"by": "day", "name": "none"}, []),
         ("timers", {"by": "day"}, [(D0, "work", 7.0, 8.0, 4)]),
+        ("error-rate", {"by": "day"}, [(D0, 6, 1, 100 / 6), (D1, 1, 0, 0)]),
+        ("error-rate", {"by": "month"}, [(datetime(2026, 3, 1), 7, 1, 100 / 7)]),
+        ("apdex", {"by": "day", "target": 50}, [(D0, 0.75, 4, 1, 1), (D1, 1, 1, 0, 0)]),  # 404 after 100 ms is tolerable, 500 never
+        ("apdex", {"by": "day", "target": 10, "route": "/a"}, [(D0, 0.625, 1, 3, 0), (D1, 0.5, 0, 1, 0)]),
+        ("top-pages", {}, [("/a", 5, 3)]),
+        ("top-pages", {"field": "user"}, [("u2", 3, 1), ("u1", 1, 1), ("u3", 1, 1)]),
+        ("new-users", {}, [(D0, 3, 0), (D1, 1, 0)]),
+        ("new-users", {"tz": "Europe/Berlin"}, [(D0, 3, 0), (D1, 1, 1)]),
+        ("new-users", {"since": "2026-03-11", "tz": "Europe/Berlin"}, [(D1, 1, 1)]),
+        ("new-users", {"since": "2026-03-11", "tz": "Europe/Berlin", "known": "2026-03-12"}, [(D1, 2, 0)]),
+        ("retention", {}, [(datetime(2026, 3, 9), 0, 4, 100)]),
+        ("funnel", {}, [(1, "any page", 4, 100), (2, "/product/{id}", 0, 0), (3, "/cart", 0, 0), (4, "/checkout", 0, 0)]),
+        ("funnel", {"second": "/b", "third": "", "fourth": ""}, [(1, "any page", 4, 100), (2, "/b", 0, 0)]),
+        ("funnel", {"second": "/b", "third": "", "fourth": "", "pause": "1440"}, [(1, "any page", 3, 100), (2, "/b", 1, 100 / 3)]),
         ("top-values", {"field": "user"}, [("u1", 3), ("u2", 3), ("u3", 3), ("u9", 1)]),
         ("top-values", {"field": "route", "type": "request", "top": 1}, [("/a", 5)]),
     ],
@@ -90,11 +106,41 @@ def test_a_report_gives_what_was_counted_by_hand(
     assert rows(name, **params) == expected
 
 
+def test_a_funnel_goes_by_sessions_and_in_order(tmp_path: Path) -> None:
+    pages = [
+        ("a", 8.0, "/"), ("a", 8.1, "/p"), ("a", 8.2, "/cart"), ("a", 8.3, "/checkout"),
+        ("b", 9.0, "/"), ("b", 9.1, "/cart"), ("b", 9.2, "/p"),
+        ("c", 8.0, "/"), ("c", 9.0, "/p"), ("d", 8.0, "/p"),
+    ]  # fmt: skip
+    write(tmp_path, [request(hours(hour), page, 200, 1.0, user=user) for user, hour, page in pages])
+    steps = {"first": "/", "second": "/p", "third": "/cart", "fourth": "/checkout"}
+    third = 100 / 3
+    assert run(tmp_path, "funnel", **steps) == [
+        (1, "/", 3, 100),
+        (2, "/p", 2, 2 * third),
+        (3, "/cart", 1, third),
+        (4, "/checkout", 1, third),
+    ]
+    assert run(tmp_path, "funnel", **{**steps, "fourth": ""})[-1][:3] == (3, "/cart", 1)
+    assert run(tmp_path, "funnel", **steps, pause="90")[1] == (2, "/p", 3, 100)  # c's hour is no end of a session then
+
+
+def test_retention_leaves_out_weeks_that_are_not_over(tmp_path: Path) -> None:
+    days = [("u1", 0), ("u2", 1), ("u1", 7), ("u1", 14), ("u3", 8), ("u3", 15)]
+    write(tmp_path, [event(hours(8, day), "visit", {"user": user}) for user, day in days])
+    first, second = datetime(2026, 3, 9), datetime(2026, 3, 16)
+    found = [(first, 0, 2, 100), (first, 1, 1, 50), (second, 0, 1, 100)]
+    assert run(tmp_path, "retention", until="2026-03-27") == found
+    whole = [*found[:2], (first, 2, 1, 50), (second, 0, 1, 100), (second, 1, 1, 100)]
+    assert run(tmp_path, "retention", until="2026-03-30") == whole
+
+
 def test_errors_and_events_by_type(rows: Rows) -> None:
     assert rows("errors-by-type") == [
-        ("oldstyle: ValueError", 2, D0.replace(hour=10)), ("request: KeyError", 1, D0.replace(hour=9)),
+        ("log line: ValueError", 2, D0.replace(hour=10), "oldstyle", "ValueError"),
+        ("request: KeyError", 1, D0.replace(hour=9), "request", "KeyError"),
     ]  # fmt: skip
-    assert rows("errors-by-type", top=1) == [("oldstyle: ValueError", 2, D0.replace(hour=10))]
+    assert rows("errors-by-type", top=1) == [("log line: ValueError", 2, D0.replace(hour=10), "oldstyle", "ValueError")]
     assert rows("events-by-type") == [
         ("counter", 11, 1, D0 + timedelta(hours=8.2)), ("request", 7, 1, D1.replace(hour=8)), ("login", 4, 1, D1.replace(hour=9)),
         ("timer", 4, 1, D0 + timedelta(hours=8.1)), ("oldstyle", 2, 1, D0.replace(hour=10)),
@@ -215,10 +261,10 @@ def test_delivery_counts_gaps_repeats_and_the_tail(tmp_path: Path) -> None:
     write(tmp_path, LOSSY)
     found = {row[1]: row for row in run(tmp_path, "delivery", **ON_THE_DAY) if row[0].startswith("svc ") or row[3]}
     assert {name: row[3:] for name, row in found.items()} == {
-        "gap": (5, 1, 1, 0, "tail unknown", None, None, None),
+        "gap": (5, 1, 1, 0, "unconfirmed tail", None, None, None),
         "tail": (4, 2, 0, 9, "yes", '{"full":3}', None, None),
-        "other": (2, 1, 0, 0, "tail unknown", None, None, None),
-        "edge": (3, 0, 0, 6, "tail unknown", None, None, None),
+        "other": (2, 1, 0, 0, "unconfirmed tail", None, None, None),
+        "edge": (3, 0, 0, 6, "unconfirmed tail", None, None, None),
     }
     assert found["gap"][:3] == ("svc h 7", "gap", D0 + timedelta(seconds=60))
     mine = run(tmp_path, "delivery", **ON_THE_DAY, logger="other")
@@ -241,11 +287,11 @@ def test_delivery_by_minute_counts_when_events_came(tmp_path: Path) -> None:
     minute = [D0 + timedelta(minutes=n) for n in range(4)]
     assert [row for row in rows if not row[1].startswith("listener ")] == [
         # 4 is missed when 5 comes, in minute 0; 5 came twice; 6 is of minute 1.
-        (minute[0], "svc h 7", "gap", 5, 1, 1, 0, "tail unknown", None, None, None),
-        (minute[0], "other h 1", "other", 2, 1, 0, 0, "tail unknown", None, None, None),
-        (minute[0], "svc h 1", "edge", 3, 0, 0, 0, "tail unknown", None, None, None),
+        (minute[0], "svc h 7", "gap", 5, 1, 1, 0, "unconfirmed tail", None, None, None),
+        (minute[0], "other h 1", "other", 2, 1, 0, 0, "unconfirmed tail", None, None, None),
+        (minute[0], "svc h 1", "edge", 3, 0, 0, 0, "unconfirmed tail", None, None, None),
         (minute[0], "svc h 1", "tail", 3, 0, 0, 0, "yes", None, None, None),
-        (minute[1], "svc h 7", "gap", 1, 0, 0, 0, "tail unknown", None, None, None),
+        (minute[1], "svc h 7", "gap", 1, 0, 0, 0, "unconfirmed tail", None, None, None),
         (D0.replace(hour=1), "svc h 1", "tail", 1, 2, 0, 0, "yes", '{"full":3}', None, None),
     ]
     assert {row[:3] + row[9:] for row in rows if row[1].startswith("listener ")} == {
@@ -299,6 +345,8 @@ def test_a_report_reads_the_days_it_is_asked_for_and_no_others(tmp_path: Path, n
     """The files of all other days are broken: whoever opens one fails."""
     write(tmp_path, numbered(EVENTS))
     asked = {"since": "2026-03-10", "until": "2026-03-11"}
+    if "known" in Library()[name].parameters:
+        asked["known"] = "2026-03-10"
     whole = run(tmp_path, name, **asked)
     assert whole
     for day in ("2026-03-09", "2026-03-13", "2025-01-01"):
@@ -359,3 +407,17 @@ def test_the_line_of_code_that_a_report_asks_for_brings_it_data(
         if report.name == "top-values":
             params["field"] = "user"
         assert report.run(lake, params).rows
+
+
+def test_a_minute_that_the_clock_shows_twice_is_two_rows_by_minute(tmp_path: Path) -> None:
+    begin = datetime(2026, 10, 25, 0, 30, tzinfo=DAY.tzinfo)
+    write(tmp_path, [event(begin + timedelta(hours=n), "x", {}, stream="s", seq=n + 1) for n in range(3)])
+    bounds = {"tz": "Europe/Berlin", "since": "2026-10-25", "until": "2026-10-26"}
+    times = [row[0] for row in run(tmp_path, "delivery-by-minute", **bounds)]
+    half_past = datetime(2026, 10, 25, 2, 30)
+    assert times == [half_past, half_past, half_past + timedelta(hours=1)]
+    first = run(tmp_path, "events-by-type", **bounds | {"since": "2026-10-25T02:30", "until": "2026-10-25T02:31"})
+    second = run(
+        tmp_path, "events-by-type", **bounds | {"since": "2026-10-25T02:30+01:00", "until": "2026-10-25T02:31+01:00"}
+    )
+    assert first[0][1] == second[0][1] == 1

@@ -27,7 +27,7 @@ def test_a_report_in_the_data_folder_is_found_and_a_broken_one_is_told(tmp_path:
     library = Library(tmp_path)
     assert library["mine"].title == "Mine"
     assert library["mine"].origin.endswith("mine.toml")
-    assert len(library) == 15
+    assert len(library) == 21
     for name in ("broken.toml", "Not A Name.toml", "latin"):
         assert any(name in line or "utf-8" in line for line in library.broken), library.broken
     assert len(library.broken) == 3
@@ -54,7 +54,7 @@ def test_a_configured_folder_is_looked_into_and_the_data_folder_wins(
 def test_a_wrong_name_gets_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match="'login': no such report; did you mean 'logins'"):
         Library()["login"]
-    with pytest.raises(ConfigError, match="'qqq': no such report; there is counters, delivery"):
+    with pytest.raises(ConfigError, match="'qqq': no such report; there is apdex, counters, delivery"):
         Library()["qqq"]
 
 
@@ -136,7 +136,7 @@ def test_reports_of_an_installed_distribution_are_found_and_its_faults_told(dist
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:5] == [
-        "object object An object True", "path path Carts True", "text text Carts True", "called called An object True", "18",
+        "object object An object True", "path path Carts True", "text text Carts True", "called called An object True", "24",
     ]  # fmt: skip
     told = "\n".join(lines[5:])
     for said in ("RuntimeError: out of order", "neither a Report nor the path of one: 7", "NOWHERE", "'\"Bad Name\"'"):
@@ -193,3 +193,19 @@ def test_a_saved_report_is_what_was_saved(tmp_path: Path) -> None:
 def test_a_report_is_a_value() -> None:
     text = toml("T")
     assert Report.from_toml("a", text) == Report.from_toml("a", text)
+
+
+@pytest.mark.parametrize("latest", ["nothing", "by"])
+def test_a_time_is_never_after_another_that_is_one(tmp_path: Path, latest: str) -> None:
+    text = (
+        'title = "x"\nsql = "SELECT 1 AS a WHERE $known < $until AND $by = $by"\n[parameters.by]\ntype = "bucket"\ndefault = "day"\n'
+        '[parameters.known]\ntype = "time"\ndefault = "1d"\nlatest = "{}"\n'
+    )
+    report = Report.from_toml("x", text.format("since"))
+    values = report.values({"since": "2026-03-01", "until": "2026-03-02"})
+    assert values["known"] == values["since"]
+    assert (
+        report.values({"since": "2026-03-01", "until": "2026-03-02", "known": "2026-02-01"})["known"] < values["since"]
+    )
+    with pytest.raises(ConfigError, match=f"parameters.known: latest = '{latest}'"):
+        Report.from_toml("x", text.format(latest))

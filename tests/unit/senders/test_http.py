@@ -162,6 +162,7 @@ def test_half_an_answer_is_asked_again_unless_its_status_came():
     assert len(server.requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(status, form):
@@ -177,6 +178,7 @@ def test_retry_after_is_honoured(status, form):
     assert second - first >= 0.9
 
 
+@pytest.mark.slow
 def test_retry_after_holds_for_the_next_frame_too_and_is_capped_by_give_up():
     with Server((503, {"Retry-After": "3600"}, b"")) as server:
         sender = HttpSender(port=server.port, give_up=1)
@@ -184,6 +186,23 @@ def test_retry_after_holds_for_the_next_frame_too_and_is_capped_by_give_up():
         sender.send(FRAME)
         assert 0.9 <= time.monotonic() - begun < 20, "not the hour that was asked for"
         sender.close()
+
+
+def test_a_frame_that_waits_for_the_retry_after_of_another_has_all_its_time_afterwards():
+    busy = (503, {"Retry-After": "3600"}, b"")
+
+    def slowly():
+        time.sleep(0.1)  # which a request in the last millisecond would not wait for
+        return 201
+
+    with Server(busy, busy, slowly) as server:
+        sender = HttpSender(port=server.port, give_up=1)
+        with pytest.raises(SenderError) as caught:
+            sender.send(FRAME)  # the second answer is one too many
+        assert caught.value.reason == "busy"
+        sender.send(FRAME)
+        sender.close()
+    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
@@ -380,6 +399,7 @@ def dripping():
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 60000\r\n\r\n", b".", False),
     ],
 )
+@pytest.mark.slow
 def test_a_server_that_drips_bytes_has_one_deadline_for_a_request(dripping, at_once, drop, taken):
     sender = HttpSender(port=dripping(at_once, drop), timeout=0.3, give_up=0.8)
     begin = time.monotonic()

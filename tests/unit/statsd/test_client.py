@@ -520,3 +520,25 @@ def test_make_gives_the_client_that_the_transport_asks_for() -> None:
         client = make(check_settings(url))
         assert isinstance(client, kind)
         client.close()
+
+
+def test_metrics_for_a_name_that_nobody_knows_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, known = threading.Event(), threading.Event()
+
+    def nothing(*_: object, **__: object) -> list[object]:
+        asked.set()
+        known.wait(DEADLINE)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nothing)
+    client = UdpStatsd("statsd.example")
+    client.incr("a")
+    with client.pipeline() as pipeline:
+        pipeline.incr("b")
+        pipeline.incr("c")
+    assert asked.wait(DEADLINE)
+    assert (client.stats().sent, client.stats().buffered, client.stats().dropped) == (0, 3, {})
+    known.set()
+    client.close()
+    stats = client.stats()
+    assert (stats.sent, stats.buffered, stats.dropped) == (0, 0, {"unresolved": 3})

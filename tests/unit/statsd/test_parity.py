@@ -195,6 +195,6 @@ def test_a_request_s_pair_is_what_the_package_makes_of_it(
     with theirs.pipeline() as both:
         both.incr(f"request.GET.200{longer}", 1, rate)
         both.timing("request.GET", 12.3456789, rate)
-    ours._pair(f"request.GET.200{longer}", "request.GET", 12.3456789, rate)
+    ours.pair(f"request.GET.200{longer}", "request.GET", 12.3456789, rate)
     assert len(expected) == (2 if longer and transport == "udp" else 1)
     assert gathered == expected

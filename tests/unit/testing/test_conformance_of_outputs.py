@@ -16,16 +16,24 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+import zmq
 
 from metlog.event import Event
+from metlog.listener.inputs.otlp import OtlpInput
+from metlog.listener.inputs.zmq import ZmqInput
 from metlog.listener.outputs import stdout
 from metlog.listener.outputs.file import FileOutput
 from metlog.listener.outputs.http import HttpOutput
 from metlog.listener.outputs.lake import LakeOutput
+from metlog.listener.outputs.otlp import OtlpOutput
 from metlog.listener.outputs.statsd import StatsdOutput
 from metlog.listener.outputs.stdout import StdoutOutput
+from metlog.listener.outputs.udp import UdpOutput
+from metlog.listener.outputs.zmq import ZmqOutput
 from metlog.plugins import installed
-from metlog.testing import OutputConformance
+from metlog.testing import MemorySink, OutputConformance
+from tests.helpers.ports import free_port
+from tests.helpers.receivers import receiver
 
 
 def test_none_is_left_out() -> None:
@@ -178,3 +186,113 @@ class TestLakeOutput(OutputConformance):
         (self.data / "events").write_text("a file in its place")
         yield
         (self.data / "events").unlink()
+
+
+class TestUdpOutput(OutputConformance):
+    @pytest.fixture(autouse=True)
+    def destination(self, tmp_path: Path) -> Iterator[None]:
+        with receiver("udp", tmp_path) as self.receiver:
+            yield
+
+    def make_output(self) -> UdpOutput:
+        return UdpOutput(port=self.receiver.sender["port"])
+
+    def delivered(self) -> list[int]:
+        return [event.fields["n"] for event in self.receiver.seen()]
+
+
+class TestUdpOutputWhereNobodyListens(TestUdpOutput):
+    """As above, at a port where nobody is until the trouble is over."""
+
+    @pytest.fixture(autouse=True)
+    def destination(self, tmp_path: Path) -> Iterator[None]:
+        self.found: list[int] = []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.port = free_port(socket.SOCK_DGRAM)
+        self.listen()
+        yield
+        self.socket.close()
+
+    def listen(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.socket.bind(("127.0.0.1", self.port))
+        self.socket.setblocking(False)
+
+    def make_output(self) -> UdpOutput:
+        return UdpOutput(port=self.port)
+
+    def delivered(self) -> list[int]:
+        try:
+            while True:
+                self.found += numbers_of(self.socket.recv(65_536))
+        except OSError:  # empty, or closed
+            return [*self.found]
+
+    @contextmanager
+    def trouble(self) -> Iterator[None]:
+        self.delivered()
+        self.socket.close()
+        yield
+        self.listen()
+
+
+class TestZmqOutput(OutputConformance):
+    @pytest.fixture(autouse=True)
+    def destination(self, tmp_path: Path) -> Iterator[None]:
+        self.sink = MemorySink()
+        self.server = [key.decode() for key in zmq.curve_keypair()]
+        self.public, self.secret = (key.decode() for key in zmq.curve_keypair())
+        self.listening: list[ZmqInput] = []
+        self.endpoint = f"tcp://127.0.0.1:{free_port()}"
+        self.listen()
+        yield
+        self.hang_up()
+
+    def listen(self) -> None:
+        made = ZmqInput(endpoint=self.endpoint, secret_key=self.server[1], allow_keys=[self.public])
+        made.start(self.sink)
+        self.listening.append(made)
+
+    def hang_up(self) -> None:
+        while self.listening:
+            self.listening.pop().stop()
+
+    def make_output(self) -> ZmqOutput:
+        return ZmqOutput(
+            endpoint=self.endpoint, server_key=self.server[0], public_key=self.public, secret_key=self.secret, timeout=0.5,
+        )  # fmt: skip
+
+    def delivered(self) -> list[int]:
+        return [event["fields"]["n"] for event in self.sink.events]
+
+    @contextmanager
+    def trouble(self) -> Iterator[None]:
+        self.hang_up()
+        yield
+        self.listen()
+
+
+class TestOtlpOutput(OutputConformance):
+    secret = "a-token-that-nobody-sees"
+
+    @pytest.fixture(autouse=True)
+    def destination(self) -> Iterator[None]:
+        self.sink = MemorySink()
+        self.input = OtlpInput(port=0, token=self.secret)
+        self.input.start(self.sink)
+        yield
+        self.input.stop()
+
+    def make_output(self) -> OtlpOutput:
+        port = int(self.input.addresses[0].rpartition(":")[2])
+        return OtlpOutput(port=port, token=self.secret, timeout=5.0)
+
+    def delivered(self) -> list[int]:
+        return [event["fields"]["n"] for event in self.sink.events]
+
+    @contextmanager
+    def trouble(self) -> Iterator[None]:
+        self.sink.full = "no room"
+        yield
+        self.sink.full = ""

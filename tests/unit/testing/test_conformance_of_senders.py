@@ -37,6 +37,8 @@ from metlog.testing.peers import DatagramPeer, StreamPeer
 from tests.helpers import certificates
 from tests.helpers.devices import FULL
 
+pytestmark = pytest.mark.slow  # real peers, with the waits that the suite is made of
+
 
 def test_none_is_left_out():
     covered = {name.removeprefix("Test").removesuffix("Sender").lower() for name in globals() if name[:4] == "Test"}

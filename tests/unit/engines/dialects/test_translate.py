@@ -21,11 +21,14 @@ from metlog.engines.dialects.spark import SPARK
 from metlog.lake.cancel import Cancel
 from metlog.lake.result import Column, Result
 from metlog.lake.sql.guard import QueryError
+from metlog.lake.sql.loss import LOSS_BY_LOGGER
 from metlog.reports import Library
 from metlog.web import overview
+from metlog.web.conditions import Search
 from metlog.web.console import EXAMPLES
 from metlog.web.overview import look
-from metlog.web.search import Search, around, page
+from metlog.web.search import around, page
+from metlog.web.times import Times
 from tests.helpers.engines import NASTY
 
 SOURCES = Sources({"events": "m.events", "arrivals": "m.arrivals", "files": "m.files"})
@@ -176,7 +179,8 @@ def test_a_condition_on_the_time_names_the_days_as_constants(dialect: Dialect) -
 
 
 @pytest.mark.parametrize(
-    ("dialect", "lacks"), [(SPARK, set()), (CLICKHOUSE, set()), (HIVE, {"delivery", "delivery-by-minute", "volume"})]
+    ("dialect", "lacks"),
+    [(SPARK, set()), (CLICKHOUSE, set()), (HIVE, {"delivery", "delivery-by-minute", "retention", "volume"})],
 )
 def test_every_built_in_report_is_translated(dialect: Dialect, lacks: set[str]) -> None:
     failed = set()
@@ -232,18 +236,26 @@ class Recorder:
 def test_what_the_page_asks_is_translated(dialect: Dialect) -> None:
     engine: Any = Recorder(dialect)
     with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):  # of the empty answers
-        look(engine, "24h", loggers=None, cancel=Cancel())
-    for sql in (overview._RATES, overview._SERVICES, overview._TYPES, overview._LOSS):
+        look(engine, Times.of("24h"), loggers=None, cancel=Cancel())
+    for sql in (overview._RATES, overview._TODAY, overview._SERVICES, overview._TYPES, LOSS_BY_LOGGER):
         turned(
             sql,
             dialect,
-            {"since": datetime(2026, 1, 1, tzinfo=UTC), "until": datetime(2026, 1, 2, tzinfo=UTC), "width": 60},
+            {
+                "since": datetime(2026, 1, 1, tzinfo=UTC),
+                "until": datetime(2026, 1, 2, tzinfo=UTC),
+                "width": 60,
+                "shift": 3600,
+            },
         )
-    fields = ["user = u1", "a.b", "status >= 500", "route ~ /cart", "x != 5", "n = 5"]
+    fields = ["user = u1", "a.b", "status >= 500", "route ~ /cart", "x != 5", "n = 5", "!user", "a|b.c=x", "status=5xx"]
     if dialect is SPARK:
-        found = Search.parse(
-            {"type": "login", "token": "x", "logger": "s", "severity": "3", "q": "it's", "since": "24h"}, fields
-        )
+        given = {
+            "type": "login", "token": "x", "logger": "s", "severity": "3", "q": "it's", "not_type": "a", "not_logger": "b",
+            "not_token": "c", "severities": "error,4", "host": "h", "stream": "s",
+        }  # fmt: skip
+        times = Times.of("24h")
+        found = Search.parse([*given.items(), *(("field", text) for text in fields)], times.begin, times.end)
         page(engine, found, 50, loggers=None, cancel=Cancel())
     around(engine, "s", 5, datetime(2026, 1, 1, tzinfo=UTC), loggers=None, cancel=Cancel())
     for _, sql in EXAMPLES:

@@ -255,3 +255,20 @@ def test_an_engine_that_cannot_start_says_so(data: Path) -> None:
     with pytest.raises(QueryError, match="does not start"):
         lake.query("SELECT 1")
     lake.close()
+
+
+def test_a_query_that_takes_its_time_tells_how_far_it_is(lake: GuardedLake) -> None:
+    cancel = Cancel()
+    ended = threading.Event()
+
+    def ask() -> None:
+        with pytest.raises(QueryError, match="cancelled"):
+            lake.query("SELECT i % 7 AS a, sum(sqrt(i)) FROM range(4000000000) t(i) GROUP BY a", cancel=cancel)
+        ended.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    wait_for(lambda: cancel.progress is not None and (cancel.progress.share or 0) > 0.01)
+    assert cancel.progress is not None
+    assert cancel.progress.text.endswith("% read")
+    cancel.cancel()
+    assert ended.wait(30)

@@ -14,15 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from metlog.journal.routing import Route
+from metlog.journal.segment import Clock, Scan, header
 from metlog.lake.leases import reading
 from metlog.lake.query import Lake
 from metlog.lake.replacing import ReadersHold, Replacement, replace
+from metlog.lake.schema import tables
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.upkeep.compact import compact
 from metlog.lake.upkeep.expire import expire
 from metlog.lake.upkeep.folders import UpkeepError, opened
 from metlog.lake.upkeep.forget import forget
 from metlog.lake.upkeep.importing import ImportFault, Names, import_file
+from metlog.listener.validate import validate
 from tests.helpers.lakes import FIRST_DAY, make_lake, table
 
 NUMBERS = (
@@ -129,6 +133,7 @@ def test_one_upkeep_at_a_time(tmp_path: Path) -> None:
         compact(tmp_path)
 
 
+@pytest.mark.slow
 def test_queries_beside_a_loop_of_upkeep_see_each_event_once(tmp_path: Path) -> None:
     count = make_lake(tmp_path, days=2, files=8, events=40)
     stop, wrong = threading.Event(), list[Any]()
@@ -194,6 +199,7 @@ def test_a_type_is_removed_and_the_rest_of_its_files_stays(tmp_path: Path) -> No
         expire(tmp_path, timedelta(days=-1))
 
 
+@pytest.mark.slow
 def test_a_person_is_forgotten_everywhere_and_the_record_does_not_name_them(tmp_path: Path) -> None:
     count = make_lake(tmp_path)
     (tmp_path / "dead").mkdir()
@@ -217,6 +223,38 @@ def test_a_person_is_forgotten_everywhere_and_the_record_does_not_name_them(tmp_
     record = (tmp_path / "upkeep.ndjson").read_text()
     assert "fields->>'user' = ?" in record
     assert "u7" not in record
+
+
+@pytest.mark.parametrize(
+    ("where", "gone", "host"),
+    [("fields->>'user' = 'u7'", {2, 4}, "host-7"), ("hostname = 'host-7'", {1, 2, 3, 4}, "")],
+)
+def test_events_of_a_record_with_a_common_tail_are_forgotten_in_its_place(
+    tmp_path: Path, where: str, gone: set[int], host: str
+) -> None:
+    tail = b',"stream":"s1","logger":"web","env_version":"1","pid":12,"hostname":"host-7"}\n'
+    lines = [
+        b'{"timestamp":"2026-10-01T00:00:00Z","type":"a","fields":{"user":"u%d"},"seq":%d' % (7 + n % 2, n) + tail
+        for n in (1, 2, 3, 4)
+    ]
+    record = validate(b"".join(lines)).record(1_790_000_000_000_000, "udp://10.0.0.1:1")
+    journal = tmp_path / "journal" / "main"
+    journal.mkdir(parents=True)
+    segment = journal / "000000000003-abc123.seg"
+    segment.write_bytes(header(Clock()) + record)
+    before = segment.stat().st_size
+    forget(tmp_path, where)
+    assert segment.stat().st_size == before
+    scan = Scan(segment.read_bytes())
+    events = [json.loads(line) for found in scan for line in found.events.splitlines()]
+    assert scan.damaged == []
+    assert {event["seq"] for event in events if event["type"] == "metlog.forgotten"} == gone
+    assert [event["stream"] for event in events] == ["s1"] * 4
+    assert [event["hostname"] for event in events] == [host] * 4
+    assert all("fields" not in event for event in events if event["seq"] in gone)
+    parts = list(tables(Scan(segment.read_bytes()), Clock(), Route(), bad=[]))
+    assert [part["hostname"].to_pylist() for part in parts] == [[host] * 4]
+    forget(tmp_path, where)
 
 
 @pytest.mark.parametrize(

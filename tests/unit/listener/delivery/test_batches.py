@@ -68,14 +68,26 @@ def fill(data: Folder, sizes: list[int], number: int = 1) -> Position:
     return Position(number + 1)
 
 
-def run(data: Folder, output: Any, end: Position, limits: Limits, route: Route | None = None) -> None:
+def run(
+    data: Folder,
+    output: Any,
+    end: Position,
+    limits: Limits,
+    route: Route | None = None,
+    *,
+    deaths: int = 0,
+    told: dict[str, Any] | None = None,
+) -> None:
     with (
         data.sub("journal") as journal,
         data.sub("cursors", create=True) as cursors,
         data.sub("dead", create=True) as dead,
     ):
         letters = DeadLetters(dead, "test")
-        context = Context("out", route or Route(), data, journal, cursors, letters, lambda facts: None)
+        context = Context(
+            "out", route or Route(), data, journal, cursors, letters, (told if told is not None else {}).update
+        )
+        context.deaths = deaths
         context.advance(end)
         context.drain()
         if hasattr(output, "context"):
@@ -153,3 +165,74 @@ def test_an_output_in_the_middle_of_a_backlog_ends_with_its_listener(data: Folde
 
 def test_a_position_in_a_segment_begins_with_its_first_record(data: Folder) -> None:
     assert Position(3) < Position(3, HEADER_SIZE) < Position(3, HEADER_SIZE, 1) < Position(4)
+
+
+@pytest.mark.slow
+def test_a_long_record_is_decoded_in_pieces_and_its_lines_are_counted(data: Folder) -> None:
+    """Blank lines count for nothing, what is no event has a number like all others."""
+    lines = [msgspec.json.encode({"type": "even", "fields": {"n": n, "text": "x" * 900}}) for n in range(1000)]
+    lines[500] = b'{"type": 7}'
+    body = b"\n\n".join(lines) + b"\n"
+    with data.sub("journal", create=True) as journal:
+        content = header(Clock()) + encode_record(NOW, 1000, b"test://", b"", body)
+        journal.replace(f"{SegmentName(1, 'test')}.seg", content)
+    for limits in (Limits(batch_events=7), Limits(batch_events=100_000, batch_bytes=40_000)):
+        whole, first, second = Collector(), Collector(3), Collector()
+        run(data, whole, Position(2), limits)
+        with data.sub("cursors") as cursors:
+            cursors.unlink("out.cursor")
+        with pytest.raises(Killed):
+            run(data, first, Position(2), limits)
+        run(data, second, Position(2), limits)
+        assert [*first.batches[:-1], *second.batches] == whole.batches
+        assert [n for _, numbers in whole.batches for n in numbers] == [n for n in range(1000) if n != 500]
+        assert max(len(numbers) for _, numbers in whole.batches) <= max(
+            limits.batch_events if limits.batch_events < 1000 else 0, 50
+        )
+        with data.sub("cursors") as cursors:
+            cursors.unlink("out.cursor")
+    with data.sub("dead") as dead:
+        letters = [
+            msgspec.json.decode(line) for entry in dead.regular("") for line in dead.read(entry.name).splitlines()
+        ]
+    assert {letter["text"] for letter in letters} == {'{"type": 7}'}
+
+
+class Deadly(Collector):
+    """A process that ends when it is to deliver one of these."""
+
+    def __init__(self, *deadly: int) -> None:
+        super().__init__()
+        self._deadly = set(deadly)
+
+    def write(self, batch: Batch) -> None:
+        if any(delivery.event.fields["n"] in self._deadly for delivery in batch.deliveries):
+            raise Killed
+        super().write(batch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deadly", [(0,), (137,), (199,), (5, 6), (3, 150)])
+def test_batches_are_halved_down_to_the_event_that_ends_the_process(data: Folder, deadly: tuple[int, ...]) -> None:
+    end = fill(data, [30, 100, 70])
+    output = Deadly(*deadly)
+    deaths, at, lives = 0, None, 0
+    while True:  # as the listener does
+        lives += 1
+        assert lives < 120
+        told: dict[str, Any] = {}
+        try:
+            run(data, output, end, Limits(batch_events=64), deaths=deaths, told=told)
+        except Killed:
+            deaths, at = (deaths + 1, at) if told["at"] == at else (1, told["at"])
+        else:
+            break
+    found = [n for _, numbers in output.batches for n in numbers]
+    assert sorted(set(found)) == [n for n in range(200) if n not in deadly]
+    assert len(found) == len(set(found))
+    with data.sub("dead") as dead:
+        letters = [
+            msgspec.json.decode(line) for entry in dead.regular("") for line in dead.read(entry.name).splitlines()
+        ]
+    assert sorted(msgspec.json.decode(letter["text"])["fields"]["n"] for letter in letters) == list(deadly)
+    assert {letter["reason"] for letter in letters} == {"ended the process that was to deliver it"}

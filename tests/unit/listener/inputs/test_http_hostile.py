@@ -184,6 +184,7 @@ def bomb(encoding: str, size: int) -> bytes:
     return b"".join(pack.compress(part) for _ in range(size >> 20)) + pack.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_decompression_bombs_are_refused_without_the_memory(serve: Callable[..., Server], encoding: str) -> None:
     import resource

@@ -76,6 +76,7 @@ def test_a_server_of_another_authority_gets_nothing(pems: Path, server: tuple[Ht
     assert sink.events == []
 
 
+@pytest.mark.slow
 def test_a_handshake_that_never_ends_is_ended(pems: Path, server: tuple[HttpInput, FakeSink, int]) -> None:
     item, _, port = server
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(5)]

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metlog.listener.inputs._otlp import events_of_json, events_of_protobuf, severity_of
-from metlog.listener.inputs._protobuf import ProtobufError
+from metlog.listener.inputs._otlp import events_of_json, events_of_protobuf
 from metlog.listener.inputs.otlp import OtlpInput
+from metlog.listener.otlp import severity_of
+from metlog.listener.protobuf import ProtobufError
 from tests.helpers.sink import FakeSink
 
 pb = pytest.importorskip("opentelemetry.proto.collector.logs.v1.logs_service_pb2", reason="needs opentelemetry-proto")

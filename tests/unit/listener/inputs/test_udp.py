@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -81,13 +82,26 @@ def test_what_waits_in_the_buffer_is_taken_many_at_a_time(start: Start, sink: Co
     item = start()
     sink.gate.clear()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for n in range(600):
+        for n in range(1500):
             sock.sendto(b'{"type":"one","seq":%d}' % n, place(item))
         sink.gate.set()
-        wait_for(lambda: len(sink.events) == 600)
-    assert max(sink.batches) == 256
-    assert [event["seq"] for event in sink.events] == list(range(600))
-    assert item.stats()["frames"] == 600
+        wait_for(lambda: len(sink.events) == 1500)
+    assert max(sink.batches) == 1024
+    assert [event["seq"] for event in sink.events] == list(range(1500))
+    assert item.stats()["frames"] == 1500
+
+
+def test_while_datagrams_keep_coming_they_are_taken_in_turns(start: Start, sink: Counting) -> None:
+    item = start()
+    began = time.monotonic()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for n in range(200):
+            sock.sendto(b'{"type":"one","seq":%d}' % n, place(item))
+            time.sleep(0.0002)
+    wait_for(lambda: len(sink.events) == 200)
+    turns = (time.monotonic() - began) / 0.005
+    assert len(sink.batches) <= turns + 3
+    assert [event["seq"] for event in sink.events] == list(range(200))
 
 
 def test_several_sockets_share_a_port_and_none_misses_or_doubles_anything(start: Start, sink: Counting) -> None:

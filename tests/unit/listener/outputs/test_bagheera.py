@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from metlog.errors import ConfigError
-from metlog.listener.outputs import Rejected
+from metlog.listener.outputs import Rejected, _posting
 from metlog.listener.outputs import http as module
 from metlog.listener.outputs.http import Held, HttpOutput
 from metlog.plugins import check
@@ -123,7 +123,7 @@ def test_a_404_that_lasts_is_told_once_with_its_remedy(
     bagheera: Bagheera, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(module, "monotonic", lambda: now)
+    monkeypatch.setattr(_posting, "monotonic", lambda: now)
     output = connected(bagheera.port, path="/submit/nobody")
     said = []
     for _ in range(6):

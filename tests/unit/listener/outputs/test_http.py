@@ -203,6 +203,7 @@ def test_trouble_in_the_middle_of_halving_rejects_nothing_yet(collect: Any, conn
         connect(collector.port).write(batch(*numbered(2)))
 
 
+@pytest.mark.slow
 def test_retry_after_is_honoured_without_asking_again(collect: Any, connect: Any) -> None:
     answers = [status(503, "retry-after: 1")]
     collector = collect(lambda *_: answers.pop() if answers else status(201))

@@ -14,9 +14,10 @@ import pytest
 
 from metlog.lake.query import Column, Lake
 from metlog.reports import Chart, Library, Report, ReportResult
+from metlog.reports.charts.scales import decades, in_digits
 from metlog.reports.charts.terminal import lines
 from metlog.reports.charts.timeline import between
-from metlog.reports.charts.vega import decades, in_digits, period
+from metlog.reports.charts.vega import period
 from metlog.reports.times import zone
 from tests.helpers.reportdata import EVENTS, NOW, event, hours, numbered, write
 
@@ -62,6 +63,7 @@ ASKED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("report", list(Library()), ids=lambda report: report.name)
 def test_every_built_in_chart_draws_with_its_period_and_unit(data: Path, report: Report, dark: bool) -> None:

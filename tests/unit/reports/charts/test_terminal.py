@@ -56,7 +56,7 @@ def test_a_ranking_is_longest_first(data: Path) -> None:
 def test_a_spread_has_each_number_at_its_place(data: Path) -> None:
     assert drawn(data, "request-times", width=60) == [
         "Request times  10 Mar to 11 Mar 2026, UTC",
-        "ms  │ p50  ● average  ◆ p95  ▶ p99  ",
+        "ms  │ median  ● average  ◆ 95th percentile  ▶ 99th percentile  ",
         "/a      ●▶                                30   24   30   30",
         "/b                   │────────●───────▶  100  150  200  200",
     ]
@@ -67,7 +67,7 @@ def test_a_spread_of_far_apart_numbers_is_drawn_to_a_logarithmic_scale(tmp_path:
         tmp_path, [request(hours(8), route, 200, ms) for route, ms in (("/a", 1.0), ("/b", 10.0), ("/c", 100.0))]
     )
     found = drawn(data, "request-times", width=60)
-    assert found[1].startswith("ms, log scale  │ p50")
+    assert found[1].startswith("ms, log scale  │ median")
     assert [line.index("▶") for line in found[2:]] == [4, 4 + 17, 4 + 34]  # each power of ten as far from the last
 
 

@@ -1,4 +1,5 @@
-"""Reads the wire format of Protocol Buffers (protobuf.dev/programming-guides/encoding) with a limit on the number of its parts.
+"""Reads and writes the wire format of Protocol Buffers (protobuf.dev/programming-guides/encoding); reads with a limit on the number of
+parts.
 
 A generated parser bounds bytes only: eight megabytes of empty messages make hundreds of megabytes of objects. This reader stops
 at a number of parts, and what no field number asks for costs nothing.
@@ -10,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["Budget", "ProtobufError", "fields"]
+__all__ = ["Budget", "ProtobufError", "delimited", "fields", "fixed64", "number"]
 
 _FIXED64: Final = struct.Struct("<Q")
 _FIXED32: Final = struct.Struct("<I")
@@ -74,3 +75,32 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
                 raise ProtobufError("not a protobuf message: a number of more than ten bytes")
     except IndexError:
         raise ProtobufError("not a protobuf message: it ends within a number") from None
+
+
+def number(tag: int, value: int) -> bytes:
+    """Returns a field that holds an integer as a varint; negative ones in two's complement, as int64 has them."""
+    return _written(tag << 3) + _written(value & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def fixed64(tag: int, value: bytes) -> bytes:
+    """Returns a field of eight bytes."""
+    return _written(tag << 3 | 1) + value
+
+
+def delimited(tag: int, value: bytes) -> bytes:
+    """Returns a field that holds bytes, a text in UTF-8 or a message."""
+    return _written(tag << 3 | 2) + _written(len(value)) + value
+
+
+def _written(value: int) -> bytes:
+    if value < 0x80:
+        return _ONE_BYTE[value]
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+_ONE_BYTE: Final = tuple(bytes([value]) for value in range(0x80))

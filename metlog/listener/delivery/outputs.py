@@ -1,0 +1,134 @@
+"""The outputs that run, each in a process of its own: started, replaced by others, and ended."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from metlog.journal.cursor import Position
+from metlog.listener.delivery.process import OutputProcess
+from metlog.listener.delivery.worker import Assignment
+
+__all__ = ["RunningOutputs"]
+
+log = logging.getLogger("metlog.listener")
+
+
+class RunningOutputs:
+    """The processes of the outputs by id. One thread starts, replaces and drains; any may look or advance."""
+
+    def __init__(self) -> None:
+        self._assignments: dict[str, Assignment] = {}
+        self.processes: dict[str, OutputProcess] = {}
+        self.leaving: dict[str, OutputProcess] = {}
+        """Outputs that are in the configuration no more and still hand on what came while they were."""
+        self._threads: list[threading.Thread] = []
+
+    def start(self, assignments: Iterable[Assignment], end: Position) -> None:
+        """`end`: how far the journal may be read."""
+        self._assignments = {assignment.id: assignment for assignment in assignments}
+        self.processes = {name: OutputProcess(assignment) for name, assignment in self._assignments.items()}
+        for process in self.processes.values():
+            process.advance(end)
+            process.start()
+
+    def advance(self, end: Position) -> None:
+        """The journal may be read up to `end`."""
+        for process in self.processes.values():
+            process.advance(end)
+
+    def retry_notify(self) -> None:
+        """Tells again what could not be told; to be called now and then."""
+        for process in self.processes.values():
+            process.retry_notify()
+
+    @property
+    def holding(self) -> list[str]:
+        """Ids of the outputs that the journal keeps its segments for."""
+        return [*self.processes, *(name for name in tuple(self.leaving) if name not in self.processes)]
+
+    def changes(self, assignments: Sequence[Assignment]) -> bool:
+        """Whether `replace` would change anything."""
+        return {assignment.id: assignment for assignment in assignments} != self._assignments
+
+    def replace(self, assignments: Sequence[Assignment], end: Callable[[], Position]) -> list[str]:
+        """Goes over to other settings: what is as it was runs on; what has changed begins where it was, with the new settings; what
+        is new begins; what is no more hands on what was journaled until now, beside the others, and then ends. `end` gives how far
+        the journal may be read. Returns what was changed, for the log."""
+        self._settle()
+        wanted = {assignment.id: assignment for assignment in assignments}
+        gone = {name: process for name, process in self.processes.items() if name not in wanted}
+        processes: dict[str, OutputProcess] = {}
+        told = [f"output {name} ends when it has handed on what came until now" for name in gone]
+        begin: list[tuple[OutputProcess | None, OutputProcess]] = []
+        for name, assignment in wanted.items():
+            if name in self.processes and self._assignments[name] == assignment:
+                processes[name] = self.processes[name]
+                continue
+            processes[name] = OutputProcess(assignment)
+            before = self.processes.get(name) or self.leaving.pop(name, None)
+            told.append(f"output {name} {'changed: it goes on where it was' if before else 'begins'}")
+            begin.append((before, processes[name]))
+        self._assignments = wanted
+        self.leaving.update(gone)
+        self.processes = processes
+        now = end()
+        for before, process in begin:
+            process.advance(now)
+            self._spawn(self._succeed, before, process)
+        for name, process in gone.items():
+            self._spawn(self._leave, name, process, now)
+        return told
+
+    def _spawn(self, call: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=call, args=arguments, name="metlog-outputs", daemon=True)
+        if call == self._succeed:
+            self._threads.append(thread)
+        thread.start()
+
+    def _succeed(self, before: OutputProcess | None, process: OutputProcess) -> None:
+        """Ends an output's process and starts the one with the new settings, which goes on at the same cursor."""
+        if before is not None:
+            before.end()
+        process.start()
+
+    def _leave(self, name: str, process: OutputProcess, end: Position) -> None:
+        if process.drain(end, float("inf")):
+            log.warning("output %s has handed on all that came while it was in the configuration, and has ended", name)
+        if self.leaving.get(name) is process:
+            del self.leaving[name]
+
+    def _settle(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    def drain(self, end: Position, seconds: float) -> bool:
+        """Ends all processes; returns whether they had handed on everything."""
+        self._settle()
+        deadline = time.monotonic() + seconds
+        outcomes: list[bool] = []
+
+        def drain(process: OutputProcess) -> None:
+            outcomes.append(process.drain(end, deadline))
+
+        def leave(process: OutputProcess) -> None:
+            outcomes.append(process.wait(deadline))
+
+        threads = [threading.Thread(target=drain, args=(process,)) for process in self.processes.values()]
+        threads += [threading.Thread(target=leave, args=(process,)) for process in tuple(self.leaving.values())]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return all(outcomes)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Of each output what its process tells; `leaving` for those that are in the configuration no more."""
+        found = {name: process.status() for name, process in self.processes.items()}
+        for name, process in tuple(self.leaving.items()):
+            found[name if name not in found else f"{name} (before)"] = {**process.status(), "leaving": True}
+        return found

@@ -1,0 +1,201 @@
+"""The inputs that run: started, stopped, and replaced by others without a frame being lost between them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from metlog.errors import ConfigError, Problems
+from metlog.listener.adapt import adapt_input
+from metlog.listener.config import InputConfig
+from metlog.listener.inputs import BaseInput, Handed, Sink, Watched
+from metlog.listener.signed import SignedSink, Signing
+
+__all__ = ["RunningInputs"]
+
+log = logging.getLogger("metlog.listener")
+
+_FILE: Final = "_file"
+"""How the names of options end whose values are files that are read once, when the input is made."""
+
+
+class RunningInputs:
+    """The inputs of a listener by their ids, in the order of the configuration. One thread starts, replaces and stops; any may look."""
+
+    def __init__(self, listener: Watched) -> None:
+        self._listener = listener
+        self._sink: Sink | None = None
+        self._signed: dict[str, tuple[Sink, Signing, SignedSink]] = {}
+        self._configs: dict[str, InputConfig] = {}
+        self._marks: dict[str, object] = {}
+        self.items: dict[str, BaseInput] = {}
+
+    def build(self, configs: Sequence[InputConfig], handed: Handed | None = None) -> None:
+        """Makes inputs, opening nothing; with `handed` their sockets are bound too. Raises ConfigError, OSError."""
+        problems = Problems()
+        items: dict[str, BaseInput] = {}
+        for config in configs:
+            with problems.catch(f"inputs.{config.id}"):
+                items[config.id] = adapt_input(config.component.build())
+        problems.check()
+        self._note(configs, items)
+        if handed is not None:
+            for name, item in items.items():
+                handed.heir = name
+                item.bind_sockets(handed)
+
+    def start(self, sink: Sink) -> None:
+        """Starts what was built. Raises OSError or ConfigError; then `stop` ends what had begun."""
+        self._sink = sink
+        for name, item in self.items.items():
+            self._start(self._configs[name], item)
+
+    def _start(self, config: InputConfig, item: BaseInput) -> None:
+        assert self._sink is not None
+        item.watch(self._listener)
+        item.start(self._sink_of(config))
+
+    def _note(self, configs: Iterable[InputConfig], items: dict[str, BaseInput]) -> None:
+        self._configs = {config.id: config for config in configs}
+        self._marks = {name: mark(config) for name, config in self._configs.items()}
+        self.items = {name: items[name] for name in self._configs}
+
+    def _sink_of(self, config: InputConfig) -> Sink:
+        """What an input gives its frames to: behind a check of their signatures where it is told to have one. What that check remembers
+        outlives the input."""
+        assert self._sink is not None
+        if config.signing is None:
+            return self._sink
+        sink, signing, signed = self._signed.get(config.id, (None, None, None))
+        if signed is None or sink is not self._sink or signing != config.signing:
+            signed = SignedSink(self._sink, config.signing)
+            self._signed[config.id] = self._sink, config.signing, signed
+        return signed
+
+    def handed(self, names: Collection[str] | None = None) -> Handed:
+        """Returns duplicates of the sockets that inputs, all or those of these ids, listen on."""
+        return Handed.of(
+            (name, asked, sock)
+            for name, item in self.items.items()
+            if names is None or name in names
+            for asked, sock in item.listening()
+        )
+
+    def stop(self, heirs: Collection[str] = ()) -> None:
+        """Stops all inputs. `heirs`: ids of those whose sockets others go on with."""
+        for name, item in _streams_first(self.items):
+            item.handed_over = name in heirs
+            item.stop()
+
+    def replace(self, configs: Sequence[InputConfig]) -> list[str]:
+        """Goes over to other settings: what is as it was runs on, what is new starts, on the sockets of what it replaces, and then
+        what is not wanted any more takes what has come and stops. Returns what was changed, for the log. Raises ConfigError or
+        OSError; then everything is as it was before."""
+        same = {config.id for config in configs if config.id in self.items and mark(config) == self._marks[config.id]}
+        leaving = {name: item for name, item in self.items.items() if name not in same}
+        fresh = {config.id: config for config in configs if config.id not in same}
+        handed = self.handed(leaving)
+        started: dict[str, BaseInput] = {}
+        ended: list[str] = []
+        try:
+            waiting = self._beside(fresh, leaving, handed, started)
+            heirs = handed.heirs(handed.taken)
+            for name in waiting:  # those that want what the one before them holds
+                ended.append(name)
+                leaving[name].stop()
+                handed.close(name)
+                started[name] = self._begin(fresh[name], handed)
+        except (OSError, ConfigError):
+            for item in started.values():
+                item.stop()
+            handed.close()
+            for name in ended:
+                self._begin_again(name)
+            raise
+        handed.quiet(handed.taken)
+        handed.close()
+        for item in started.values():
+            item.handed_over = False
+        for name, item in _streams_first(leaving):
+            if name not in ended:
+                item.handed_over = name in heirs
+                item.stop()
+        before = set(self.items)
+        self._note(configs, {**self.items, **started})
+        return [
+            *(f"input {name} ended" for name in sorted(before - set(self.items))),
+            *(f"input {name} {'changed' if name in before else 'begins'}" for name in fresh),
+        ]
+
+    def _beside(
+        self,
+        fresh: Mapping[str, InputConfig],
+        leaving: Mapping[str, BaseInput],
+        handed: Handed,
+        started: dict[str, BaseInput],
+    ) -> list[str]:
+        """Starts new inputs beside those that leave. Returns the ids of those that cannot run while the one before them does."""
+        waiting = []
+        for name, config in fresh.items():
+            try:
+                started[name] = self._begin(config, handed)
+            except (OSError, ConfigError):
+                if name not in leaving or not _in_the_way(leaving[name], config):
+                    raise
+                waiting.append(name)
+        return waiting
+
+    def _begin(self, config: InputConfig, handed: Handed) -> BaseInput:
+        item = adapt_input(config.component.build())
+        before = handed.taken
+        try:
+            handed.heir = config.id
+            item.bind_sockets(handed)
+            item.handed_over = handed.taken != before  # until all is decided, what it shares is not its own
+            self._start(config, item)
+        except (OSError, ConfigError):
+            item.stop()
+            raise
+        return item
+
+    def _begin_again(self, name: str) -> None:
+        """Starts an input by the settings that it had."""
+        try:
+            self.items[name] = self._begin(self._configs[name], Handed())
+        except (OSError, ConfigError) as error:
+            log.error("input %s: cannot be started again: %s", name, error)
+
+
+def mark(config: InputConfig) -> object:
+    """Returns what is the same for two inputs that are: name, options, keys, and the files that the options name as they are now."""
+    options = config.component.options
+    return (
+        config.component.name,
+        options,
+        config.signing,
+        {key: _stamp(value) for key, value in options.items() if key.endswith(_FILE)},
+    )
+
+
+def _in_the_way(item: BaseInput, config: InputConfig) -> bool:
+    """Whether an input may keep the one with the new settings from starting: it holds the port, or what it holds cannot be handed
+    over."""
+    listening = item.listening()
+    ports = {sock.getsockname()[1] for _, sock in listening if sock.family in {socket.AF_INET, socket.AF_INET6}}
+    return not listening or config.component.options.get("port") in ports
+
+
+def _stamp(path: Any) -> object:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a text or a path
+    except (OSError, TypeError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _streams_first(items: Mapping[str, BaseInput]) -> list[tuple[str, BaseInput]]:
+    """Inputs in the order in which they stop: what comes to a datagram socket has least time to wait for whoever is next."""
+    return sorted(items.items(), key=lambda item: bool(item[1].sockets()))

@@ -1,0 +1,348 @@
+"""Dashboards on the page: the list, one with its panels, its download, and the form that makes and changes it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from metlog.errors import ConfigError
+from metlog.lake.query import Cancel
+from metlog.reports import dashboards as stored
+from metlog.reports.charts.drawing import DrawError
+from metlog.reports.charts.labels import label, time_texts
+from metlog.reports.dashboards import Dashboard, Dashboards
+from metlog.reports.report import Report
+from metlog.reports.spec import COMMON
+from metlog.web.errors import Refused
+from metlog.web.forms import form, query_of
+from metlog.web.pictures import PICTURES, chart
+from metlog.web.reports import library
+from metlog.web.results import export_result
+from metlog.web.security import require_csrf
+from metlog.web.state import access_of, page_of
+from metlog.web.tables import Table, table
+from metlog.web.times import times_of
+
+__all__ = ["archive", "change", "edit", "index", "make", "new", "remove", "show"]
+
+_SINCE: Final = "7d"
+"""From when on a dashboard shows, unless it or the address says so."""
+_ROWS: Final = 20
+"""Rows of a table on a dashboard; its report has all."""
+_FORM: Final = 100_000
+_BLANK: Final = 3
+"""Empty lines for more panels in the form."""
+_WIDTHS: Final = ("half", "full")
+_SHOWS: Final = ("chart", "table", "both")
+
+
+@dataclass
+class Shown:
+    """A panel: its report with the parameters that it gets here, or what is wrong with it."""
+
+    title: str
+    width: str
+    show: str
+    report: Report | None
+    query: str = ""
+    problem: str = ""
+    table: Table | None = None
+
+
+async def _all(request: Request) -> Dashboards:
+    settings = page_of(request).settings
+    return await asyncio.to_thread(Dashboards, settings.data, settings.dashboards)
+
+
+async def _board(request: Request) -> Dashboard:
+    """The dashboard in the path. Raises Refused 404."""
+    name = request.path_params["name"]
+    for board in (await _all(request)).seen_by(access_of(request).loggers):
+        if board.name == name:
+            return board
+    raise Refused(404, f"{name!r}: there is no such dashboard")
+
+
+def _parameters(board: Dashboard, report: Report, panel: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+    """What a panel's report is asked with: the panel's own values first, then those of the address, then the dashboard's."""
+    found: dict[str, str] = {}
+    for key in COMMON:
+        value = given.get(key, "").strip() or getattr(board, key) or (_SINCE if key == "since" else "")
+        if value and key in report.used | ({"tz"} if "since" in report.used else set()):
+            found[key] = value
+    found |= {key: value for key, value in given.items() if key not in COMMON and key in report.used and value.strip()}
+    return found | {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in panel.items()}
+
+
+async def _shown(request: Request, board: Dashboard) -> list[Shown]:
+    given = {key: value for key, value in query_of(request).items() if not key.startswith("_") and key != "refresh"}
+    found = await library(request)
+    made = []
+    for panel in board.panels:
+        report = found.reports.get(panel.report)
+        if report is None:
+            made.append(
+                Shown(
+                    panel.title or panel.report,
+                    panel.width,
+                    panel.show,
+                    None,
+                    problem=f"There is no report {panel.report!r} any more.",
+                )
+            )
+            continue
+        parameters = _parameters(board, report, panel.parameters, given)
+        show = "table" if report.chart_spec is None else panel.show
+        made.append(Shown(panel.title or report.title, panel.width, show, report, urlencode(parameters)))
+    return made
+
+
+async def index(request: Request) -> Response:
+    """`/dashboards`."""
+    found = await _all(request)
+    access = access_of(request)
+    values = {
+        "here": "dashboards", "clock": "", "boards": found.seen_by(access.loggers), "broken": found.broken if access.everything else [],
+        "may_save": _may_save(request),
+    }  # fmt: skip
+    return page_of(request).views.render(request, "dashboards.html", values)
+
+
+async def show(request: Request) -> Response:
+    """`/dashboards/NAME?since=…`."""
+    page, access = page_of(request), access_of(request)
+    board = await _board(request)
+    given = query_of(request)
+    times_of(request, board.since or _SINCE, board.until or "now")
+    panels = await _shown(request, board)
+    for panel in panels:
+        if panel.report is not None and panel.show != "chart":
+            await _fill(request, panel)
+    values = {
+        "here": "dashboards", "board": board, "panels": panels, "given": given, "logger": given.get("logger") or board.logger,
+        "query": urlencode({key: value for key, value in given.items() if value}),
+        "may_change": board.saved and _may_save(request), "everything": access.everything, "settings": page.settings,
+    }  # fmt: skip
+    return page.views.render(request, "dashboard.html", values)
+
+
+async def _fill(request: Request, panel: Shown) -> None:
+    """Runs the report of a panel that shows its rows."""
+    report = panel.report
+    assert report is not None
+    try:
+        result = await _run(request, report, panel.query)
+    except Refused as refused:
+        panel.problem = refused.message
+        return
+    labels = {column.name: label(report, column.name) for column in result.columns}
+    panel.table = table(result, result.rows[:_ROWS], labels=labels, times=time_texts(report, result.values))
+
+
+async def _run(request: Request, report: Report, query: str) -> Any:
+    page, access = page_of(request), access_of(request)
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
+    kept = page.caches.results.get(key)
+    if kept is not None:
+        return kept
+
+    def work(cancel: Cancel) -> Any:
+        return report.run(page.lake, given, loggers=access.loggers, cancel=cancel)
+
+    try:
+        return page.caches.results.put(key, await page.pool.run(request, work))
+    except ConfigError as error:
+        raise Refused(400, str(error)) from None
+
+
+async def archive(request: Request) -> Response:
+    """`/dashboards/NAME.zip`: of each panel the rows as CSV and the chart as SVG and PNG."""
+    board = await _board(request)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as into:
+        for number, panel in enumerate(await _shown(request, board), 1):
+            if panel.report is None:
+                continue
+            result = await _run(request, panel.report, panel.query)
+            stem = f"{number:02d}-{panel.report.name}"
+            exported = await asyncio.to_thread(export_result, result, "csv")
+            with exported.file:
+                exported.file.seek(0)
+                into.writestr(f"{stem}.csv", exported.file.read())
+            if panel.report.chart_spec is None:
+                continue
+            spec = chart(panel.report, result)
+            try:
+                for kind in PICTURES:
+                    into.writestr(f"{stem}.{kind}", await _drawn(request, spec, kind))
+            except DrawError as error:
+                into.writestr(f"{stem}.txt", f"The chart cannot be drawn: {error}\n")
+    headers = {"Content-Disposition": f'attachment; filename="{board.name}.zip"'}
+    return Response(packed.getvalue(), media_type="application/zip", headers=headers)
+
+
+async def _drawn(request: Request, spec: dict[str, Any], kind: str) -> bytes:
+    page = page_of(request)
+
+    def draw(_: Cancel) -> bytes:
+        return page.drawer.draw(spec, cast("Literal['svg', 'png']", kind))
+
+    return await page.pool.run(request, draw)
+
+
+def _may_save(request: Request) -> bool:
+    settings = page_of(request).settings
+    return access_of(request).save and settings.save and settings.data is not None
+
+
+def _folder(request: Request) -> Path:
+    data = page_of(request).settings.data
+    if not (access_of(request).save and page_of(request).settings.save):
+        raise Refused(403, "you may not save dashboards on this page", kind="save")
+    if data is None:
+        raise Refused(403, "a dashboard is saved in the data folder; this page asks an engine and has none")
+    return data
+
+
+async def new(request: Request) -> Response:
+    """`GET /dashboards/new`: an empty form, or one with the reports of `report` in the address."""
+    _folder(request)
+    reports = [value for key, value in request.query_params.multi_items() if key == "report"]
+    panels = [{"report": name} for name in reports]
+    return await _form(request, {"panels": panels}, None, name="", heading="A new dashboard")
+
+
+async def make(request: Request) -> Response:
+    """`POST /dashboards/new`."""
+    return await _take(request, None)
+
+
+async def edit(request: Request) -> Response:
+    """`GET /dashboards/NAME/edit`."""
+    board = await _changeable(request)
+    given = {key: getattr(board, key) for key in ("name", "title", "description", *COMMON)}
+    panels = [
+        {
+            "report": panel.report,
+            "title": panel.title,
+            "width": panel.width,
+            "show": panel.show,
+            "parameters": _line(panel.parameters),
+        }
+        for panel in board.panels
+    ]
+    return await _form(request, {**given, "panels": panels}, None, name=board.name, heading=f"Edit {board.title}")
+
+
+async def change(request: Request) -> Response:
+    """`POST /dashboards/NAME/edit`."""
+    return await _take(request, await _changeable(request))
+
+
+async def remove(request: Request) -> Response:
+    """`POST /dashboards/NAME/delete`."""
+    data, board = _folder(request), await _changeable(request)
+    require_csrf(request, (await form(request, _FORM)).get("csrf"))
+    try:
+        await asyncio.to_thread(stored.delete, data, board.name)
+    except OSError as error:
+        raise Refused(403, f"the dashboard cannot be deleted: {error.strerror}") from None
+    return RedirectResponse("/dashboards", 303)
+
+
+async def _changeable(request: Request) -> Dashboard:
+    _folder(request)
+    board = await _board(request)
+    if not board.saved:
+        raise Refused(403, f"dashboard {board.name!r} comes from the configuration, and is changed there")
+    return board
+
+
+def _line(parameters: Mapping[str, Any]) -> str:
+    """A panel's parameters as the form has them: `by=week top=5`."""
+    return urlencode(
+        {key: str(value).lower() if isinstance(value, bool) else value for key, value in parameters.items()}
+    ).replace("&", " ")
+
+
+def _panels(given: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The panels of a form in the order of their places; a line without a report is none."""
+    found = []
+    for number in range(60):
+        report = given.get(f"report{number}", "").strip()
+        if not report:
+            continue
+        text = given.get(f"parameters{number}", "").strip()
+        try:
+            parameters = dict(parse_qsl("&".join(text.split()), strict_parsing=True)) if text else {}
+        except ValueError:
+            raise Refused(
+                400, f"parameters of {report} = {text!r}: wants NAME=VALUE, several with a space between"
+            ) from None
+        place = given.get(f"place{number}", "").strip()
+        panel = {
+            "report": report, "title": given.get(f"title{number}", "").strip()[:200], "width": given.get(f"width{number}", "half"),
+            "show": given.get(f"show{number}", "chart"), "parameters": parameters,
+        }  # fmt: skip
+        found.append((float(place) if place.replace(".", "", 1).isdecimal() else number + 1.0, number, panel))
+    return [panel for _, _, panel in sorted(found, key=lambda entry: entry[:2])]
+
+
+async def _take(request: Request, before: Dashboard | None) -> Response:
+    """Writes the dashboard of a form; what is wrong is told beside the form, which keeps its text."""
+    data, access = _folder(request), access_of(request)
+    given = await form(request, _FORM)
+    require_csrf(request, given.get("csrf"))
+    name = given.get("name", "").strip()
+    heading = f"Edit {before.title}" if before is not None else "A new dashboard"
+    panels: list[dict[str, Any]] = []
+    try:
+        panels = _panels(given)
+        settings: dict[str, Any] = {
+            "title": given.get("title", "").strip()[:200] or name, "description": given.get("description", "").strip()[:1000],
+            **{key: given.get(key, "").strip() for key in COMMON if given.get(key, "").strip()}, "panels": panels,
+        }  # fmt: skip
+        loggers = before.loggers if before is not None and before.loggers else access.loggers
+        if loggers is not None:
+            settings["loggers"] = list(loggers)
+        stored.check(settings, await library(request))
+        renamed = before is not None and before.name != name
+        await asyncio.to_thread(stored.save, data, name, settings, replace=before is not None and not renamed)
+        if before is not None and renamed:
+            await asyncio.to_thread(stored.delete, data, before.name)
+    except (Refused, ConfigError, FileExistsError, OSError) as error:
+        refused = _told(error, name)
+        shown = {**given, "panels": [{**panel, "parameters": _line(panel["parameters"])} for panel in panels]}
+        return await _form(request, shown, refused, name=before.name if before else "", heading=heading)
+    return RedirectResponse(f"/dashboards/{name}", 303)
+
+
+def _told(error: Exception, name: str) -> Refused:
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, FileExistsError):
+        return Refused(400, f"name = {name!r}: there is such a dashboard; choose another name")
+    if isinstance(error, OSError):
+        return Refused(403, f"the dashboard cannot be saved: {error.strerror}")
+    return Refused(400, str(error))
+
+
+async def _form(
+    request: Request, given: Mapping[str, Any], refused: Refused | None, *, name: str, heading: str
+) -> Response:
+    panels = [*given.get("panels", []), *({} for _ in range(_BLANK))]
+    values = {
+        "here": "dashboards", "clock": "", "given": dict(given), "panels": panels, "problem": refused, "name": name, "heading": heading,
+        "reports": list(await library(request)), "widths": _WIDTHS, "shows": _SHOWS,
+    }  # fmt: skip
+    return page_of(request).views.render(request, "dashboardform.html", values, refused.status if refused else 200)

@@ -1,0 +1,135 @@
+"""Inputs replaced while they run: what is as it was is not touched, and what fails leaves everything as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metlog.listener.config import InputConfig, from_mapping
+from metlog.listener.inputs import BaseInput, Handed, Sink
+from metlog.listener.running import RunningInputs, mark
+from metlog.plugins import Component
+from metlog.testing.sinks import MemorySink
+
+
+class Stub(BaseInput):
+    """Tells what is done to it."""
+
+    told: list[str]
+    running: set[str]
+
+    def __init__(self, name: str, told: list[str], *, fails: str = "", alone: bool = False) -> None:
+        self.name, self.told, self.fails, self.alone = name, told, fails, alone
+        self.started = False
+
+    def bind_sockets(self, handed: Handed) -> None:
+        self.told.append(f"bind {self.name}")
+        if self.fails == "bind":
+            raise OSError(f"{self.name} cannot be bound")
+
+    def start(self, sink: Sink) -> None:
+        if self.fails == "start" or (
+            self.alone and f"start {self.alone}" in self.told and f"stop {self.alone}" not in self.told
+        ):
+            raise OSError(f"{self.name} cannot start")
+        self.started = True
+        self.told.append(f"start {self.name}")
+
+    def stop(self) -> None:
+        if self.started:
+            self.told.append(f"stop {self.name}")
+        self.started = False
+
+
+class Watched:
+    def health(self) -> list[str]:
+        return []
+
+    def status(self) -> Mapping[str, Any]:
+        return {}
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+def config(name: str, told: list[str], version: str = "", **options: Any) -> InputConfig:
+    def make(**_: Any) -> Stub:
+        return Stub(f"{name}{version}", told, **options)
+
+    return InputConfig(name, Component("input", "stub", "inputs[0]", make, {"version": version}))
+
+
+@pytest.fixture
+def running(told: list[str]) -> RunningInputs:
+    made = RunningInputs(Watched())
+    made.build([config("a", told), config("b", told)])
+    made.start(MemorySink())
+    assert told == ["start a", "start b"]
+    told.clear()
+    return made
+
+
+def test_what_is_as_it_was_runs_on(running: RunningInputs, told: list[str]) -> None:
+    before = dict(running.items)
+    assert running.replace([config("b", told), config("a", told)]) == []
+    assert told == []
+    assert list(running.items) == ["b", "a"], "in the order of the configuration"
+    assert running.items == before
+
+
+def test_the_new_one_starts_before_the_old_one_ends(running: RunningInputs, told: list[str]) -> None:
+    changed = running.replace([config("a", told, "2"), config("b", told), config("c", told)])
+    assert told == ["bind a2", "start a2", "bind c", "start c", "stop a"]
+    assert changed == ["input a changed", "input c begins"]
+    assert not running.items["a"].handed_over
+    told.clear()
+    assert running.replace([config("c", told)]) == ["input a ended", "input b ended"]
+    assert told == ["stop a2", "stop b"]
+
+
+@pytest.mark.parametrize("fails", ["bind", "start"])
+def test_one_that_cannot_start_leaves_everything_as_it_was(running: RunningInputs, told: list[str], fails: str) -> None:
+    before = dict(running.items)
+    with pytest.raises(OSError, match="c cannot"):
+        running.replace([config("a", told, "2"), config("c", told, fails=fails)])
+    assert running.items == before
+    assert told[:2] == ["bind a2", "start a2"]
+    assert told[-1] == "stop a2"
+    told.clear()
+    assert running.replace([config("a", told), config("b", told)]) == []
+    assert told == [], "the settings before are still those that count"
+
+
+def test_one_that_cannot_run_beside_the_one_before_it_starts_when_that_has_ended(
+    running: RunningInputs, told: list[str]
+) -> None:
+    running.replace([config("a", told, "2", alone="a"), config("b", told)])
+    assert told == ["bind a2", "stop a", "bind a2", "start a2"] or "start a2" in told
+    running.stop()
+    assert told[-2:] == ["stop a2", "stop b"]
+
+
+def test_when_that_fails_too_the_one_before_starts_again(running: RunningInputs, told: list[str]) -> None:
+    with pytest.raises(OSError, match="a2 cannot start"):
+        running.replace([config("a", told, "2", fails="start"), config("b", told)])
+    assert told[-1] == "start a"
+    assert list(running.items) == ["a", "b"]
+
+
+def test_files_that_options_name_are_part_of_the_settings(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("0123456789abcdef\n")
+    settings = {"inputs": [{"name": "http", "port": 0, "token_file": str(tokens)}]}
+
+    def now() -> object:
+        return mark(from_mapping(settings, data=tmp_path / "data").inputs[0])
+
+    first = now()
+    assert now() == first
+    tokens.write_text("0123456789abcdef\nfedcba9876543210\n")
+    assert now() != first

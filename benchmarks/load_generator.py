@@ -69,7 +69,7 @@ class Stream:
         )  # fmt: skip
         self.id = self._client.stream
         self._records = JsonRecords()
-        self._origin = self._records.origin(self._client)
+        _, self._origin = self._records.maker(self._client)
         self.templates = [b"".join(self._line() for _ in range(per_frame)) for _ in range(TEMPLATES)]
 
     def event(self) -> bytes:

@@ -23,6 +23,12 @@ class StopSignal:
     def is_set(self) -> bool:
         return self._set
 
+    def wait(self, seconds: float) -> bool:
+        """Waits until the signal is set, or so long; returns whether it is set. A system clock that is set meanwhile does no harm."""
+        poll = select.poll()
+        poll.register(self._readable, select.POLLIN)
+        return bool(poll.poll(seconds * 1000)) or self._set
+
     def fileno(self) -> int:
         return self._readable
 

@@ -241,7 +241,7 @@ class _Receiver:
             now = time.monotonic()
             left = self.turned + _GATHER - now
             if self._gathers and 0 < left <= _GATHER:
-                time.sleep(left)
+                self._stop.wait(left)
                 now += left
             self.turned = now
             if poll.poll(500):

@@ -66,7 +66,7 @@ def test_the_loop_goes_on_while_the_peer_does_not_take_anything(
         port = closed_port() if peer == "refuses" else silent
         settings = {"sender": {"name": name, "port": port}, "buffer": {"max_bytes": 1 << 20}, "exit_timeout": 0.1}
         largest, accepted = run(WATCHDOG, tmp_path, settings, loop).result
-    assert accepted == 2100
+    assert 2000 < accepted <= 2100  # equal counters are added up
     assert largest < LARGEST_GAP, f"the loop stood still for {largest:.3f} s"
 
 

@@ -31,8 +31,8 @@ def main() -> None:
     found = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     page = DOCS / "performance.md"
     text = re.sub(
-        r"(<!-- table -->\n).*?(\n<!-- end -->)",
-        lambda match: match[1] + table(found) + match[2],
+        r"(<!-- table -->\n).*?(<!-- end -->)",
+        lambda match: f"{match[1]}{table(found)}\n{match[2]}",
         page.read_text("utf-8"),
         flags=re.DOTALL,
     )

@@ -130,7 +130,7 @@ def histogram(rows: Iterable[Mapping[str, Any]], by: Steps, times: Times) -> His
 
 def _round_up(most: float) -> float:
     """The next of 1, 2, 5, 10, 20, …"""
-    if not 0 < most < 1e300:
+    if not 1e-300 < most < 1e300:
         return 1.0
     power = 10.0 ** math.floor(math.log10(most))
     return next((step * power for step in (1, 2, 5) if step * power >= most), 10 * power)

@@ -120,6 +120,10 @@ class Promotion:
                 return self._known
             number = self._number + 1
             if self._storage.create(f"{_FOLDER}/{number:08d}.json", msgspec.json.encode(wanted) + b"\n"):
+                if self._last() > number:  # others made this one and removed it again, since it was listed
+                    self._storage.remove(f"{_FOLDER}/{number:08d}.json")
+                    self._read()
+                    continue
                 self._known, self._number = wanted, number
                 if number > 2:  # the one before is left for who has listed it and is about to read
                     self._storage.remove(f"{_FOLDER}/{number - 2:08d}.json")
@@ -127,10 +131,13 @@ class Promotion:
             self._read()
         raise OSError(f"{self._storage.describe()}/{_FOLDER}: others wrote there first, {_ATTEMPTS} times in a row")
 
+    def _last(self) -> int:
+        numbers = [int(found[1]) for name in self._storage.names(_FOLDER) if (found := _NAME.fullmatch(name))]
+        return max(numbers, default=0)
+
     def _read(self) -> None:
         for _ in range(_ATTEMPTS):
-            numbers = [int(found[1]) for name in self._storage.names(_FOLDER) if (found := _NAME.fullmatch(name))]
-            last = max(numbers, default=0)
+            last = self._last()
             if last == self._number:
                 return
             path = f"{_FOLDER}/{last:08d}.json"

@@ -25,6 +25,8 @@ _STUCK: Final = 10.0
 _ZAP: Final = "inproc://zeromq.zap.01"
 """Where libzmq asks whether a client may connect (ZeroMQ RFC 27)."""
 _ANY: Final = "*"
+_LAST: Final = 200
+"""Milliseconds without a message after which an input that is to end does: what was sent may still be on its way inside libzmq."""
 _TOLD: Final = 100
 """Refused keys that are told, each once; all are counted."""
 
@@ -177,11 +179,14 @@ class ZmqInput(BaseInput):
         for socket in (receiver, zap, monitor):
             poller.register(socket, zmq.POLLIN)
         poller.register(stop.fileno(), zmq.POLLIN)
+        stopping = False
         try:
             while True:
-                stopping = stop.is_set()  # read before the sockets: one more look after it was set
+                if stop.is_set() and not stopping:
+                    stopping = True
+                    poller.unregister(stop.fileno())
                 self._turned = time.monotonic()
-                ready = dict(poller.poll(0 if stopping else 500))
+                ready = dict(poller.poll(_LAST if stopping else 500))
                 if zap in ready:
                     self._answer(zap)
                 if monitor in ready:

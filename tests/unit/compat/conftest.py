@@ -54,6 +54,11 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     monkeypatch.setitem(sys.modules, "theirs", module)
     _ListSender.made = 0
     yield module
+
+
+@pytest.fixture(autouse=True)
+def no_client_is_left() -> Iterator[None]:
+    yield
     for client in list(CLIENT_HOLDER._clients.values()):
         client.close()
     CLIENT_HOLDER._clients.clear()

@@ -46,14 +46,14 @@ def _unwilling(*args: Any, **options: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+def theirs(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A module of the application's own, with a sender, a filter's provider and a plugin's."""
     module = types.ModuleType("theirs")
     names = {"shout_provider": _shout_provider, "ListSender": _ListSender, "only": _only, "unwilling": _unwilling}
     module.__dict__.update(names, shout_formatter=lambda msg: f"{msg['type'].upper()} {msg['metlog_pid'] > 0}")
     monkeypatch.setitem(sys.modules, "theirs", module)
     _ListSender.made = 0
-    yield module
+    return module
 
 
 @pytest.fixture(autouse=True)

@@ -253,7 +253,7 @@ def test_where_threads_do_not_run_the_caller_sends_what_is_too_old(monkeypatch: 
         for _ in range(5):
             client.incr("n")
             threading.Event().wait(0.03)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before  # threads of other tests may end
         assert client._state.pipeline.stats().accepted >= 3
         assert total(events(client), "n") == 5
 

@@ -1,4 +1,4 @@
-// What is published: its files, its entry points, its types; and the code of README and docs/node.md runs.
+// What is published: its files, its entry points, its types; and the code of its README and docs/node.md runs.
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync, mkdirSync } from "node:fs";
@@ -93,7 +93,7 @@ export { n, p, timer, filter, stats, use, transport };
   assert.equal(code, 0, stdout + stderr);
 });
 
-for (const page of ["../../docs/node.md", "README.md", "../../README.md"]) {
+for (const page of ["../../docs/node.md", "README.md"]) {
   test(`the code of ${page} runs as it stands, in order`, async () => {
     const folder = project();
     const blocks = [...readFileSync(join(FOLDER, page), "utf8").matchAll(/^```js\n([^]*?)^```$/gm)].map(([, code]) => code);

@@ -39,21 +39,21 @@ class Turns:
         free = sum(self._has.values()) < self._running and self._has.get(asker, 0) < self._each
         return not free and len(self._queues.get(asker, ())) >= self._waiting
 
-    async def take(self, asker: str) -> None:
-        """Returns when it is this asker's turn, which it must `give_back`."""
+    def queue(self, asker: str) -> asyncio.Future[None]:
+        """Returns a future that is done when it is this asker's turn; it must be given to `leave`, done or not."""
         turn = asyncio.get_running_loop().create_future()
         self._queues.setdefault(asker, deque()).append(turn)
         self._hand_out()
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give_back(asker)
-            else:
-                self._forget(asker, turn)
-            raise
+        return turn
 
-    def give_back(self, asker: str) -> None:
+    def leave(self, asker: str, turn: asyncio.Future[None]) -> None:
+        """Gives the turn back, or the place in the queue."""
+        if turn.done():
+            self._give_back(asker)
+        else:
+            self._forget(asker, turn)
+
+    def _give_back(self, asker: str) -> None:
         left = self._has[asker] - 1
         if left:
             self._has[asker] = left
@@ -133,18 +133,12 @@ class QueryPool:
         return found
 
     async def _until(self, gone: asyncio.Task[None], cancel: Cancel, work: Callable[[Cancel], T], asker: str) -> T:
-        turn = asyncio.create_task(self._turns.take(asker))
+        turn = self._turns.queue(asker)  # before the first await, so that `full` counts it for the next request
         both: list[asyncio.Future[Any]] = [turn, gone]
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            if not turn.cancel() and not turn.cancelled():
-                self._turns.give_back(asker)
-            raise
-        if not turn.done():
-            turn.cancel()
-            raise ClientDisconnect
-        try:
+            if not turn.done():
+                raise ClientDisconnect
             running = asyncio.get_running_loop().run_in_executor(self._threads, work, cancel)
             both = [running, gone]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)

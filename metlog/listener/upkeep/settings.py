@@ -55,7 +55,7 @@ class LakeUpkeep(Struct, frozen=True, kw_only=True):
     """`[lake]`: upkeep that the listener does by itself, in a process of its own. Sizes in bytes, ages in seconds."""
 
     compact: str = "off"
-    """When small files are merged: at a time of day (UTC), as `03:17`, or every so often, as `6h`."""
+    """When small files are merged, at a time of day (UTC) as ``03:17``, or every so often as ``6h``; ``off``, never."""
     compact_size: Annotated[Size, Meta(ge=1 << 20)] = 128 << 20
     """Size that a merged file has, about."""
     compact_fewest: Annotated[int, Meta(ge=2)] = 4

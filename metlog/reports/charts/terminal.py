@@ -173,7 +173,7 @@ def _spread(chart: Chart, rows: Rows, width: int) -> list[Text]:
     sizes = [max(len(line[index]) for line in numbers) for index in range(len(chart.y))]
     wide = min(max(map(len, names)), width // 3)
     room = max(12, width - wide - sum(sizes) - 2 * len(sizes) - 3)
-    most = max((_number(row[key]) for row in rows for key in chart.y), default=0) or 1
+    most = max((_length(_number(row[key])) for row in rows for key in chart.y), default=0) or 1
     logarithmic, outside = spread_range(chart, rows)
     styles = dict(zip(chart.y, cycle(_STYLES), strict=False))
     scale = ", ".join(word for word in (chart.unit, "log scale" if logarithmic else "", _clean(outside)) if word)
@@ -201,7 +201,7 @@ def _spread(chart: Chart, rows: Rows, width: int) -> list[Text]:
 def _share(number: float, most: float, logarithmic: tuple[float, float] | None) -> float:
     """Where a number stands, from 0 (the left edge) to 1."""
     if logarithmic is None:
-        return max(0.0, number / most)
+        return min(1.0, max(0.0, number / most))
     low, high = logarithmic
     return log(min(max(number, low), high) / low) / log(high / low)
 
@@ -241,7 +241,8 @@ def _mean(points: list[float]) -> float | None:
 
 
 def _number(value: Any) -> float:
-    return float(value) if value is not None else 0.0
+    """0 for none; within ±1e300, so that no sum or difference of a chart's numbers is infinite."""
+    return min(max(float(value), -1e300), 1e300) if value is not None else 0.0
 
 
 def _name(value: Any, by: str) -> str:

@@ -152,7 +152,7 @@ class QueryPool:
             cancel.cancel()
             raise
         finally:
-            self._turns.give_back(asker)
+            self._turns.leave(asker, turn)
 
     def _count(self, outcome: str) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1

@@ -21,10 +21,10 @@ engines: $(VENV)/.engines       ## Spark (needs Java 17) and ClickHouse beside D
 hive: $(VENV)/.engines          ## Hive 2.3 beside DuckDB (needs Java 17 with javac)
 	@$(BIN)/python -m pytest tests/system/engines -m hive $(ARGS)
 
-quick: $(VENV)/.test            ## the unit tests, without those that start processes or take seconds
+quick: $(VENV)/.unit            ## the unit tests, without those that start processes or take seconds
 	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal --hypothesis-profile=quick -m "not process and not slow" tests/unit $(ARGS)
 
-unit: $(VENV)/.test             ## the unit tests
+unit: $(VENV)/.unit             ## the unit tests
 	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/unit $(ARGS)
 
 system: $(VENV)/.test           ## real processes, kills, servers, and every block of the documentation
@@ -76,10 +76,15 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@$(PIP) install -e '.[web]'
 	@touch $@
 
+$(VENV)/.unit: pyproject.toml | $(BIN)/python
+	@echo "installing metlog and what the unit tests need into $(VENV) …"
+	@$(PIP) install -e '.[all,unit]'
+	@touch $@ $(VENV)/.demo
+
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@echo "installing metlog and what the tests need into $(VENV) …"
 	@$(PIP) install -e '.[all,test]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.unit
 
 $(VENV)/.engines: pyproject.toml $(VENV)/.test | $(BIN)/python
 	@echo "installing the engines into $(VENV) (pyspark is 450 MB) …"

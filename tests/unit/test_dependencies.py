@@ -15,7 +15,7 @@ import pytest
 from tests.helpers.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-NOT_FOR_THE_PACKAGE = frozenset({"test", "engines-test", "lint", "docs", "bench", "all"})
+NOT_FOR_THE_PACKAGE = frozenset({"test", "unit", "engines-test", "lint", "docs", "bench", "all"})
 MODULES = {
     "pyzmq": {"zmq"},
     "vl-convert-python": {"vl_convert"},

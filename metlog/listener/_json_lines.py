@@ -22,7 +22,9 @@ _LINES: Final = 64
 """Lines that are tried together after their block failed."""
 _COMMA: Final = ord(",")
 _OPENS: Final = frozenset(b"[{")
-_LINE: Final = re.compile(rb"[^\s][^\n]*")
+_LINE: Final = re.compile(rb"[^ \t\r\n][^\n]*")
+"""A line that is not blank, from its first character that JSON does not pass over."""
+_BETWEEN: Final = re.compile(rb"\}[ \t\r]*\n[ \t\r]*\{")
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{},]', re.DOTALL)
 
 
@@ -63,13 +65,20 @@ def check_block(data: bytes, frame: Frame) -> bool:
         return False
     if not data.endswith(b"\n"):
         data += b"\n"
-    # One event, one line: else a frame cut off in the middle could swallow the one that follows it.
-    marks = opening_marks(data)
-    # A blank line would make up for a line of two.
-    if len(rows) != marks.count(b"\n") or b"\n\n" in marks or too_deep(data, marks):
+    if not _a_line_each(data, len(rows)) or too_deep(data, opening_marks(data)):
         return False
     frame.accept(data, rows)
     return True
+
+
+def _a_line_each(data: bytes, events: int) -> bool:
+    """Whether each of so many events, with nothing but white space between them, is a line. Else a frame cut off in the middle could
+    swallow the one that follows it, and who reads the journal by lines would find parts of events.
+
+    No event has a line feed between `}` and `{`, so that as many of these as there are gaps are all of the gaps, and a blank line or one of
+    two events does not make up for an event of two lines."""
+    gaps = events - 1
+    return data.count(b"\n") == events and (data.count(b"}\n{") == gaps or len(_BETWEEN.findall(data)) == gaps)
 
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -65,20 +65,22 @@ def check_block(data: bytes, frame: Frame) -> bool:
         return False
     if not data.endswith(b"\n"):
         data += b"\n"
-    if not _a_line_each(data, len(rows)) or too_deep(data, opening_marks(data)):
+    marks = opening_marks(data)
+    if len(rows) != marks.count(b"\n") or not _separate(data, len(rows) - 1) or too_deep(data, marks):
         return False
     frame.accept(data, rows)
     return True
 
 
-def _a_line_each(data: bytes, events: int) -> bool:
-    """Whether each of so many events, with nothing but white space between them, is a line. Else a frame cut off in the middle could
-    swallow the one that follows it, and who reads the journal by lines would find parts of events.
+def _separate(data: bytes, gaps: int) -> bool:
+    """Whether so many line feeds, all but the last one, stand between events. Else a frame cut off in the middle could swallow the one that
+    follows it, and who reads the journal by lines would find parts of events.
 
-    No event has a line feed between `}` and `{`, so that as many of these as there are gaps are all of the gaps, and a blank line or one of
-    two events does not make up for an event of two lines."""
-    gaps = events - 1
-    return data.count(b"\n") == events and (data.count(b"}\n{") == gaps or len(_BETWEEN.findall(data)) == gaps)
+    Within an event no line feed stands between `}` and `{`, so that a blank line or one of two events does not make up for an event of
+    two lines."""
+    if data.count(b"}\n{") == gaps or data.count(b"}\r\n{") == gaps:
+        return True
+    return len(_BETWEEN.findall(data)) == gaps
 
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -15,6 +15,7 @@ import logging
 import struct
 import threading
 import zlib
+from collections import OrderedDict
 from hashlib import blake2b
 from typing import Final
 
@@ -45,7 +46,9 @@ class IdempotencyKeys:
         self._folder = journal
         self._limit = limit
         self._changed = threading.Condition()
-        self._known: dict[bytes, int] = {}
+        self._known: OrderedDict[bytes, int] = (
+            OrderedDict()
+        )  # a dict looks for its first entry among those that were removed
         self._claimed: set[bytes] = set()
         self._through = self._load()
         for entry in read(journal, Position(self._through), _END):
@@ -65,7 +68,7 @@ class IdempotencyKeys:
         self._known.pop(digest, None)
         self._known[digest] = lsn
         while len(self._known) > self._limit:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
 
     def claim(self, key: str) -> int | None:
         """The log sequence number of a key that was journaled; None: it was not, and is the caller's to `settle` now.

@@ -110,7 +110,7 @@ def rows_of(events: bytes) -> tuple[list[Row], list[tuple[bytes, str]]]:
         pass
     rows: list[Row] = []
     bad: list[tuple[bytes, str]] = []
-    for line in events.splitlines():
+    for line in events.split(b"\n"):
         try:
             rows += decode(line)
         except WRONG as error:

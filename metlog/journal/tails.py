@@ -21,7 +21,9 @@ __all__ = ["Cut", "Head", "Origin", "cut", "decode_heads", "origin_of"]
 
 _BEGINS: Final = b',"stream":"'
 _BRACE: Final = {ord("{")}
-_LONGEST: Final = 4096
+_LONGEST: Final = 1024
+"""Bytes of a tail. Those of `_REMEMBERED` clients are kept decoded, at some 5 KB each where their text is of four bytes a character."""
+_REMEMBERED: Final = 4096
 _KEYS: Final = ("stream", "logger", "env_version", "pid", "hostname")
 _FIELDS: Final = {field.name: field for field in structs.fields(Event)}
 
@@ -83,7 +85,7 @@ class Cut(NamedTuple):
     """Bytes of the longest line."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_REMEMBERED)
 def origin_of(tail: bytes) -> Origin | None:
     """What a tail says; None where it is none, or holds anything else."""
     try:

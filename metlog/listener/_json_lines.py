@@ -22,7 +22,9 @@ _LINES: Final = 64
 """Lines that are tried together after their block failed."""
 _COMMA: Final = ord(",")
 _OPENS: Final = frozenset(b"[{")
-_LINE: Final = re.compile(rb"[^\s][^\n]*")
+_LINE: Final = re.compile(rb"[^ \t\r\n][^\n]*")
+"""A line that is not blank, from its first character that JSON does not pass over."""
+_BETWEEN: Final = re.compile(rb"\}[ \t\r]*\n[ \t\r]*\{")
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{},]', re.DOTALL)
 
 
@@ -63,13 +65,22 @@ def check_block(data: bytes, frame: Frame) -> bool:
         return False
     if not data.endswith(b"\n"):
         data += b"\n"
-    # One event, one line: else a frame cut off in the middle could swallow the one that follows it.
     marks = opening_marks(data)
-    # A blank line would make up for a line of two.
-    if len(rows) != marks.count(b"\n") or b"\n\n" in marks or too_deep(data, marks):
+    if len(rows) != marks.count(b"\n") or not _separate(data, len(rows) - 1) or too_deep(data, marks):
         return False
     frame.accept(data, rows)
     return True
+
+
+def _separate(data: bytes, gaps: int) -> bool:
+    """Whether so many line feeds, all but the last one, stand between events. Else a frame cut off in the middle could swallow the one that
+    follows it, and who reads the journal by lines would find parts of events.
+
+    Within an event no line feed stands between `}` and `{`, so that a blank line or one of two events does not make up for an event of
+    two lines."""
+    if data.count(b"}\n{") == gaps or data.count(b"}\r\n{") == gaps:
+        return True
+    return len(_BETWEEN.findall(data)) == gaps
 
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
@@ -125,7 +125,9 @@ class Accounting:
         starts with the next event that comes."""
         self._most = streams
         self._lock = threading.Lock()
-        self._streams: dict[str, _Stream] = {}
+        self._streams: OrderedDict[str, _Stream] = (
+            OrderedDict()
+        )  # a dict looks for its first entry among those that were removed
         self._dropped = Bounded(_REASONS)
         self._begun = self._ended = self._forgotten = self._joined = self._leaps = 0
         self._received = self._skipped = self._reordered = self._repeated = 0
@@ -149,10 +151,11 @@ class Accounting:
     def _run(self, name: str, first: int, count: int) -> None:
         """Counts `count` events of a stream, numbered without a gap from `first`."""
         self._received += count
-        stream = self._streams.pop(name, None)
+        stream = self._streams.get(name)
         if stream is None:
-            stream = self._begin(first)
-        self._streams[name] = stream  # last in the dict: most recently seen
+            stream = self._streams[name] = self._begin(first)
+        else:
+            self._streams.move_to_end(name)  # last: most recently seen
         if first == stream.next:
             stream.next += count
         elif first > stream.next:
@@ -176,7 +179,7 @@ class Accounting:
         self._begun += 1
         self._joined += first > 1
         if len(self._streams) >= self._most:
-            del self._streams[next(iter(self._streams))]
+            self._streams.popitem(last=False)
             self._forgotten += 1
         return _Stream(first)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
@@ -71,7 +72,7 @@ class SignedSink:
         self._signing = signing
         self._now = now
         self._lock = threading.Lock()
-        self._seen: dict[bytes, tuple[float, str]] = {}
+        self._seen: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
         """Signatures with the time until which they are remembered and the key they came under, the oldest first."""
 
     def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
@@ -154,7 +155,7 @@ class SignedSink:
             self._seen.pop(digest, None)
             self._seen[digest] = (now + 2 * self._signing.window, key)
             while self._seen and (len(self._seen) > _REMEMBERED or next(iter(self._seen.values()))[0] <= now):
-                del self._seen[next(iter(self._seen))]
+                self._seen.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna
 import os
 import socket
 import ssl
@@ -9,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Any, Final
 
+import certifi
+import httpcore
 import httpx
 
 from metlog.core.backoff import Backoff
@@ -30,6 +33,11 @@ ANSWER_BYTES: Final = 65536
 
 PROBE_WAIT: Final = 3.0
 """Seconds that `probe` waits for an answer."""
+
+certifi.where()
+IMPORTED: Final = (encodings.idna, httpcore)
+"""What httpx, certifi and the resolver import with the first request, in the sender's thread: a child that was forked in the middle of an
+import would wait for the import's lock without end."""
 
 RETRIED: Final = {408, 425, 429}  # and 5xx: the same request may succeed later
 

@@ -94,6 +94,7 @@ class Listener:
         self.told = folder / "stderr.txt"
         """What it, and the processes of its outputs, wrote to standard error, of all starts."""
         self.umask = -1
+        self.program = ["-m", "metlog"]
         self.addresses: list[str] = []
 
     def start(self, fault: str = "", **environment: str) -> bool:
@@ -107,7 +108,7 @@ class Listener:
             given["METLOG_FAULT"] = fault
         with self.told.open("a") as told:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "metlog", "listen", "--config", str(self.config)],
+                [sys.executable, *self.program, "listen", "--config", str(self.config)],
                 stdout=subprocess.PIPE, stderr=told, text=True, env=given, start_new_session=True, umask=self.umask,
             )  # fmt: skip
         self.addresses = []

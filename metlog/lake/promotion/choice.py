@@ -30,6 +30,12 @@ _FOLDER: Final = "promoted"
 _NAME: Final = re.compile(r"(\d{8})\.json")
 _SAMPLE: Final = 512
 """Events of a file that are looked at; a file of fewer says too little."""
+_SAMPLE_BYTES: Final = 2 << 20
+"""Bytes of their fields, from the first on: decoded they may be twenty times as many."""
+_FEWEST: Final = 64
+"""Events that must be left of the sample."""
+_LOOKS: Final = 16
+"""Names of a file whose different values are counted: each takes the time of a column."""
 _SHARE: Final = 0.05
 """Least share of the events that a type must have, that a name of it is chosen."""
 _WITHIN: Final = 0.5
@@ -158,27 +164,36 @@ class Promotion:
         room = MOST - len(choice.names)
         if room <= 0 or rows.num_rows < _SAMPLE:
             return []
-        found = []
+        oldest = self._files - _PATIENCE
+        self._passed_over = {name: file for name, file in self._passed_over.items() if file > oldest}
+        found: list[str] = []
+        looks = 0
         for name, text in _candidates(rows):
-            if name in choice.names or self._files - self._passed_over.get(name, -_PATIENCE) < _PATIENCE:
+            if name in choice.names or name in self._passed_over:
                 continue
-            if text and _unique(rows, name):
-                self._passed_over[name] = self._files
-                continue
-            found.append(name)
-        return found[:room]
+            if text:
+                looks += 1
+                if _unique(rows, name):
+                    self._passed_over[name] = self._files
+                else:
+                    found.append(name)
+            else:
+                found.append(name)
+            if len(found) >= room or looks >= _LOOKS:
+                break
+        return found
 
 
 def _candidates(rows: pa.Table) -> list[tuple[str, bool]]:
     """Names that many events of one type have, with values of one kind; and whether these are texts."""
     # By chance, and not each n-th: events often come in turns. The same file gives the same sample.
     places = sorted(random.Random(rows.num_rows).sample(range(rows.num_rows), _SAMPLE))
-    sample = rows.select(["type", "fields"]).take(pa.array(places, pa.int64()))
+    sample = _beginning(rows.select(["type", "fields"]).take(pa.array(places, pa.int64())))
     try:
         events = _decode(lines_of(sample["fields"].combine_chunks()))
     except (msgspec.DecodeError, ValueError, RecursionError):  # of another origin
         return []
-    if len(events) != _SAMPLE:
+    if len(events) != sample.num_rows or len(events) < _FEWEST:
         return []
     types = sample["type"].to_pylist()
     of_type = Counter(types)
@@ -186,7 +201,7 @@ def _candidates(rows: pa.Table) -> list[tuple[str, bool]]:
     hot = {
         name
         for (kind, name), count in pairs.items()
-        if of_type[kind] >= _SHARE * _SAMPLE and count >= _WITHIN * of_type[kind]
+        if of_type[kind] >= _SHARE * len(events) and count >= _WITHIN * of_type[kind]
     }
     total = Counter(name for fields in events for name in fields if name in hot)
     found = []
@@ -199,6 +214,12 @@ def _candidates(rows: pa.Table) -> list[tuple[str, bool]]:
         if name and len(name) <= 200 and (text or kinds == {bool} or (kinds and kinds <= {int, float})):
             found.append((name, text))
     return found
+
+
+def _beginning(sample: pa.Table) -> pa.Table:
+    """As many of the rows as have fields of `_SAMPLE_BYTES`."""
+    ends = pc.cumulative_sum(pc.binary_length(sample["fields"]).cast(pa.int64()).fill_null(0))
+    return sample.slice(0, pc.sum(pc.less_equal(ends, _SAMPLE_BYTES)).as_py())
 
 
 def _unique(rows: pa.Table, name: str) -> bool:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import gc
+import json
 import random
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from time import thread_time
 from typing import Any
 
 import pytest
 
 from metlog import Event
+from metlog.journal import tails
 from metlog.journal.folder import Folder
 from metlog.journal.idempotency import IdempotencyKeys
 from metlog.listener import accounting as accounts
-from metlog.listener.accounting import Accounting
+from metlog.listener.accounting import Accounting, SeqRuns
 from metlog.listener.metrics import Bounded
 from metlog.listener.signed import SignedSink, Signing
+from metlog.listener.validate import validate
 from metlog.web.cache import Cache
 from metlog.web.metrics import Metrics
 from metlog.web.security import Sessions
@@ -110,6 +114,28 @@ def test_signatures_that_were_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert grown(fill) < 1 << 20
 
 
+@pytest.mark.slow
+def test_what_the_lines_of_a_client_end_in() -> None:
+    def fill() -> None:
+        chance = random.Random(8)
+        tails.origin_of.cache_clear()
+        usual = 0
+        for number in range(6000):
+            logger = (
+                f"{number}" + "x" * chance.choice([1, 100, 400, 900, 3000, 60_000]) + chance.choice("aé漢\U0001f600")
+            )
+            line = {"type": "a", "stream": "s", "logger": logger, "env_version": "1", "pid": 1, "hostname": "h"}
+            found = validate(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+            assert found.count == 1
+            usual += bool(found.tail)
+        assert usual > 3000  # the others are longer than what is remembered
+
+    try:
+        assert grown(fill) < 24 << 20
+    finally:
+        tails.origin_of.cache_clear()
+
+
 def test_results_that_are_shown_again() -> None:
     def fill() -> Cache[bytes]:
         chance = random.Random(6)
@@ -120,6 +146,44 @@ def test_results_that_are_shown_again() -> None:
         return made
 
     assert grown(fill) < 5 << 20
+
+
+def _accounting(_: Path) -> Callable[[int], object]:
+    made = Accounting(FULL)
+    return lambda number: made.take(SeqRuns([(f"{number:x}", 1, 1)]))
+
+
+def _keys(folder: Path) -> Callable[[int], object]:
+    made = IdempotencyKeys(Folder.root(folder), limit=FULL)
+    return lambda number: (made.claim(f"{number:x}"), made.settle(f"{number:x}", number))
+
+
+def _signatures(_: Path) -> Callable[[int], object]:
+    made = SignedSink(None, Signing({"a": b"x" * 32}))  # type: ignore[arg-type]
+    return lambda number: made._check_new(number.to_bytes(16), "")
+
+
+FULL = 30_000
+
+
+@pytest.mark.slow
+@pytest.mark.untraced
+@pytest.mark.parametrize("table", [_accounting, _keys, _signatures])
+def test_a_new_name_costs_no_more_when_a_table_is_full(
+    table: Callable[[Path], Callable[[int], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metlog.listener.signed._REMEMBERED", FULL)
+    add = table(tmp_path)
+
+    def cost(numbers: range) -> float:
+        began = thread_time()
+        for number in numbers:
+            add(number)
+        return thread_time() - began
+
+    filling = cost(range(FULL))
+    full = [cost(range(start, start + FULL)) for start in range(FULL, 5 * FULL, FULL)]
+    assert max(full) < 4 * filling, (filling, full)
 
 
 def test_requests_by_page() -> None:

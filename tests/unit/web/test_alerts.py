@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from metlog.alerts.config import alerts_of
+from metlog.alerts.runner import Alerts
 from metlog.alerts.states import State, Store
 from metlog.errors import ConfigError, Problems
+from metlog.web import alerts
 from metlog.web.settings import Access, load, token_digest
 from tests.helpers.waiting import wait_for
 
@@ -24,9 +27,9 @@ TOKENS = {
 EVERY = {"every": "0.2s", "window": "30d", "delay": 0}
 
 
-def settings(data: Path, *alerts: dict[str, Any]) -> Any:
+def settings(data: Path, *tables: dict[str, Any]) -> Any:
     problems = Problems()
-    found = alerts_of({"alerts": list(alerts)}, data, problems, in_listener=False)
+    found = alerts_of({"alerts": list(tables)}, data, problems, in_listener=False)
     problems.check()
     return found
 
@@ -57,6 +60,29 @@ def test_the_page_evaluates_its_own_and_shows_them(start: Any, own_data: Path) -
     metrics = page.get("/metrics").text
     assert 'metlog_alert_firing{alert="many"} 1' in metrics
     assert 'metlog_alert_state{alert="broken",state="error"} 1' in metrics
+
+
+def test_what_is_told_above_the_table_stands_in_it(start: Any, own_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated = threading.Event()
+    read, listed = Alerts._read, alerts._listed
+
+    def held_back(self: Alerts, *args: Any) -> Any:
+        evaluated.wait(20)
+        return read(self, *args)
+
+    def evaluated_meanwhile(page: Any, now: float) -> Any:
+        found = listed(page, now)
+        evaluated.set()
+        wait_for(page.alerts.health)
+        return found
+
+    monkeypatch.setattr(Alerts, "_read", held_back)
+    monkeypatch.setattr(alerts, "_listed", evaluated_meanwhile)
+    broken = settings(own_data, {"name": "broken", "sql": "SELECT 1 AS n", "when": "m > 1", **EVERY})
+    page = start(data=own_data, alerts=broken)
+    shown = text(page.get("/alerts").text)
+    assert ("there is no column" in shown) == ("broken error" in shown), shown
+    assert "broken error" in text(page.get("/alerts").text)
 
 
 def test_states_of_a_listener_are_shown_with_what_they_say_and_no_markup(start: Any, own_data: Path) -> None:

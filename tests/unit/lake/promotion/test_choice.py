@@ -17,6 +17,7 @@ import pytest
 from metlog.errors import ConfigError
 from metlog.journal.failpoints import VARIABLE
 from metlog.journal.folder import Folder
+from metlog.lake.promotion import choice
 from metlog.lake.promotion.choice import MOST, Choice, Promotion
 from metlog.lake.promotion.names import check_names
 from metlog.lake.storage import FolderStorage, Storage
@@ -127,6 +128,7 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from metlog.journal.folder import Folder
+from metlog.lake.promotion import choice
 from metlog.lake.promotion.choice import Promotion
 from metlog.lake.storage import FolderStorage
 from tests.helpers.promoted import events_table
@@ -161,3 +163,41 @@ def test_a_writer_that_is_killed_while_it_chooses(
 def test_a_list_that_is_none_is_refused(names: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_names(names)
+
+
+def test_the_work_for_a_file_and_what_is_remembered_are_bounded_whatever_names_come(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    monkeypatch.setattr(choice, "_unique", lambda _, name: bool(looked_at.append(name)) or True)
+    monkeypatch.setattr(choice, "_PATIENCE", 5)
+    promotion = Promotion(storage, True)
+    for file in range(12):
+        names = [f"{file}-{number}" for number in range(100)]
+        fields = [dict.fromkeys(names, f"id-{n}") for n in range(600)]
+        before = len(looked_at)
+        promotion.file(events_table(fields))
+        assert len(looked_at) - before == choice._LOOKS
+        assert len(promotion._passed_over) <= 5 * choice._LOOKS
+    again = len(looked_at)
+    promotion.file(events_table(fields))
+    assert set(looked_at[again:]).isdisjoint(looked_at[:again]), "those behind them have their turn"
+
+
+def test_of_large_events_a_few_are_looked_at(storage: FolderStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    decode = choice._decode
+    monkeypatch.setattr(choice, "_decode", lambda lines: bool(sizes.append(len(lines))) or decode(lines))
+    monkeypatch.setattr(choice, "_SAMPLE_BYTES", 200_000)
+    large = [{"user": f"u{n % 90}", "a": [[]] * 500} for n in range(600)]
+    assert Promotion(storage, True).file(events_table(large)).names == ("user",)
+    assert sizes
+    assert max(sizes) < 201_000
+
+
+def test_events_too_large_to_look_at_enough_of_them_choose_nothing(
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "_SAMPLE_BYTES", 200_000)
+    larger = [{"user": f"u{n % 90}", "a": [[]] * 2000} for n in range(600)]
+    assert Promotion(storage, True).file(events_table(larger)).names == ()

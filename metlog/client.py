@@ -40,7 +40,11 @@ class MetlogClient(Measuring):
         self._state = ClientState(name, None if name is None else _console)
         self._bound = {}
         self._kept = None
+        self._plain = self._has_plain_log()
         self._state.register(self)
+
+    def _has_plain_log(self) -> bool:
+        return type(self).log is MetlogClient.log
 
     def log(
         self,
@@ -63,7 +67,7 @@ class MetlogClient(Measuring):
             fields = more if fields is None else joined(more, fields)
         try:
             pipeline = self._state.pipeline
-            severity_max, make, origin, next_seq, append, buffer, base, usual, screen = pipeline.fast_path
+            severity_max, make, origin, next_seq, append, buffer, base, usual, screen, sift = pipeline.fast_path
             if severity is not usual and (type(severity) is not int or not 0 <= severity <= severity_max):
                 level = pipeline.admit_severity(severity)
                 if level < 0:
@@ -75,6 +79,10 @@ class MetlogClient(Measuring):
                 known = _known[tokens]
             except KeyError:
                 known = tokens_tuple(tokens)
+            if sift is not None:
+                weight = sift(known, severity, msg)
+                if not weight:
+                    return
             context = _context()
             if context is None and not base and not self._bound:
                 own = given = more if fields is more else fields.copy() if fields else {}
@@ -109,7 +117,7 @@ class MetlogClient(Measuring):
                         stored = True  # the buffer owns it: an error from here on loses nothing
                         buffer.flush_if_due(seq)
                     return
-            pipeline.put(known[0], known, severity, msg, own, weight, None, None if screen is None else ())
+            pipeline.put(known[0], known, severity, msg, own, weight, None, None if screen is sift is None else ())
         except BaseException as error:
             if seq and not stored:
                 assert isinstance(pipeline, Pipeline)
@@ -245,7 +253,12 @@ class MetlogClient(Measuring):
         bound: MetlogClient = object.__new__(type(self))
         if type(self) is not MetlogClient:  # a subclass may have attributes of its own
             bound.__dict__.update(self.__dict__)
-        bound._state, bound._bound, bound._kept = self._state, {**self._bound, **fields}, None
+        bound._state, bound._bound, bound._kept, bound._plain = (
+            self._state,
+            {**self._bound, **fields},
+            None,
+            self._plain,
+        )
         self._state.register(bound)
         return bound
 

@@ -154,17 +154,20 @@ class Pipeline:
         `severity_max`, the highest severity that is accepted; `make` and `origin`, which make a record (None: every event is
         encoded at the call); `next_seq`; `append`, which gives the buffer a record; the `buffer`; `base`, the configured fields;
         `usual`, the severity of most events if it is accepted, known by identity; `screen`, filters that need no event (None: no
-        filter is to be called, or the first of them needs one).
+        filter is to be called, or the first of them needs one); `sift`, in place of `screen`, filters that do not look at fields.
         """
-        make = origin = screen = None
+        make = origin = screen = sift = None
         records, chain = self.encoder.records, self.chain
         if type(self) is Pipeline:
-            screen = chain.screen if chain.screens else None
+            if chain.sifts:
+                sift = chain.sift
+            elif chain.screens:
+                screen = chain.screen
             if records is not None and (chain.screens or not chain.calls):
                 make, origin = records.maker(self.stream.sample())
         buffer, usual = self.buffer, USUAL if self.severity_max >= USUAL else None
         next_seq = self.stream.seq.__next__
-        return self.severity_max, make, origin, next_seq, buffer.append, buffer, self.fields, usual, screen
+        return self.severity_max, make, origin, next_seq, buffer.append, buffer, self.fields, usual, screen, sift
 
     def admit_severity(self, severity: Any) -> int:
         """Clamps to 0 to 7. Returns -1, and counts the event as filtered, if it is above `severity_max` or the pipeline is closed.

@@ -32,8 +32,8 @@ class FrameBuilder:
 
     __slots__ = (
         "_counts", "_dispatcher", "_encode_frame", "_encoder", "_interval", "_join", "_low", "_max_event", "_max_frame",
-        "_most", "_next_report", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "limit", "oldest", "parts",
-        "records",
+        "_most", "_next_report", "_per_line", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "limit",
+        "oldest", "parts", "records",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +51,7 @@ class FrameBuilder:
         self.records: Records | None = encoder.records
         self._encode_frame = None if self.records is None else self.records.frame
         self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else self.records.join
+        self._per_line = self.records is not None and self.records.per_line
         self._separator = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
         self._encoder = encoder
         self._dispatcher = dispatcher
@@ -75,7 +76,7 @@ class FrameBuilder:
         """Events that went into frames, ever."""
         self.limit = _BACKLOG // 300
         """Events that may be pending: a guess until their size is known."""
-        self.chunk = 1 if self._unbuffered else _chunk_of(self._max_frame // 400)
+        self.chunk = 1 if self._unbuffered else self._chunk_of(self._max_frame // 400)
         """Events to encode at once: a guess, likewise."""
         self.oldest: float | None = None
         """Monotonic time of the oldest pending event; known only while no flusher runs."""
@@ -87,10 +88,11 @@ class FrameBuilder:
         count, before = len(batch), self.framed + self.count
         try:
             del pending[:count]
-            if self._encode_frame is None:
+            encode_frame = self._encode_frame
+            if encode_frame is None:
                 self._add_encoded(batch)
             else:
-                self._add_records(batch, self._encode_frame)
+                self._add_records(batch, encode_frame)
             if self._size >= self._low:
                 self.send_frame()
         except BaseException:  # such as KeyboardInterrupt: what was not added yet is pending again
@@ -111,16 +113,50 @@ class FrameBuilder:
             if self._counts.unreported:
                 self.report_drops()
             return
+        if self._per_line and self._size + size > self._most:
+            self._send_lines(lines)
+            return
         if self._size + size > self._max_frame and self.parts:
             self.send_frame()
         if size > self._max_frame and count > 1:
-            self.chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
+            self.chunk = self._chunk_of(int(self._max_frame * _FILL * count) // size)
             assert self.records is not None
             self._add_encoded(self.records.split(lines))
         elif lines:
             self.parts.append(lines)
             self._size += size
             self.count += count
+
+    def _send_lines(self, lines: bytes) -> None:
+        """Cuts lines into frames, and sends these; what does not fill one stays."""
+        end = lines.rfind(b"\n", 0, max(0, self._most - self._size)) + 1 if self.parts else 0
+        if self.parts:
+            if end:
+                self._add_lines(lines[:end])
+            self.send_frame()
+        most, size, send = self._most, len(lines), self._dispatcher.send
+        while end < size and size - end >= self._low:
+            start, end = end, lines.rfind(b"\n", end, end + most) + 1
+            if end:
+                frame = lines[start:end]
+                count = frame.count(b"\n")
+                self.framed += count
+                send(frame, count)
+            else:  # an event larger than a frame
+                end = lines.index(b"\n", start) + 1
+                self._add_lines(lines[start:end])
+                self.send_frame()
+        self.oldest = None
+        if end < size:
+            self._add_lines(lines[end:])
+        if self._counts.unreported:
+            self.report_drops()
+
+    def _add_lines(self, lines: bytes) -> None:
+        size, count = len(lines), lines.count(b"\n")
+        self.parts.append(lines)
+        self._size += size
+        self.count += count
 
     def _add_encoded(self, batch: list[bytes]) -> None:
         for data in batch:
@@ -162,7 +198,7 @@ class FrameBuilder:
             self.parts, self._size, self.count, self.oldest = [], 0, 0, None
             self.framed += count
             if not self._low <= size <= self._max_frame and not self._unbuffered:
-                self.chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
+                self.chunk = self._chunk_of(int(self._max_frame * _FILL * count) // size)
                 self.limit = max(8 * self.chunk, _BACKLOG * count // size)
             frame = self._join(parts)
             if len(frame) > self._max_event:
@@ -202,9 +238,10 @@ class FrameBuilder:
             return self.records.event(item)
         return self._encoder.decode(self._encoder.frame([bytes(item)]))[0]
 
-
-def _chunk_of(per_frame: int) -> int:
-    """How many events to encode at once: all of a small frame, an even part of a large one, so that no call takes much longer
-    than others."""
-    per_frame = max(1, per_frame)
-    return -(-per_frame // -(-per_frame // _CHUNK))
+    def _chunk_of(self, per_frame: int) -> int:
+        """How many events to encode at once: all of a frame, or several such, or an even part of a large one, so that no call takes
+        much longer than others."""
+        per_frame = max(1, per_frame)
+        if self._per_line and per_frame < _CHUNK:
+            return _CHUNK // per_frame * per_frame
+        return -(-per_frame // -(-per_frame // _CHUNK))

@@ -84,7 +84,7 @@ class Rules:
 
     def text(self, text: str) -> str:
         """The text with what the masks find masked."""
-        if self._may_find is not None and len(text) <= LIMIT and self._may_find(text) is None:
+        if self._may_find is not None and len(text) <= LIMIT and not self._may_find(text):
             return text
         for mask in self._masks:
             text = mask(text, self._mask_with)
@@ -93,7 +93,7 @@ class Rules:
     def find_nothing(self, texts: list[str]) -> bool:
         """Whether it can be seen at a glance that no mask finds anything in any of the texts."""
         together = "\n".join(texts)
-        return self._may_find is not None and len(together) <= LIMIT and self._may_find(together) is None
+        return self._may_find is not None and len(together) <= LIMIT and not self._may_find(together)
 
     def name(self, text: str) -> str:
         """As `text`, for what comes again and again: names of fields, types, tokens, loggers."""

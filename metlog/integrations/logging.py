@@ -21,9 +21,7 @@ _LAYOUT: Final = list(
     logging.makeLogRecord({}).__dict__
 )  # attributes of every record, in the order in which they are set
 _WIDTH: Final = len(_LAYOUT)
-_END: Final = _WIDTH - 1
-_FIRST: Final = _LAYOUT[0]
-_LAST: Final = _LAYOUT[_END]
+_LAST: Final = _LAYOUT[-1]
 _STANDARD: Final = frozenset(_LAYOUT) | {"message", "asctime", "taskName"}
 
 _inside: Final[set[int]] = set()
@@ -101,13 +99,15 @@ class MetlogHandler(logging.Handler):
         super().__init__(level)
         self._client = client_of(client)
         self._state = state_of(self._client)
+        self._unfiltered = type(self).filter is logging.Handler.filter  # so far
 
     def handle(self, record: logging.LogRecord) -> Any:
         """As the base class, without its lock: a client is safe for threads, and none of them waits for another."""
+        if self._unfiltered and not self.filters:
+            self.emit(record)
+            return True
         kept: Any = self.filter(record)
-        if kept is not True and isinstance(
-            kept, logging.LogRecord
-        ):  # a filter may replace the record, since Python 3.12
+        if isinstance(kept, logging.LogRecord):  # a filter may replace the record, since Python 3.12
             record = kept
         if kept:
             self.emit(record)
@@ -143,14 +143,19 @@ class MetlogHandler(logging.Handler):
             if task is not None:
                 fields["task"] = task
                 fixed = fixed and type(task) is str
-            # `extra` comes after what every record has; where a record was made another way, each of its names is looked at.
-            names = [*its]
-            usual = len(names) >= _WIDTH and names[0] == _FIRST and names[_END] == _LAST
-            for other in names[_WIDTH:] if usual else names:
+            names, count = reversed(its), _WIDTH  # `extra` comes after what every record has
+            for other in names:
+                if other == _LAST:
+                    break
+                count += 1
                 if other not in _STANDARD:
                     fields[other] = value = its[other]
                     if type(value) is not str and fixed:
                         fixed = is_fixed({other: value})
+            if count != len(its):  # the record was made another way: each of its names is looked at
+                for other in names:
+                    if other not in _STANDARD:
+                        fields[other], fixed = its[other], False
             payload = its["msg"]
             if (
                 type(payload) is str

@@ -349,7 +349,7 @@ def test_a_handler_never_raises(log: logging.Logger, client: MetlogClient, monke
 
     told: list[logging.LogRecord] = []
     (handler,) = (handler for handler in log.handlers if isinstance(handler, MetlogHandler))
-    monkeypatch.setattr(client, "log", broken, raising=False)
+    monkeypatch.setattr("metlog.integrations.logging.log_direct", broken)
     monkeypatch.setattr(handler, "handleError", told.append)
     log.info("x")
     assert [record.getMessage() for record in told] == ["x"]  # told the way of stdlib logging

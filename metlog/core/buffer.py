@@ -116,11 +116,12 @@ class Buffer:
             try:
                 if not self.closed:
                     pending, frames = self.pending, self._frames
-                    chunk = frames.chunk
-                    if len(pending) >= chunk:
-                        frames.encode_batch(pending, chunk)
+                    left = min(len(pending), frames.in_one_go)
+                    while left >= frames.chunk:
+                        left -= frames.chunk
+                        frames.encode_batch(pending)
                     if self.flusher.awake:
-                        self.flush_at_seq = seq + frames.chunk - len(pending)
+                        self.flush_at_seq = seq + frames.in_one_go - len(pending)
             finally:
                 self.owner = 0
                 self._release()
@@ -260,7 +261,7 @@ class Buffer:
             left = 0 if self.closed else len(self.pending)  # other threads go on logging
             while left > 0:
                 left -= frames.chunk
-                frames.encode_batch(self.pending, frames.chunk)
+                frames.encode_batch(self.pending)
             if frames.parts:
                 frames.send_frame()
             if not last:

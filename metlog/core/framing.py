@@ -18,6 +18,7 @@ from metlog.event import Event
 __all__ = ["FrameBuilder", "Item"]
 
 _FILL: Final = 0.95  # of a frame that a chunk should fill, since events vary in size
+_FEW: Final = 8  # events of a frame, of which one less is a waste
 _CHUNK: Final = 32  # events that are encoded together, at most
 _BACKLOG: Final = 4 << 20  # bytes, about, that may be pending before events are shed
 
@@ -32,7 +33,7 @@ class FrameBuilder:
 
     __slots__ = (
         "_counts", "_dispatcher", "_encode_frame", "_encoder", "_interval", "_join", "_low", "_max_event", "_max_frame",
-        "_most", "_next_report", "_per_line", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "limit",
+        "_most", "_next_report", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "in_one_go", "limit",
         "oldest", "parts", "records",
     )  # fmt: skip
 
@@ -51,7 +52,6 @@ class FrameBuilder:
         self.records: Records | None = encoder.records
         self._encode_frame = None if self.records is None else self.records.frame
         self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else self.records.join
-        self._per_line = self.records is not None and self.records.per_line
         self._separator = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
         self._encoder = encoder
         self._dispatcher = dispatcher
@@ -76,87 +76,64 @@ class FrameBuilder:
         """Events that went into frames, ever."""
         self.limit = _BACKLOG // 300
         """Events that may be pending: a guess until their size is known."""
-        self.chunk = 1 if self._unbuffered else self._chunk_of(self._max_frame // 400)
-        """Events to encode at once: a guess, likewise."""
+        self.chunk = self.in_one_go = 1
+        """Events to encode at once, and those to wait for: several chunks where frames are small, since what a thread does before
+        and after costs as much as such a frame. A guess, likewise."""
+        if not self._unbuffered:
+            self._expect(400)
         self.oldest: float | None = None
         """Monotonic time of the oldest pending event; known only while no flusher runs."""
         self._next_report = 0.0  # monotonic time
 
-    def encode_batch(self, pending: list[Item], most: int) -> None:
-        """Takes up to `most` pending events, encodes what is not yet encoded, and sends each frame that is full."""
-        batch = pending[:most]
+    def encode_batch(self, pending: list[Item]) -> None:
+        """Takes up to a chunk of pending events, encodes what is not yet encoded, and sends each frame that is full."""
+        batch = pending[: self.chunk]
         count, before = len(batch), self.framed + self.count
+        encode_frame = self._encode_frame
         try:
             del pending[:count]
-            encode_frame = self._encode_frame
             if encode_frame is None:
                 self._add_encoded(batch)
             else:
-                self._add_records(batch, encode_frame)
+                try:
+                    lines = encode_frame(batch)
+                except Exception:  # noqa: BLE001 - a lone surrogate, for instance: encoding event by event tells which one
+                    self._add_encoded([self._encoder.frame([data]) for data in self._encode_each(batch)])
+                else:
+                    if (
+                        not self.parts and self._low <= len(lines) <= self._most
+                    ):  # the usual case: the batch is the frame
+                        self.framed += count
+                        self.oldest = None
+                        self._dispatcher.send(lines, count)
+                        if self._counts.unreported:
+                            self.report_drops()
+                        return
+                    self._add_records(lines, count)
             if self._size >= self._low:
                 self.send_frame()
         except BaseException:  # such as KeyboardInterrupt: what was not added yet is pending again
             pending[:0] = batch[self.framed + self.count - before :]
             raise
 
-    def _add_records(self, batch: list[Item], encode_frame: Callable[[list[Item]], bytes]) -> None:
-        try:
-            lines = encode_frame(batch)
-        except Exception:  # noqa: BLE001 - a lone surrogate, for instance: encoding event by event tells which one
-            self._add_encoded([self._encoder.frame([data]) for data in self._encode_each(batch)])
-            return
-        size, count = len(lines), len(batch)
-        if not self.parts and self._low <= size <= self._most:  # the usual case: the batch is the frame
-            self.framed += count
-            self.oldest = None
-            self._dispatcher.send(lines, count)
-            if self._counts.unreported:
-                self.report_drops()
-            return
-        if self._per_line and self._size + size > self._most:
-            self._send_lines(lines)
-            return
+    def _expect(self, size: float) -> None:
+        """Goes by events of so many bytes from now on."""
+        per_frame = self._max_frame / size
+        self.chunk = _chunk_of(int(per_frame if per_frame < _FEW else per_frame * _FILL))
+        self.in_one_go = self.chunk * max(1, _CHUNK // self.chunk)
+
+    def _add_records(self, lines: bytes, count: int) -> None:
+        size = len(lines)
         if self._size + size > self._max_frame and self.parts:
             self.send_frame()
         if size > self._max_frame and count > 1:
-            self.chunk = self._chunk_of(int(self._max_frame * _FILL * count) // size)
+            self._expect(size / count)
             assert self.records is not None
             self._add_encoded(self.records.split(lines))
         elif lines:
             self.parts.append(lines)
             self._size += size
             self.count += count
-
-    def _send_lines(self, lines: bytes) -> None:
-        """Cuts lines into frames, and sends these; what does not fill one stays."""
-        end = lines.rfind(b"\n", 0, max(0, self._most - self._size)) + 1 if self.parts else 0
-        if self.parts:
-            if end:
-                self._add_lines(lines[:end])
-            self.send_frame()
-        most, size, send = self._most, len(lines), self._dispatcher.send
-        while end < size and size - end >= self._low:
-            start, end = end, lines.rfind(b"\n", end, end + most) + 1
-            if end:
-                frame = lines[start:end]
-                count = frame.count(b"\n")
-                self.framed += count
-                send(frame, count)
-            else:  # an event larger than a frame
-                end = lines.index(b"\n", start) + 1
-                self._add_lines(lines[start:end])
-                self.send_frame()
-        self.oldest = None
-        if end < size:
-            self._add_lines(lines[end:])
-        if self._counts.unreported:
-            self.report_drops()
-
-    def _add_lines(self, lines: bytes) -> None:
-        size, count = len(lines), lines.count(b"\n")
-        self.parts.append(lines)
-        self._size += size
-        self.count += count
 
     def _add_encoded(self, batch: list[bytes]) -> None:
         for data in batch:
@@ -198,7 +175,7 @@ class FrameBuilder:
             self.parts, self._size, self.count, self.oldest = [], 0, 0, None
             self.framed += count
             if not self._low <= size <= self._max_frame and not self._unbuffered:
-                self.chunk = self._chunk_of(int(self._max_frame * _FILL * count) // size)
+                self._expect(size / count)
                 self.limit = max(8 * self.chunk, _BACKLOG * count // size)
             frame = self._join(parts)
             if len(frame) > self._max_event:
@@ -238,10 +215,9 @@ class FrameBuilder:
             return self.records.event(item)
         return self._encoder.decode(self._encoder.frame([bytes(item)]))[0]
 
-    def _chunk_of(self, per_frame: int) -> int:
-        """How many events to encode at once: all of a frame, or several such, or an even part of a large one, so that no call takes
-        much longer than others."""
-        per_frame = max(1, per_frame)
-        if self._per_line and per_frame < _CHUNK:
-            return _CHUNK // per_frame * per_frame
-        return -(-per_frame // -(-per_frame // _CHUNK))
+
+def _chunk_of(per_frame: int) -> int:
+    """How many events to encode at once: all of a small frame, an even part of a large one, so that no call takes much longer
+    than others."""
+    per_frame = max(1, per_frame)
+    return -(-per_frame // -(-per_frame // _CHUNK))

@@ -223,9 +223,6 @@ class Records(Protocol):
     no event (`BaseFilter.early`). All others go through `Encoder.encode` at the call.
     """
 
-    per_line: bool
-    """Whether a frame is lines, each an event and ended by a line feed: it may be cut behind any of these."""
-
     def maker(self, event: Event) -> tuple[Callable[..., Any], Any]:
         """What makes a record of (timestamp, type, tokens, severity, payload, fields, seq, origin), and that origin: what all
         records of a stream share, taken from one event of it."""

@@ -124,7 +124,6 @@ class WeightedJsonRecord(Struct, gc=False):
 class JsonRecords:
     """Events that are encoded when their frame is made: see `metlog.encoders.Records`."""
 
-    per_line = True
     join = staticmethod(b"".join)
 
     def __init__(self) -> None:

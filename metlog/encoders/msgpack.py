@@ -87,8 +87,6 @@ class MsgpackRecord(Struct, gc=False):
 class MsgpackRecords:
     """Events that are encoded when their frame is made: see `metlog.encoders.Records`."""
 
-    per_line = False
-
     def __init__(self) -> None:
         self._encode = msgspec.msgpack.Encoder().encode
 

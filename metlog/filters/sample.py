@@ -36,6 +36,8 @@ class Sample(BaseFilter):
         self._path = field.split(".") if field else None
         self._types = frozenset(types) if types else None
         self.early_needs_fields = self._path is not None
+        if rate < 1 and field is None and types is None:
+            self.early = self._by_chance
 
     def __call__(self, event: Event, /) -> Event | None:
         """The event with its weight, or None."""
@@ -56,6 +58,9 @@ class Sample(BaseFilter):
         if value is not None and value.__class__ not in _SCALARS:
             return None  # something below it, or of the application, which may log
         return 0.0 if self._draw(fields) >= rate else self._weight
+
+    def _by_chance(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
+        return 0.0 if self.chance.draw() >= self._rate else self._weight
 
     def _draw(self, fields: Mapping[str, Any]) -> float:
         """A number from 0 up to 1."""

@@ -20,6 +20,8 @@ __all__ = ["MASKS", "MIN_KEY", "Redact", "cut_ip"]
 
 _MOST_KNOWN: Final = 4096  # names that are remembered
 _LONGEST_KNOWN: Final = 100  # characters
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
+_NOTHING: Final[dict[str, str]] = {}
 
 
 class Redact(BaseFilter):
@@ -66,6 +68,7 @@ class Redact(BaseFilter):
         self._keep = rules.keep
         self._by_name = rules.by_name
         self._plain: set[str] = set()
+        self._clean_logger: str | None = None  # the `logger` in which no mask finds anything
         self._masks_text = rules.masks_text
         if rules.plain_names:
             self.early = self._early
@@ -117,7 +120,8 @@ class Redact(BaseFilter):
             masked = self._masked(tokens, payload, fields)
             if masked is None:
                 return None
-            fields.update(masked)
+            if masked:
+                fields.update(masked)
         if keep is not None:
             for name in [name for name in fields if not keep.match(name)]:
                 del fields[name]
@@ -140,9 +144,16 @@ class Redact(BaseFilter):
 
     def _masked(self, tokens: tuple[str, ...], payload: Any, fields: dict[str, Any]) -> dict[str, str] | None:
         """The texts among the fields that masks change. None: they find something elsewhere, or there is more to look at."""
-        rules = self._rules
-        if payload.__class__ is not str or rules.name(self.logger) != self.logger:
+        rules, logger = self._rules, self.logger
+        if logger is not self._clean_logger:
+            if rules.name(logger) != logger:
+                return None
+            self._clean_logger = logger
+        if payload.__class__ is not str:
             return None
+        values = fields.values()
+        if _SIMPLE.issuperset(map(type, values)) and rules.lack_all([payload, tokens, *values]):
+            return _NOTHING
         texts = [payload, *tokens]
         for value in fields.values():
             kind = value.__class__

@@ -85,36 +85,37 @@ class FrameBuilder:
         """Monotonic time of the oldest pending event; known only while no flusher runs."""
         self._next_report = 0.0  # monotonic time
 
-    def encode_batch(self, pending: list[Item]) -> None:
-        """Takes up to a chunk of pending events, encodes what is not yet encoded, and sends each frame that is full."""
-        batch = pending[: self.chunk]
-        count, before = len(batch), self.framed + self.count
-        encode_frame = self._encode_frame
-        try:
-            del pending[:count]
-            if encode_frame is None:
-                self._add_encoded(batch)
-            else:
-                try:
-                    lines = encode_frame(batch)
-                except Exception:  # noqa: BLE001 - a lone surrogate, for instance: encoding event by event tells which one
-                    self._add_encoded([self._encoder.frame([data]) for data in self._encode_each(batch)])
+    def encode(self, pending: list[Item], number: int) -> None:
+        """Takes pending events, so many or some more, encodes what is not yet encoded, and sends each frame that is full."""
+        encode_frame, send, low, most = self._encode_frame, self._dispatcher.send, self._low, self._most
+        while number > 0:
+            batch = pending[: self.chunk]
+            count = len(batch)
+            number -= count or number
+            before = self.framed + self.count
+            try:
+                del pending[:count]
+                if encode_frame is None:
+                    self._add_encoded(batch)
                 else:
-                    if (
-                        not self.parts and self._low <= len(lines) <= self._most
-                    ):  # the usual case: the batch is the frame
-                        self.framed += count
-                        self.oldest = None
-                        self._dispatcher.send(lines, count)
-                        if self._counts.unreported:
-                            self.report_drops()
-                        return
-                    self._add_records(lines, count)
-            if self._size >= self._low:
-                self.send_frame()
-        except BaseException:  # such as KeyboardInterrupt: what was not added yet is pending again
-            pending[:0] = batch[self.framed + self.count - before :]
-            raise
+                    try:
+                        lines = encode_frame(batch)
+                    except Exception:  # noqa: BLE001 - a lone surrogate, for instance: encoding event by event tells which one
+                        self._add_encoded([self._encoder.frame([data]) for data in self._encode_each(batch)])
+                    else:
+                        if low <= len(lines) <= most and not self.parts:  # the usual case: the batch is the frame
+                            self.framed += count
+                            self.oldest = None
+                            send(lines, count)
+                            if self._counts.unreported:
+                                self.report_drops()
+                            continue
+                        self._add_records(lines, count)
+                if self._size >= low:
+                    self.send_frame()
+            except BaseException:  # such as KeyboardInterrupt: what was not added yet is pending again
+                pending[:0] = batch[self.framed + self.count - before :]
+                raise
 
     def _expect(self, size: float) -> None:
         """Goes by events of so many bytes from now on."""

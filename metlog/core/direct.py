@@ -74,7 +74,7 @@ def log_screened(
     """
     seq, stored, weight = 0, False, ONE
     try:
-        make, origin, screen, sift = pipeline.screened_path
+        make, origin, next_seq, append, buffer, screen, sift = pipeline.screened_path
         if sift is not None:
             weight = sift(tokens, severity, payload)
             if not weight:
@@ -89,7 +89,6 @@ def log_screened(
             if not weight:
                 return
         if make is not None and type(payload) is str and is_fixed(own):
-            _, _, _, next_seq, append, buffer, _, _ = pipeline.fast_path
             seq = next_seq()
             record = make(_now(UTC), tokens[0], tokens, severity, payload, own, seq, origin)
             append(record if weight is ONE else buffer.records.weighted(record, weight))

@@ -155,9 +155,9 @@ class Pipeline:
         record (None: as `screened_path` says); `next_seq`; `append`, which gives the buffer a record; the `buffer`; `base`, the
         configured fields; `usual`, the severity of most events if it is accepted, known by identity.
 
-        `screened_path`, of `log_screened`: `make` and `origin` likewise (None: every event is encoded at the call); `screen`, filters
-        that need no event (None: no filter is to be called, or the first of them needs one); `sift`, in place of `screen`, filters
-        that do not look at fields.
+        `screened_path`, of `log_screened`: `make`, `origin`, `next_seq`, `append` and `buffer` likewise (no `make`: every event is
+        encoded at the call); `screen`, filters that need no event (None: no filter is to be called, or the first of them needs
+        one); `sift`, in place of `screen`, filters that do not look at fields.
         """
         make = origin = screen = sift = None
         records, chain = self.encoder.records, self.chain
@@ -168,11 +168,11 @@ class Pipeline:
                 screen = chain.screen
             if records is not None and (chain.screens or not chain.calls):
                 make, origin = records.maker(self.stream.sample())
-        self.screened_path = make, origin, screen, sift
         buffer, usual = self.buffer, USUAL if self.severity_max >= USUAL else None
+        next_seq = self.stream.seq.__next__
+        self.screened_path = make, origin, next_seq, buffer.append, buffer, screen, sift
         if chain.calls:
             make = None
-        next_seq = self.stream.seq.__next__
         self.fast_path = self.severity_max, make, origin, next_seq, buffer.append, buffer, self.fields, usual
 
     def admit_severity(self, severity: Any) -> int:

@@ -29,7 +29,7 @@ class Unconfigured:
 
     severity_max = -1
     fast_path = REFUSING
-    screened_path = (None, None, None, None)
+    screened_path: tuple[Any, ...] = (None,) * 7
     fields: dict[str, Any] = {}  # noqa: RUF012 - never written to
     closed = True
     logger = hostname = ""

@@ -70,7 +70,7 @@ class Redact(BaseFilter):
         self._plain: set[str] = set()
         self._clean_logger: str | None = None  # the `logger` in which no mask finds anything
         self._masks_text = rules.masks_text
-        if rules.plain_names:
+        if rules.plain_names and type(self).__call__ is Redact.__call__:
             self.early = self._early
         self._dropped: frozenset[str] = rules.drop.names or frozenset()
         self._changed: frozenset[str] = (rules.pseudonymize.names or frozenset()) | (rules.cut.names or frozenset())

@@ -35,9 +35,10 @@ class Sample(BaseFilter):
         self._weight = 1 / rate
         self._path = field.split(".") if field else None
         self._types = frozenset(types) if types else None
-        self.early_needs_fields = self._path is not None
-        if rate < 1 and field is None and types is None:
-            self.early = self._by_chance
+        if type(self).early is Sample.early:
+            self.early_needs_fields = self._path is not None
+            if rate < 1 and not field and not types:
+                self.early = self._by_chance  # type: ignore[method-assign] # as the method, for less
 
     def __call__(self, event: Event, /) -> Event | None:
         """The event with its weight, or None."""

@@ -8,7 +8,6 @@ from threading import current_thread, get_ident
 from typing import Any, Final
 
 from metlog.client import MetlogClient, state_of
-from metlog.core.coerce import tokens_tuple
 from metlog.core.context import is_fixed
 from metlog.core.direct import log_direct
 from metlog.integrations._common import OWN_THREADS, client_of, is_own_logger, sends_here, severity_of
@@ -27,7 +26,7 @@ _STANDARD: Final = frozenset(_LAYOUT) | {"message", "asctime", "taskName"}
 _inside: Final[set[int]] = set()
 """Threads in which code of the application runs inside `emit`: a filter, or a `__str__` in the arguments, may log itself."""
 
-Site = tuple[tuple[str, ...], int, dict[str, Any], bool]
+Site = tuple[tuple[str, str], int, dict[str, Any], bool]
 """What calls of one place in one thread have in common: tokens, severity, fields, and whether these are fixed."""
 _sites: Final[dict[Any, Site]] = {}
 """By what makes it up."""
@@ -50,7 +49,7 @@ def _site_of(key: tuple[Any, ...]) -> Site | None:
         "thread": thread,
         "process": process,
     }
-    site = tokens_tuple(("oldstyle", name)), severity_of(level), fields, is_fixed(fields)
+    site = ("oldstyle", name if type(name) is str else str(name)), severity_of(level), fields, is_fixed(fields)
     if site[3] and thread is not None:
         if len(_sites) >= _MOST_SITES:  # names made at run time
             _sites.clear()
@@ -133,7 +132,7 @@ class MetlogHandler(logging.Handler):
                     return
                 site = made
             tokens, severity, around, fixed = site
-            pipeline = self._state.pipeline
+            pipeline: Any = self._state.pipeline
             if severity > pipeline.severity_max:  # before anything is formatted
                 if not sends_here(pipeline):
                     pipeline.admit_severity(severity)
@@ -172,7 +171,7 @@ class MetlogHandler(logging.Handler):
             self._state.pipeline.lose(error)
             self.handleError(record)
 
-    def _send(self, record: logging.LogRecord, tokens: tuple[str, ...], severity: int, fields: dict[str, Any]) -> None:
+    def _send(self, record: logging.LogRecord, tokens: tuple[str, str], severity: int, fields: dict[str, Any]) -> None:
         """As the rest of `emit`, where code of the application runs: what that logs through a handler is left out."""
         its, here = record.__dict__, get_ident()
         _inside.add(here)

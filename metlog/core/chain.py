@@ -99,7 +99,7 @@ class FilterChain:
                 factor = None if early is None else early(tokens, severity, payload, fields)
                 if factor is None:
                     break
-                if factor != 1:
+                if factor is not ONE and factor != 1:
                     if factor == 0:
                         next(self.filtered)
                         return 0.0

@@ -113,9 +113,10 @@ class Redact(BaseFilter):
         if not self._plain.issuperset(fields) and not self._learn(fields):
             return None
         changed, keep = self._changed, self._keep
-        for name in changed:
-            if name in fields and fields[name].__class__ is not str:
-                return None
+        if changed:
+            for name in changed:
+                if name in fields and fields[name].__class__ is not str:
+                    return None
         if self._masks_text:
             masked = self._masked(tokens, payload, fields)
             if masked is None:
@@ -127,9 +128,10 @@ class Redact(BaseFilter):
                 del fields[name]
         for name in self._dropped:
             fields.pop(name, None)
-        for name in changed:
-            if name in fields:
-                fields[name] = FieldRedactor(self._rules).changed(fields[name], name, self._rules.code(name))
+        if changed:
+            for name in changed:
+                if name in fields:
+                    fields[name] = FieldRedactor(self._rules).changed(fields[name], name, self._rules.code(name))
         return ONE
 
     def _learn(self, fields: dict[str, Any]) -> bool:

@@ -26,13 +26,13 @@ TO_FLOOR = {
     "metlog five bound fields": 3.2,
     "metlog fields as keywords": 2.6,
     "metlog incr": 1.2,
-    "metlog timer, with": 5.0,
-    "metlog timer, decorator": 4.7,
+    "metlog timer, with": 3.7,
+    "metlog timer, decorator": 3.6,
     "metlog timer, disabled": 0.5,
     "metlog dropped by severity": 0.5,
-    "metlog sampled, 1 of 10": 1.7,
+    "metlog sampled, 1 of 10": 1.4,
     "metlog redacting a field": 3.5,
-    "metlog masking in three texts, four kinds": 7.9,
+    "metlog masking in three texts, four kinds": 6.5,
 }
 IMPORT = "import time of metlog"
 CONFIGURE = "the first configure(udp://…)"
@@ -55,9 +55,9 @@ def limits(rows: list[Row]) -> Iterator[tuple[str, float, float, str]]:
     yield f"{DEFAULT}, CPU", cpu[DEFAULT], 2.7 * cpu[FLOOR], "2.7 x floor"
     yield f"{DEFAULT}, a peer", caller[DEFAULT], 1.1 * caller[STATSD], f"1.1 x {STATSD}"
     yield SINGLE, caller[SINGLE], 2.1 * (caller[FLOOR] + caller[SEND]), "2.1 x (floor + send)"
-    yield SMALL_FRAMES, caller[SMALL_FRAMES], 1.7 * caller[SMALL], f"1.7 x {SMALL}"
+    yield SMALL_FRAMES, caller[SMALL_FRAMES], 1.5 * caller[SMALL], f"1.5 x {SMALL}"
     beyond = caller[HANDLER] - caller[NO_HANDLER]
-    yield f"{HANDLER}, beyond one that does nothing", beyond, 8.3 * caller[FLOOR], "8.3 x floor"
+    yield f"{HANDLER}, beyond one that does nothing", beyond, 6.0 * caller[FLOOR], "6.0 x floor"
     ours, theirs = imported("metlog"), imported("msgspec")
     yield IMPORT, ours, 3.5 * theirs, "3.5 x msgspec"
     loading, configuring = started()

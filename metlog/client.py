@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from metlog.core.adapt import original
 from metlog.core.coerce import fields_of, joined, known_tokens, severity_of, tokens_of, tokens_tuple
 from metlog.core.context import FIXED, current, merged
+from metlog.core.direct import dealt_with, log_screened
 from metlog.core.measuring import Measuring
 from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
@@ -40,7 +41,11 @@ class MetlogClient(Measuring):
         self._state = ClientState(name, None if name is None else _console)
         self._bound = {}
         self._kept = None
+        self._plain = self._has_plain_log()
         self._state.register(self)
+
+    def _has_plain_log(self) -> bool:
+        return type(self).log is MetlogClient.log
 
     def log(
         self,
@@ -56,14 +61,14 @@ class MetlogClient(Measuring):
         `severity` is 0 (emergency) to 7 (debug), or its name ("error").
         """
         # Fast path: if every field value is an immutable scalar, store an unencoded record; the frame encodes a batch at
-        # once. Otherwise (filters that need an event, containers, non-finite or huge numbers, an encoder without records)
-        # encode now, in Pipeline.put().
-        seq, stored, weight = 0, False, ONE
+        # once. Otherwise (containers, non-finite or huge numbers, an encoder without records) encode now, in Pipeline.put().
+        # Where filters have a say: log_screened.
+        seq, stored = 0, False
         if more:
             fields = more if fields is None else joined(more, fields)
         try:
             pipeline = self._state.pipeline
-            severity_max, make, origin, next_seq, append, buffer, base, usual, screen = pipeline.fast_path
+            severity_max, make, origin, next_seq, append, buffer, base, usual = pipeline.fast_path
             if severity is not usual and (type(severity) is not int or not 0 <= severity <= severity_max):
                 level = pipeline.admit_severity(severity)
                 if level < 0:
@@ -75,6 +80,9 @@ class MetlogClient(Measuring):
                 known = _known[tokens]
             except KeyError:
                 known = tokens_tuple(tokens)
+            if make is None:
+                log_screened(self, pipeline, known, severity, msg, fields)
+                return
             context = _context()
             if context is None and not base and not self._bound:
                 own = given = more if fields is more else fields.copy() if fields else {}
@@ -82,11 +90,7 @@ class MetlogClient(Measuring):
                 _, _, before, fixed = self._fields_before(base, context)
                 own = {**before, **fields} if fields else before.copy()
                 given = (fields or {}) if fixed else own  # what has to be looked at
-            if screen is not None:
-                given, weight = own, screen(known, severity, msg, own)
-                if not weight:
-                    return
-            if make is not None and type(msg) is str:
+            if type(msg) is str:
                 for name, value in given.items():
                     if type(name) is not str:
                         break  # two names may become one
@@ -103,22 +107,14 @@ class MetlogClient(Measuring):
                         break  # mutable
                 else:
                     seq = next_seq()
-                    record = make(_now(UTC), known[0], known, severity, msg, own, seq, origin)
-                    append(record if weight is ONE else buffer.records.weighted(record, weight))
+                    append(make(_now(UTC), known[0], known, severity, msg, own, seq, origin))
                     if seq >= buffer.flush_at_seq:
                         stored = True  # the buffer owns it: an error from here on loses nothing
                         buffer.flush_if_due(seq)
                     return
-            pipeline.put(known[0], known, severity, msg, own, weight, None, None if screen is None else ())
-        except BaseException as error:
-            if seq and not stored:
-                assert isinstance(pipeline, Pipeline)
-                pipeline.abort_record(seq, error)
-            if not isinstance(error, Exception):
-                raise  # a signal handler raised it; no other error here reaches the application
-            if stored:
-                self._state.pipeline.failed(error, 0, "call_error")
-            elif not seq and not self._log_coerced(tokens, msg, severity, fields):
+            pipeline.put(known[0], known, severity, msg, own)
+        except BaseException as error:  # noqa: BLE001 - as in `log_direct`
+            if not dealt_with(pipeline, error, seq, stored) and not self._log_coerced(tokens, msg, severity, fields):
                 self._state.pipeline.lose(error)
 
     def _admitted(self, severity: Any) -> tuple[Pipeline | Unconfigured, int]:
@@ -245,7 +241,12 @@ class MetlogClient(Measuring):
         bound: MetlogClient = object.__new__(type(self))
         if type(self) is not MetlogClient:  # a subclass may have attributes of its own
             bound.__dict__.update(self.__dict__)
-        bound._state, bound._bound, bound._kept = self._state, {**self._bound, **fields}, None
+        bound._state, bound._bound, bound._kept, bound._plain = (
+            self._state,
+            {**self._bound, **fields},
+            None,
+            self._plain,
+        )
         self._state.register(bound)
         return bound
 

@@ -15,7 +15,7 @@ _SENDER: Final = (
     "isatty", "probe",
 )  # fmt: skip
 _ENCODER: Final = ("content_type", "overhead", "records", "sent_by", "encode", "frame", "decode")
-_FILTER: Final = ("early", "severity_max", "by_severity_only", "tick", "close", "after_fork")
+_FILTER: Final = ("early", "early_needs_fields", "severity_max", "by_severity_only", "tick", "close", "after_fork")
 _MISSING: Final = object()
 
 

@@ -116,11 +116,10 @@ class Buffer:
             try:
                 if not self.closed:
                     pending, frames = self.pending, self._frames
-                    chunk = frames.chunk
-                    if len(pending) >= chunk:
-                        frames.encode_batch(pending, chunk)
+                    if len(pending) >= frames.chunk:
+                        frames.encode(pending, min(len(pending) // frames.chunk * frames.chunk, frames.in_one_go))
                     if self.flusher.awake:
-                        self.flush_at_seq = seq + frames.chunk - len(pending)
+                        self.flush_at_seq = seq + frames.in_one_go - len(pending)
             finally:
                 self.owner = 0
                 self._release()
@@ -257,10 +256,8 @@ class Buffer:
         self.owner = get_ident()
         frames = self._frames
         try:
-            left = 0 if self.closed else len(self.pending)  # other threads go on logging
-            while left > 0:
-                left -= frames.chunk
-                frames.encode_batch(self.pending, frames.chunk)
+            if not self.closed:
+                frames.encode(self.pending, len(self.pending))  # other threads go on logging
             if frames.parts:
                 frames.send_frame()
             if not last:

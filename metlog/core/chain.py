@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from metlog.core.adapt import original
 from metlog.core.chance import Chance
@@ -14,6 +14,8 @@ from metlog.core.stats import AtomicCounter, Counts, inside
 from metlog.event import ONE, Event
 
 __all__ = ["FilterChain"]
+
+_NO_FIELDS: Final[dict[str, Any]] = {}
 
 
 class FilterChain:
@@ -47,6 +49,8 @@ class FilterChain:
         """Whether `screen` is of use: the first filter needs no event."""
         self.screens_all = None not in self._early
         """Whether no filter needs an event."""
+        self.sifts = self.screens and self.screens_all and not any([item.early_needs_fields for item in called])
+        """Whether `sift` is of use: no filter needs more than tokens, severity and payload."""
         for place, item in enumerate(called):
             item.emit = partial(add, self.calls[place + 1 :])
             item.chance, item.logger = chance, logger
@@ -95,7 +99,7 @@ class FilterChain:
                 factor = None if early is None else early(tokens, severity, payload, fields)
                 if factor is None:
                     break
-                if factor != 1:
+                if factor is not ONE and factor != 1:
                     if factor == 0:
                         next(self.filtered)
                         return 0.0
@@ -109,6 +113,23 @@ class FilterChain:
             return 0.0
         self._go_on(tokens[0], tokens, severity, payload, fields, weight, None, self.calls[place:])
         return 0.0
+
+    def sift(self, tokens: tuple[str, ...], severity: int, payload: Any) -> float:
+        """As `screen`, before there are any fields. 0: it was dropped, and counted."""
+        weight = ONE
+        try:
+            for early in self._early:
+                factor = early(tokens, severity, payload, _NO_FIELDS)  # type: ignore[misc] # `sifts`: each has one
+                if factor is not ONE:
+                    if not factor:
+                        next(self.filtered)
+                        return 0.0
+                    weight *= factor
+        except Exception as error:  # noqa: BLE001 - as above
+            next(self.filtered)
+            self._counts.error("filter_error", error)
+            return 0.0
+        return weight
 
     def _refuse(self) -> None:
         self._counts.warn_once("recursion", "a filter or drop hook logs an event itself: that event is left out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 __all__ = ["Certain", "Chance", "chance"]
 
@@ -12,9 +13,8 @@ class Chance:
 
     __slots__ = ()
 
-    def draw(self) -> float:
-        """Returns a number from 0 up to, and without, 1."""
-        return random.random()
+    draw: Callable[[], float] = staticmethod(random.random)
+    """Returns a number from 0 up to, and without, 1."""
 
     def keeps(self, rate: float) -> bool:
         """Returns whether an event that is kept with this probability is kept now."""
@@ -26,9 +26,8 @@ class Certain(Chance):
 
     __slots__ = ()
 
-    def draw(self) -> float:
-        """Returns 0."""
-        return 0.0
+    draw = staticmethod(lambda: 0.0)
+    """Returns 0."""
 
     def keeps(self, rate: float) -> bool:
         """Returns True; false for a rate of 0 or less, by which nothing is ever kept."""

@@ -31,16 +31,18 @@ Kept = tuple[dict[str, Any], dict[str, Any], dict[str, Any], bool]
 def is_fixed(fields: dict[str, Any]) -> bool:
     """Whether all names are text, and no value can change any more."""
     for name, value in fields.items():
-        kind = type(value)
         if type(name) is not str:
             return False
+        kind = type(value)
+        if kind is str:
+            continue
         if kind is float:
             if value - value:  # NaN or infinite
                 return False
         elif kind is int:
-            if not -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
+            if value > 0x7FFFFFFFFFFFFFFF or value < -0x8000000000000000:
                 return False
-        elif kind is not str and kind not in FIXED:
+        elif kind not in FIXED:
             return False
     return True
 

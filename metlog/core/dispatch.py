@@ -75,13 +75,25 @@ class _Dispatcher:
 class InlineDispatcher(_Dispatcher):
     """Calls a sender that never waits in the thread that fills a frame."""
 
-    __slots__ = ()
+    __slots__ = ("_concurrent",)
     unsent = 0
+
+    def __init__(self, sender: BaseSender, losses: LossRecorder) -> None:
+        super().__init__(sender, losses)
+        self._concurrent = sender.concurrent
 
     def send(self, frame: bytes, count: int) -> None:
         """Sends; what the sender raises is counted. KeyboardInterrupt and SystemExit are the application's own."""
+        sender = self._sender
         try:
-            self._sender.send(frame)
+            transmit = sender.transmit if self._concurrent else None
+            if transmit is None:
+                sender.send(frame)
+            else:
+                try:
+                    transmit(frame)
+                except OSError as error:
+                    sender.recover(frame, error, transmit)
         except BaseException as error:
             self.reaches = False
             self._losses.failed(error, count)

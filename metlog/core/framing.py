@@ -18,6 +18,7 @@ from metlog.event import Event
 __all__ = ["FrameBuilder", "Item"]
 
 _FILL: Final = 0.95  # of a frame that a chunk should fill, since events vary in size
+_FEW: Final = 8  # events of a frame, of which one less is a waste
 _CHUNK: Final = 32  # events that are encoded together, at most
 _BACKLOG: Final = 4 << 20  # bytes, about, that may be pending before events are shed
 
@@ -32,8 +33,8 @@ class FrameBuilder:
 
     __slots__ = (
         "_counts", "_dispatcher", "_encode_frame", "_encoder", "_interval", "_join", "_low", "_max_event", "_max_frame",
-        "_most", "_next_report", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "limit", "oldest", "parts",
-        "records",
+        "_most", "_next_report", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "in_one_go", "limit",
+        "oldest", "parts", "records",
     )  # fmt: skip
 
     def __init__(
@@ -75,46 +76,59 @@ class FrameBuilder:
         """Events that went into frames, ever."""
         self.limit = _BACKLOG // 300
         """Events that may be pending: a guess until their size is known."""
-        self.chunk = 1 if self._unbuffered else _chunk_of(self._max_frame // 400)
-        """Events to encode at once: a guess, likewise."""
+        self.chunk = self.in_one_go = 1
+        """Events to encode at once, and those to wait for: several chunks where frames are small, since what a thread does before
+        and after costs as much as such a frame. A guess, likewise."""
+        if not self._unbuffered:
+            self._expect(400)
         self.oldest: float | None = None
         """Monotonic time of the oldest pending event; known only while no flusher runs."""
         self._next_report = 0.0  # monotonic time
 
-    def encode_batch(self, pending: list[Item], most: int) -> None:
-        """Takes up to `most` pending events, encodes what is not yet encoded, and sends each frame that is full."""
-        batch = pending[:most]
-        count, before = len(batch), self.framed + self.count
-        try:
-            del pending[:count]
-            if self._encode_frame is None:
-                self._add_encoded(batch)
-            else:
-                self._add_records(batch, self._encode_frame)
-            if self._size >= self._low:
-                self.send_frame()
-        except BaseException:  # such as KeyboardInterrupt: what was not added yet is pending again
-            pending[:0] = batch[self.framed + self.count - before :]
-            raise
+    def encode(self, pending: list[Item], number: int) -> None:
+        """Takes pending events, so many or some more, encodes what is not yet encoded, and sends each frame that is full."""
+        encode_frame, send, low, most = self._encode_frame, self._dispatcher.send, self._low, self._most
+        while number > 0:
+            batch = pending[: self.chunk]
+            count = len(batch)
+            number -= count or number
+            before = self.framed + self.count
+            try:
+                del pending[:count]
+                if encode_frame is None:
+                    self._add_encoded(batch)
+                else:
+                    try:
+                        lines = encode_frame(batch)
+                    except Exception:  # noqa: BLE001 - a lone surrogate, for instance: encoding event by event tells which one
+                        self._add_encoded([self._encoder.frame([data]) for data in self._encode_each(batch)])
+                    else:
+                        if low <= len(lines) <= most and not self.parts:  # the usual case: the batch is the frame
+                            self.framed += count
+                            self.oldest = None
+                            send(lines, count)
+                            if self._counts.unreported:
+                                self.report_drops()
+                            continue
+                        self._add_records(lines, count)
+                if self._size >= low:
+                    self.send_frame()
+            except BaseException:  # such as KeyboardInterrupt: what was not added yet is pending again
+                pending[:0] = batch[self.framed + self.count - before :]
+                raise
 
-    def _add_records(self, batch: list[Item], encode_frame: Callable[[list[Item]], bytes]) -> None:
-        try:
-            lines = encode_frame(batch)
-        except Exception:  # noqa: BLE001 - a lone surrogate, for instance: encoding event by event tells which one
-            self._add_encoded([self._encoder.frame([data]) for data in self._encode_each(batch)])
-            return
-        size, count = len(lines), len(batch)
-        if not self.parts and self._low <= size <= self._most:  # the usual case: the batch is the frame
-            self.framed += count
-            self.oldest = None
-            self._dispatcher.send(lines, count)
-            if self._counts.unreported:
-                self.report_drops()
-            return
+    def _expect(self, size: float) -> None:
+        """Goes by events of so many bytes from now on."""
+        per_frame = self._max_frame / size
+        self.chunk = _chunk_of(int(per_frame if per_frame < _FEW else per_frame * _FILL))
+        self.in_one_go = self.chunk * max(1, _CHUNK // self.chunk)
+
+    def _add_records(self, lines: bytes, count: int) -> None:
+        size = len(lines)
         if self._size + size > self._max_frame and self.parts:
             self.send_frame()
         if size > self._max_frame and count > 1:
-            self.chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
+            self._expect(size / count)
             assert self.records is not None
             self._add_encoded(self.records.split(lines))
         elif lines:
@@ -162,7 +176,7 @@ class FrameBuilder:
             self.parts, self._size, self.count, self.oldest = [], 0, 0, None
             self.framed += count
             if not self._low <= size <= self._max_frame and not self._unbuffered:
-                self.chunk = _chunk_of(int(self._max_frame * _FILL * count) // size)
+                self._expect(size / count)
                 self.limit = max(8 * self.chunk, _BACKLOG * count // size)
             frame = self._join(parts)
             if len(frame) > self._max_event:

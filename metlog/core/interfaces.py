@@ -287,6 +287,9 @@ class BaseFilter:
     first token. Returns how many events it stands for now: 1, more, or 0 to drop it. It may change the fields, which belong to the
     event. None: it cannot say, has changed nothing, and `__call__` is asked. It must not log. Not inherited by a class that writes
     its own `__call__`."""
+    early_needs_fields: bool = True
+    """False: `early` always decides, by tokens, severity and payload alone. Its `fields` are empty then, where all filters of a
+    client are like this: what is dropped costs less. Inherited and lost with `early`."""
     logger: str = ""
     """Set by the pipeline: the `logger` of events that are not yet built."""
     emit: Callable[[Event], None] | None = None
@@ -302,6 +305,8 @@ class BaseFilter:
         cls.ticking = cls.tick is not BaseFilter.tick
         if "__call__" in vars(cls) and "early" not in vars(cls):
             cls.early = None
+        if "early" in vars(cls) and "early_needs_fields" not in vars(cls):
+            cls.early_needs_fields = True
 
     def __call__(self, event: Event, /) -> Event | None:
         """The event to go on with, or None to drop it."""

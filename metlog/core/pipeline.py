@@ -95,7 +95,7 @@ class Pipeline:
                 self._timers = TimerSummaries(self._put_sum, self.buffer, flush_interval)
         self.buffer.sums = tuple([item for item in (self._counters, self._timers) if item is not None])
         self._enable_sums()
-        self.fast_path = self._fast_path()
+        self._find_ways()
         live.add(self)
 
     @property
@@ -117,7 +117,7 @@ class Pipeline:
         self.chain.filtered = counted
         self._enable_sums()
         if not self.closed:
-            self.fast_path = self._fast_path()
+            self._find_ways()
 
     def _install_filters(self, filters: Sequence[BaseFilter]) -> None:
         self.chain = FilterChain(
@@ -148,23 +148,32 @@ class Pipeline:
 
     # ---- the way of an event -----------------------------------------------------------------------------------------
 
-    def _fast_path(self) -> tuple[Any, ...]:
-        """What `MetlogClient.log` unpacks, as a plain tuple, for speed:
+    def _find_ways(self) -> None:
+        """Sets what a call unpacks, as plain tuples, for speed.
 
-        `severity_max`, the highest severity that is accepted; `make` and `origin`, which make a record (None: every event is
-        encoded at the call); `next_seq`; `append`, which gives the buffer a record; the `buffer`; `base`, the configured fields;
-        `usual`, the severity of most events if it is accepted, known by identity; `screen`, filters that need no event (None: no
-        filter is to be called, or the first of them needs one).
+        `fast_path`, of `MetlogClient.log`: `severity_max`, the highest severity that is accepted; `make` and `origin`, which make a
+        record (None: as `screened_path` says); `next_seq`; `append`, which gives the buffer a record; the `buffer`; `base`, the
+        configured fields; `usual`, the severity of most events if it is accepted, known by identity.
+
+        `screened_path`, of `log_screened`: `make`, `origin`, `next_seq`, `append` and `buffer` likewise (no `make`: every event is
+        encoded at the call); `screen`, filters that need no event (None: no filter is to be called, or the first of them needs
+        one); `sift`, in place of `screen`, filters that do not look at fields.
         """
-        make = origin = screen = None
+        make = origin = screen = sift = None
         records, chain = self.encoder.records, self.chain
         if type(self) is Pipeline:
-            screen = chain.screen if chain.screens else None
+            if chain.sifts:
+                sift = chain.sift
+            elif chain.screens:
+                screen = chain.screen
             if records is not None and (chain.screens or not chain.calls):
                 make, origin = records.maker(self.stream.sample())
         buffer, usual = self.buffer, USUAL if self.severity_max >= USUAL else None
         next_seq = self.stream.seq.__next__
-        return self.severity_max, make, origin, next_seq, buffer.append, buffer, self.fields, usual, screen
+        self.screened_path = make, origin, next_seq, buffer.append, buffer, screen, sift
+        if chain.calls:
+            make = None
+        self.fast_path = self.severity_max, make, origin, next_seq, buffer.append, buffer, self.fields, usual
 
     def admit_severity(self, severity: Any) -> int:
         """Clamps to 0 to 7. Returns -1, and counts the event as filtered, if it is above `severity_max` or the pipeline is closed.
@@ -381,4 +390,4 @@ class Pipeline:
         self.buffer.after_fork()
         self.counts.restart()
         self.stream.restart()
-        self.fast_path = self._fast_path()
+        self._find_ways()

@@ -117,13 +117,13 @@ class ClientState:
         """Adds a client, which gets the methods that were added."""
         self.clients.add(client)
         for name, method in self.methods.items():
-            setattr(client, name, MethodType(method, client))
+            _put_on(client, name, method)
 
     def add_method(self, name: str, method: Callable[..., Any]) -> None:
         """Gives each client the method as an attribute of its own: a `__getattr__` would slow every call."""
         self.methods[name] = method
         for client in self.clients.copy():
-            setattr(client, name, MethodType(method, client))
+            _put_on(client, name, method)
 
     # ---- for tests ---------------------------------------------------------------------------------------------------
 
@@ -211,12 +211,20 @@ class _Saved(NamedTuple):
         for client in state.clients.copy():
             for name in added:
                 vars(client).pop(name, None)
+            if "log" in added:
+                client._plain = client._has_plain_log()
             state.register(client)
 
 
 class _Override(NamedTuple):
     make: Make
     saved: list[_Saved]
+
+
+def _put_on(client: Any, name: str, method: Callable[..., Any]) -> None:
+    setattr(client, name, MethodType(method, client))
+    if name == "log":
+        client._plain = False  # timers and the like go through it
 
 
 _exchanging = threading.Lock()

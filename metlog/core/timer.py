@@ -47,10 +47,9 @@ class Timer:
         self._client = client
         self._name = name
         self._rate = rate
-        self._free = [True]  # popped by the one that enters first: the only atomic step there is
-        self._others: list[
-            _Start
-        ] = []  # starts of those that entered meanwhile, for a block that is left in another context
+        self._free = True  # taken by the one that enters first
+        self._others: list[_Start] | None = None
+        """Starts of those that entered meanwhile, for a block that is left in another context."""
         self._result: float | None = None
 
     @property
@@ -60,16 +59,18 @@ class Timer:
         return last[1] if last is not None and last[0] is self else self._result
 
     def __enter__(self) -> Timer:
-        starts = _starts.get()
-        try:
-            self._free.pop()
-        except IndexError:
-            start = (self, perf_counter())
-            self._others.append(start)
-            _starts.set((*starts, start))
-        else:
-            self._outer = starts
+        if self._free:
+            self._free = (
+                False  # nothing can come between: signals come, and threads take turns, at calls and jumps back only
+            )
+            self._outer = _starts.get()
             self._start = perf_counter()
+        else:
+            start = (self, perf_counter())
+            if self._others is None:
+                self._others = []
+            self._others.append(start)
+            _starts.set((*_starts.get(), start))
         return self
 
     def __exit__(
@@ -77,9 +78,10 @@ class Timer:
     ) -> None:
         end = perf_counter()
         starts = _starts.get()
-        if not self._free and starts == self._outer:  # as it was when the first one entered: this is that one
+        if not self._free and (starts is self._outer or starts == self._outer):
+            # As it was when the first one entered: this is that one.
             ms = self._result = (end - self._start) * 1000.0
-            self._free.append(True)
+            self._free = True
             last = _last.get()
             if last is not None and last[0] is self:
                 _last.set((self, ms))
@@ -90,15 +92,15 @@ class Timer:
             if start[0] is self:
                 _starts.set(starts[:index] + starts[index + 1 :])
                 with suppress(ValueError):
-                    self._others.remove(start)
+                    (self._others or []).remove(start)
                 self._done(start[1], end)
                 return
         # It was entered in another context: as which of those that are still entered cannot be known; as the youngest, then.
         try:
-            self._done(self._others.pop()[1], end)
+            self._done((self._others or []).pop()[1], end)
         except IndexError:
             if not self._free:
-                self._free.append(True)
+                self._free = True
                 self._done(self._start, end)
 
     async def __aenter__(self) -> Timer:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-__all__ = ["LIMIT", "MASKS", "Mask", "may_find", "of_pattern"]
+__all__ = ["LIMIT", "MASKS", "Mask", "lacks_all", "may_find", "of_pattern"]
 
 Mask = Callable[[str, str], str]
 """(text, what to put in place) -> text"""
@@ -161,10 +161,26 @@ MASKS: Final[dict[str, Mask]] = {
 """The ready-made ones by name."""
 
 
-may_find: Final = re.compile(
+_AT, _PERCENT, _COLON, _DOT = b"@%:."
+_NOT_DIGITS: Final = bytes(code for code in range(256) if chr(code) not in ".0123456789")
+_needed: Final = re.compile(
     rf"[@%:\d](?:(?<!\d)|\.\d{{1,3}}\.\d{{1,3}}\.\d|(?:\D*+\d){{{_FEWEST - 1}}})"  # a set first: the others are skipped in C
 ).search
-"""Whether a text, or several in one, has what each of the ready-made ones needs: one look instead of four."""
+
+
+def lacks_all(data: bytes) -> bool:
+    """Whether texts together, as they are or as JSON, lack what each of the ready-made masks needs; False when it is not sure."""
+    # By their codes: to look for bytes in bytes takes ten times as long. Beyond ASCII there are more digits than ten.
+    if _AT in data or _PERCENT in data or _COLON in data or not data.isascii():
+        return False
+    left = data.translate(None, _NOT_DIGITS)
+    dots = left.count(_DOT)
+    return dots < 3 and len(left) - dots < _FEWEST
+
+
+def may_find(text: str) -> bool:
+    """Whether a text, or several in one, has what each of the ready-made masks needs: one look instead of four."""
+    return not (text.isascii() and lacks_all(text.encode())) and _needed(text) is not None
 
 
 def of_pattern(pattern: re.Pattern[str]) -> Mask:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from metlog.errors import ConfigError
-from metlog.filters._masks import LIMIT, MASKS, Mask, may_find, of_pattern
+from metlog.filters._masks import LIMIT, MASKS, Mask, lacks_all, may_find, of_pattern
 from metlog.filters._paths import Paths
 
 __all__ = ["CUT", "DROP", "KEEP", "MIN_KEY", "PSEUDONYMIZE", "Rules"]
@@ -21,6 +23,7 @@ CUT: Final = 8
 MIN_KEY: Final = 16
 """Characters that the key of pseudonyms has at least."""
 
+_as_json: Final = msgspec.json.Encoder().encode
 _CACHED: Final = 4096  # paths, and names, whose treatment is remembered
 _LONGEST_CACHED: Final = 100  # characters
 
@@ -84,16 +87,26 @@ class Rules:
 
     def text(self, text: str) -> str:
         """The text with what the masks find masked."""
-        if self._may_find is not None and len(text) <= LIMIT and self._may_find(text) is None:
+        if self._may_find is not None and len(text) <= LIMIT and not self._may_find(text):
             return text
         for mask in self._masks:
             text = mask(text, self._mask_with)
         return text
 
+    def lack_all(self, values: list[Any]) -> bool:
+        """Whether it is sure without a look at each that no mask finds anything in texts, lists of such, and numbers."""
+        if self._may_find is None:
+            return False
+        try:
+            together = _as_json(values)
+        except Exception:  # noqa: BLE001 - a lone surrogate, a huge number: each is looked at then
+            return False
+        return len(together) <= LIMIT and lacks_all(together)
+
     def find_nothing(self, texts: list[str]) -> bool:
         """Whether it can be seen at a glance that no mask finds anything in any of the texts."""
         together = "\n".join(texts)
-        return self._may_find is not None and len(together) <= LIMIT and self._may_find(together) is None
+        return self._may_find is not None and len(together) <= LIMIT and not self._may_find(together)
 
     def name(self, text: str) -> str:
         """As `text`, for what comes again and again: names of fields, types, tokens, loggers."""

@@ -20,6 +20,8 @@ __all__ = ["MASKS", "MIN_KEY", "Redact", "cut_ip"]
 
 _MOST_KNOWN: Final = 4096  # names that are remembered
 _LONGEST_KNOWN: Final = 100  # characters
+_SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
+_NOTHING: Final[dict[str, str]] = {}
 
 
 class Redact(BaseFilter):
@@ -66,8 +68,9 @@ class Redact(BaseFilter):
         self._keep = rules.keep
         self._by_name = rules.by_name
         self._plain: set[str] = set()
+        self._clean_logger: str | None = None  # the `logger` in which no mask finds anything
         self._masks_text = rules.masks_text
-        if rules.plain_names:
+        if rules.plain_names and type(self).__call__ is Redact.__call__:
             self.early = self._early
         self._dropped: frozenset[str] = rules.drop.names or frozenset()
         self._changed: frozenset[str] = (rules.pseudonymize.names or frozenset()) | (rules.cut.names or frozenset())
@@ -110,22 +113,25 @@ class Redact(BaseFilter):
         if not self._plain.issuperset(fields) and not self._learn(fields):
             return None
         changed, keep = self._changed, self._keep
-        for name in changed:
-            if name in fields and fields[name].__class__ is not str:
-                return None
+        if changed:
+            for name in changed:
+                if name in fields and fields[name].__class__ is not str:
+                    return None
         if self._masks_text:
             masked = self._masked(tokens, payload, fields)
             if masked is None:
                 return None
-            fields.update(masked)
+            if masked:
+                fields.update(masked)
         if keep is not None:
             for name in [name for name in fields if not keep.match(name)]:
                 del fields[name]
         for name in self._dropped:
             fields.pop(name, None)
-        for name in changed:
-            if name in fields:
-                fields[name] = FieldRedactor(self._rules).changed(fields[name], name, self._rules.code(name))
+        if changed:
+            for name in changed:
+                if name in fields:
+                    fields[name] = FieldRedactor(self._rules).changed(fields[name], name, self._rules.code(name))
         return ONE
 
     def _learn(self, fields: dict[str, Any]) -> bool:
@@ -140,9 +146,16 @@ class Redact(BaseFilter):
 
     def _masked(self, tokens: tuple[str, ...], payload: Any, fields: dict[str, Any]) -> dict[str, str] | None:
         """The texts among the fields that masks change. None: they find something elsewhere, or there is more to look at."""
-        rules = self._rules
-        if payload.__class__ is not str or rules.name(self.logger) != self.logger:
+        rules, logger = self._rules, self.logger
+        if logger is not self._clean_logger:
+            if rules.name(logger) != logger:
+                return None
+            self._clean_logger = logger
+        if payload.__class__ is not str:
             return None
+        values = fields.values()
+        if _SIMPLE.issuperset(map(type, values)) and rules.lack_all([payload, tokens, *values]):
+            return _NOTHING
         texts = [payload, *tokens]
         for value in fields.values():
             kind = value.__class__

@@ -32,8 +32,13 @@ class Sample(BaseFilter):
         if not 0 < rate <= 1:
             raise ValueError(f"rate = {rate}: wants more than 0, up to 1")
         self._rate = rate
+        self._weight = 1 / rate
         self._path = field.split(".") if field else None
         self._types = frozenset(types) if types else None
+        if type(self).early is Sample.early:
+            self.early_needs_fields = self._path is not None
+            if rate < 1 and not field and not types:
+                self.early = self._by_chance  # type: ignore[method-assign] # as the method, for less
 
     def __call__(self, event: Event, /) -> Event | None:
         """The event with its weight, or None."""
@@ -49,11 +54,14 @@ class Sample(BaseFilter):
         if rate == 1 or (self._types is not None and tokens[0] not in self._types):
             return ONE
         if self._path is None:
-            return 0.0 if self.chance.draw() >= rate else 1 / rate
+            return 0.0 if self.chance.draw() >= rate else self._weight
         value = fields.get(self._path[0])
         if value is not None and value.__class__ not in _SCALARS:
             return None  # something below it, or of the application, which may log
-        return 0.0 if self._draw(fields) >= rate else 1 / rate
+        return 0.0 if self._draw(fields) >= rate else self._weight
+
+    def _by_chance(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
+        return 0.0 if self.chance.draw() >= self._rate else self._weight
 
     def _draw(self, fields: Mapping[str, Any]) -> float:
         """A number from 0 up to 1."""

@@ -30,6 +30,8 @@ class TypeAllow(BaseFilter):
         """The event when its type is named."""
         return event if event.type in self._types else None
 
+    early_needs_fields = False
+
     def early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
         """As the call, before an event is built."""
         return ONE if tokens[0] in self._types else 0.0
@@ -48,6 +50,8 @@ class TypeDeny(BaseFilter):
     def __call__(self, event: Event, /) -> Event | None:
         """The event unless its type is named."""
         return None if event.type in self._types else event
+
+    early_needs_fields = False
 
     def early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
         """As the call, before an event is built."""
@@ -72,6 +76,8 @@ class TypeSeverityMax(BaseFilter):
     def __call__(self, event: Event, /) -> Event | None:
         """The event when it is urgent enough for its type."""
         return event if event.severity <= self._types.get(event.type, 7) else None
+
+    early_needs_fields = False
 
     def early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
         """As the call, before an event is built."""

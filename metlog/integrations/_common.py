@@ -10,7 +10,7 @@ from typing import Any, Final
 from metlog.client import MetlogClient, get_client, state_of
 from metlog.errors import ConfigError
 
-__all__ = ["OWN_THREADS", "client_of", "is_own", "severity_of"]
+__all__ = ["OWN_THREADS", "client_of", "is_own", "is_own_logger", "sends_here", "severity_of"]
 
 OWN_THREADS: Final = frozenset({"metlog-flusher", "metlog-sender", "metlog-signal", "metlog-resolver", "metlog-lookup"})
 """Names of the threads in which metlog sends: what libraries log there is about sending, and would never end."""
@@ -36,14 +36,22 @@ def severity_of(level: int) -> int:
     return 3 if level < logging.CRITICAL else 2
 
 
+def is_own_logger(name: str) -> bool:
+    """Whether it is `metlog` or below that."""
+    return name[:6] == "metlog" and name[6:7] in {"", "."}
+
+
 def is_own(client: MetlogClient, logger: str | None, thread: str | None) -> bool:
     """Whether a record is about metlog's own sending: logging it would make the next one, without an end."""
-    if logger is not None and logger[:6] == "metlog" and logger[6:7] in {"", "."}:
+    if logger is not None and is_own_logger(logger):
         return True
     if (thread if thread is not None else threading.current_thread().name) in OWN_THREADS:
         return True
-    # A sender that does not wait is called by the thread that fills a frame, the application's own.
-    pipeline: Any = state_of(client).pipeline
+    return sends_here(state_of(client).pipeline)
+
+
+def sends_here(pipeline: Any) -> bool:
+    """Whether this thread is sending a frame: a sender that does not wait is called by the thread that fills one."""
     if pipeline.sender is None:  # not configured
         return False
     ident = get_ident()

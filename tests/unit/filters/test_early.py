@@ -79,14 +79,14 @@ def test_it_does_what_the_call_does(
 
 @given(text=st.one_of(TEXTS, st.lists(TEXTS, max_size=4).map(" ".join)))
 def test_a_text_that_passes_at_a_glance_holds_nothing_that_a_mask_finds(text: str) -> None:
-    if may_find(text) is None:
+    if not may_find(text):
         assert all(mask(text, "***") == text for mask in MASKS.values())
 
 
 @pytest.mark.parametrize("text", texts_with_finds)
 def test_a_text_that_a_mask_finds_something_in_does_not_pass_at_a_glance(text: str) -> None:
     assert any(mask(text, "***") != text for mask in MASKS.values())
-    assert may_find(text) is not None
+    assert may_find(text)
 
 
 def test_a_filter_that_writes_its_own_call_does_not_inherit_it() -> None:

@@ -6,6 +6,7 @@ import io
 import logging
 import logging.config
 import logging.handlers
+import os
 import queue
 import re
 import socket
@@ -349,7 +350,7 @@ def test_a_handler_never_raises(log: logging.Logger, client: MetlogClient, monke
 
     told: list[logging.LogRecord] = []
     (handler,) = (handler for handler in log.handlers if isinstance(handler, MetlogHandler))
-    monkeypatch.setattr(client, "log", broken, raising=False)
+    monkeypatch.setattr("metlog.integrations.logging.log_direct", broken)
     monkeypatch.setattr(handler, "handleError", told.append)
     log.info("x")
     assert [record.getMessage() for record in told] == ["x"]  # told the way of stdlib logging
@@ -408,3 +409,95 @@ def test_many_threads_log_without_a_common_lock(log: logging.Logger, client: Met
     for thread in threads:
         thread.join(10)
     assert len(events(client)) == 400
+
+
+def test_a_plain_message_and_one_with_arguments_get_the_same_fields(log: logging.Logger, client: MetlogClient) -> None:
+    for message, args in (("stock is low", ()), ("stock is %s", ("low",))):
+        log.warning(
+            message, *args, extra={"left": 3, "user": "u1", "items": [1]} if args else {"left": 3, "user": "u1"}
+        )
+    plain, filled = events(client)
+    assert plain.payload == filled.payload
+    assert (plain.severity, plain.tokens) == (filled.severity, filled.tokens)
+    assert filled.fields == {**plain.fields, "items": [1]}
+
+
+def test_what_calls_of_one_place_share_is_not_changed_by_one_of_them(client: MetlogClient) -> None:
+    handler = MetlogHandler(client=client)
+    same: dict[str, Any] = {"name": "a", "msg": "x", "levelno": 20, "levelname": "INFO", "lineno": 7}
+    for record in (
+        logging.makeLogRecord({**same, "pathname": "mine"}),
+        logging.makeLogRecord({**same, "logger_name": "other", "n": [1]}),
+        logging.makeLogRecord({**same, "levelno": 40, "exc_text": "trace"}),
+        logging.makeLogRecord(same),
+        logging.makeLogRecord({**same, "name": ["no", "text"]}),
+        logging.makeLogRecord({**same, "lineno": float("nan")}),
+    ):
+        handler.handle(record)
+    mine, other, failed, again, odd, numberless = events(client)
+    assert mine.fields["pathname"] == "mine"
+    assert (other.fields["logger_name"], other.fields["n"]) == ("other", [1])
+    assert (failed.severity, failed.fields["traceback"]) == (3, "trace")
+    assert again.fields == {**mine.fields, "pathname": again.fields["pathname"]}
+    assert again.fields["pathname"] != "mine"
+    assert odd.tokens == ("oldstyle", "['no', 'text']")
+    assert numberless.fields["lineno"] is None
+
+
+def test_places_made_at_run_time_do_not_fill_the_memory(client: MetlogClient) -> None:
+    from metlog.integrations import logging as module
+
+    handler = MetlogHandler(client=client)
+    for number in range(10_000):
+        handler.handle(logging.makeLogRecord({"name": f"n{number}", "msg": "x", "levelno": 20}))
+    assert len(module._sites) <= 4096
+    assert len({event.tokens for event in events(client)}) == 10_000
+
+
+def test_a_child_forked_inside_a_record_logs_on(client: MetlogClient) -> None:
+    handler = MetlogHandler(client=client)
+    inside = threading.Event()
+    done = threading.Event()
+
+    class Slow:
+        def __str__(self) -> str:
+            inside.set()
+            done.wait(10)
+            return "slow"
+
+    thread = threading.Thread(
+        target=lambda: handler.handle(logging.makeLogRecord({"msg": "%s", "args": (Slow(),), "levelno": 20}))
+    )
+    thread.start()
+    assert inside.wait(10)
+    from metlog.integrations import logging as module
+
+    assert module._inside == {thread.ident}
+    pid = os.fork()
+    if pid == 0:
+        os._exit(len(module._inside))  # that thread is not in the child
+    assert os.waitpid(pid, 0)[1] == 0
+    done.set()
+    thread.join(10)
+    assert module._inside == set()
+    assert one(client).payload == "slow"
+
+
+def test_what_extra_says_goes_before_what_an_exception_says(log: logging.Logger, client: MetlogClient) -> None:
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        log.exception("failed", extra={"traceback": "mine"})
+    fields = one(client).fields
+    assert (fields["traceback"], fields["exception_type"]) == ("mine", "ValueError")
+
+
+def test_a_filter_of_a_subclass_is_asked(client: MetlogClient) -> None:
+    class Mine(MetlogHandler):
+        def filter(self, record: logging.LogRecord) -> bool:  # type: ignore[override]
+            return record.getMessage() != "no"
+
+    handler = Mine(client=client)
+    for message in ("no", "yes"):
+        handler.handle(logging.makeLogRecord({"msg": message, "levelno": 20}))
+    assert one(client).payload == "yes"

@@ -2,12 +2,12 @@
 
     python benchmarks/page.py [--events 10000000] [--days 30] [--data DIR] [--limit 2.0] [--later 3] [--only WORD]
 
-The data is made once and kept when --data names a folder. "answer" is how long a browser's first request of its kind after the start of
-`metlog serve` takes, be it the page with its result, the page without its counts, or the one that says that it waits; "first" is the time until
-all of it is there, "later" that of the best of --later more, each with parameters of its own so that the page has none of them in its cache. "CPU"
-is what the page and its engine together spent on the first, all threads: on a machine with two idle cores the time is between a half and the whole
-of it, and unlike the time it says little about who else is using the machine. The overview is kept for up to a minute, so that its later requests
-cost nothing.
+The data is made once and kept when --data names a folder. "answer" is how long a browser's first request of its kind after the
+start of `metlog serve` takes, be it the page with its result, the page without its counts, or the one that says that it waits;
+"first" is the time until all of it is there, "later" that of the best of --later more, each with parameters of its own so that
+the page has none of them in its cache. "CPU" is what the page and its engine together spent on the first, all threads: on a
+machine with two idle cores the time is between a half and the whole of it, and unlike the time it says little about who else is
+using the machine. The overview is kept for up to a minute, so that its later requests cost nothing.
 With --limit the exit status is 1 when an answer takes longer.
 """
 

@@ -51,6 +51,12 @@ if (every) {
     if (!busy) location.reload();
   }, every * 1000);
 }
+// The place of a picture that is still being drawn.
+for (const picture of document.images) {
+  if (picture.complete) continue;
+  picture.classList.add("coming");
+  for (const ended of ["load", "error"]) picture.addEventListener(ended, () => picture.classList.remove("coming"));
+}
 // Bars of a histogram are one stop of the keyboard; arrows go from bar to bar.
 document.addEventListener("keydown", (event) => {
   const bars = event.target.closest("[data-bars]");

@@ -20,7 +20,9 @@ EXPLAIN = "EXPLAIN "
 _SYNTAX = {"Parser", "Syntax", "Binder", "Catalog", "Parameter Not Resolved", "Parameter Not Allowed", "Expression"}
 
 
-_MISSING: Final = re.compile(r"Values were not provided for the following (?:prepared statement )?parameters?: ([\w, ]+)")
+_MISSING: Final = re.compile(
+    r"Values were not provided for the following (?:prepared statement )?parameters?: ([\w, ]+)"
+)
 
 
 def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: float | None) -> QueryError:
@@ -48,7 +50,9 @@ def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: f
     if missing := _MISSING.search(message):
         names = [name.strip() for name in missing[1].split(",")]
         how = " ".join(f"--param {name}=…" for name in names)
-        return QueryError(f"no value is given for {', '.join(f'${name}' for name in names)}; in a command: {how}", "failed")
+        return QueryError(
+            f"no value is given for {', '.join(f'${name}' for name in names)}; in a command: {how}", "syntax"
+        )
     position = int(details["position"]) if str(details.get("position", "")).isdigit() else None
     if position is not None and isinstance(error, (duckdb.BinderException, duckdb.CatalogException)):
         position -= len(EXPLAIN)  # these were found by EXPLAIN of the query as written

@@ -13,7 +13,9 @@ from tests.helpers.paths import ROOT
 
 
 def test_the_documentation_has_the_same_words() -> None:
-    rows = re.findall(r"^\| (.+?) \| (.*?) ?\| (.+?) \|$", (ROOT / "docs" / "glossary.md").read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (.+?) \| (.*?) ?\| (.+?) \|$", (ROOT / "docs" / "glossary.md").read_text("utf-8"), re.MULTILINE
+    )
     assert [(word, wire.replace("`", ""), meaning) for word, wire, meaning in rows[2:]] == list(GLOSSARY)
 
 

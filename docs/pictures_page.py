@@ -51,12 +51,15 @@ def served(data: Path) -> Iterator[str]:
 
 
 def overview(tab: Page) -> None:
-    tab.goto("/?since=7d", wait_until="networkidle")
+    tab.goto("/?since=7d")
+    tab.wait_for_selector("#services")  # not the page that says that it waits
+    tab.wait_for_load_state("networkidle")
 
 
 def report(tab: Page) -> None:
-    tab.goto("/reports/status-codes?since=14d&by=day", wait_until="networkidle")
+    tab.goto("/reports/status-codes?since=14d&by=day")
     tab.wait_for_selector("figure.drawn canvas")
+    tab.wait_for_load_state("networkidle")
 
 
 def event(tab: Page) -> None:

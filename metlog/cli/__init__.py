@@ -209,7 +209,8 @@ def _run(app: Any, arguments: list[str], asked: str | None) -> int:
         return _tell(prefix, _os_error(error), 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: a wrong option, a missing argument
-            return _tell(prefix, f"{error.format_message()} (see {prefix} --help)", 2) if str(error) else 2
+            message = error.format_message().replace("Value error, ", "")
+            return _tell(prefix, f"{message} (see {prefix} --help)", 2) if str(error) else 2
         if os.environ.get("METLOG_TRACEBACK"):
             raise
         return _tell(

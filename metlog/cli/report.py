@@ -113,10 +113,16 @@ def report(
 
 def _list(library: Library) -> None:
     rows = [
-        (item.name, item.description, " ".join(f"--{key}" for key in item.parameters if key not in COMMON))
-        for item in library
+        (
+            group if number == 0 else "",
+            item.name,
+            item.description,
+            " ".join(f"--{key}" for key in item.parameters if key not in COMMON),
+        )
+        for group, reports in library.grouped()
+        for number, item in enumerate(reports)
     ]
-    columns = ("name", "what it tells", "options of its own")
+    columns = ("about", "name", "what it tells", "options of its own")
     print_table(
         [Column(name, "VARCHAR") for name in columns], rows,
         caption="Each takes --since, --until, --tz and --logger. Show one: metlog report NAME [--chart FILE.svg or -]",

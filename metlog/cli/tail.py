@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metlog.cli.common import DataOption, data_folder, fail
+from metlog.cli.common import DataOption, UsageError, data_folder, fail
 from metlog.cli.words import columns_for_shell
 from metlog.encoders.text import COLOURS
 from metlog.event import Severity
@@ -43,9 +43,8 @@ def tail(
 
     folder = data_folder(data)
     if not folder.is_dir():
-        fail(
-            "tail",
-            f"there is no data folder {str(folder)!r}; start `metlog listen`, or give --data; `metlog doctor` looks for what is wrong",
+        raise UsageError(
+            f"there is no data folder {str(folder)!r}; start `metlog listen`, or give --data; `metlog doctor` looks for what is wrong"
         )
     follower = Follower(folder)
     shown = 0

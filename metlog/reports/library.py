@@ -16,9 +16,13 @@ from metlog.errors import ConfigError
 from metlog.plugins import suggest
 from metlog.reports.report import Report
 
-__all__ = ["Library", "delete", "save", "toml_text"]
+__all__ = ["GROUPS", "OTHERS", "Library", "delete", "save", "toml_text"]
 
 _PACKAGE: Final = Path(__file__).parent / "builtin"
+GROUPS: Final = ("Users", "Requests", "Errors", "Metrics", "Events", "Delivery")
+"""Groups of the built-in reports, in the order of a list; others come after them by name."""
+OTHERS: Final = "Others"
+"""Heading of the reports that name no group."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -103,6 +107,14 @@ class Library:
 
     def __len__(self) -> int:
         return len(self.reports)
+
+    def grouped(self) -> list[tuple[str, list[Report]]]:
+        """The reports by group, each with its heading; those without one last."""
+        found: dict[str, list[Report]] = {}
+        for report in self:
+            found.setdefault(report.group or OTHERS, []).append(report)
+        place = {name: number for number, name in enumerate(GROUPS)}
+        return sorted(found.items(), key=lambda item: (item[0] == OTHERS, place.get(item[0], len(place)), item[0]))
 
 
 def _report(name: str, target: Report | str | Path | Callable[[], Any], origin: str) -> Report:

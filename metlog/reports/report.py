@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from metlog.errors import ConfigError
 from metlog.lake.interface import Cancel, Engine, Result
@@ -30,6 +30,7 @@ class _File(Struct, forbid_unknown_fields=True, kw_only=True):
     title: str
     sql: str
     description: str = ""
+    group: Annotated[str, Meta(max_length=40, pattern=r"^(\S(.*\S)?)?\Z")] = ""
     since: str = "7d"
     until: str = "now"
     parameters: dict[str, Parameter] = {}  # msgspec copies it
@@ -66,6 +67,8 @@ class Report:
     """Which events a row counts, for links to them."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Words for columns, by name."""
+    group: str = ""
+    """What it is about, the heading of a list that it stands under: `Users`, `Requests`, or one's own word."""
 
     @classmethod
     def from_toml(cls, name: str, text: str, origin: str = "") -> Report:
@@ -83,7 +86,7 @@ class Report:
         }
         report = cls(
             name, found.title, found.description, found.sql, common | found.parameters, found.chart,
-            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers, found.events, found.labels,
+            Empty(text=found.empty.text, code=found.empty.code.strip()), origin, found.loggers, found.events, found.labels, found.group,
         )  # fmt: skip
         report._check(where)
         return report

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metlog.engines import open_engine
 from metlog.reports.charts.drawing import Drawer
-from metlog.web import alerts, api, console, dashboards, events, login, overview, reports, saved, tail
+from metlog.web import alerts, api, console, dashboards, events, glossary, login, overview, reports, saved, tail
 from metlog.web import waiting as waits
 from metlog.web.assets import Assets
 from metlog.web.broadcast import TailBroadcaster
@@ -103,6 +103,7 @@ def create_app(settings: WebSettings) -> Application:
             Route("/events", events.search, name="events"),
             Route("/events/{stream}/{seq:int}", events.show, name="events"),
             Route("/alerts", alerts.show, name="alerts"),
+            Route("/words", glossary.show),
             Route("/sql", console.show, name="sql"),
             Route("/sql/result.{kind}", console.download),
             Route("/sql/chart.{kind}", console.draw),

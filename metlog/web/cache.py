@@ -38,8 +38,8 @@ class Cache(Generic[T]):
     def drop(self, key: Hashable) -> None:
         self._values.pop(key, None)
 
-    def put(self, key: Hashable, value: T) -> T:
-        """Keeps a value, if it is not too large, and gives it back."""
+    def put(self, key: Hashable, value: T, seconds: float | None = None) -> T:
+        """Keeps a value, if it is not too large, and gives it back. seconds: for how long, in place of the cache's own."""
         now = time.monotonic()
         self._values = {known: entry for known, entry in self._values.items() if entry[0] >= now and known != key}
         added = self._bytes_of(value)
@@ -47,7 +47,7 @@ class Cache(Generic[T]):
             return value
         while self._values and (len(self._values) >= self._most or self.size + added > self._size):
             self._values.pop(next(iter(self._values)))
-        self._values[key] = (now + self._seconds, value)
+        self._values[key] = (now + (self._seconds if seconds is None else seconds), value)
         return value
 
 
@@ -63,5 +63,7 @@ class Caches:
         self.overviews: Cache[Any] = Cache(5.0, 64)
         self.facets: Cache[Any] = Cache(60.0, 32)
         """Of searches, for the pages after the first one."""
+        self.names: Cache[Any] = Cache(60.0, 32)
+        """Of services and types, for forms whose search finds nothing."""
         self.fields: Cache[Any] = Cache(60.0, 64)
         """Members of `fields`, for the editor of queries, by who may see what."""

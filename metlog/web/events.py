@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, cast
@@ -15,16 +16,21 @@ from metlog.web.conditions import Search
 from metlog.web.errors import Refused
 from metlog.web.facets import Facets, counted, sampled
 from metlog.web.forms import query_of
-from metlog.web.search import Around, Page, around, page
+from metlog.web.jobs import Job, Waiting
+from metlog.web.search import Around, Page, around, page, total
 from metlog.web.state import access_of, page_of
 from metlog.web.times import Times, times_of
-from metlog.web.waiting import asked
+from metlog.web.waiting import asked, awaited
 
 __all__ = ["chosen", "explore", "find", "search", "show", "suggestions"]
 
 _SIZE: Final = 50
 _COLUMNS: Final = 8
 """Columns of one's own choice."""
+_COUNTING: Final = 0.6
+"""Seconds in which a page has its events and the counts beside them; it comes without counts that take longer, and fetches them then."""
+_LEAST: Final = 0.2
+"""Seconds of it that the counts have at least."""
 
 
 def _wanted(request: Request) -> Search:
@@ -46,41 +52,77 @@ async def find(request: Request, size: int, *, to_the_end: bool = True) -> Page:
     return cast("Page", found.value)
 
 
-async def explore(request: Request, wanted: Search) -> tuple[Page, Facets | None]:
+@dataclass
+class Counts:
+    """What there is among all that a search finds. `running`: the query that counts it still, for which the page does not wait; `problem`: why
+    there are no counts."""
+
+    facets: Facets | None = None
+    total: int | None = None
+    running: Job | None = None
+    problem: str = ""
+
+
+async def explore(request: Request, wanted: Search) -> tuple[Page, Counts]:
     """A page of a search, with what there is among all that it finds; without that of an engine that takes seconds for each query, and
-    where there are more combinations of service, type and severity than the engine may keep. Raises Refused."""
+    where there are more combinations of service, type and severity than the engine may keep. Raises Refused, Waiting."""
     here, access, times = page_of(request), access_of(request), times_of(request)
     if here.lake.slow:
-        return await find(request, _SIZE, to_the_end=False), None
+        return await find(request, _SIZE, to_the_end=False), Counts()
+    began = time.monotonic()
+
+    def newest(cancel: Cancel) -> Page:
+        return page(here.lake, wanted, _SIZE, loggers=access.loggers, cancel=cancel, count=False)
+
+    key = ("newest", here.settings.data, request.url.query, access.loggers)
+    found: Page = (await awaited(request, key, "Events", newest)).value
+    if not found.events and not wanted.after:
+        return found, Counts()
+    counts = await _counts(request, wanted, times, max(_LEAST, _COUNTING - (time.monotonic() - began)))
+    if found.total is None and counts.total is not None:
+        found.total = max(counts.total, len(found.events))
+    return found, counts
+
+
+async def _counts(request: Request, wanted: Search, times: Times, patience: float) -> Counts:
+    """The counts, as far as they are there after `patience` seconds."""
+    here, access = page_of(request), access_of(request)
+    key = ("facets", here.settings.data, tuple(wanted.pairs), times.since, times.until, times.tz, access.loggers)
     kept = here.caches.facets
-    key = (here.settings.data, tuple(wanted.pairs), times.since, times.until, times.tz, access.loggers)
-    known: Facets | None = kept.get(key) if wanted.after else None
+    known: Counts | None = kept.get(key) if wanted.after else None
+    if known is not None:
+        return known
 
-    def work(cancel: Cancel) -> tuple[Page, Facets | None]:
-        facets, newest = known, None
-        if facets is None:
-            try:
-                facets = counted(here.lake, wanted, times, _SIZE + 1, loggers=access.loggers, cancel=cancel)
-                newest = (facets.events, facets.newest)
-                sampled(facets, here.lake, wanted, loggers=access.loggers, cancel=cancel)
-            except QueryError as error:
-                if error.kind != "memory":
-                    raise
-        return page(here.lake, wanted, _SIZE, loggers=access.loggers, cancel=cancel, known=newest), facets
+    def work(cancel: Cancel) -> Counts:
+        try:
+            facets = counted(here.lake, wanted, times, _SIZE + 1, loggers=access.loggers, cancel=cancel)
+            sampled(facets, here.lake, wanted, loggers=access.loggers, cancel=cancel)
+        except QueryError as error:
+            if error.kind != "memory":
+                raise
+            return Counts(total=total(here.lake, wanted, loggers=access.loggers, cancel=cancel))
+        return Counts(facets, facets.events)
 
-    found, facets = await here.pool.run(request, work)
-    if facets is not None:
-        kept.put(key, facets)
-    return found, facets
+    try:
+        outcome = await asked(request, key, "Counts", work, job=True, patience=patience)
+    except Waiting as waiting:
+        return Counts(running=waiting.job)
+    except Refused as refused:  # the events are there
+        if refused.status not in {400, 408, 413}:
+            raise
+        return Counts(problem=refused.message)
+    counts = cast("Counts", outcome.value)
+    kept.put(key, counts)
+    return counts
 
 
 async def suggestions(request: Request, times: Times) -> dict[str, list[str]]:
-    """Names to choose from where nothing is found yet: the services and types of a span. Empty when the engine takes seconds for it."""
+    """Names to choose from where nothing is found yet: the services and types of a span. Empty when that takes more than a moment."""
     here, access = page_of(request), access_of(request)
     if here.lake.slow:
         return {}
     key = (here.settings.data, "names", times.since, times.until, times.tz, access.loggers)
-    found: Facets | None = here.caches.facets.get(key)
+    found: Facets | None = here.caches.names.get(key)
     if found is None:
         everything = Search(times.begin, times.end)
 
@@ -90,23 +132,25 @@ async def suggestions(request: Request, times: Times) -> dict[str, list[str]]:
             return made
 
         try:
-            found = here.caches.facets.put(key, await here.pool.run(request, work))
-        except Refused:  # a form without suggestions is a form still
+            outcome = await asked(request, key, "Names", work, job=True, patience=_COUNTING)
+            found = here.caches.names.put(key, cast("Facets", outcome.value))
+        except (Refused, Waiting):  # a form without suggestions is a form still
             return {}
     return found.known
 
 
 async def search(request: Request) -> Response:
     """`/events`: the form and a page of what it finds."""
-    found, facets, problem, status, wanted = Page([], 0, "", 0.0), None, "", 200, Search()
+    found, counts, problem, status, wanted = Page([], 0, "", 0.0), Counts(), "", 200, Search()
     try:
         wanted = _wanted(request)
-        found, facets = await explore(request, wanted)
+        found, counts = await explore(request, wanted)
     except Refused as refused:  # a wrong condition is told beside the form that has it
         if refused.status not in {400, 408, 413}:
             raise
         problem, status = refused.message, refused.status
     kept = [(key, value) for key, value in request.query_params.multi_items() if key != "after" and value]
+    facets = counts.facets
     known = facets.known if facets is not None and found.events else {}
     if not found.events and not problem:
         known = await suggestions(request, times_of(request))
@@ -114,7 +158,7 @@ async def search(request: Request) -> Response:
     values = {
         "here": "events", "search": wanted, "facets": facets, "known": known, "found": found, "problem": problem,
         "next": f"/events?{urlencode([*kept, ('after', found.after)])}" if found.after else "", "columns": columns,
-        "first": f"/events?{urlencode(kept)}" if wanted.after else "", "tail": f"/tail?{urlencode(wanted.pairs)}",
+        "first": f"/events?{urlencode(kept)}" if wanted.after else "", "tail": f"/tail?{urlencode(wanted.pairs)}", "counts": counts,
     }  # fmt: skip
     return page_of(request).views.render(request, "events.html", values, status)
 

@@ -10,15 +10,10 @@ from typing import Any, Final
 
 from metlog.web.times import Times
 
-__all__ = ["BAR", "COUNTED", "PARTS", "Bar", "Histogram", "Steps", "histogram", "steps"]
+__all__ = ["BAR", "PARTS", "Bar", "Histogram", "Steps", "histogram", "steps"]
 
 PARTS: Final = {"error": "0,1,2,3", "warning": "4", "usual": "5,6", "debug": "7"}
 """Parts of a bar from the ground up, with the severities that each one counts."""
-COUNTED: Final = (
-    "sum(weight) AS events, coalesce(sum(weight) FILTER (severity <= 3), 0) AS error, "
-    "coalesce(sum(weight) FILTER (severity = 4), 0) AS warning, coalesce(sum(weight) FILTER (severity = 7), 0) AS debug"
-)
-"""The columns of SQL that `histogram` wants, beside `bar`."""
 BAR: Final = "CAST(floor((epoch(timestamp) + $shift) / $width) AS BIGINT)"
 """The number of an event's bar, in SQL with the parameters of `Steps.values`."""
 _WIDTHS: Final = (1, 10, 60, 300, 1800, 10800, 86400, 604800, 2419200, 7257600, 31449600)

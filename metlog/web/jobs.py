@@ -1,7 +1,7 @@
-"""Queries of a slow engine: each runs once for all who ask for it, is told how far it is, can be cancelled, and its result stays a while.
+"""Queries that take their time: each runs once for all who ask for it, is told how far it is, can be cancelled, and its result stays a while.
 
-With DuckDB a page waits for its query. With an engine that takes seconds the page comes at once, says that it waits, and asks again; so
-a query must outlive the request that began it, and ends when nobody asks for it any more.
+A page that waits longer than a moment for its query comes at once, says that it waits, and asks again; so a query must outlive the request
+that began it, and ends when nobody asks for it any more.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _PATIENCE: Final = 1.0
 """Seconds that a page waits before it says that it waits."""
 _KEPT: Final = 300.0
 """Seconds that a result is shown again, with its age."""
+_UNSEEN: Final = 20.0
+"""Seconds that a result that is shown once waits for who asked for it."""
 _FAILED: Final = 30.0
 """Seconds that what went wrong is shown again, before the query is asked anew."""
 _ABANDONED: Final = 15.0
@@ -133,15 +135,17 @@ class Jobs:
         since: float = 0.0,
         detail: str = "",
         once: bool = False,
+        patience: float | None = None,
     ) -> Outcome:
         """What `work` gives, from a job with this key: one that has ended lately, one that runs, or a new one.
 
         to_the_end: wait for it, however long (programs, pictures, downloads); else Waiting is raised after a moment. since: a
         result that was asked for before this time (seconds since the epoch) is not wanted. detail: what the page that waits shows of it. once: the result is not
-        kept for who asks next. Raises Refused as the pool does.
+        kept for who asks next. patience: seconds of that moment. Raises Refused as the pool does.
         """
         key = (asker, key)
-        job = self._current(key, since) or self._begin(request, asker, key, title, work, detail)
+        kept = min(self._kept, _UNSEEN) if once else self._kept
+        job = self._current(key, since, kept) or self._begin(request, asker, key, title, work, detail)
         job.seen = time.monotonic()
         assert job.task is not None
         if not job.done:
@@ -150,7 +154,7 @@ class Jobs:
                 if to_the_end:
                     await self._until(request, job)
                 else:
-                    await self._moment(request, job)
+                    await self._moment(request, job, self._patience if patience is None else patience)
             finally:
                 job.waiters -= 1
                 job.seen = time.monotonic()
@@ -162,12 +166,12 @@ class Jobs:
             raise Refused(400, "the query was cancelled", kind="cancelled")
         return Outcome(job.task.result(), 0.0 if once else time.monotonic() - job.began)
 
-    async def _moment(self, request: Request, job: Job) -> None:
+    async def _moment(self, request: Request, job: Job, patience: float) -> None:
         """As long as a page waits before it says that it waits. A client that goes away within that time takes a query of its own along."""
         assert job.task is not None
         client = asyncio.create_task(_left(request))
         try:
-            await asyncio.wait({job.task, client}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({job.task, client}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if client.done() and not job.done:
                 if job.waiters == 1:
                     job.abandoned = True
@@ -188,14 +192,14 @@ class Jobs:
         if not job.done:
             raise ClientDisconnect
 
-    def _current(self, key: Hashable, since: float) -> Job | None:
+    def _current(self, key: Hashable, since: float, kept: float) -> Job | None:
         job = self._by_key.get(key)
         if job is None or job.task is None or job.abandoned:
             return None
         if not job.done:
             return job
         failed = job.task.cancelled() or job.task.exception() is not None
-        limit = _FAILED if failed else self._kept
+        limit = min(_FAILED, kept) if failed else kept
         return None if job.asked < since or time.monotonic() - (job.ended or job.began) > limit else job
 
     def _begin(

@@ -18,32 +18,44 @@ from metlog.lake.sql.loss import LOSS_BY_LOGGER
 from metlog.listener.overview import overview
 from metlog.reports.report import Report
 from metlog.web.alerts import listed
-from metlog.web.histogram import BAR, COUNTED, Histogram, histogram, steps
+from metlog.web.histogram import BAR, Histogram, histogram, steps
 from metlog.web.listeners import listeners
 from metlog.web.reports import featured
 from metlog.web.state import access_of, page_of
 from metlog.web.times import Times, times_of
-from metlog.web.waiting import asked
+from metlog.web.waiting import awaited, wanted_since
 
 __all__ = ["Folder", "Overview", "look", "show"]
 
 
-_RATES: Final = (
-    f"SELECT {BAR} AS bar, {COUNTED}, count(*) AS rows "  # noqa: S608 - constants
-    "FROM events WHERE timestamp >= $since AND timestamp < $until GROUP BY bar"
-)
 _TODAY: Final = """
 SELECT coalesce(sum(weight), 0) AS events, count(*) AS rows, max(timestamp) AS last_at FROM events WHERE timestamp >= $since
 """
-_SERVICES: Final = """
-SELECT logger, sum(weight) AS events, coalesce(sum(weight) FILTER (severity <= 3), 0) AS errors, max(timestamp) AS last_at,
-       count(DISTINCT hostname) AS hosts
-FROM events WHERE timestamp >= $since AND timestamp < $until GROUP BY logger ORDER BY events DESC, logger LIMIT 100
-"""
-_TYPES: Final = """
-SELECT type, sum(weight) AS events FROM events WHERE timestamp >= $since AND timestamp < $until
-GROUP BY type ORDER BY events DESC, type LIMIT 8
-"""
+_COUNTS: Final = f"""
+WITH cells AS (  -- the events are read once, and all that is shown is made of these sums
+    SELECT {BAR} AS bar, logger, type, severity, hostname, count(*) AS rows, sum(weight) AS events, max(timestamp) AS last_at
+    FROM events WHERE timestamp >= $since AND timestamp < $until GROUP BY bar, logger, type, severity, hostname
+), services AS (
+    SELECT logger, sum(events) AS events, sum(CASE WHEN severity <= 3 THEN events ELSE 0 END) AS error, max(last_at) AS last_at,
+           count(DISTINCT hostname) AS hosts
+    FROM cells GROUP BY logger ORDER BY events DESC, logger LIMIT 100
+), types AS (
+    SELECT type, sum(events) AS events, max(last_at) AS last_at FROM cells GROUP BY type ORDER BY events DESC, type LIMIT 8
+), bars AS (
+    SELECT bar, sum(events) AS events, sum(CASE WHEN severity <= 3 THEN events ELSE 0 END) AS error,
+           sum(CASE WHEN severity = 4 THEN events ELSE 0 END) AS warning, sum(CASE WHEN severity = 7 THEN events ELSE 0 END) AS debug,
+           CAST(sum(rows) AS BIGINT) AS rows, max(last_at) AS last_at
+    FROM cells GROUP BY bar
+)
+SELECT 'bar' AS kind, '' AS name, bar, events, error, warning, debug, rows, last_at, CAST(0 AS BIGINT) AS hosts FROM bars
+UNION ALL
+SELECT 'service', logger, CAST(0 AS BIGINT), events, error, CAST(0 AS DOUBLE), CAST(0 AS DOUBLE), CAST(0 AS BIGINT), last_at, hosts FROM services
+UNION ALL
+SELECT 'type', type, CAST(0 AS BIGINT), events, CAST(0 AS DOUBLE), CAST(0 AS DOUBLE), CAST(0 AS DOUBLE), CAST(0 AS BIGINT), last_at,
+       CAST(0 AS BIGINT) FROM types
+"""  # noqa: S608 - constants
+_KEPT: Final = 20_000
+"""A span's overview is shown again for the span divided by this, five seconds at least and a minute at most."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ class Overview:
     """`events`, `rows` and `last_at` since midnight."""
     folder: Folder | None = None
     """The data folder's size, and its disk's; for those who see everything."""
+    asked: float = field(default_factory=time.time)
     listeners: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -113,11 +126,15 @@ def look(lake: Engine, times: Times, *, loggers: Sequence[str] | None, cancel: C
     def ask(sql: str, **more: Any) -> list[dict[str, Any]]:
         return lake.query(sql, {**values, **more}, loggers=loggers, cancel=cancel).dicts()
 
-    counts = ask(_RATES, **by.values)
+    rows: dict[str, list[dict[str, Any]]] = {"bar": [], "service": [], "type": []}
+    for row in ask(_COUNTS, **by.values):
+        rows[row["kind"]].append(row)
+    for kind in ("service", "type"):
+        rows[kind].sort(key=lambda row: (-row["events"], row["name"]))
     midnight = datetime.now(times.zone).replace(hour=0, minute=0, second=0, microsecond=0)
     today = lake.query(_TODAY, {"since": midnight.astimezone(UTC)}, loggers=loggers, cancel=cancel).dicts()[0]
     return Overview(
-        times, histogram(counts, by, times), sum(row["rows"] for row in counts), ask(_SERVICES), ask(_TYPES),
+        times, histogram(rows["bar"], by, times), sum(row["rows"] for row in rows["bar"]), rows["service"], rows["type"],
         {row["logger"]: row for row in ask(LOSS_BY_LOGGER)}, (time.perf_counter() - began) * 1000,
         today,
     )  # fmt: skip
@@ -137,9 +154,11 @@ async def show(request: Request) -> Response:
 
     key = (str(page.settings.data), times.since, times.until, times.tz, access.loggers)
     found, age = page.caches.overviews.get(key), 0.0
-    if found is None or page.lake.slow:
-        outcome = await asked(request, ("overview", key), "Overview", work)
-        found, age = page.caches.overviews.put(key, outcome.value), outcome.age
+    if found is not None:
+        age = time.time() - found.asked
+    if found is None or page.lake.slow or found.asked < wanted_since(request):
+        outcome = await awaited(request, ("overview", key), "Overview", work)
+        found, age = page.caches.overviews.put(key, outcome.value, _kept(times)), outcome.age
     values = {
         "here": "overview",
         "found": found,
@@ -151,6 +170,12 @@ async def show(request: Request) -> Response:
         "settings": page.settings,
     }
     return page.views.render(request, "overview.html", values)
+
+
+def _kept(times: Times) -> float:
+    """Seconds for which it is shown again: the longer the span, the less of it is new; half of the time between two looks at most."""
+    seconds = min(60.0, times.seconds_long / _KEPT)
+    return max(5.0, min(seconds, times.seconds / 2) if times.seconds else seconds)
 
 
 def _query(report: Report, times: Times) -> str:

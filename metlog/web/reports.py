@@ -28,7 +28,7 @@ from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
 from metlog.web.tables import Table, sorted_rows, table
 from metlog.web.times import times_of
-from metlog.web.waiting import asked
+from metlog.web.waiting import awaited
 
 __all__ = ["Made", "download", "featured", "index", "listing", "report_of", "run", "show"]
 
@@ -120,7 +120,7 @@ async def run(request: Request, *, to_the_end: bool = True) -> Made:
             return report.run(page.lake, given, loggers=access.loggers, cancel=cancel)
 
         try:
-            outcome = await asked(request, ("report", key), report.title, work, to_the_end=to_the_end)
+            outcome = await awaited(request, ("report", key), report.title, work, to_the_end=to_the_end)
             result, age = page.caches.results.put(key, outcome.value), outcome.age
         except ConfigError as error:
             raise Refused(400, str(error)) from None
@@ -140,6 +140,7 @@ async def listing(request: Request) -> list[dict[str, Any]]:
             "name": report.name,
             "title": report.title,
             "description": report.description,
+            "group": report.group,
             "parameters": [
                 {
                     "name": key,
@@ -167,7 +168,7 @@ async def index(request: Request) -> Response:
     """`/reports`."""
     found = await library(request)
     return page_of(request).views.render(
-        request, "reports.html", {"here": "reports", "reports": list(found), "broken": found.broken}
+        request, "reports.html", {"here": "reports", "groups": found.grouped(), "broken": found.broken}
     )
 
 

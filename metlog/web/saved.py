@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Column
+from metlog.reports.library import GROUPS
 from metlog.reports.library import delete as delete_report
 from metlog.reports.library import save as save_report
 from metlog.reports.report import Report
@@ -99,6 +100,8 @@ def _settings(
         "description": given.get("description", "").strip()[:1000],
         "sql": query.sql,
     }
+    if group := " ".join(given.get("group", "").split()):
+        found["group"] = group
     found |= {name: values[name] for name in ("since", "until") if values.get(name)}
     own = {name: _parameter(typed(text)) for name, text in values.items() if name not in COMMON}
     if before is not None:  # with its type, choices and help
@@ -173,7 +176,7 @@ async def edit(request: Request) -> Response:
     _, report = await _changeable(request)
     spec = report.chart_spec
     given = {
-        "name": report.name, "title": report.title, "description": report.description, "sql": report.sql,
+        "name": report.name, "title": report.title, "description": report.description, "sql": report.sql, "group": report.group,
         **{f"p.{name}": str(report.parameters[name].default) for name in report.used},
     }  # fmt: skip
     if spec is not None:
@@ -220,5 +223,6 @@ async def _again(
     values = {
         "here": "reports", "clock": "", "given": dict(given), "problem": refused, "caret": caret(sql, refused.place) if refused else "", "name": name,
         "heading": heading, "kinds": KINDS, "parameters": parameters, "shown": query_of(request),
+        "groups": GROUPS,
     }  # fmt: skip
     return page_of(request).views.render(request, "saved.html", values, refused.status if refused else 200)

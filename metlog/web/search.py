@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -12,17 +12,23 @@ import msgspec
 from msgspec import Struct
 
 from metlog.journal.rows import micros
-from metlog.lake.interface import Cancel, Engine
+from metlog.lake.interface import Cancel, Engine, Result
 from metlog.web.conditions import Search
 from metlog.web.errors import Refused
 
-__all__ = ["AROUND", "Around", "Page", "around", "page"]
+__all__ = ["AROUND", "Around", "Page", "around", "page", "total"]
 
 AROUND: Final = 20
 """Events shown before and after one."""
 
 _COLUMNS: Final = "timestamp, type, tokens, logger, severity, payload, fields, weight, pid, hostname, stream, seq"
 _ALL: Final = f"{_COLUMNS}, env_version, received_at, source, claimed_timestamp"
+_PARTS: Final = 64
+_LEAST: Final = timedelta(minutes=5)
+_GROWS: Final = 4
+"""The newest events are looked for in the last part of a span, then in one before it that is so many times as long, and so on."""
+_SOME: Final = 128
+"""Times that a query names one by one."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +37,7 @@ class _Place(Struct, array_like=True):
 
     asof: int
     total: int
+    """-1: not counted."""
     timestamp: int
     stream: str
     seq: int
@@ -43,21 +50,17 @@ class Page:
     """Events, newest first; `after` asks for the next page, empty on the last one."""
 
     events: list[dict[str, Any]]
-    total: int
+    total: int | None
+    """Of all pages; None where they were not counted."""
     after: str
     ms: float
 
 
 def page(
-    lake: Engine,
-    search: Search,
-    size: int,
-    *,
-    loggers: Sequence[str] | None,
-    cancel: Cancel,
-    known: tuple[int, Sequence[datetime]] | None = None,
+    lake: Engine, search: Search, size: int, *, loggers: Sequence[str] | None, cancel: Cancel, count: bool = True
 ) -> Page:
-    """One page of a search. known: for the first page, the number of all events that are found, and the times of the newest `size` + 1.
+    """One page of a search. count: the first one says how many events are found on all pages, which takes a look at all of them; the
+    following ones say it again.
 
     Raises QueryError, or Refused 400 for an `after` that is none.
     """
@@ -73,55 +76,84 @@ def page(
     where = " AND ".join(conditions)
     skip = place.skip if place is not None else 0
     want = skip + size + 1
-    # First the times alone, and the number of all on the first page, in one pass; then whole rows of the time that these
-    # span: wide columns are read for one page only.
-    if place is None:
-        sql = f"SELECT count(*), max(timestamp, {want}) FROM events WHERE {where}"  # noqa: S608 - conditions of ours
-    else:
-        latest = f"SELECT timestamp FROM events WHERE {where} ORDER BY timestamp DESC LIMIT {want}"  # noqa: S608
-        sql = f"SELECT NULL, list(timestamp ORDER BY timestamp DESC) FROM ({latest}) AS page"  # noqa: S608
+    asking = _Asking(lake, where, values, want, loggers, cancel)
+    # First the times alone, then whole rows of these: wide columns are read for one page only.
+    found: int | None
     times: Sequence[datetime]
-    if known is not None and place is None:
-        counted, times, spent = known[0], known[1], 0.0
-    elif lake.slow:  # lists and max() of several are DuckDB's own
-        counted, times, spent = _keys(lake, where, want, values, loggers, cancel, count=place is None)
+    if place is None and count:
+        found, times = asking.counted()
     else:
-        keys = lake.query(sql, values, loggers=loggers, cancel=cancel)
-        spent = keys.ms
-        counted, times = keys.rows[0]
-    total = counted if place is None else place.total
+        found, times = (place.total if place is not None and place.total >= 0 else None), asking.newest(search, place)
     if not times:
-        return Page([], total, "", spent)
-    values["oldest"] = times[-1]
-    found = lake.query(
-        f"SELECT {_COLUMNS} FROM events WHERE {where} AND timestamp >= $oldest ORDER BY timestamp DESC, stream DESC,"  # noqa: S608
-        f" seq DESC, md5(payload || CAST(fields AS VARCHAR) || type) LIMIT {want}",
-        values, loggers=loggers, cancel=cancel,
-    )  # fmt: skip
-    rows = found.dicts()
+        return Page([], found if place is not None or count else 0, "", asking.ms)
+    rows = asking.whole(times)
     shown = rows[skip : skip + size]
-    after = _after(rows, shown, skip, size, asof, total, place)
-    return Page([_event(row) for row in shown], total, after, spent + found.ms)
+    after = _after(rows, shown, skip, size, asof, -1 if found is None else found, place)
+    return Page([_event(row) for row in shown], found, after, asking.ms)
 
 
-def _keys(
-    lake: Engine,
-    where: str,
-    want: int,
-    values: Mapping[str, Any],
-    loggers: Sequence[str] | None,
-    cancel: Cancel,
-    *,
-    count: bool,
-) -> tuple[int, list[datetime], float]:
-    """The number of events that are found (on the first page), and the latest times, in SQL that every engine has."""
-    spent, counted = 0.0, 0
-    if count:
-        found = lake.query(f"SELECT count(*) FROM events WHERE {where}", values, loggers=loggers, cancel=cancel)  # noqa: S608
-        counted, spent = found.rows[0][0], found.ms
-    latest = f"SELECT timestamp FROM events WHERE {where} ORDER BY timestamp DESC LIMIT {want}"  # noqa: S608 - conditions of ours
-    times = lake.query(latest, values, loggers=loggers, cancel=cancel)
-    return counted, [row[0] for row in times.rows], spent + times.ms
+def total(lake: Engine, search: Search, *, loggers: Sequence[str] | None, cancel: Cancel) -> int:
+    """How many events a search finds. Raises QueryError."""
+    conditions, values = search.where()
+    sql = f"SELECT count(*) FROM events WHERE {' AND '.join(conditions)}"  # noqa: S608 - conditions of ours
+    return int(lake.query(sql, values, loggers=loggers, cancel=cancel).rows[0][0])
+
+
+@dataclass
+class _Asking:
+    """What a page asks for: `want` events that have the conditions `where`."""
+
+    lake: Engine
+    where: str
+    values: dict[str, Any]
+    want: int
+    loggers: Sequence[str] | None
+    cancel: Cancel
+    ms: float = 0.0
+
+    def _ask(self, sql: str, **more: Any) -> Result:
+        found = self.lake.query(sql, {**self.values, **more}, loggers=self.loggers, cancel=self.cancel)
+        self.ms += found.ms
+        return found
+
+    def counted(self) -> tuple[int, Sequence[datetime]]:
+        """The number of all, and the latest times."""
+        if self.lake.slow:  # max() of several is DuckDB's own
+            total = self._ask(f"SELECT count(*) FROM events WHERE {self.where}").rows[0][0]  # noqa: S608 - conditions of ours
+            return total, self._latest("true")
+        total, times = self._ask(f"SELECT count(*), max(timestamp, {self.want}) FROM events WHERE {self.where}").rows[0]  # noqa: S608
+        return total, times or []
+
+    def newest(self, search: Search, place: _Place | None) -> Sequence[datetime]:
+        """The latest times, without a look at older events than it needs."""
+        if self.lake.slow or search.since is None or search.until is None:
+            return self._latest("true")
+        begin, end = search.since, search.until
+        if place is not None:
+            end = min(end, _moment(place.timestamp) + timedelta(microseconds=1))
+        length, times = max((end - begin) / _PARTS, _LEAST), list[datetime]()
+        while begin < end and len(times) < self.want:
+            start = max(begin, end - length)
+            times += self._latest("timestamp >= $start AND timestamp < $end", start=start, end=end)
+            end, length = start, length * _GROWS
+        return times[: self.want]
+
+    def _latest(self, within: str, **more: Any) -> list[datetime]:
+        sql = f"SELECT timestamp FROM events WHERE {self.where} AND {within} ORDER BY timestamp DESC LIMIT {self.want}"  # noqa: S608
+        return [row[0] for row in self._ask(sql, **more).rows]
+
+    def whole(self, times: Sequence[datetime]) -> list[dict[str, Any]]:
+        """The events of the latest times."""
+        more: dict[str, Any] = {"oldest": times[-1]}
+        within = "timestamp >= $oldest"
+        if not self.lake.slow and len(times) <= _SOME:  # between two of these times nothing needs to be looked at again
+            more |= {f"time{number}": time for number, time in enumerate(dict.fromkeys(times))}
+            within += f" AND timestamp IN ({', '.join(f'${name}' for name in more if name != 'oldest')})"
+        return self._ask(
+            f"SELECT {_COLUMNS} FROM events WHERE {self.where} AND {within} ORDER BY timestamp DESC, stream DESC,"  # noqa: S608
+            f" seq DESC, md5(payload || CAST(fields AS VARCHAR) || type) LIMIT {self.want}",
+            **more,
+        ).dicts()
 
 
 def _after(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Hashable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -19,7 +19,10 @@ from metlog.web.results import json_response
 from metlog.web.security import require_csrf
 from metlog.web.state import access_of, page_of
 
-__all__ = ["Outcome", "asked", "cancel", "progress", "waiting_page"]
+__all__ = ["Outcome", "asked", "awaited", "cancel", "progress", "waiting_page", "wanted_since"]
+
+_MOMENT: Final = 0.8
+"""Seconds that a page waits for a quick engine before it says that it waits."""
 
 
 async def asked(
@@ -31,17 +34,13 @@ async def asked(
     to_the_end: bool = False,
     detail: str = "",
     job: bool = False,
+    patience: float | None = None,
 ) -> Outcome:
     """What `work` gives: at once from the pool with a quick engine, from a job with a slow one, or where `job` says that it may take its
-    time; the page that waits shows `detail`. `_since` in the URL asks for a newer result."""
+    time; the page that waits shows `detail`, after `patience` seconds. `_since` in the URL asks for a newer result."""
     page = page_of(request)
     if not page.lake.slow and not job:
         return Outcome(await page.pool.run(request, work), 0.0)
-    text = request.query_params.get("_since", "")
-    try:
-        since = float(text) if text else 0.0
-    except ValueError:
-        raise Refused(400, f"_since = {text!r}: wants seconds since 1970") from None
     return await page.jobs.result(
         request,
         access_of(request).name,
@@ -49,10 +48,28 @@ async def asked(
         title,
         work,
         to_the_end=to_the_end,
-        since=min(since, time.time()),
+        since=wanted_since(request),
         detail=detail,
         once=not page.lake.slow,
+        patience=None if page.lake.slow else patience,
     )
+
+
+async def awaited(
+    request: Request, key: Hashable, title: str, work: Callable[[Cancel], Any], *, to_the_end: bool = False
+) -> Outcome:
+    """As `asked`, for a page that says to a reader after a moment that it waits, whatever the engine; a program gets what it asked for."""
+    to_the_end = to_the_end or (not page_of(request).lake.slow and "text/html" not in request.headers.get("accept", ""))
+    return await asked(request, key, title, work, to_the_end=to_the_end, job=True, patience=_MOMENT)
+
+
+def wanted_since(request: Request) -> float:
+    """The time since which a result must have been asked for, in seconds since the epoch: `_since` in the URL. Raises Refused 400."""
+    text = request.query_params.get("_since", "")
+    try:
+        return min(float(text) if text else 0.0, time.time())
+    except ValueError:
+        raise Refused(400, f"_since = {text!r}: wants seconds since 1970") from None
 
 
 def _job(request: Request) -> Job:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 
@@ -18,6 +18,11 @@ EXPLAIN = "EXPLAIN "
 """What a query is prefixed with to hear where in it a mistake is; its positions are behind by as much."""
 
 _SYNTAX = {"Parser", "Syntax", "Binder", "Catalog", "Parameter Not Resolved", "Parameter Not Allowed", "Expression"}
+
+
+_MISSING: Final = re.compile(
+    r"Values were not provided for the following (?:prepared statement )?parameters?: ([\w, ]+)"
+)
 
 
 def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: float | None) -> QueryError:
@@ -42,6 +47,12 @@ def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: f
         )
     if kind == "Permission" or "file system operations are disabled" in text:
         return QueryError(message, "refused")
+    if missing := _MISSING.search(message):
+        names = [name.strip() for name in missing[1].split(",")]
+        how = " ".join(f"--param {name}=…" for name in names)
+        return QueryError(
+            f"no value is given for {', '.join(f'${name}' for name in names)}; in a command: {how}", "syntax"
+        )
     position = int(details["position"]) if str(details.get("position", "")).isdigit() else None
     if position is not None and isinstance(error, (duckdb.BinderException, duckdb.CatalogException)):
         position -= len(EXPLAIN)  # these were found by EXPLAIN of the query as written

@@ -208,7 +208,7 @@ def _base(report: Charted, notes: list[str], colours: dict[str, str], width: int
             "axis": axis,
             "legend": {
                 "labelColor": colours["text"], "title": None, "orient": "top", "labelFontSize": 12, "symbolType": "circle",
-                "columns": max(2, width // 130), "columnPadding": 18, "labelLimit": 180, "offset": 10,
+                "columns": 2 if width < 450 else width // 130, "columnPadding": 18, "labelLimit": 180, "offset": 10,
             },
         },
     }  # fmt: skip

@@ -51,19 +51,25 @@ if (every) {
     if (!busy) location.reload();
   }, every * 1000);
 }
-// Bars of a histogram are one stop of the keyboard; arrows go from bar to bar.
-for (const bars of document.querySelectorAll("[data-bars]")) {
-  bars.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const links = [...bars.querySelectorAll("a")];
-    const next = step && links[links.indexOf(document.activeElement) + step];
-    if (!next) return;
-    event.preventDefault();
-    document.activeElement.tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
-  });
+// The place of a picture that is still being drawn.
+for (const picture of document.images) {
+  if (picture.complete) continue;
+  picture.classList.add("coming");
+  for (const ended of ["load", "error"]) picture.addEventListener(ended, () => picture.classList.remove("coming"));
 }
+// Bars of a histogram are one stop of the keyboard; arrows go from bar to bar.
+document.addEventListener("keydown", (event) => {
+  const bars = event.target.closest("[data-bars]");
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!bars || !step) return;
+  const links = [...bars.querySelectorAll("a")];
+  const next = links[links.indexOf(document.activeElement) + step];
+  if (!next) return;
+  event.preventDefault();
+  document.activeElement.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
+});
 // The fields of an event that was opened: each value to search for, or against, or as a column of its own.
 const hits = document.getElementById("hits");
 function choice(name, value, text, label, look) {

@@ -4,12 +4,13 @@ const waiting = document.querySelector("[data-job]");
 
 async function look() {
   const answer = await fetch(waiting.dataset.job);
-  if (!answer.ok) { location.reload(); return; }
-  const { state, seconds, text, share } = await answer.json();
-  if (state === "done") { location.reload(); return; }
+  const { state, seconds, text, share } = answer.ok ? await answer.json() : { state: "done" };
+  if (state === "done") { location.reload(); return; }  // and no more questions: the result is handed out once
   waiting.querySelector("[data-text]").textContent = text;
   waiting.querySelector("[data-seconds]").textContent = Math.round(seconds);
   if (share !== null) waiting.querySelector("[data-share]").value = share;
+  again();
 }
+function again() { setTimeout(() => look().catch(again), 700); }
 
-if (waiting) setInterval(() => look().catch(() => {}), 1000);
+if (waiting) again();

@@ -52,10 +52,20 @@ def test_the_data_folder_comes_from_the_environment(data: str) -> None:
 
 
 def test_a_missing_data_folder_is_one_line(tmp_path: Path) -> None:
-    done = run("query", SQL, "--data", str(tmp_path / "none"))
-    assert done.returncode in {1, 2}
-    assert "none" in done.stderr
-    assert "Traceback" not in done.stderr
+    for command in (("query", SQL), ("report", "logins"), ("tail",)):
+        done = run(*command, "--data", str(tmp_path / "none"))
+        assert done.returncode == 2, command
+        assert done.stderr.count("\n") == 1
+        assert "there is no data folder" in done.stderr
+
+
+def test_what_is_wrong_with_a_question_is_told_in_its_own_words(data: str) -> None:
+    done = run("query", "SELECT $a + $b", "--data", data, "--param", "a=1")
+    assert (done.returncode, done.stderr) == (2, "metlog query: no value is given for $b; in a command: --param b=…\n")
+    done = run("query", SQL, "--data", data, "--format", "xml")
+    assert done.returncode == 2
+    assert "--format" in done.stderr
+    assert "Value error" not in done.stderr
 
 
 def test_plugins_lists_every_kind_with_its_origin() -> None:

@@ -23,6 +23,7 @@ from metlog.web.app import create_app
 from metlog.web.overview import look
 from metlog.web.settings import WebSettings
 from metlog.web.times import Times
+from tests.helpers.waiting import wait_for
 from tests.helpers.webdata import event, write
 
 pytestmark = pytest.mark.process
@@ -160,4 +161,5 @@ def test_every_page_answers(tmp_path_factory: pytest.TempPathFactory, events: li
                 f"/api/reports/{report.name}",
             ]
         for path in paths:
-            assert page.get(path).status_code == 200, path
+            answer = wait_for(lambda path=path: (found := page.get(path)).status_code != 202 and found, seconds=60)
+            assert answer.status_code == 200, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -188,6 +189,23 @@ def test_a_saved_report_is_what_was_saved(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sql"):
         save(tmp_path, "worse", {**settings, "sql": "DROP TABLE events"})
     assert [each.name for each in (tmp_path / "reports").iterdir()] == ["mine.toml"]
+
+
+def test_reports_are_listed_by_the_group_that_their_file_names(tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    for name, group in (("a", "Billing"), ("b", "Users"), ("c", ""), ("d", "Carts")):
+        (tmp_path / "reports" / f"{name}.toml").write_text(f'group = "{group}"\n{toml(name)}')
+    groups = {heading: [report.name for report in reports] for heading, reports in Library(tmp_path).grouped()}
+    assert [*groups] == ["Users", "Requests", "Errors", "Metrics", "Events", "Delivery", "Billing", "Carts", "Others"]
+    assert groups["Users"] == ["b", "funnel", "logins", "new-users", "retention", "unique-users"]
+    assert (groups["Billing"], groups["Others"]) == (["a"], ["c"])
+    assert "Others" not in dict(Library().grouped()), "each built-in report names its group"
+
+
+@pytest.mark.parametrize("group", ["x" * 41, " Users", "a\nb"])
+def test_a_group_is_one_line(group: str) -> None:
+    with pytest.raises(ConfigError, match="group"):
+        Report.from_toml("mine", f"group = {json.dumps(group)}\n{toml('Mine')}")
 
 
 def test_a_report_is_a_value() -> None:

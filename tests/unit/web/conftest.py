@@ -11,9 +11,18 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from metlog.web import events, waiting
 from metlog.web.app import create_app
 from metlog.web.settings import WebSettings
 from tests.helpers.webdata import small_lake
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages wait for their queries, however busy the machine is; tests of what a page does without them set the times themselves."""
+    monkeypatch.setattr(waiting, "_MOMENT", 60.0)
+    monkeypatch.setattr(events, "_LEAST", 60.0)
+    monkeypatch.setattr(events, "_COUNTING", 60.0)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -17,9 +19,11 @@ from metlog.lake.sql.guard import QueryError
 from metlog.web import events, facets
 from metlog.web.conditions import Search
 from metlog.web.facets import Facets, counted, sampled
+from metlog.web.search import page as search_page
 from metlog.web.settings import Access, token_digest
 from metlog.web.templating import flat, toggled, valued
 from metlog.web.times import Times
+from tests.helpers.waiting import wait_for
 from tests.helpers.webdata import HTML, event, write
 
 pytestmark = pytest.mark.process
@@ -187,6 +191,82 @@ def test_where_counting_takes_too_much_memory_the_events_are_there(
     assert answer.status_code == 200
     assert "115 events" in answer.text
     assert 'class="facets"' not in answer.text
+
+
+def test_a_page_does_not_wait_for_its_counts_and_gets_them_later(
+    page: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events come at once; the counts when they are there, from the query that began with the page."""
+    go, begun = threading.Event(), list[str]()
+
+    def slow(*given: Any, **options: Any) -> Facets:
+        begun.append(given[1].type)
+        go.wait(30)
+        return counted(*given, **options)
+
+    monkeypatch.setattr(events, "counted", slow)
+    monkeypatch.setattr(events, "_COUNTING", 0.1)
+    monkeypatch.setattr(events, "_LEAST", 0.1)
+    first = page.get("/events?since=1h&type=request&severity=info")
+    assert first.status_code == 200
+    assert first.text.count("<li>\n<details>") == 50
+    assert "all of them are being counted" in first.text
+    assert 'class="facets" id="facets"><p' in first.text
+    assert "counting.js" in first.text
+    job = re.findall(r'data-counting="(/jobs/[^"]+)"', first.text)[0]
+    assert page.get(job).json()["state"] == "running"
+    following = html.unescape(re.findall(r'href="([^"]+)" rel="next"', first.text)[0])
+    second = page.get(following)
+    assert "The newest events" in second.text
+    assert second.text.count("<li>\n<details>") == 50
+    go.set()
+    wait_for(lambda: page.get(job).json()["state"] == "done")
+    assert begun == ["request"], "both pages wait for one query"
+    counts = page.get("/events?since=1h&type=request&severity=info").text
+    assert "115 events, newest first" in counts
+    assert '<button name="logger" value="shop"' in counts
+    assert "data-counting" not in counts
+    last = page.get(html.unescape(re.findall(r'href="([^"]+)" rel="next"', second.text)[0])).text
+    assert "115 events" in last
+    assert "This is the last page" in last
+
+
+def test_counts_that_fail_leave_the_events(page: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object, **__: object) -> Facets:
+        raise QueryError("it takes too long", "timeout")
+
+    monkeypatch.setattr(events, "counted", late)
+    answer = page.get("/events?since=1h&type=request&severity=debug")
+    assert answer.status_code == 200
+    assert answer.text.count("<li>\n<details>") == 50
+    assert "not counted: it takes too long" in answer.text
+
+
+def test_the_newest_are_found_wherever_they_lie(tmp_path: Path, now: datetime) -> None:
+    """A page without a count looks at a span from its end on, and gives what one with a count gives, page by page."""
+    moments = (
+        [timedelta(seconds=n) for n in range(30)]
+        + [timedelta(hours=n) for n in range(1, 60)]
+        + [timedelta(days=29)] * 3
+    )
+    write(tmp_path, [event(n, now - moment) for n, moment in enumerate(moments, 1)])
+    times = Times.of("30d")
+    with Lake(tmp_path) as lake:
+        for size in (10, 25, 200):
+            found: dict[bool, list[int]] = {}
+            for count in (True, False):
+                after, found[count] = "", []
+                while True:
+                    search = Search(times.begin, times.end, after=after)
+                    shown = search_page(lake, search, size, loggers=None, cancel=Cancel(), count=count)
+                    assert shown.total == (len(moments) if count else None)
+                    found[count] += [row["seq"] for row in shown.events]
+                    if not (after := shown.after):
+                        break
+            assert found[True] == found[False]
+            assert len(found[True]) == len(set(found[True])) == len(moments)
+        nothing = Search.parse([("q", "nowhere")], times.begin, times.end)
+        assert search_page(lake, nothing, 10, loggers=None, cancel=Cancel(), count=False).total == 0
 
 
 def test_pages_after_the_first_keep_the_facets(page: TestClient) -> None:

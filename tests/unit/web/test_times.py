@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from metlog.web.errors import Refused
-from metlog.web.histogram import COUNTED, PARTS, histogram, steps
+from metlog.web.histogram import PARTS, histogram, steps
+from metlog.web.overview import _COUNTS
 from metlog.web.times import Times, times_of
 
 PAGES = ("/", "/reports", "/reports/logins", "/events")
@@ -147,4 +148,4 @@ def test_bars_cover_the_span_and_no_more(span: str, tz: str) -> None:
     ]  # fmt: skip
     assert (drawn.events, drawn.errors, drawn.top) == (12.0, 2.0, 20.0)
     assert sum(height for _, _, _, height in drawn.bars[0].parts) <= 100
-    assert set(PARTS) - {"usual"} <= set(re.findall(r"AS (\w+)", COUNTED))
+    assert set(PARTS) - {"usual"} <= set(re.findall(r"AS (\w+)", _COUNTS))

@@ -69,13 +69,13 @@ class ManyDatagrams:
         self._data = (ctypes.c_char * (_LARGEST * AT_ONCE))()
         self._addresses = (ctypes.c_char * (_ADDRESS * AT_ONCE))()
         data, addresses = ctypes.addressof(self._data), ctypes.addressof(self._addresses)
-        self._pieces = (_Piece * AT_ONCE)(*((data + number * _LARGEST, _LARGEST) for number in range(AT_ONCE)))
+        self._pieces = (_Piece * AT_ONCE)(*[_Piece(data + number * _LARGEST, _LARGEST) for number in range(AT_ONCE)])
         pieces = ctypes.addressof(self._pieces)
         self._messages = (_Message * AT_ONCE)(
-            *(
-                (_Header(addresses + number * _ADDRESS, _ADDRESS, pieces + number * ctypes.sizeof(_Piece), 1), 0)
+            *[
+                _Message(_Header(addresses + number * _ADDRESS, _ADDRESS, pieces + number * ctypes.sizeof(_Piece), 1))
                 for number in range(AT_ONCE)
-            )
+            ]
         )
         self._at = ctypes.addressof(self._messages)
         words = memoryview(self._messages).cast("B").cast("I")

@@ -320,6 +320,18 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "others": round(busy - sum(cpu.values()) - made, 2),
             "wall": round(wall, 2),
         },
+        "cpu_us_an_event": {
+            part: round(seconds / max(events, 1) * 1e6, 2)
+            for part, seconds, events in (
+                ("listener", cpu[listener.process.pid], intake["journaled"]),
+                # What is not in a sealed segment yet has cost the lake nothing yet.
+                (
+                    "lake",
+                    sum(value for pid, value in cpu.items() if pid != listener.process.pid),
+                    status["outputs"]["lake"].get("events", 0),
+                ),
+            )
+        },
         "load_average": {"before": load_before, "after": round(os.getloadavg()[0], 2)},
         "rss_mb": {part: watch.memory(part) for part in ("listener", "lake")},
         "answers_ms": probe.found(),

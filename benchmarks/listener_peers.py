@@ -181,10 +181,9 @@ def _written(path: Path) -> dict[str, set[int]]:
 
 def run_metlog(given: argparse.Namespace) -> dict[str, Any]:
     found = measure(given)
-    cpu = found["cpu_seconds"]
     sent = found["sent"]
     return {
-        "cpu_us": (cpu["listener"] + cpu["lake"]) / sent * 1e6,
+        "cpu_us": sum(found["cpu_us_an_event"].values()),
         "lost_percent": 100 * found["lost"]["all"] / sent,
         "kernel_drops": found["lost"]["kernel_drops_datagrams"],
         "rss_mb": found["rss_mb"]["listener"]["most"] + found["rss_mb"]["lake"]["most"],

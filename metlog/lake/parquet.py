@@ -23,6 +23,11 @@ _DICTIONARY: Final = [
 """Columns whose values come again; for the others, making a dictionary is work for nothing, and a larger file."""
 
 
+_UNBOUNDED: Final = frozenset({"fields", "payload", "tokens"})
+"""Columns without a least and a greatest value in the footer: these let a reader skip nothing, and cost a comparison a row."""
+_BOUNDED: Final = [name for name in SCHEMA.names if name not in _UNBOUNDED]
+
+
 class Parquet:
     """How files are made. `codec`: compressed by zstd (with `level`), snappy, gzip or none. `promotion`: which names of `fields` get
     columns of their own; None: none of them."""
@@ -68,12 +73,14 @@ class GrowingParquet:
         if self._writer is None:
             schema = pa.schema([*SCHEMA, *self._promoted.schema])
             dictionary = [*_DICTIONARY, *self._promoted.dictionaries]
+            bounded = [*_BOUNDED, *self._promoted.bounded]
             self._writer = pq.ParquetWriter(
                 self._sink,
                 schema,
                 compression=self._how.codec,
                 compression_level=self._how.level,
                 use_dictionary=dictionary,
+                write_statistics=bounded,
             )
         return self._writer
 

@@ -17,9 +17,10 @@ from metlog.journal.rows import WRONG, Row, micros, rows_of
 from metlog.journal.segment import Record
 from metlog.journal.tails import Head, origin_of
 
-__all__ = ["TIME", "Piece", "Shared", "chain_of", "read"]
+__all__ = ["TIME", "TOKENS", "Piece", "Shared", "chain_of", "read"]
 
 TIME: Final = pa.timestamp("us", tz="UTC")
+TOKENS: Final = pa.list_(pa.string())
 
 
 class _StoredRow(Row, gc=False, kw_only=True):
@@ -29,15 +30,17 @@ class _StoredRow(Row, gc=False, kw_only=True):
 
 
 class _StoredHead(Head, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """As `_StoredRow`, of a line without its tail, with `fields` as they were written."""
+    """As `_StoredRow`, of a line without its tail, with `tokens` and `fields` as they were written."""
 
     timestamp: str | None = None
+    tokens: Raw = Raw(b"[]")  # type: ignore[assignment]
     fields: Raw = Raw(b"{}")
 
 
 _decode_rows: Final[Callable[[bytes], list[_StoredRow]]] = msgspec.json.Decoder(_StoredRow).decode_lines
 _decode_heads: Final[Callable[[bytes], list[_StoredHead]]] = msgspec.json.Decoder(_StoredHead).decode_lines
 _decode_objects: Final[Callable[[bytes], list[dict[str, Any]]]] = msgspec.json.Decoder(dict[str, Any]).decode_lines
+_decode_tokens: Final[Callable[[bytes], list[tuple[str, ...]]]] = msgspec.json.Decoder(tuple[str, ...]).decode_lines
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
@@ -85,7 +88,8 @@ class Piece:
     """Events of some records."""
 
     rows: Sequence[Any]
-    """What has `type`, `tokens`, `severity`, `payload`, `weight` and `seq`, one for each event."""
+    """What has `type`, `severity`, `payload`, `weight` and `seq`, one for each event."""
+    tokens: pa.Array
     fields: bytes
     """`fields` of each event as JSON, one a line."""
     claimed: pa.Array
@@ -100,6 +104,7 @@ class Piece:
         taken = [route.takes(row) for row in self.rows]
         return Piece(
             [*compress(self.rows, taken)],
+            self.tokens.filter(pa.array(taken, pa.bool_())),
             b"".join([line + b"\n" for line in compress(self.fields.split(b"\n"), taken)]),
             self.claimed.filter(pa.array(taken, pa.bool_())),
             self.shared.taken(taken),
@@ -121,6 +126,7 @@ def read(records: Sequence[Record], route: Route, bad: list[tuple[bytes, str, st
 def _together(records: Sequence[Record], *, cut: bool) -> Piece:
     """`cut`: lines may be decoded without their tails. Raises what `WRONG` names, and ArrowInvalid."""
     rows: list[Any] = []
+    tokens: list[pa.Array] = []
     fields: list[bytes] = []
     shared = Shared()
     for tailed, group in groupby(records, lambda record: cut and bool(record.tail)):
@@ -129,6 +135,7 @@ def _together(records: Sequence[Record], *, cut: bool) -> Piece:
         if tailed:
             heads, texts = _heads(some)
             rows += heads
+            tokens.append(_written_tokens([head.tokens for head in heads]))
             fields.append(texts)
             for record in some:
                 if (origin := origin_of(record.tail)) is None:
@@ -136,6 +143,7 @@ def _together(records: Sequence[Record], *, cut: bool) -> Piece:
                 shared.add(record, [origin], [record.count])
         else:
             rows += _decode_rows(b"".join([record.events for record in some]))
+            tokens.append(_tokens([row.tokens for row in rows[start:]]))
             fields.append(_encode_lines([row.fields for row in rows[start:]]))
         if len(rows) - start != sum(record.count for record in some):
             raise ValueError("a record has another number of events than it says")
@@ -145,7 +153,8 @@ def _together(records: Sequence[Record], *, cut: bool) -> Piece:
                 start += record.count
     claimed = pa.array([row.timestamp for row in rows], pa.string()).cast(TIME).cast(pa.int64())
     logs, offsets = _places(records, [record.count for record in records])
-    return Piece(rows, b"".join(fields), claimed, shared, logs, offsets)
+    together = tokens[0] if len(tokens) == 1 else pa.concat_arrays(tokens)
+    return Piece(rows, together, b"".join(fields), claimed, shared, logs, offsets)
 
 
 def _heads(records: Sequence[Record]) -> tuple[list[_StoredHead], bytes]:
@@ -157,6 +166,26 @@ def _heads(records: Sequence[Record]) -> tuple[list[_StoredHead], bytes]:
     if min(members) < 0 or fields.count(b"\n") != len(rows) or not _plain(fields, sum(members)):
         fields = _encode_lines(_decode_objects(fields))
     return rows, fields
+
+
+def _tokens(values: Sequence[tuple[str, ...]]) -> pa.Array:
+    if values and values.count(values[0]) == len(values):
+        return pa.array(values[:1], TOKENS).take(pa.repeat(0, len(values)))
+    return pa.array(values, TOKENS)
+
+
+def _written_tokens(values: Sequence[Raw]) -> pa.Array:
+    """The tokens of rows of which these are the texts. Each text is decoded once."""
+    text = _encode_lines(values)
+    first = text[: text.index(b"\n") + 1]
+    if text == first * len(values):
+        return pa.array(_decode_tokens(first), TOKENS).take(pa.repeat(0, len(values)))
+    lines = text.split(b"\n")[:-1]
+    places = {line: number for number, line in enumerate(dict.fromkeys(lines))}
+    different = _decode_tokens(b"\n".join(places))
+    if len(different) != len(places) or len(lines) != len(values):
+        raise ValueError("tokens that stand on several lines")
+    return pa.array(different, TOKENS).take(pa.array([places[line] for line in lines], pa.int32()))
 
 
 def _plain(fields: bytes, members: int) -> bool:
@@ -186,7 +215,8 @@ def _one_by_one(records: Sequence[Record], bad: list[tuple[bytes, str, str]] | N
             bad += [(line, record.source, reason) for line, reason in wrong]
     claims = [None if row.timestamp is UNSET else micros(row.timestamp) for row in rows]
     fields = _encode_lines([row.fields for row in rows])
-    return Piece(rows, fields, pa.array(claims, pa.int64()), shared, *_places(records, counts))
+    tokens = _tokens([row.tokens for row in rows])
+    return Piece(rows, tokens, fields, pa.array(claims, pa.int64()), shared, *_places(records, counts))
 
 
 def _places(records: Sequence[Record], counts: Sequence[int]) -> tuple[list[str | None], list[int | None]]:

@@ -13,17 +13,15 @@ from metlog.event import ONE
 from metlog.journal.routing import Route
 from metlog.journal.rows import FIRST, LAST, pieces_of
 from metlog.journal.segment import Clock, Record
-from metlog.lake.pieces import TIME, chain_of, read
+from metlog.lake.pieces import TIME, TOKENS, chain_of, read
 
 __all__ = ["COLUMNS", "DATED_SCHEMA", "UNCOMMITTED_SCHEMA", "SCHEMA", "chain_of", "tables"]
-
-_TOKENS: Final = pa.list_(pa.string())
 
 SCHEMA: Final = pa.schema(
     [
         pa.field("timestamp", TIME, nullable=False),
         pa.field("type", pa.string(), nullable=False),
-        pa.field("tokens", _TOKENS, nullable=False),
+        pa.field("tokens", TOKENS, nullable=False),
         pa.field("logger", pa.string(), nullable=False),
         pa.field("severity", pa.int8(), nullable=False),
         pa.field("payload", pa.string(), nullable=False),
@@ -120,7 +118,7 @@ def _table(
     columns = [
         times,
         pa.array([row.type for row in rows], pa.string()),
-        _tokens([row.tokens for row in rows]),
+        piece.tokens,
         shared.column(origin.logger, pa.string()),
         _bytes([row.severity for row in rows]),
         pa.array([row.payload for row in rows], pa.string()),
@@ -154,12 +152,6 @@ class _Expanded:
             return pa.repeat(pa.scalar(values[0], kind), self._rows)
         runs = pa.array(values, kind)
         return runs if self._ends is None else pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(self._ends, runs))
-
-
-def _tokens(values: Sequence[tuple[str, ...]]) -> pa.Array:
-    if values.count(values[0]) == len(values):
-        return pa.array(values[:1], _TOKENS).take(pa.repeat(0, len(values)))
-    return pa.array(values, _TOKENS)
 
 
 def _bytes(values: Sequence[int]) -> pa.Array:

@@ -48,12 +48,13 @@ class Ingest:
         by_source: dict[str, list[bytes]] = {}
         checked: list[tuple[Validated, str]] = []
         for data, source in batch:
-            if isinstance(data, Validated):
-                checked.append((data, source))
-            elif source in by_source:
-                by_source[source].append(data)
+            if isinstance(data, bytes):
+                if source in by_source:
+                    by_source[source].append(data)
+                else:
+                    by_source[source] = [data]
             else:
-                by_source[source] = [data]
+                checked.append((data, source))
         checked += [
             (validate_frames(chunk), source) for source, frames in by_source.items() for chunk in _chunks(frames)
         ]
@@ -165,6 +166,9 @@ class Ingest:
 
 def _chunks(frames: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """The frames in runs of about `_CHUNK` bytes."""
+    if sum(map(len, frames)) < _CHUNK:
+        yield frames
+        return
     start = size = 0
     for index, frame in enumerate(frames):
         size += len(frame)

@@ -7,6 +7,7 @@ values of an event, and in the pieces that are rejected one by one; no more than
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final, Literal
 
 import msgspec
@@ -42,6 +43,8 @@ __all__ = [
 Kind = Literal["json", "msgpack", "auto"]
 
 _OPENS_JSON: Final = frozenset(b"{ \t\r\n")
+_LAST_BYTE: Final = itemgetter(-1)
+_LINE_FEED: Final = {ord("\n")}
 _encode: Final = msgspec.json.Encoder().encode
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 
@@ -74,7 +77,7 @@ def validate_frames(frames: Sequence[bytes], limits: Limits = LIMITS) -> Validat
     """Checks the frames of one source, at once when all of them are small and good JSON, else each by itself."""
     if len(frames) == 1:
         return validate(frames[0], "auto", limits)
-    joined = b"".join([frame if frame.endswith(b"\n") else frame + b"\n" for frame in frames])
+    joined = b"".join(frames if _ended(frames) else [frame.removesuffix(b"\n") + b"\n" for frame in frames])
     if max(map(len, frames)) <= BLOCK:
         usual = validate_usual(joined, limits)
         if usual is not None:
@@ -88,6 +91,11 @@ def validate_frames(frames: Sequence[bytes], limits: Limits = LIMITS) -> Validat
     invalid = [item for part in parts for item in part.invalid]
     lines = b"".join([part.lines for part in parts])
     return Validated(lines, sum(part.count for part in parts), SeqRuns(runs, reports), invalid)
+
+
+def _ended(frames: Sequence[bytes]) -> bool:
+    """Whether each frame ends in a line feed."""
+    return all(frames) and set(map(_LAST_BYTE, frames)) == _LINE_FEED
 
 
 def validate_parsed(events: Sequence[Event]) -> Validated:

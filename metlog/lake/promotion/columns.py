@@ -38,6 +38,18 @@ def lines_of(column: pa.Array) -> bytes:
     return bytes(pc.binary_join(one, "\n")[0].as_buffer())
 
 
+def _objects(texts: pa.Array) -> bytes:
+    """The texts of a column one behind the other, as the decoder takes objects, too."""
+    if texts.null_count:
+        return lines_of(texts)
+    _, ends, content = texts.buffers()
+    if content is None:  # no row, or none but empty texts
+        return b""
+    offsets = memoryview(ends).cast("i")
+    first, last = offsets[texts.offset], offsets[texts.offset + len(texts)]
+    return bytes(memoryview(content)[first:last])
+
+
 _TAKE: Final[list[Callable[[list[Any]], list[Any]]]] = [
     lambda rows: [row.f0 for row in rows],
     lambda rows: [row.f1 for row in rows],
@@ -170,6 +182,8 @@ class FileColumns:
     """The columns, once there was a row group."""
     dictionaries: list[str] = field(default_factory=list)
     """Those whose values come again."""
+    bounded: list[str] = field(default_factory=list)
+    """Those of which the footer is to say the least and the greatest value: all but texts that differ from event to event."""
     _columns: list[_Column] = field(default_factory=list)
     _started: bool = False
 
@@ -216,12 +230,16 @@ class FileColumns:
                 column.kind = next(kind for kind, arrow in TYPES.items() if arrow in types)
                 column.column = column_name(column.name, column.kind)
                 self.schema.append(pa.field(column.column, TYPES[column.kind]))
-                if column.kind == "double" or _comes_again(parts):
+                again = column.kind == "double" or _comes_again(parts)
+                if again:
                     self.dictionaries.append(column.column)
+                if again or column.kind != "text":
+                    self.bounded.append(column.column)
                 if column.kind in {"integer", "boolean"} and _few(parts):
                     column.texts = column_name(column.name, "text")
                     self.schema.append(pa.field(column.texts, pa.string()))
                     self.dictionaries.append(column.texts)
+                    self.bounded.append(column.texts)
 
     def _arrays(self, fields: pa.ChunkedArray) -> list[list[pa.Array]]:
         """For each name its values, in pieces."""
@@ -233,7 +251,7 @@ class FileColumns:
         return found
 
     def _piece(self, texts: pa.Array) -> list[pa.Array]:
-        lines = lines_of(texts)
+        lines = _objects(texts)
         nulls = b"null" in lines
         try:
             rows = _decoder(self.names, UNSET if nulls else None)(lines)

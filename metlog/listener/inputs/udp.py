@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -14,6 +15,7 @@ from metlog.errors import ConfigError
 from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
 from metlog.listener.inputs._handed import NONE
+from metlog.listener.inputs._many import AT_ONCE, ManyDatagrams
 from metlog.listener.inputs._stop import StopSignal
 
 __all__ = ["UdpInput"]
@@ -26,7 +28,7 @@ _RECV_BATCH: Final = 1024
 """Datagrams taken before they are journaled together."""
 _RECV_BYTES: Final = 4 << 20
 """Bytes taken before that."""
-_GATHER: Final = 0.005
+_GATHER: Final = 0.01
 """Least seconds between two turns while datagrams keep coming: what is checked and journaled together costs less by the event."""
 _HELD: Final = 1 / 16
 """Share of the receive buffer that may be taken in one turn, for the next to wait."""
@@ -34,6 +36,8 @@ _BESIDE: Final = 1024
 """Bytes that the kernel counts for a datagram beside its own."""
 _SOURCES: Final = 65_536
 """Peers whose name is kept as text."""
+_NO_CALL: Final = frozenset({errno.ENOSYS, errno.EPERM, errno.EACCES})
+"""What a sandbox answers to a call that it does not let through."""
 _STUCK: Final = 10.0
 """Seconds without a turn of the loop after which a receiving thread counts as stuck; idle, it turns twice a second."""
 _LAST: Final = 3.0
@@ -219,6 +223,11 @@ class _Receiver:
     def __init__(self, sock: socket.socket, sink: Sink, stop: StopSignal) -> None:
         sock.setblocking(False)
         self.socket = sock
+        self._many: ManyDatagrams | None = None
+        try:
+            self._many = ManyDatagrams(sock)
+        except OSError as error:
+            log.debug("%s: takes its datagrams one by one: %s", _address(sock), error)
         self._sink = sink
         self._stop = stop
         self._names: dict[tuple[str | int, ...], str] = {}
@@ -257,20 +266,14 @@ class _Receiver:
                 return
 
     def _recv_batch(self) -> int:
-        receive, names = self.socket.recvfrom, self._names
         batch: list[tuple[bytes, str]] = []
         size = 0
         try:
-            for _ in range(_RECV_BATCH):
-                data, peer = receive(_LARGEST)
-                size += len(data)
-                name = names.get(peer)
-                if name is None:
-                    if len(names) >= _SOURCES:
-                        names.clear()
-                    name = names[peer] = f"udp://{bracketed(peer[0])}:{peer[1]}"
-                batch.append((data, name))
-                if size >= _RECV_BYTES:
+            while len(batch) < _RECV_BATCH and size < _RECV_BYTES:
+                some = self._some()
+                batch += some
+                size += sum([len(data) for data, _ in some])
+                if len(some) < AT_ONCE:
                     break
         except BlockingIOError:
             pass
@@ -282,6 +285,31 @@ class _Receiver:
             self.bytes += size
             self._sink.frames(batch)
         return len(batch)
+
+    def _some(self) -> list[tuple[bytes, str]]:
+        """Up to `AT_ONCE` datagrams with their senders; fewer where the socket holds no more now. Raises OSError."""
+        if self._many is not None:
+            try:
+                return self._many.receive()
+            except OSError as error:
+                if error.errno not in _NO_CALL:
+                    raise
+                self._many = None
+        found: list[tuple[bytes, str]] = []
+        receive, names = self.socket.recvfrom, self._names
+        try:
+            for _ in range(AT_ONCE):
+                data, peer = receive(_LARGEST)
+                name = names.get(peer)
+                if name is None:
+                    if len(names) >= _SOURCES:
+                        names.clear()
+                    name = names[peer] = f"udp://{bracketed(peer[0])}:{peer[1]}"
+                found.append((data, name))
+        except OSError:
+            if not found:
+                raise
+        return found
 
     def close(self) -> None:
         self.socket.close()

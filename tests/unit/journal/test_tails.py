@@ -106,7 +106,8 @@ _MEMBER = st.one_of(
     st.sampled_from(
         [
             '"timestamp":"2026-11-28T12:00:00.123456Z"', '"timestamp":"2026-11-28T12:00:00+02:00"', '"timestamp":"x"', '"severity":3',
-                       '"severity":9', '"tokens":["a","b"]', '"tokens":"a"', '"payload":"GET /"', '"payload":1', '"weight":2',
+                       '"severity":9', '"tokens":["a","b"]', '"tokens":[ "a",\t"\\u00e4\\n" ]',
+            '"tokens":[]', '"tokens":"a"', '"payload":"GET /"', '"payload":1', '"weight":2',
             '"weight":0.5', '"weight":0',
             '"seq":1', '"seq":2', '"seq":-1', '"seq":9223372036854775808', '"pid":3', '"stream":"other"', '"unknown":1', '"unknown":1e999',
         ]
@@ -136,17 +137,21 @@ def test_a_tail_changes_no_verdict_and_nothing_of_what_is_stored(pieces: list[by
         assert_same(in_lake(stored(found, tail=True)), in_lake(stored(found, tail=False)))
 
 
-@given(st.lists(_USUAL, min_size=1, max_size=6), st.integers(1, 3))
-def test_usual_lines_are_cut_in_the_lake_as_well(objects: list[str], first: int) -> None:
+_TOKENS = st.sampled_from(["[]", '["web"]', '["login","sync"]', '[ "web" ]', '["\\u00e4"]', '["ä"]'])
+
+
+@given(st.lists(st.tuples(_USUAL, _TOKENS), min_size=1, max_size=6), st.integers(1, 3))
+def test_usual_lines_are_cut_in_the_lake_as_well(events: list[tuple[str, str]], first: int) -> None:
     lines = [
-        f'{{"timestamp":"2026-11-28T12:00:00.000001Z","type":"a","fields":{text},"seq":{number}'.encode() + TAIL
-        for number, text in enumerate(objects, first)
+        f'{{"timestamp":"2026-11-28T12:00:00.000001Z","type":"a","tokens":{tokens},"fields":{text},"seq":{number}'.encode()
+        + TAIL
+        for number, (text, tokens) in enumerate(events, first)
     ]
     found = validate(b"\n".join(lines) + b"\n")
     if found.invalid:
         return
     assert found.tail == TAIL
-    assert found.runs.runs == [("f00dfacef00dface", first, len(objects))]
+    assert found.runs.runs == [("f00dfacef00dface", first, len(events))]
     assert_same(in_lake(stored(found, tail=True)), in_lake(stored(found, tail=False)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from metlog.errors import ConfigError
+from metlog.listener.inputs._many import ManyDatagrams
 from metlog.listener.inputs.udp import UdpInput
 from tests.helpers.sink import FakeSink
 from tests.helpers.waiting import wait_for
@@ -29,12 +31,14 @@ class Counting(FakeSink):
     def __init__(self) -> None:
         super().__init__()
         self.batches: list[int] = []
+        self.taken: list[tuple[bytes, str]] = []
         self.threads: Counter[str] = Counter()
 
     def frames(self, batch: Sequence[tuple[bytes, str]], received_at: int | None = None) -> None:
         assert self.gate.wait(20)
         with self.lock:
             self.batches.append(len(batch))
+            self.taken += batch
             self.threads[threading.current_thread().name + str(threading.get_ident())] += len(batch)
         super().frames(batch, received_at)
 
@@ -44,9 +48,18 @@ def sink() -> Counting:
     return Counting()
 
 
-@pytest.fixture
-def start(sink: Counting) -> Iterator[Start]:
+class NotHere:
+    """In place of `ManyDatagrams`, where the system has no such call."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        raise OSError("not here")
+
+
+@pytest.fixture(params=["many a call", "one a call"])
+def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, sink: Counting) -> Iterator[Start]:
     started = []
+    if request.param == "one a call":
+        monkeypatch.setattr("metlog.listener.inputs.udp.ManyDatagrams", NotHere)
 
     def begin(**options: Any) -> UdpInput:
         item = UdpInput(**{"port": 0, "receive_buffer": 4 << 20} | options)
@@ -91,6 +104,50 @@ def test_what_waits_in_the_buffer_is_taken_many_at_a_time(start: Start, sink: Co
     assert item.stats()["frames"] == 1500
 
 
+def test_each_datagram_comes_whole_with_its_own_sender(start: Start, sink: Counting) -> None:
+    item = start()
+    sink.gate.clear()
+    senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(5)]
+    sent = []
+    try:
+        for n in range(200):
+            sender = senders[n * 7 % 5]
+            frame = b'{"type":"one","payload":"%b"}' % (b"%d" % n * (n % 17) * (1 + n % 3 * 100))
+            assert sender.sendto(frame, place(item)) == len(frame)
+            sent.append((frame, f"udp://127.0.0.1:{sender.getsockname()[1]}"))
+        senders[0].sendto(b"", place(item))
+        sent.append((b"", f"udp://127.0.0.1:{senders[0].getsockname()[1]}"))
+        sink.gate.set()
+        wait_for(lambda: sum(sink.batches) == 201)
+    finally:
+        for sender in senders:
+            sender.close()
+    assert sink.taken == sent
+
+
+def test_a_call_that_a_sandbox_does_not_let_through_is_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, sink: Counting
+) -> None:
+    asked = []
+
+    def refused(self: ManyDatagrams) -> list[tuple[bytes, str]]:
+        asked.append(self)
+        raise PermissionError(errno.EPERM, "no such call here")
+
+    monkeypatch.setattr(ManyDatagrams, "receive", refused)
+    item = UdpInput(port=0)
+    item.start(sink)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for n in range(3):
+                sock.sendto(b'{"type":"one","seq":%d}' % n, place(item))
+                wait_for(lambda n=n: len(sink.events) == n + 1)  # type: ignore[misc]
+    finally:
+        item.stop()
+    assert len(asked) == 1
+    assert item.stats()["frames"] == 3
+
+
 def test_while_datagrams_keep_coming_they_are_taken_in_turns(start: Start, sink: Counting) -> None:
     item = start()
     began = time.monotonic()
@@ -99,7 +156,7 @@ def test_while_datagrams_keep_coming_they_are_taken_in_turns(start: Start, sink:
             sock.sendto(b'{"type":"one","seq":%d}' % n, place(item))
             time.sleep(0.0002)
     wait_for(lambda: len(sink.events) == 200)
-    turns = (time.monotonic() - began) / 0.005
+    turns = (time.monotonic() - began) / 0.01
     assert len(sink.batches) <= turns + 3
     assert [event["seq"] for event in sink.events] == list(range(200))
 

@@ -95,7 +95,7 @@ class ClickHouseEngine(TranslatedEngine):
         asked = msgspec.json.encode({"sql": sql, "settings": settings})
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(
-                [sys.executable, "-m", "metlog.engines.chdb_process"],
+                [sys.executable, "-P", "-m", "metlog.engines.chdb_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,

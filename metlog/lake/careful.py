@@ -61,7 +61,7 @@ def fatal(lines: list[Record], ballast: int, *, columns: bool = True) -> Iterato
 def _try(lines: list[Record], ballast: int, columns: bool) -> int:
     """How many lines a process takes before it ends."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "metlog.lake.careful", str(ballast), "columns" if columns else "rows"],
+        [sys.executable, "-P", "-m", "metlog.lake.careful", str(ballast), "columns" if columns else "rows"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         bufsize=0,
     )  # fmt: skip

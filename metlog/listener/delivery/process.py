@@ -121,7 +121,7 @@ class OutputProcess:
         """Starts the process, and tells it what it is and how far the journal reaches."""
         assignment = msgspec.structs.replace(self._assignment, report_fd=report_fd, deaths=self._deaths)
         process = subprocess.Popen(
-            [sys.executable, "-m", "metlog.listener.delivery.worker"],
+            [sys.executable, "-P", "-m", "metlog.listener.delivery.worker"],
             stdin=subprocess.PIPE,
             pass_fds=(report_fd,),
             bufsize=0,

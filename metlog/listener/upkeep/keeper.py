@@ -143,7 +143,7 @@ class UpkeepKeeper:
     def _work(self, job: str) -> Outcome:
         task = Task(str(self._data.path.resolve()), job, self.settings.arguments(job))
         process = subprocess.Popen(
-            [sys.executable, "-m", "metlog.listener.upkeep.worker"],
+            [sys.executable, "-P", "-m", "metlog.listener.upkeep.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

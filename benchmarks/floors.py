@@ -165,7 +165,10 @@ class BareHandler(logging.Handler):
                 fields[other] = value = its[other]
                 if type(value) is not str:
                     raise NotImplementedError
-        if its["args"] or its["exc_info"] or its["stack_info"] or context() is not None:
+        if (
+            self.filters or self.formatter or its["args"] or its["exc_info"] or its["exc_text"] or its["stack_info"]
+            or its.get("taskName") or type(record) is not logging.LogRecord or context() is not None
+        ):  # fmt: skip # each of these asks for something else
             raise NotImplementedError
         severity = 6 if its["levelno"] == logging.INFO else 4
         frame.append(JsonRecord(now(UTC), "oldstyle", tokens, severity, its["msg"], fields, self.numbers(), ORIGIN))

@@ -68,7 +68,7 @@ class MetlogClient(Measuring):
             fields = more if fields is None else joined(more, fields)
         try:
             pipeline = self._state.pipeline
-            severity_max, make, origin, next_seq, append, buffer, base, usual = pipeline.fast_path
+            severity_max, make, origin, next_seq, append, buffer, base, usual, sift = pipeline.fast_path
             if severity is not usual and (type(severity) is not int or not 0 <= severity <= severity_max):
                 level = pipeline.admit_severity(severity)
                 if level < 0:
@@ -81,7 +81,9 @@ class MetlogClient(Measuring):
             except KeyError:
                 known = tokens_tuple(tokens)
             if make is None:
-                log_screened(self, pipeline, known, severity, msg, fields)
+                weight = ONE if sift is None else sift(known, severity, msg)
+                if weight:
+                    log_screened(self, pipeline, known, severity, msg, fields, weight)
                 return
             context = _context()
             if context is None and not base and not self._bound:

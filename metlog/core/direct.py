@@ -46,7 +46,7 @@ def log_direct(
     seq, stored = 0, False
     try:
         pipeline = client._state.pipeline
-        severity_max, make, origin, next_seq, append, buffer, base, _ = pipeline.fast_path
+        severity_max, make, origin, next_seq, append, buffer, base, _, _ = pipeline.fast_path
         if make is None or severity > severity_max or not client._plain:
             return False
         context = _context()
@@ -66,19 +66,21 @@ def log_direct(
 
 
 def log_screened(
-    client: Client, pipeline: Any, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any] | None
+    client: Client,
+    pipeline: Any,
+    tokens: tuple[str, ...],
+    severity: int,
+    payload: Any,
+    fields: dict[str, Any] | None,
+    weight: float,
 ) -> None:
     """Logs an event where filters have a say, or the encoder has no records. Raises what is raised before it has a `seq`.
 
-    `fields` are the caller's own.
+    `fields` are the caller's own. `weight` is what `sift` said, where the pipeline has that.
     """
-    seq, stored, weight = 0, False, ONE
+    seq, stored = 0, False
     try:
-        make, origin, next_seq, append, buffer, screen, sift = pipeline.screened_path
-        if sift is not None:
-            weight = sift(tokens, severity, payload)
-            if not weight:
-                return
+        make, origin, next_seq, append, buffer, screen, filters = pipeline.screened_path
         context, base = _context(), pipeline.fields
         if context is None and not base and not client._bound:
             own = fields.copy() if fields else {}
@@ -96,7 +98,6 @@ def log_screened(
                 stored = True
                 buffer.flush_if_due(seq)
         else:
-            filters = None if screen is sift is None else ()
             pipeline.put(tokens[0], tokens, severity, payload, own, weight, None, filters)
     except BaseException as error:
         if not dealt_with(pipeline, error, seq, stored):

@@ -153,11 +153,12 @@ class Pipeline:
 
         `fast_path`, of `MetlogClient.log`: `severity_max`, the highest severity that is accepted; `make` and `origin`, which make a
         record (None: as `screened_path` says); `next_seq`; `append`, which gives the buffer a record; the `buffer`; `base`, the
-        configured fields; `usual`, the severity of most events if it is accepted, known by identity.
+        configured fields; `usual`, the severity of most events if it is accepted, known by identity; `sift`, filters that do not look
+        at fields (None: there are others, or none).
 
         `screened_path`, of `log_screened`: `make`, `origin`, `next_seq`, `append` and `buffer` likewise (no `make`: every event is
-        encoded at the call); `screen`, filters that need no event (None: no filter is to be called, or the first of them needs
-        one); `sift`, in place of `screen`, filters that do not look at fields.
+        encoded at the call); `screen`, in place of `sift`, filters that need no event (None: no filter is to be called, or the first of
+        them needs one); `filters`, those to be called on the event after that (None: all).
         """
         make = origin = screen = sift = None
         records, chain = self.encoder.records, self.chain
@@ -170,10 +171,11 @@ class Pipeline:
                 make, origin = records.maker(self.stream.sample())
         buffer, usual = self.buffer, USUAL if self.severity_max >= USUAL else None
         next_seq = self.stream.seq.__next__
-        self.screened_path = make, origin, next_seq, buffer.append, buffer, screen, sift
+        filters = None if screen is None and sift is None else ()
+        self.screened_path = make, origin, next_seq, buffer.append, buffer, screen, filters
         if chain.calls:
             make = None
-        self.fast_path = self.severity_max, make, origin, next_seq, buffer.append, buffer, self.fields, usual
+        self.fast_path = self.severity_max, make, origin, next_seq, buffer.append, buffer, self.fields, usual, sift
 
     def admit_severity(self, severity: Any) -> int:
         """Clamps to 0 to 7. Returns -1, and counts the event as filtered, if it is above `severity_max` or the pipeline is closed.

@@ -19,7 +19,7 @@ _log: Final = logging.getLogger("metlog")
 UNCONFIGURED: Final = (
     "metlog is not configured: events are counted and left out (metlog.configure() sends them; told once)"
 )
-REFUSING: Final[tuple[Any, ...]] = (-1, None, None, None, None, None, {}, None)
+REFUSING: Final[tuple[Any, ...]] = (-1, None, None, None, None, None, {}, None, None)
 """A fast path (see `metlog.core.pipeline`) that admits no severity."""
 CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from threading import current_thread, get_ident
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ __all__ = ["MetlogHandler"]
 _LAYOUT: Final = list(
     logging.makeLogRecord({}).__dict__
 )  # attributes of every record, in the order in which they are set
+_TASKS: Final = sys.version_info >= (3, 12)
+"""Whether records have a `taskName`."""
 _WIDTH: Final = len(_LAYOUT)
 _LAST: Final = _LAYOUT[-1]
 _STANDARD: Final = frozenset(_LAYOUT) | {"message", "asctime", "taskName"}
@@ -138,7 +141,7 @@ class MetlogHandler(logging.Handler):
                     pipeline.admit_severity(severity)
                 return
             fields = around.copy()
-            task = its.get("taskName")  # Python 3.12
+            task = its.get("taskName") if _TASKS else None
             if task is not None:
                 fields["task"] = task
                 fixed = fixed and type(task) is str

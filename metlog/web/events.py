@@ -108,8 +108,6 @@ async def _counts(request: Request, wanted: Search, times: Times, patience: floa
     except Waiting as waiting:
         return Counts(running=waiting.job)
     except Refused as refused:  # the events are there
-        if refused.status not in {400, 408, 413}:
-            raise
         return Counts(problem=refused.message)
     counts = cast("Counts", outcome.value)
     kept.put(key, counts)

@@ -152,7 +152,7 @@ def picture(visit: Visit, name: str) -> None:
 def test_every_page_shows_on_every_screen_without_a_fault(visit: Visit, name: str, path: str) -> None:
     answer = visit.tab.goto(path, wait_until="networkidle")
     assert answer.status in {200, 202}
-    visit.tab.wait_for_function("!document.querySelector('[data-job], [data-counting]')")  # on a busy machine
+    visit.tab.wait_for_selector("[data-job], [data-counting]", state="detached")  # on a busy machine
     visit.tab.wait_for_load_state("networkidle")
     picture(visit, name)
     width = visit.tab.evaluate("document.documentElement.scrollWidth")

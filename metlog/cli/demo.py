@@ -96,7 +96,7 @@ def demo(
         f"  {_command()} query {query} {shown}",
         f"  {_command()} report request-times {shown} --chart -",
         f"  {_command()} query {lost_query} {shown}   # what was lost",
-        f"  {_command()} serve {shown}   # the page, at {_PAGE}",
+        *(() if serve else (f"  {_command()} serve {shown}   # the page, at {_PAGE}",)),
     ):
         console.print(line, soft_wrap=True, markup=False)
     if serve:
@@ -162,7 +162,9 @@ def _run(console: Console, folder: Path, seconds: float, days: int) -> int:
         started = time.monotonic()
         with working(f"filling {days} days before today:") as tell:
             number = fill(folder, days + 1, progress=lambda done, of: tell(f"{done} of {of}", done, of))
-        console.print(f"{number:,} sample events of {days} days and today in {time.monotonic() - started:.1f} s")
+        console.print(
+            f"{number:,} sample events of {days} {'day' if days == 1 else 'days'} and today in {time.monotonic() - started:.1f} s"
+        )
     from metlog.demo.visitors import Visitors
     from metlog.lake.query import Lake
 

@@ -20,7 +20,7 @@ from metlog.web.jobs import Job, Waiting
 from metlog.web.search import Around, Page, around, page, total
 from metlog.web.state import access_of, page_of
 from metlog.web.times import Times, times_of
-from metlog.web.waiting import asked, awaited
+from metlog.web.waiting import asked, awaited, reads
 
 __all__ = ["chosen", "explore", "find", "search", "show", "suggestions"]
 
@@ -104,12 +104,10 @@ async def _counts(request: Request, wanted: Search, times: Times, patience: floa
         return Counts(facets, facets.events)
 
     try:
-        outcome = await asked(request, key, "Counts", work, job=True, patience=patience)
+        outcome = await asked(request, key, "Counts", work, job=True, patience=patience, to_the_end=not reads(request))
     except Waiting as waiting:
         return Counts(running=waiting.job)
     except Refused as refused:  # the events are there
-        if refused.status not in {400, 408, 413}:
-            raise
         return Counts(problem=refused.message)
     counts = cast("Counts", outcome.value)
     kept.put(key, counts)

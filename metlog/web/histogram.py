@@ -136,6 +136,6 @@ def _labels(times: Times) -> list[str]:
     length = times.end - times.begin
     form = (
         "%H:%M:%S" if length < timedelta(minutes=5) else "%H:%M" if length <= timedelta(hours=30)
-        else "%-d %b %H:%M" if length <= timedelta(days=4) else "%-d %b" if length <= timedelta(days=300) else "%b %Y"
+        else "%-d %b %H:%M" if length <= timedelta(days=10) else "%-d %b" if length <= timedelta(days=300) else "%b %Y"
     )  # fmt: skip
     return [(times.begin + length * part / 4).astimezone(times.zone).strftime(form) for part in range(5)]

@@ -51,6 +51,8 @@ class Job:
     asker: str
     title: str
     engine: str
+    kept: float = _KEPT
+    """Seconds that its result is kept."""
     detail: str = ""
     """What it asks, for the page that waits."""
     task: asyncio.Task[Any] | None = None
@@ -145,14 +147,14 @@ class Jobs:
         """
         key = (asker, key)
         kept = min(self._kept, _UNSEEN) if once else self._kept
-        job = self._current(key, since, kept) or self._begin(request, asker, key, title, work, detail)
+        job = self._current(key, since, kept) or self._begin(request, asker, key, title, work, detail, kept)
         job.seen = time.monotonic()
         assert job.task is not None
         if not job.done:
             job.waiters += 1
             try:
                 if to_the_end:
-                    await self._until(request, job)
+                    await self._until(request, job, once=once)
                 else:
                     await self._moment(request, job, self._patience if patience is None else patience)
             finally:
@@ -180,8 +182,8 @@ class Jobs:
         finally:
             client.cancel()
 
-    async def _until(self, request: Request, job: Job) -> None:
-        """Until the job or the client has gone."""
+    async def _until(self, request: Request, job: Job, *, once: bool) -> None:
+        """Until the job or the client has gone; with the last client a query goes whose result is shown once."""
         assert job.task is not None
 
         client = asyncio.create_task(_left(request))
@@ -190,6 +192,9 @@ class Jobs:
         finally:
             client.cancel()
         if not job.done:
+            if once and job.waiters == 1:
+                job.abandoned = True
+                job.gone.set()
             raise ClientDisconnect
 
     def _current(self, key: Hashable, since: float, kept: float) -> Job | None:
@@ -203,9 +208,22 @@ class Jobs:
         return None if job.asked < since or time.monotonic() - (job.ended or job.began) > limit else job
 
     def _begin(
-        self, request: Request, asker: str, key: Hashable, title: str, work: Callable[[Cancel], Any], detail: str
+        self,
+        request: Request,
+        asker: str,
+        key: Hashable,
+        title: str,
+        work: Callable[[Cancel], Any],
+        detail: str,
+        kept: float,
     ) -> Job:
-        job = Job(secrets.token_urlsafe(16), asker, title, self._engine, detail=detail)
+        job = Job(secrets.token_urlsafe(16), asker, title, self._engine, detail=detail, kept=kept)
+        now = time.monotonic()
+        self._by_key = {
+            known: other
+            for known, other in self._by_key.items()
+            if other.ended is None or now - other.ended <= other.kept
+        }
 
         def known(cancel: Cancel) -> Any:
             job.cancel = cancel

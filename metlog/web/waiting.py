@@ -19,7 +19,7 @@ from metlog.web.results import json_response
 from metlog.web.security import require_csrf
 from metlog.web.state import access_of, page_of
 
-__all__ = ["Outcome", "asked", "awaited", "cancel", "progress", "waiting_page", "wanted_since"]
+__all__ = ["Outcome", "asked", "awaited", "cancel", "progress", "reads", "waiting_page", "wanted_since"]
 
 _MOMENT: Final = 0.8
 """Seconds that a page waits for a quick engine before it says that it waits."""
@@ -59,8 +59,13 @@ async def awaited(
     request: Request, key: Hashable, title: str, work: Callable[[Cancel], Any], *, to_the_end: bool = False
 ) -> Outcome:
     """As `asked`, for a page that says to a reader after a moment that it waits, whatever the engine; a program gets what it asked for."""
-    to_the_end = to_the_end or (not page_of(request).lake.slow and "text/html" not in request.headers.get("accept", ""))
+    to_the_end = to_the_end or (not page_of(request).lake.slow and not reads(request))
     return await asked(request, key, title, work, to_the_end=to_the_end, job=True, patience=_MOMENT)
+
+
+def reads(request: Request) -> bool:
+    """Whether somebody reads the page in a browser, as against a program that fetches it."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def wanted_since(request: Request) -> float:

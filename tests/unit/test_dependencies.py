@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -121,3 +122,30 @@ def test_the_core_installs_three_packages() -> None:
 
 def test_no_lock_file_and_no_index_is_committed() -> None:
     assert not list(Path(ROOT).glob("*.lock"))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("missing", "line", "told"),
+    [
+        ("duckdb", "import metlog.reports", 'metlog.lake needs duckdb: pip install "metlog[listener]"'),
+        ("starlette", "import metlog.web.app", 'metlog.web needs starlette: pip install "metlog[web]"'),
+        (
+            "pytest",
+            "from metlog.testing import SenderConformance",
+            "metlog.testing.SenderConformance needs pytest: pip install pytest",
+        ),
+    ],
+)
+def test_what_is_missing_is_told_with_the_remedy(missing: str, line: str, told: str) -> None:
+    program = f"""
+import importlib.util, sys
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == {missing!r} else found(name, *more)
+if {missing!r} == "pytest":
+    sys.modules["pytest"] = None
+{line}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {told}"

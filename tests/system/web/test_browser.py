@@ -152,7 +152,7 @@ def picture(visit: Visit, name: str) -> None:
 def test_every_page_shows_on_every_screen_without_a_fault(visit: Visit, name: str, path: str) -> None:
     answer = visit.tab.goto(path, wait_until="networkidle")
     assert answer.status in {200, 202}
-    visit.tab.wait_for_function("!document.querySelector('[data-job], [data-counting]')")  # on a busy machine
+    visit.tab.wait_for_selector("[data-job], [data-counting]", state="detached")  # on a busy machine
     visit.tab.wait_for_load_state("networkidle")
     picture(visit, name)
     width = visit.tab.evaluate("document.documentElement.scrollWidth")
@@ -355,6 +355,42 @@ def test_a_row_of_a_report_leads_to_its_events(desktop: Visit) -> None:
     assert tab.inner_text("[role=status]").split(" ")[0].replace(",", "") == events or "in all" in tab.inner_text(
         "[role=status]"
     )
+
+
+def test_counts_that_come_later_take_their_places_and_what_is_open_stays(desktop: Visit) -> None:
+    """The page as it is without its counts: the server waits for them in the first request only."""
+    tab = desktop.tab
+    address = "/events?since=14d&severity=5"
+    whole = tab.request.get(address, headers={"accept": "*/*"}).text()
+    without = re.sub(r'(?s)<form class="facets".*?</form>', '<div class="facets" id="facets"></div>', whole)
+    without = re.sub(
+        r'(?s)<div class="card" id="bars">.*?</figure></div>', '<div class="card" id="bars"></div>', without
+    )
+    without = without.replace('id="found">', 'id="found"><span data-counting="/jobs/one">being counted</span>')
+    without = without.replace("</head>", '<script src="/static/x/counting.js" defer></script></head>')
+    told = iter(["running", "done"])
+    seen: list[str] = []
+
+    def page(route: Any) -> None:
+        seen.append(route.request.resource_type)
+        if len(seen) == 1:
+            route.fulfill(body=without, content_type="text/html; charset=utf-8")
+        else:
+            route.continue_()
+
+    tab.route("**/events?*", page)
+    tab.route("**/counting.js", lambda route: route.fulfill(path=ROOT / "metlog" / "web" / "static" / "counting.js"))
+    tab.route("**/jobs/one", lambda route: route.fulfill(json={"state": next(told), "share": 0.5}))
+    tab.goto(address)
+    tab.locator("ol.events summary").first.click()
+    tab.wait_for_selector("form#facets button")
+    assert seen == ["document", "fetch"]
+    assert tab.locator("#bars svg a").count() > 5
+    assert "being counted" not in tab.inner_text("#found")
+    assert tab.locator("ol.events details[open]").count() == 1
+    tab.locator("[data-bars] a").first.focus()
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate("[...document.querySelectorAll('[data-bars] a')].indexOf(document.activeElement)") == 1
 
 
 def test_bars_over_time_are_one_stop_of_the_keyboard_and_lead_to_their_events(desktop: Visit) -> None:

@@ -188,4 +188,4 @@ def test_without_a_data_folder_there_is_no_tail_and_nothing_is_saved(
     given = {"sql": "SELECT 1 AS one", "name": "one", "title": "One"}
     refused = page.post("/sql/save", data=given, headers={"origin": "http://127.0.0.1:8565"})
     assert refused.status_code == 403
-    assert "this page asks an engine and has none" in refused.text
+    assert "This page asks an engine and has none" in refused.text

@@ -1,0 +1,103 @@
+"""Queries that outlive the request that began them, and those that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from metlog.lake.cancel import Cancel
+from metlog.web import jobs
+from metlog.web.jobs import Jobs, Waiting
+from metlog.web.pool import QueryPool
+
+
+class Client:
+    """A request whose client leaves when it is told to."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+
+    async def receive(self) -> dict[str, str]:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+def in_loop(work: Callable[[Jobs, Request, Client], Awaitable[None]]) -> None:
+    async def run() -> None:
+        pool = QueryPool(2, 8, lambda _: "")
+        client = Client()
+        try:
+            await work(Jobs(pool, "duckdb"), cast("Request", client), client)
+        finally:
+            pool.close()
+
+    asyncio.run(run())
+
+
+def until_cancelled(cancel: Cancel) -> str:
+    ended = threading.Event()
+    while not cancel.cancelled:
+        ended.wait(0.01)
+    return "cancelled"
+
+
+def test_a_program_that_leaves_takes_its_query_along() -> None:
+    async def work(made: Jobs, request: Request, client: Client) -> None:
+        asking = asyncio.create_task(
+            made.result(request, "", "key", "Title", until_cancelled, to_the_end=True, once=True)
+        )
+        await asyncio.sleep(0.05)
+        (job,) = made._by_key.values()
+        client.left.set()
+        with pytest.raises(ClientDisconnect):
+            await asking
+        assert job.task is not None
+        await asyncio.wait({job.task}, timeout=20)
+        assert job.done
+
+    in_loop(work)
+
+
+def test_a_query_that_two_wait_for_stays_when_one_leaves() -> None:
+    go = threading.Event()
+
+    def slow(_: Cancel) -> str:
+        go.wait(20)
+        return "found"
+
+    async def work(made: Jobs, request: Request, client: Client) -> None:
+        other = cast("Request", Client())
+        first, second = (
+            asyncio.create_task(made.result(who, "", "key", "Title", slow, to_the_end=True, once=True))
+            for who in (request, other)
+        )
+        await asyncio.sleep(0.05)
+        client.left.set()
+        with pytest.raises(ClientDisconnect):
+            await first
+        go.set()
+        assert (await second).value == "found"
+
+    in_loop(work)
+
+
+def test_results_that_nobody_fetches_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_UNSEEN", 0.1)
+
+    async def work(made: Jobs, request: Request, _: Client) -> None:
+        def soon(_: Cancel) -> Any:
+            threading.Event().wait(0.1)
+            return "found"
+
+        for key in range(5):
+            with pytest.raises(Waiting):
+                await made.result(request, "", key, "Title", soon, once=True, patience=0.0)
+            await asyncio.sleep(0.3)
+        assert len(made._by_key) == 1
+
+    in_loop(work)

@@ -77,14 +77,14 @@ def tables(
     clock: Clock,
     route: Route,
     *,
-    rows: int = 3000,
+    rows: int = 5000,
     size: int = CHUNK_BYTES,
     bad: list[tuple[bytes, str, str]] | None = None,
 ) -> Iterator[pa.Table]:
     """The events of journal records as tables of about `rows` rows or `size` bytes of JSON with UNCOMMITTED_SCHEMA, in the order of the
     journal. `bad` gets what cannot be decoded, with its source and the reason.
 
-    So many rows stay in the processor's cache between decoding and the columns; ten times as many take twice as long. Decoded JSON takes up
+    So many rows stay in the processor's cache between decoding and the columns; with fewer, calls of Arrow begin to cost. Decoded JSON takes up
     to 25 times its bytes, so it is the bytes of a table that bound its memory.
     """
     chunk: list[Record] = []

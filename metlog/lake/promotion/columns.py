@@ -21,7 +21,7 @@ from metlog.lake.promotion.footer import PROMOTED, TYPES, Kind, Promoted, column
 
 __all__ = ["FileColumns", "lines_of"]
 
-_ROWS: Final = 3000
+_ROWS: Final = 5000
 """Rows that are decoded together: they stay in the processor's cache."""
 _MANY: Final = 0.5
 """Share of different values from which on a dictionary is work for nothing."""

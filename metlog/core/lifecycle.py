@@ -59,9 +59,16 @@ def close_all() -> None:
 
 
 def _after_fork() -> None:
+    """Raises, at the end, what a part's `after_fork` raised: the others have their own locks and sockets all the same."""
+    errors: list[Exception] = []
     for item in list(live):
-        item.after_fork()
+        try:
+            item.after_fork()
+        except Exception as error:  # noqa: BLE001 - a part may be anybody's; raised below
+            errors.append(error)
     _watch_multiprocessing(forked=True)
+    if errors:
+        raise ExceptionGroup("metlog: after_fork", errors)
 
 
 def _watch_uwsgi() -> None:

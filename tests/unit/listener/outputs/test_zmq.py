@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,15 @@ def test_a_peer_that_dies_in_the_middle_holds_the_batch(connect: Any) -> None:
     port = puller.bind_to_random_port("tcp://127.0.0.1")
     output = connect(endpoint=f"tcp://127.0.0.1:{port}", timeout=5.0)
     large = [Event(type="large", payload="x" * 60_000) for _ in range(300)]
-    dying = threading.Timer(0.2, lambda: context.destroy(linger=0))
+    told = puller.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+
+    def die() -> None:
+        told.recv_multipart()
+        time.sleep(0.2)  # the kernel's buffers fill
+        puller.disable_monitor()
+        context.destroy(linger=0)
+
+    dying = threading.Thread(target=die)
     dying.start()
     with pytest.raises(Undelivered, match="the connection broke before all of the batch was written"):
         output.write(batch(*large))

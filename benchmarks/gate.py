@@ -55,9 +55,9 @@ def limits(rows: list[Row]) -> Iterator[tuple[str, float, float, str]]:
     yield f"{DEFAULT}, CPU", cpu[DEFAULT], 2.7 * cpu[FLOOR], "2.7 x floor"
     yield f"{DEFAULT}, a peer", caller[DEFAULT], 1.1 * caller[STATSD], f"1.1 x {STATSD}"
     yield SINGLE, caller[SINGLE], 2.1 * (caller[FLOOR] + caller[SEND]), "2.1 x (floor + send)"
-    yield SMALL_FRAMES, caller[SMALL_FRAMES], 1.5 * caller[SMALL], f"1.5 x {SMALL}"
+    yield SMALL_FRAMES, caller[SMALL_FRAMES], 1.6 * caller[SMALL], f"1.6 x {SMALL}"
     beyond = caller[HANDLER] - caller[NO_HANDLER]
-    yield f"{HANDLER}, beyond one that does nothing", beyond, 6.0 * caller[FLOOR], "6.0 x floor"
+    yield f"{HANDLER}, beyond one that does nothing", beyond, 7.0 * caller[FLOOR], "7.0 x floor"
     ours, theirs = imported("metlog"), imported("msgspec")
     yield IMPORT, ours, 3.5 * theirs, "3.5 x msgspec"
     loading, configuring = started()

@@ -146,11 +146,18 @@ class MetlogHandler(logging.Handler):
                 fields["task"] = task
                 fixed = fixed and type(task) is str
             names, count = reversed(its), _WIDTH  # `extra` comes after what every record has
+            extra: list[str] | None = None
             for other in names:
                 if other == _LAST:
                     break
                 count += 1
                 if other not in _STANDARD:
+                    if extra is None:
+                        extra = [other]
+                    else:
+                        extra.append(other)
+            if extra is not None:
+                for other in reversed(extra):
                     fields[other] = value = its[other]
                     if type(value) is not str and fixed:
                         fixed = is_fixed({other: value})

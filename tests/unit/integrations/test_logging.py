@@ -501,3 +501,9 @@ def test_a_filter_of_a_subclass_is_asked(client: MetlogClient) -> None:
     for message in ("no", "yes"):
         handler.handle(logging.makeLogRecord({"msg": message, "levelno": 20}))
     assert one(client).payload == "yes"
+
+
+def test_extra_keeps_its_order(log: logging.Logger, client: MetlogClient) -> None:
+    names = [f"name{number}" for number in (3, 1, 4, 15, 9, 2, 6)]
+    log.info("x", extra=dict.fromkeys(names, 1))
+    assert [name for name in one(client).fields if name in names] == names

@@ -106,8 +106,8 @@ class Visit:
         )
 
     def _failed(self, request: Any) -> None:
-        # of a page that was left: its tail, its pictures, the names for its editor, how far its query was
-        left = any(part in request.url for part in ("/api/tail", ".svg", "/api/schema", "/jobs/"))
+        # of a page that was left: its tail, its pictures, the names for its editor, how far its query was, its counts
+        left = any(part in request.url for part in ("/api/tail", ".svg", "/api/schema", "/jobs/", "/events?"))
         if not (request.failure == "net::ERR_ABORTED" and left):
             self.faults.append(f"{request.url}: {request.failure}")
 

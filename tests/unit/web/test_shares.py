@@ -30,29 +30,21 @@ def test_turns_go_round_and_none_is_lost(steps: list[tuple[str, bool]], running:
 
     async def run() -> None:
         turns = Turns(running, 100)
-        tasks: list[tuple[str, asyncio.Task[None]]] = []
+        asked: list[tuple[str, asyncio.Future[None]]] = []
         for asker, take in steps:
-            if take or not tasks:
-                tasks.append((asker, asyncio.create_task(turns.take(asker))))
+            if take or not asked:
+                asked.append((asker, turns.queue(asker)))
             else:
-                owner, task = tasks.pop(0)
-                if not task.done():
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
-                else:
-                    turns.give_back(owner)
-            await asyncio.sleep(0)
-            held = {name: sum(task.done() for owner, task in tasks if owner == name) for name in "ab"}
+                turns.leave(*asked.pop(0))
+            held = {name: sum(turn.done() for owner, turn in asked if owner == name) for name in "ab"}
             assert sum(held.values()) <= running
             assert all(count <= max(1, running - 1) for count in held.values())
-            waits = {owner for owner, task in tasks if not task.done()}
+            waits = {owner for owner, turn in asked if not turn.done()}
             assert (
                 not waits or sum(held.values()) == running or all(held[name] == max(1, running - 1) for name in waits)
             )
-        for owner, task in tasks:
-            task.cancel()
-            if (await asyncio.gather(task, return_exceptions=True))[0] is None:
-                turns.give_back(owner)
+        for owner, turn in asked:
+            turns.leave(owner, turn)
         assert not turns._has
         assert not turns._queues
 

@@ -260,6 +260,7 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         probe = Probe(listener.http_port)
         probe.start()
         seconds = given.seconds if not given.stop else given.lead + given.stop * 4
+        _started(listener)
         cpu_before = {pid: cpu_seconds(pid) for pid in (listener.process.pid, *listener.workers())}
         busy_before = busy_seconds()
         began = time.monotonic()
@@ -345,6 +346,13 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "lake_bytes_per_event": round(lake["bytes"] / max(lake["events"], 1), 1),
         **({"catch_up": {key: round(value, 2) for key, value in catch_up.items()}} if catch_up else {}),
     }
+
+
+def _started(listener: Listener, limit: float = 20.0) -> None:
+    """Returns when the lake has loaded what it needs, which is no event's cost."""
+    deadline = time.monotonic() + limit
+    while "events" not in listener.status().get("outputs", {}).get("lake", {}) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _settle(listener: Listener, limit: float = 120.0) -> None:

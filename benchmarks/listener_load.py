@@ -198,6 +198,9 @@ def generate(port: int, given: argparse.Namespace, seconds: float, prefix: str =
 
 def stop_and_catch_up(listener: Listener, watch: Watch, given: argparse.Namespace) -> dict[str, float]:
     """Stops the lake for a while under load, lets it go, and waits until it is where it was."""
+    deadline = time.monotonic() + 30
+    while not (watch.notes and watch.notes[-1]["journaled"]) and time.monotonic() < deadline:
+        time.sleep(0.05)  # until the generators have loaded what they need
     time.sleep(given.lead)
     usual = watch.behind() + given.rate * 0.5
     (worker,) = listener.workers()

@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 from listener_load import cpu_seconds, generate
 
-_SEGMENT: Final = 64 << 20
+_SEGMENT: Final = 16 << 20
 _ROWS: Final = 3000
 """Events that are decoded at once."""
 _GROUP: Final = 20

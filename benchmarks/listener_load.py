@@ -198,6 +198,9 @@ def generate(port: int, given: argparse.Namespace, seconds: float, prefix: str =
 
 def stop_and_catch_up(listener: Listener, watch: Watch, given: argparse.Namespace) -> dict[str, float]:
     """Stops the lake for a while under load, lets it go, and waits until it is where it was."""
+    deadline = time.monotonic() + 30
+    while not (watch.notes and watch.notes[-1]["journaled"]) and time.monotonic() < deadline:
+        time.sleep(0.05)  # until the generators have loaded what they need
     time.sleep(given.lead)
     usual = watch.behind() + given.rate * 0.5
     (worker,) = listener.workers()
@@ -260,6 +263,7 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         probe = Probe(listener.http_port)
         probe.start()
         seconds = given.seconds if not given.stop else given.lead + given.stop * 4
+        _started(listener)
         cpu_before = {pid: cpu_seconds(pid) for pid in (listener.process.pid, *listener.workers())}
         busy_before = busy_seconds()
         began = time.monotonic()
@@ -345,6 +349,13 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "lake_bytes_per_event": round(lake["bytes"] / max(lake["events"], 1), 1),
         **({"catch_up": {key: round(value, 2) for key, value in catch_up.items()}} if catch_up else {}),
     }
+
+
+def _started(listener: Listener, limit: float = 20.0) -> None:
+    """Returns when the lake has loaded what it needs, which is no event's cost."""
+    deadline = time.monotonic() + limit
+    while "events" not in listener.status().get("outputs", {}).get("lake", {}) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _settle(listener: Listener, limit: float = 120.0) -> None:

@@ -84,8 +84,8 @@ def tables(
     """The events of journal records as tables of about `rows` rows or `size` bytes of JSON with UNCOMMITTED_SCHEMA, in the order of the
     journal. `bad` gets what cannot be decoded, with its source and the reason.
 
-    So many rows stay in the processor's cache between decoding and the columns; with fewer, calls of Arrow begin to cost. Decoded JSON takes up
-    to 25 times its bytes, so it is the bytes of a table that bound its memory.
+    So many rows stay in the processor's cache between decoding and the columns; with fewer, Arrow's calls begin to cost. Decoded JSON takes
+    up to 25 times its bytes, so it is the bytes of a table that bound its memory.
     """
     chunk: list[Record] = []
     count = taken = 0

@@ -121,7 +121,9 @@ def from_mapping(
     problems = Problems()
     tables = {"listener", "journal", "inputs", "outputs", "lake", "alerts", "alerting"}
     for key in settings:
-        if key not in tables:
+        if key in {"metlog", "sender", "encoder", "filters", "buffer"}:
+            problems.add(f"{key}: this is the configuration of a sender (`metlog.configure`); {suggest('', tables)}")
+        elif key not in tables:
             problems.add(f"{key}: no such table; {suggest(key, tables)}")
     general_table = dict(_table(settings, "listener", problems))
     if data is not None:

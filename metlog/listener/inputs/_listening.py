@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -12,7 +13,7 @@ from metlog.core.hosts import host_port
 from metlog.listener.inputs import _systemd as passed
 from metlog.listener.inputs._handed import NONE, Handed
 
-__all__ = ["bind_stream", "bind_unix", "server_tls", "url_of"]
+__all__ = ["bind_stream", "bind_unix", "server_tls", "unbound", "url_of"]
 
 
 def bind_stream(
@@ -51,11 +52,22 @@ def bind_stream(
                 sock.close()
                 raise
         except OSError as error:
-            raise OSError(
-                f"{scheme}://{host}:{port}: {error.strerror or error}; is another process listening there? {remedy}"
-            ) from error
+            raise unbound(f"{scheme}://{host}:{port}", error, remedy) from error
     sock.listen(1024)
     return sock
+
+
+def unbound(name: str, error: OSError, remedy: str) -> OSError:
+    """Why an address could not be listened on, with what to change; `remedy` says how another port is chosen."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        advice = "give an address of this machine, or 0.0.0.0 (IPv6: ::) for all of them"
+    elif error.errno == errno.EADDRINUSE:
+        advice = f"is another process listening there? {remedy}"
+    elif error.errno == errno.EACCES:
+        advice = f"ports below 1024 want root or CAP_NET_BIND_SERVICE; {remedy}"
+    else:
+        advice = remedy
+    return OSError(f"{name}: {error.strerror or error}; {advice}")
 
 
 def bind_unix(path: str, kind: socket.SocketKind, mode: int, handed: Handed = NONE) -> socket.socket:

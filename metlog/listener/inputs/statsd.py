@@ -12,6 +12,7 @@ import msgspec
 from metlog.event import Event
 from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs._handed import NONE
+from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._statsd_lines import BadLine, parse
 from metlog.listener.inputs.udp import UdpInput
 from metlog.listener.validate import Rejects, Validated
@@ -79,12 +80,9 @@ class StatsdInput(BaseInput):
             self._udp.bind_sockets(handed)
             self._is_bound = True
         except OSError as error:
-            if error.__cause__ is None:  # nothing was bound: a socket was to be passed
+            if not isinstance(error.__cause__, OSError):  # nothing was bound: a socket was to be passed
                 raise
-            reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
-            raise OSError(
-                f"{self._asked}: {reason}; is another statsd server running? choose another --statsd HOST:PORT"
-            ) from error
+            raise unbound(self._asked, error.__cause__, "choose another --statsd HOST:PORT") from error
 
     def stop(self) -> None:
         self._udp.handed_over = self.handed_over

@@ -15,6 +15,7 @@ from metlog.errors import ConfigError
 from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
 from metlog.listener.inputs._handed import NONE
+from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._many import AT_ONCE, ManyDatagrams
 from metlog.listener.inputs._stop import StopSignal
 
@@ -150,9 +151,7 @@ class UdpInput(BaseInput):
         except OSError as error:
             for sock in opened:
                 sock.close()
-            raise OSError(
-                f"udp://{self._host}:{port}: {error.strerror or error}; is another listener running? choose another --udp HOST:PORT"
-            ) from error
+            raise unbound(f"udp://{self._host}:{port}", error, "choose another --udp HOST:PORT") from error
         return opened
 
     def _enlarge(self, sock: socket.socket) -> None:

@@ -205,3 +205,8 @@ def test_inputs_of_the_command_line_add_to_the_default() -> None:
     assert [item.id for item in found] == ["http", "statsd"]  # a file that names inputs has no default one
     with pytest.raises(ConfigError, match="none left"):
         ids(from_mapping({}, without={"udp"}))
+
+
+def test_a_senders_configuration_is_told_apart() -> None:
+    with pytest.raises(ConfigError, match=r"sender: this is the configuration of a sender \(`metlog.configure`\)"):
+        from_mapping({"sender": "udp:127.0.0.1:5565"})

@@ -295,6 +295,7 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     took = max(outcome["seconds"] for outcome in outcomes)
     intake = status["intake"]
     made = sum(outcome["cpu"] for outcome in outcomes)
+    in_lake = sum(value for pid, value in cpu.items() if pid != listener.process.pid)
     return {
         "mode": "one event a datagram" if given.single else f"frames of {given.frame} bytes",
         "rate_asked": given.rate,
@@ -319,22 +320,14 @@ def _measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "exit": code,
         "cpu_seconds": {
             "listener": round(cpu[listener.process.pid], 2),
-            "lake": round(sum(value for pid, value in cpu.items() if pid != listener.process.pid), 2),
+            "lake": round(in_lake, 2),
             "generators": round(made, 2),
             "others": round(busy - sum(cpu.values()) - made, 2),
             "wall": round(wall, 2),
         },
-        "cpu_us_an_event": {
-            part: round(seconds / max(events, 1) * 1e6, 2)
-            for part, seconds, events in (
-                ("listener", cpu[listener.process.pid], intake["journaled"]),
-                # What is not in a sealed segment yet has cost the lake nothing yet.
-                (
-                    "lake",
-                    sum(value for pid, value in cpu.items() if pid != listener.process.pid),
-                    status["outputs"]["lake"].get("events", 0),
-                ),
-            )
+        "cpu_us_an_event": {  # what is in no sealed segment yet has cost the lake nothing yet
+            "listener": round(cpu[listener.process.pid] / max(intake["journaled"], 1) * 1e6, 2),
+            "lake": round(in_lake / max(status["outputs"]["lake"].get("events", 0), 1) * 1e6, 2),
         },
         "load_average": {"before": load_before, "after": round(os.getloadavg()[0], 2)},
         "rss_mb": {part: watch.memory(part) for part in ("listener", "lake")},

@@ -14,10 +14,8 @@ from typing import Final
 
 from metlog.core.hosts import bracketed
 
-__all__ = ["AT_ONCE", "ManyDatagrams"]
+__all__ = ["ManyDatagrams"]
 
-AT_ONCE: Final = 32
-"""Datagrams of one call."""
 _LARGEST: Final = 1 << 16
 """More than a datagram can carry: none is ever cut. What no datagram has filled is no memory."""
 _ADDRESS: Final = 32
@@ -53,8 +51,8 @@ class _Message(ctypes.Structure):
 class ManyDatagrams:
     """Receives from one UDP socket, without waiting. For one thread."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        """Raises OSError where there is no such call, or none for this family of addresses."""
+    def __init__(self, sock: socket.socket, at_once: int) -> None:
+        """`at_once`: datagrams of one call, at most. Raises OSError where there is no such call, or none for this family of addresses."""
         if sys.platform != "linux" or sock.family not in _LENGTHS:
             raise OSError("recvmmsg: not for this socket")
         try:
@@ -63,18 +61,19 @@ class ManyDatagrams:
             raise OSError("recvmmsg: not in this C library") from None
         self._call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
         self._call.restype = ctypes.c_int
+        self._most = at_once
         self._descriptor = sock.fileno()
         self._family = sock.family
         self._names: dict[bytes, str] = {}
-        self._data = (ctypes.c_char * (_LARGEST * AT_ONCE))()
-        self._addresses = (ctypes.c_char * (_ADDRESS * AT_ONCE))()
+        self._data = (ctypes.c_char * (_LARGEST * at_once))()
+        self._addresses = (ctypes.c_char * (_ADDRESS * at_once))()
         data, addresses = ctypes.addressof(self._data), ctypes.addressof(self._addresses)
-        self._pieces = (_Piece * AT_ONCE)(*[_Piece(data + number * _LARGEST, _LARGEST) for number in range(AT_ONCE)])
+        self._pieces = (_Piece * at_once)(*[_Piece(data + number * _LARGEST, _LARGEST) for number in range(at_once)])
         pieces = ctypes.addressof(self._pieces)
-        self._messages = (_Message * AT_ONCE)(
+        self._messages = (_Message * at_once)(
             *[
                 _Message(_Header(addresses + number * _ADDRESS, _ADDRESS, pieces + number * ctypes.sizeof(_Piece), 1))
-                for number in range(AT_ONCE)
+                for number in range(at_once)
             ]
         )
         self._at = ctypes.addressof(self._messages)
@@ -82,12 +81,12 @@ class ManyDatagrams:
         self._sizes = words[_Message.length.offset // 4 :: ctypes.sizeof(_Message) // 4]
         self._view = memoryview(self._data).cast("B")
         length = _LENGTHS[sock.family]
-        self._starts = range(0, _LARGEST * AT_ONCE, _LARGEST)
-        self._places = [slice(start, start + length) for start in range(0, _ADDRESS * AT_ONCE, _ADDRESS)]
+        self._starts = range(0, _LARGEST * at_once, _LARGEST)
+        self._places = [slice(start, start + length) for start in range(0, _ADDRESS * at_once, _ADDRESS)]
 
     def receive(self) -> list[tuple[bytes, str]]:
-        """Up to `AT_ONCE` datagrams, each with its sender as `udp://HOST:PORT`; fewer where no more are there now. Raises OSError."""
-        count = self._call(self._descriptor, self._at, AT_ONCE, _DO_NOT_WAIT, None)
+        """Up to `at_once` datagrams, each with its sender as `udp://HOST:PORT`; fewer where no more are there now. Raises OSError."""
+        count = self._call(self._descriptor, self._at, self._most, _DO_NOT_WAIT, None)
         if count < 0:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))

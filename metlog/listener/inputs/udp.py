@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from metlog.core.hosts import bracketed
 from metlog.errors import ConfigError
@@ -16,8 +16,10 @@ from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
 from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._listening import unbound
-from metlog.listener.inputs._many import AT_ONCE, ManyDatagrams
 from metlog.listener.inputs._stop import StopSignal
+
+if TYPE_CHECKING:
+    from metlog.listener.inputs._many import ManyDatagrams
 
 __all__ = ["UdpInput"]
 
@@ -27,6 +29,8 @@ _LARGEST: Final = 65_535
 """More than a datagram can carry (65,507 bytes of payload over IPv4): none is ever cut."""
 _RECV_BATCH: Final = 1024
 """Datagrams taken before they are journaled together."""
+_AT_ONCE: Final = 32
+"""Datagrams of one call of the kernel."""
 _RECV_BYTES: Final = 4 << 20
 """Bytes taken before that."""
 _GATHER: Final = 0.01
@@ -222,11 +226,7 @@ class _Receiver:
     def __init__(self, sock: socket.socket, sink: Sink, stop: StopSignal) -> None:
         sock.setblocking(False)
         self.socket = sock
-        self._many: ManyDatagrams | None = None
-        try:
-            self._many = ManyDatagrams(sock)
-        except OSError as error:
-            log.debug("%s: takes its datagrams one by one: %s", _address(sock), error)
+        self._many = _many(sock)
         self._sink = sink
         self._stop = stop
         self._names: dict[tuple[str | int, ...], str] = {}
@@ -272,7 +272,7 @@ class _Receiver:
                 some = self._some()
                 batch += some
                 size += sum([len(data) for data, _ in some])
-                if len(some) < AT_ONCE:
+                if len(some) < _AT_ONCE:
                     break
         except BlockingIOError:
             pass
@@ -286,7 +286,7 @@ class _Receiver:
         return len(batch)
 
     def _some(self) -> list[tuple[bytes, str]]:
-        """Up to `AT_ONCE` datagrams with their senders; fewer where the socket holds no more now. Raises OSError."""
+        """Up to `_AT_ONCE` datagrams with their senders; fewer where the socket holds no more now. Raises OSError."""
         if self._many is not None:
             try:
                 return self._many.receive()
@@ -297,7 +297,7 @@ class _Receiver:
         found: list[tuple[bytes, str]] = []
         receive, names = self.socket.recvfrom, self._names
         try:
-            for _ in range(AT_ONCE):
+            for _ in range(_AT_ONCE):
                 data, peer = receive(_LARGEST)
                 name = names.get(peer)
                 if name is None:
@@ -312,6 +312,18 @@ class _Receiver:
 
     def close(self) -> None:
         self.socket.close()
+
+
+def _many(sock: socket.socket) -> ManyDatagrams | None:
+    """Takes many datagrams at once; None where the system has no such call. ctypes is not in every build of Python, and where no memory
+    may be both written and run, it cannot be loaded."""
+    try:
+        from metlog.listener.inputs._many import ManyDatagrams
+
+        return ManyDatagrams(sock, _AT_ONCE)
+    except (ImportError, MemoryError, OSError) as error:
+        log.debug("%s: takes its datagrams one by one: %s", _address(sock), error)
+        return None
 
 
 def _address(sock: socket.socket) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -51,7 +52,7 @@ def sink() -> Counting:
 class NotHere:
     """In place of `ManyDatagrams`, where the system has no such call."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, at_once: int) -> None:
         raise OSError("not here")
 
 
@@ -59,7 +60,7 @@ class NotHere:
 def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, sink: Counting) -> Iterator[Start]:
     started = []
     if request.param == "one a call":
-        monkeypatch.setattr("metlog.listener.inputs.udp.ManyDatagrams", NotHere)
+        monkeypatch.setattr("metlog.listener.inputs._many.ManyDatagrams", NotHere)
 
     def begin(**options: Any) -> UdpInput:
         item = UdpInput(**{"port": 0, "receive_buffer": 4 << 20} | options)
@@ -95,7 +96,9 @@ def test_what_waits_in_the_buffer_is_taken_many_at_a_time(start: Start, sink: Co
     item = start()
     sink.gate.clear()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for n in range(1500):
+        sock.sendto(b'{"type":"one","seq":0}', place(item))
+        wait_for(lambda: item.stats()["frames"] == 1)  # the receiver is held at the gate
+        for n in range(1, 1500):
             sock.sendto(b'{"type":"one","seq":%d}' % n, place(item))
         sink.gate.set()
         wait_for(lambda: len(sink.events) == 1500)
@@ -146,6 +149,19 @@ def test_a_call_that_a_sandbox_does_not_let_through_is_not_asked_for_again(
         item.stop()
     assert len(asked) == 1
     assert item.stats()["frames"] == 3
+
+
+def test_without_ctypes_datagrams_are_taken_one_by_one(monkeypatch: pytest.MonkeyPatch, sink: Counting) -> None:
+    monkeypatch.setitem(sys.modules, "metlog.listener.inputs._many", None)  # as where ctypes cannot be imported
+    item = UdpInput(port=0)
+    item.start(sink)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b'{"type":"one"}', place(item))
+        wait_for(lambda: sink.events)
+    finally:
+        item.stop()
+    assert item.stats()["frames"] == 1
 
 
 def test_while_datagrams_keep_coming_they_are_taken_in_turns(start: Start, sink: Counting) -> None:

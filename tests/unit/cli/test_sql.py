@@ -174,7 +174,10 @@ def test_ctrl_c_ends_the_query_and_not_the_shell(terminal: Terminal) -> None:
     terminal.until("ends it")  # the line that tells how long it has been running
     terminal.type("\x03")
     terminal.until("cancelled.*metlog> ")
-    terminal.type("SELECT half\x03")
+    terminal.type("SELECT half")
+    terminal.until("SELECT half")
+    time.sleep(0.2)  # between a character and the next wait for one CPython's readline notices no signal
+    terminal.type("\x03")
     terminal.until(r"\^C\r\nmetlog> ")
     terminal.type("SELECT 7 AS seven;\n")
     terminal.until("1 row.*metlog> ")

@@ -17,6 +17,9 @@ from metlog.event import Event
 
 __all__ = ["FrameBuilder", "Item"]
 
+_BETWEEN: Final = (
+    1  # byte, at most, that a part takes beside its own: a separator, or its share of the length of MessagePack's array
+)
 _FILL: Final = 0.95  # of a frame that a chunk should fill, since events vary in size
 _FEW: Final = 8  # events of a frame, of which one less is a waste
 _CHUNK: Final = 32  # events that are encoded together, at most
@@ -33,7 +36,7 @@ class FrameBuilder:
 
     __slots__ = (
         "_counts", "_dispatcher", "_encode_frame", "_encoder", "_interval", "_join", "_low", "_max_event", "_max_frame",
-        "_most", "_next_report", "_report", "_separator", "_size", "_unbuffered", "chunk", "count", "framed", "in_one_go", "limit",
+        "_most", "_next_report", "_report", "_size", "_unbuffered", "chunk", "count", "framed", "in_one_go", "limit",
         "oldest", "parts", "records",
     )  # fmt: skip
 
@@ -52,7 +55,6 @@ class FrameBuilder:
         self.records: Records | None = encoder.records
         self._encode_frame = None if self.records is None else self.records.frame
         self._join: Callable[[list[bytes]], bytes] = encoder.frame if self.records is None else self.records.join
-        self._separator = 1 if self.records is None else 0  # bytes, at most, between two events of a frame
         self._encoder = encoder
         self._dispatcher = dispatcher
         self._max_frame = max_frame - encoder.overhead
@@ -124,7 +126,7 @@ class FrameBuilder:
         self.in_one_go = self.chunk * max(1, _CHUNK // self.chunk)
 
     def _add_records(self, lines: bytes, count: int) -> None:
-        size = len(lines)
+        size = len(lines) + _BETWEEN
         if self._size + size > self._max_frame and self.parts:
             self.send_frame()
         if size > self._max_frame and count > 1:
@@ -138,7 +140,7 @@ class FrameBuilder:
 
     def _add_encoded(self, batch: list[bytes]) -> None:
         for data in batch:
-            size = len(data) + self._separator
+            size = len(data) + _BETWEEN
             if self.parts and self._size + size > self._max_frame:
                 self.send_frame()
             self.parts.append(data)

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import metlog
@@ -313,6 +313,9 @@ def test_a_field_of_the_call_is_looked_at_where_those_around_it_are_known(client
     assert "metlog.repaired" in third.fields
 
 
+@example(
+    sizes=[0, 32, 256], frame=706, nested=3
+)  # the length of MessagePack's array, of events that were encoded one by one
 @given(sizes=st.lists(st.integers(0, 3000), max_size=200), frame=st.integers(64, 9000), nested=st.integers(0, 3))
 @pytest.mark.parametrize("encoder", ["json", "msgpack"])
 def test_frames_hold_every_event_once_in_order_and_their_limit(

@@ -5,17 +5,18 @@ stevedore's own search keeps a cache file, and takes most of a second where it m
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from metlog.errors import ConfigError
 from metlog.plugins.conversion import suggest
 
-__all__ = ["GROUPS", "Plugin", "installed", "load"]
+__all__ = ["GROUPS", "Plugin", "installed", "load", "require"]
 
 GROUPS: Final[Mapping[str, str]] = {
     "encoder": "metlog.encoders",
@@ -82,6 +83,13 @@ def load(kind: str, name: str, where: str) -> Callable[..., Any]:
         raise ConfigError(f"{where} = {name!r}: no such {kind}; {suggest(name, names)}") from None
     factory: Callable[..., Any] = manager.driver
     return factory
+
+
+def require(owner: str, extra: str, modules: Sequence[str]) -> None:
+    """Raises ModuleNotFoundError with the extra to install when one of the modules is not there; imports none of them."""
+    for module in modules:
+        if module not in sys.modules and importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f'{owner} needs {module}: pip install "metlog[{extra}]"', name=module)
 
 
 def _points(group: str) -> tuple[Any, ...]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
+from metlog.plugins.loading import require
 
-for _name in ("starlette", "jinja2", "uvicorn"):
-    if _name not in sys.modules and find_spec(_name) is None:
-        raise ModuleNotFoundError(f'{__name__} needs {_name}: pip install "metlog[web]"', name=_name)
+require(__name__, "web", ("starlette", "jinja2", "uvicorn"))

@@ -10,9 +10,10 @@ import os
 import socket
 import struct
 import sys
+from functools import partial
 from typing import Final
 
-from metlog.core.hosts import bracketed
+from metlog.listener.inputs._peers import PeerNames
 
 __all__ = ["ManyDatagrams"]
 
@@ -20,8 +21,6 @@ _LARGEST: Final = 1 << 16
 """More than a datagram can carry: none is ever cut. What no datagram has filled is no memory."""
 _ADDRESS: Final = 32
 """Bytes kept for an address; the longest, `sockaddr_in6`, has 28."""
-_KNOWN: Final = 65_536
-"""Peers whose name is kept as text."""
 _DO_NOT_WAIT: Final = 0x40  # MSG_DONTWAIT of Linux
 _LENGTHS: Final = {socket.AF_INET: 8, socket.AF_INET6: 28}
 """Bytes of an address that say anything: of `sockaddr_in` the rest is filling."""
@@ -63,8 +62,7 @@ class ManyDatagrams:
         self._call.restype = ctypes.c_int
         self._most = at_once
         self._descriptor = sock.fileno()
-        self._family = sock.family
-        self._names: dict[bytes, str] = {}
+        self._names = PeerNames(partial(_host_and_port, sock.family))
         self._data = (ctypes.c_char * (_LARGEST * at_once))()
         self._addresses = (ctypes.c_char * (_ADDRESS * at_once))()
         data, addresses = ctypes.addressof(self._data), ctypes.addressof(self._addresses)
@@ -92,14 +90,13 @@ class ManyDatagrams:
             raise OSError(error, os.strerror(error))
         view, names, addresses = self._view, self._names, self._addresses.raw
         return [
-            (bytes(view[start : start + size]), names.get(addresses[place]) or self._name(addresses[place]))
+            (bytes(view[start : start + size]), names[addresses[place]])
             for start, size, place in zip(self._starts, self._sizes[:count].tolist(), self._places, strict=False)
         ]
 
-    def _name(self, address: bytes) -> str:
-        if len(self._names) >= _KNOWN:
-            self._names.clear()
-        host = socket.inet_ntop(self._family, address[4:8] if self._family == socket.AF_INET else address[8:24])
-        (port,) = struct.unpack_from("!H", address, 2)
-        name = self._names[address] = f"udp://{bracketed(host)}:{port}"
-        return name
+
+def _host_and_port(family: int, address: bytes) -> tuple[str, int]:
+    """Of the beginning of a `sockaddr_in` or `sockaddr_in6`."""
+    host = socket.inet_ntop(family, address[4:8] if family == socket.AF_INET else address[8:24])
+    (port,) = struct.unpack_from("!H", address, 2)
+    return host, port

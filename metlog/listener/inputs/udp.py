@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from metlog.core.hosts import bracketed
@@ -16,6 +17,7 @@ from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
 from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._listening import unbound
+from metlog.listener.inputs._peers import PeerNames
 from metlog.listener.inputs._stop import StopSignal
 
 if TYPE_CHECKING:
@@ -39,8 +41,6 @@ _HELD: Final = 1 / 16
 """Share of the receive buffer that may be taken in one turn, for the next to wait."""
 _BESIDE: Final = 1024
 """Bytes that the kernel counts for a datagram beside its own."""
-_SOURCES: Final = 65_536
-"""Peers whose name is kept as text."""
 _NO_CALL: Final = frozenset({errno.ENOSYS, errno.EPERM, errno.EACCES})
 """What a sandbox answers to a call that it does not let through."""
 _STUCK: Final = 10.0
@@ -229,7 +229,7 @@ class _Receiver:
         self._many = _many(sock)
         self._sink = sink
         self._stop = stop
-        self._names: dict[tuple[str | int, ...], str] = {}
+        self._names = PeerNames(itemgetter(0, 1))
         self._gathers = False
         """Whether the next turn may wait for more to come."""
         self.address = _address(sock)
@@ -299,12 +299,7 @@ class _Receiver:
         try:
             for _ in range(_AT_ONCE):
                 data, peer = receive(_LARGEST)
-                name = names.get(peer)
-                if name is None:
-                    if len(names) >= _SOURCES:
-                        names.clear()
-                    name = names[peer] = f"udp://{bracketed(peer[0])}:{peer[1]}"
-                found.append((data, name))
+                found.append((data, names[peer]))
         except OSError:
             if not found:
                 raise

@@ -17,9 +17,8 @@ from metlog.event import Event
 
 __all__ = ["FrameBuilder", "Item"]
 
-_BETWEEN: Final = (
-    1  # byte, at most, that a part takes beside its own: a separator, or its share of the length of MessagePack's array
-)
+_BETWEEN: Final = 1
+"""Byte, at most, that a part takes beside its own: a separator, or its share of the length of MessagePack's array."""
 _FILL: Final = 0.95  # of a frame that a chunk should fill, since events vary in size
 _FEW: Final = 8  # events of a frame, of which one less is a waste
 _CHUNK: Final = 32  # events that are encoded together, at most

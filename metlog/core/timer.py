@@ -60,9 +60,8 @@ class Timer:
 
     def __enter__(self) -> Timer:
         if self._free:
-            self._free = (
-                False  # nothing can come between: signals come, and threads take turns, at calls and jumps back only
-            )
+            # Nothing can come between the two: signals come, and threads take turns, at calls and jumps back only.
+            self._free = False
             self._outer = _starts.get()
             self._start = perf_counter()
         else:
@@ -87,17 +86,18 @@ class Timer:
                 _last.set((self, ms))
             self._send(ms)
             return
+        others = self._others or []
         for index in range(len(starts) - 1, -1, -1):
             start = starts[index]
             if start[0] is self:
                 _starts.set(starts[:index] + starts[index + 1 :])
                 with suppress(ValueError):
-                    (self._others or []).remove(start)
+                    others.remove(start)
                 self._done(start[1], end)
                 return
         # It was entered in another context: as which of those that are still entered cannot be known; as the youngest, then.
         try:
-            self._done((self._others or []).pop()[1], end)
+            self._done(others.pop()[1], end)
         except IndexError:
             if not self._free:
                 self._free = True

@@ -146,21 +146,17 @@ class MetlogHandler(logging.Handler):
                 fields["task"] = task
                 fixed = fixed and type(task) is str
             names, count = reversed(its), _WIDTH  # `extra` comes after what every record has
-            extra: list[str] | None = None
+            extra: list[str] = []
             for other in names:
                 if other == _LAST:
                     break
                 count += 1
                 if other not in _STANDARD:
-                    if extra is None:
-                        extra = [other]
-                    else:
-                        extra.append(other)
-            if extra is not None:
-                for other in reversed(extra):
-                    fields[other] = value = its[other]
-                    if type(value) is not str and fixed:
-                        fixed = is_fixed({other: value})
+                    extra.append(other)
+            for other in reversed(extra):
+                fields[other] = value = its[other]
+                if type(value) is not str and fixed:
+                    fixed = is_fixed({other: value})
             if count != len(its):  # the record was made another way: each of its names is looked at
                 for other in names:
                     if other not in _STANDARD:

@@ -46,9 +46,8 @@ class IdempotencyKeys:
         self._folder = journal
         self._limit = limit
         self._changed = threading.Condition()
-        self._known: OrderedDict[bytes, int] = (
-            OrderedDict()
-        )  # a dict looks for its first entry among those that were removed
+        # Not a dict, which looks for its first entry among all those that were removed.
+        self._known: OrderedDict[bytes, int] = OrderedDict()
         self._claimed: set[bytes] = set()
         self._through = self._load()
         for entry in read(journal, Position(self._through), _END):

@@ -125,9 +125,8 @@ class Accounting:
         starts with the next event that comes."""
         self._most = streams
         self._lock = threading.Lock()
-        self._streams: OrderedDict[str, _Stream] = (
-            OrderedDict()
-        )  # a dict looks for its first entry among those that were removed
+        # Not a dict, which looks for its first entry among all those that were removed.
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._dropped = Bounded(_REASONS)
         self._begun = self._ended = self._forgotten = self._joined = self._leaps = 0
         self._received = self._skipped = self._reordered = self._repeated = 0

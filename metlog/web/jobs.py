@@ -147,7 +147,7 @@ class Jobs:
         """
         key = (asker, key)
         kept = min(self._kept, _UNSEEN) if once else self._kept
-        job = self._current(key, since, kept) or self._begin(request, asker, key, title, work, detail, kept)
+        job = self._current(key, since) or self._begin(request, asker, key, title, work, detail, kept)
         job.seen = time.monotonic()
         assert job.task is not None
         if not job.done:
@@ -197,14 +197,14 @@ class Jobs:
                 job.gone.set()
             raise ClientDisconnect
 
-    def _current(self, key: Hashable, since: float, kept: float) -> Job | None:
+    def _current(self, key: Hashable, since: float) -> Job | None:
         job = self._by_key.get(key)
         if job is None or job.task is None or job.abandoned:
             return None
         if not job.done:
             return job
         failed = job.task.cancelled() or job.task.exception() is not None
-        limit = min(_FAILED, kept) if failed else kept
+        limit = min(_FAILED, job.kept) if failed else job.kept
         return None if job.asked < since or time.monotonic() - (job.ended or job.began) > limit else job
 
     def _begin(

@@ -171,12 +171,9 @@ class Promotion:
         for name, text in _candidates(rows):
             if name in choice.names or name in self._passed_over:
                 continue
-            if text:
-                looks += 1
-                if _unique(rows, name):
-                    self._passed_over[name] = self._files
-                else:
-                    found.append(name)
+            looks += text
+            if text and _unique(rows, name):
+                self._passed_over[name] = self._files
             else:
                 found.append(name)
             if len(found) >= room or looks >= _LOOKS:

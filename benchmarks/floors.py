@@ -3,7 +3,9 @@
 Each function here does what the row promises and nothing else: no class, no settings, no lock, no drop accounting, no fork, no
 signals, no flusher. What stays is what an event needs: a call with keywords, tokens that are text, the context, a copy of the fields
 that cannot change any more, a look at each value (what is no finite number or may change has to be encoded at the call), a number,
-the record, a frame of several encoded together, and its datagram. A target below that cannot be had in Python.
+the record, a frame of several encoded together, and its datagram. A target below that cannot be had in Python. A call that asks
+for anything else raises NotImplementedError, so that no measurement is of such a call. `bare_log` and `bare_single` both spell out the
+look at each value, since a function for it would be measured, too.
 """
 
 from __future__ import annotations

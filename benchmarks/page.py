@@ -3,7 +3,7 @@
     python benchmarks/page.py [--events 10000000] [--days 30] [--data DIR] [--limit 2.0] [--later 3] [--only WORD]
 
 The data is made once and kept when --data names a folder. "answer" is how long a browser's first request of its kind after the
-start of `metlog serve` takes, be it the page with its result, the page without its counts, or the one that says that it waits;
+start of `metlog serve` takes. The answer is the page with its result, the page without its counts, or the page that waits.
 "first" is the time until all of it is there, "later" that of the best of --later more, each with parameters of its own so that
 the page has none of them in its cache. "CPU" is what the page and its engine together spent on the first, all threads: on a
 machine with two idle cores the time is between a half and the whole of it, and unlike the time it says little about who else is

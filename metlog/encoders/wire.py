@@ -12,7 +12,7 @@ from metlog.errors import DecodeError
 from metlog.event import Event
 from metlog.values import is_json_native, sanitize
 
-__all__ = ["decode", "decode_json", "decode_msgpack", "is_msgpack", "is_utf8", "tidy", "unsigned"]
+__all__ = ["decode", "decode_json", "decode_msgpack", "is_encoding_error", "is_msgpack", "is_utf8", "tidy", "unsigned"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SIGNATURE: Final = b'{"metlog.signed":'
@@ -53,6 +53,13 @@ def is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def is_encoding_error(error: BaseException) -> bool:
+    """Whether a decoder of msgspec refused a text that is not UTF-8: UnicodeDecodeError, from 0.23 on a DecodeError."""
+    return isinstance(error, UnicodeDecodeError) or (
+        isinstance(error, msgspec.DecodeError) and str(error).startswith("Invalid UTF-8")
+    )
 
 
 def unsigned(frame: bytes) -> bytes:
@@ -166,6 +173,4 @@ def _json_reason(piece: bytes, error: Exception) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8: {error.reason}"
-    return str(error)
+    return "not UTF-8" if is_encoding_error(error) else str(error)

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from metlog.encoders.wire import is_encoding_error
 from metlog.journal.rows import Row
 from metlog.journal.segment import record_parts
 from metlog.listener.accounting import ClientReport, SeqRuns, summarize
@@ -194,7 +195,7 @@ def reason_of(error: BaseException, malformed: str = "not JSON") -> str:
     """Why a decoder refused something, for the dead letters."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
+    if is_encoding_error(error):
         return "not UTF-8"
     if isinstance(error, msgspec.ValidationError):
         return f"not an event: {str(error).replace('$[0]', '$')}"

@@ -190,7 +190,10 @@ def check(kind: str, spec: object, where: str) -> Component:
             if takes_any:
                 converted[key] = value
             else:
-                problems.add(f"{where}.{key}{number(value)}: {kind} {name!r} has no such option; {suggest(key, known)}")
+                advice = suggest(key, known)
+                if key == "path" and "host" in known and spec == f"{name}:{value}":
+                    advice = f"write {name}://{value}"  # the path of a URL without slashes is the host that was meant
+                problems.add(f"{where}.{key}{number(value)}: {kind} {name!r} has no such option; {advice}")
             continue
         try:
             converted[key] = convert(value, hints.get(key, Any))

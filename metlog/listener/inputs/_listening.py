@@ -59,7 +59,7 @@ def bind_stream(
 
 def unbound(name: str, error: OSError, remedy: str) -> OSError:
     """Why an address could not be listened on, with what to change; `remedy` says how another port is chosen."""
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+    if isinstance(error, socket.gaierror) or error.errno in {errno.EADDRNOTAVAIL, errno.ENODEV}:  # ENODEV: libzmq's
         advice = "give an address of this machine, or 0.0.0.0 (IPv6: ::) for all of them"
     elif error.errno == errno.EADDRINUSE:
         advice = f"is another process listening there? {remedy}"

@@ -12,6 +12,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._stop import StopSignal
 
 __all__ = ["ZmqInput"]
@@ -114,9 +115,7 @@ class ZmqInput(BaseInput):
                 receiver.connect(self._endpoint)
         except zmq.ZMQError as error:
             context.destroy(linger=0)
-            raise OSError(
-                f"zmq {self._endpoint}: {error.strerror}; is another process there? choose another --zmq ENDPOINT"
-            ) from error
+            raise self._unbound(OSError(error.errno, error.strerror)) from error
         self._address = receiver.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode() or self._endpoint
         self._turned = time.monotonic()
         # Sockets move to the thread here and stay there: they are not made for two.
@@ -125,6 +124,12 @@ class ZmqInput(BaseInput):
             target=self._run, args=(sink, self._stop, context, receiver, zap, monitor), name="metlog-zmq", daemon=True
         )
         self._thread.start()
+
+    def _unbound(self, error: OSError) -> OSError:
+        name, remedy = f"zmq {self._endpoint}", "choose another --zmq ENDPOINT"
+        if self._bind and self._endpoint.startswith("tcp://"):
+            return unbound(name, error, remedy)
+        return OSError(f"{name}: {error.strerror}; {remedy}")
 
     def _set_up(self, receiver: zmq.Socket[Any]) -> None:
         receiver.setsockopt(zmq.IPV6, "[" in self._endpoint)  # else an IPv4 address comes back in IPv6's dress

@@ -285,6 +285,14 @@ def test_a_path_needs_no_suffix_when_it_has_a_folder(tmp_path: Path) -> None:
     assert "neither a name nor a URL" in line
 
 
+def test_a_url_without_slashes_is_told_to_have_them() -> None:
+    for spec in ("udp:127.0.0.1:5565", "udp:logs.example"):
+        (line,) = problems(spec)
+        assert line == f"sender.path: sender 'udp' has no such option; write {spec.replace(':', '://', 1)}"
+    (line,) = problems("udp:///x")
+    assert "did you mean 'port'?" in line
+
+
 @pytest.mark.parametrize(("word", "value"), [("yes", True), ("On", True), ("1", True), ("off", False), ("no", False)])
 def test_truth_values_are_those_of_ini_files(word: str, value: bool) -> None:
     made = plan({"sender": {"name": "zmq", "bind": word}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from metlog.listener.inputs.statsd import StatsdInput
 from metlog.listener.inputs.syslog import SyslogInput
 from metlog.listener.inputs.tcp import TcpInput
 from metlog.listener.inputs.udp import UdpInput
+from metlog.listener.inputs.zmq import ZmqInput
 from tests.helpers.sink import FakeSink
 
 INPUTS: list[type[Any]] = [UdpInput, StatsdInput, TcpInput, SyslogInput, HttpInput]
@@ -52,3 +54,25 @@ def test_an_address_in_use(kind: type[Any]) -> None:
 def test_a_port_for_root() -> None:
     error = unbound("udp://127.0.0.1:80", PermissionError(errno.EACCES, "Permission denied"), "choose another port")
     assert "CAP_NET_BIND_SERVICE" in str(error)
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_zmq_with_an_address_of_no_machine_here(host: str) -> None:
+    said = told(ZmqInput(endpoint=f"tcp://{host}:5999"))
+    assert host in said
+    assert "give an address of this machine" in said
+
+
+def test_zmq_with_an_address_in_use() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        said = told(ZmqInput(endpoint=f"tcp://127.0.0.1:{taken.getsockname()[1]}"))
+    assert "is another process listening there? choose another --zmq ENDPOINT" in said
+
+
+def test_zmq_with_a_path_that_cannot_be(tmp_path: Path) -> None:
+    said = told(ZmqInput(endpoint=f"ipc://{tmp_path}/missing/socket"))
+    assert "No such file or directory" in said
+    assert "choose another --zmq ENDPOINT" in said
+    assert "another process" not in said

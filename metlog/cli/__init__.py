@@ -76,11 +76,11 @@ def _main(argv: Sequence[str] | None) -> int:
     from metlog.cli.terminal import guarded
 
     with guarded():
-        return _run(_app(typer, None if completing else asked), arguments, asked)
+        return _run(_app(typer, None if completing else asked or ""), arguments, asked)
 
 
 def _app(typer: Any, asked: str | None) -> Any:
-    """The application with the command that was asked for; of the others only names and summaries. None: all of them."""
+    """The application with the command that was asked for; of the others, or with "", only names and summaries. None: all of them."""
     app = typer.Typer(
         name="metlog",
         help="Structured events and metrics from Python services to storage that answers SQL.",

@@ -19,6 +19,7 @@ import pytest
 import zmq
 
 from metlog.event import Event
+from metlog.listener.inputs import _http_push
 from metlog.listener.inputs.otlp import OtlpInput
 from metlog.listener.inputs.zmq import ZmqInput
 from metlog.listener.outputs import stdout
@@ -277,7 +278,8 @@ class TestOtlpOutput(OutputConformance):
     secret = "a-token-that-nobody-sees"
 
     @pytest.fixture(autouse=True)
-    def destination(self) -> Iterator[None]:
+    def destination(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(_http_push, "_AGAIN", "1")  # seconds until it is to be asked again
         self.sink = MemorySink()
         self.input = OtlpInput(port=0, token=self.secret)
         self.input.start(self.sink)

@@ -63,7 +63,7 @@ GREEDY, OTHERS, SHOP = (
 
 
 def test_endless_queries_of_one_token_delay_no_other(start: Callable[..., TestClient]) -> None:
-    page = start(tokens=TOKENS, workers=2, waiting=2, timeout=8)
+    page = start(tokens=TOKENS, workers=2, waiting=2, timeout=3)
     statuses: list[int] = []
 
     def ask() -> None:

@@ -244,8 +244,10 @@ def test_options_that_cannot_be_meant_are_refused(kind: type) -> None:
 
 
 def test_a_listener_that_is_flooded_ends_all_the_same(tmp_path: Path) -> None:
+    config = tmp_path / "listener.toml"
+    config.write_text("[listener]\ndrain_timeout = 1\n[[inputs]]\nname = 'udp'\nport = 0\n")
     process = subprocess.Popen(
-        [*LISTEN, "--data", str(tmp_path / "data"), "--udp", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True
+        [*LISTEN, "--data", str(tmp_path / "data"), "--config", str(config)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

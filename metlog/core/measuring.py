@@ -53,14 +53,18 @@ class Measuring:
                 context.kept = kept
         return kept
 
-    def incr(self, name: str, count: int = 1, rate: float = 1.0, **more: Any) -> None:
+    def incr(self, name: str, count: int = 1, rate: float = ONE, **more: Any) -> None:
         """Counts, in an event of type `counter`. Other keywords: fields.
 
         Equal ones (name and fields, those around the call included) of a flush interval are one event with their sum as `count`,
         unless the setting `counters` is "each". Below rate 1 some are left out, and the others count for them.
         """
+        pipeline = self._state.pipeline
+        plain = pipeline.count  # the usual case, in few steps
+        if rate is ONE and plain is not None and not (more or self._bound or _context()) and plain(name, count):
+            return
         weight = ONE if type(rate) is float and rate == 1.0 else self._weight(rate)  # 0: left out
-        sums = self._state.pipeline.counters
+        sums = pipeline.counters
         if weight and (sums is None or not self._added_up(sums, name, count, weight, more)):
             payload: Any = str(count) if type(count) is int else count
             self._measured("counter", name, payload, {**more, "name": name, "count": count}, weight)

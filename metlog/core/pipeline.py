@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal
@@ -41,6 +41,8 @@ class Pipeline:
     counters: Counters | None = None
     timers: TimerSummaries | None = None
     """Where counters and timers are added up. None: each is an event."""
+    count: Callable[[Any, Any], bool] | None = None
+    """Takes a counter (name, count) without fields, where neither filters nor configured fields have to do with it."""
     _counters: Counters | None = None
     _timers: TimerSummaries | None = None
 
@@ -135,6 +137,7 @@ class Pipeline:
         possible = self.severity_max >= USUAL and self.chain.screens_all
         self.counters = self._counters if possible else None
         self.timers = self._timers if possible else None
+        self.count = None if self.counters is None or self.chain.calls or self.fields else self.counters.add_plain
 
     def _tick(self) -> None:
         self.chain.tick()

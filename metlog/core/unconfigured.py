@@ -35,7 +35,7 @@ class Unconfigured:
     logger = hostname = ""
     sender = encoder = None
     chance = chance
-    counters = timers = None
+    counters = timers = count = None
     branches: tuple[Any, ...] = ()
     filters: tuple[Any, ...] = ()
     exit_timeout = 0.0

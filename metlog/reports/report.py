@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -112,6 +113,16 @@ class Report:
             ):
                 raise ConfigError(
                     f"{where}: parameters.{key}: latest = {parameter.latest!r}: wants the name of a time, for a time"
+                )
+            bounds = [bound for bound in (parameter.min, parameter.max) if bound is not None]
+            if bounds and parameter.type not in {"integer", "number"}:
+                raise ConfigError(
+                    f"{where}: parameters.{key}: min and max are for a number, not for a {parameter.type}"
+                )
+            if not all(map(isfinite, bounds)) or bounds != sorted(bounds):
+                raise ConfigError(
+                    f"{where}: parameters.{key}: min = {parameter.min}, max = {parameter.max}: want finite numbers, "
+                    "the lower one first"
                 )
             if parameter.type == "choice" and not parameter.choices:
                 raise ConfigError(f"{where}: parameters.{key}: a choice needs `choices`")

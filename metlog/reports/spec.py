@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil, floor
 from typing import Annotated, Any, Final, Literal, Protocol
 
 from msgspec import Meta, Struct
@@ -44,9 +45,15 @@ class Parameter(Struct, forbid_unknown_fields=True, kw_only=True):
         if self.type in {"choice", "bucket"}:
             return Literal[self.choices or BUCKETS]
         kind = _TYPES.get(self.type, str)
-        if self.min is None and self.max is None:
+        least, most = self.min, self.max
+        if kind is int:
+            # Whole bounds: `typing` takes Annotated[int, Meta(le=7.0)] for Annotated[int, Meta(le=7)], and returns whichever of
+            # them was made first. msgspec can build no type with the first one.
+            least = None if least is None else ceil(least)
+            most = None if most is None else floor(most)
+        if least is None and most is None:
             return kind
-        return Annotated[kind, Meta(ge=self.min, le=self.max)]
+        return Annotated[kind, Meta(ge=least, le=most)]
 
 
 _TYPES: Final[Mapping[str, type]] = {"integer": int, "number": float, "boolean": bool}

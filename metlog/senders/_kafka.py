@@ -53,6 +53,9 @@ def topic_of(path: str, topic: str | None, default: str) -> str:
 
 def check_settings(kind: type[Producer] | type[Consumer], settings: Mapping[str, Any]) -> None:
     """Raises ValueError with librdkafka's own words for settings that it does not take. Opens no connection."""
+    for key, value in settings.items():
+        if isinstance(value, str) and "\0" in value:  # where it ends for librdkafka, which aborts without a group
+            raise ValueError(f"{key} = {value!r}: must not hold a NUL character")
     tried = {key: value for key, value in settings.items() if key not in {"bootstrap.servers", "metadata.broker.list"}}
     silent = logging.getLogger("metlog.kafka.check")
     silent.addHandler(logging.NullHandler())

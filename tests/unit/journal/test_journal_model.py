@@ -306,5 +306,5 @@ class JournalOnAForgetfulDisk(RuleBasedStateMachine):
         shutil.rmtree(self.top)
 
 
-TestJournalOnAForgetfulDisk = JournalOnAForgetfulDisk.TestCase
+TestJournalOnAForgetfulDisk = pytest.mark.slow(JournalOnAForgetfulDisk.TestCase)
 TestJournalOnAForgetfulDisk.settings = settings(max_examples=100, stateful_step_count=10, deadline=None)

@@ -188,6 +188,7 @@ def test_retry_after_holds_for_the_next_frame_too_and_is_capped_by_give_up():
         sender.close()
 
 
+@pytest.mark.slow
 def test_a_frame_that_waits_for_the_retry_after_of_another_has_all_its_time_afterwards():
     busy = (503, {"Retry-After": "3600"}, b"")
 

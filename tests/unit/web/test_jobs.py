@@ -86,6 +86,7 @@ def test_a_query_that_two_wait_for_stays_when_one_leaves() -> None:
     in_loop(work)
 
 
+@pytest.mark.slow
 def test_results_that_nobody_fetches_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "_UNSEEN", 0.1)
 

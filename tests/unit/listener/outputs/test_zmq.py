@@ -97,6 +97,7 @@ def test_a_peer_that_dies_in_the_middle_holds_the_batch(connect: Any) -> None:
     dying.join()
 
 
+@pytest.mark.slow
 def test_keys_that_do_not_fit_are_told(connect: Any) -> None:
     server, ours = zmq.curve_keypair(), zmq.curve_keypair()
     there = ZmqInput(endpoint="tcp://127.0.0.1:*", secret_key=server[1].decode(), allow_keys=[ours[0].decode()])

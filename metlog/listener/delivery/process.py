@@ -24,7 +24,7 @@ _RESTART: Final = 0.2
 _RESTART_MAX: Final = 10.0
 _AT_FAULT: Final = 60.0
 """Seconds of a process's life after which its end is not for the events that it began with."""
-_ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "2"}
+_ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 """Memory that is free after a burst goes back to the operating system; of many arenas, much is kept."""
 
 

@@ -250,11 +250,12 @@ def test_tls_connects_again_after_a_restart_with_pauses_and_a_whole_handshake(fo
         sender.close()
 
 
+@pytest.mark.slow  # each tries again until its time is over
 @pytest.mark.parametrize(("ca", "name"), [("stranger.pem", None), (None, None), ("server.pem", "other.example")])
 def test_tls_sends_nothing_to_a_peer_that_is_not_trusted(folder, ca, name):
     with StreamPeer(tls=server_context(folder)) as peer:
         ca_file = str(folder / ca) if ca else None
-        sender = TcpSender(port=peer.port, tls=True, ca_file=ca_file, server_name=name, timeout=5.0)
+        sender = TcpSender(port=peer.port, tls=True, ca_file=ca_file, server_name=name, timeout=2.0)
         with pytest.raises(SenderError, match="CERTIFICATE_VERIFY_FAILED") as caught:
             sender.send(b"secret\n")
         assert caught.value.reason == "tls"

@@ -313,6 +313,7 @@ def test_a_field_of_the_call_is_looked_at_where_those_around_it_are_known(client
     assert "metlog.repaired" in third.fields
 
 
+@pytest.mark.untraced  # it starts a thread for every example
 @example(
     sizes=[0, 32, 256], frame=706, nested=3
 )  # the length of MessagePack's array, of events that were encoded one by one

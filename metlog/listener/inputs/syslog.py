@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from metlog.event import Event
@@ -18,6 +19,9 @@ from metlog.listener.inputs.udp import UdpInput
 from metlog.listener.inputs.unix import UnixInput
 
 __all__ = ["SyslogInput"]
+
+_TRIES: Final = 20
+"""Free ports to try, of which UDP gets one while TCP has another owner."""
 
 
 class _Part(Protocol):
@@ -122,6 +126,17 @@ class SyslogInput(BaseInput):
             self.warnings = [*self.warnings, *part.warnings]
 
     def bind_sockets(self, handed: Handed) -> None:
+        for left in reversed(range(_TRIES)):
+            try:
+                self._bind(handed)
+                break
+            except OSError as error:
+                taken = getattr(error.__cause__, "errno", None) == errno.EADDRINUSE
+                if self._port or not taken or not left:
+                    raise
+        self._is_bound = True
+
+    def _bind(self, handed: Handed) -> None:
         opened: list[_Part] = []
         port = self._port
         try:
@@ -136,7 +151,6 @@ class SyslogInput(BaseInput):
             for other in opened:
                 other.stop()
             raise
-        self._is_bound = True
 
     def listening(self) -> list[tuple[str, socket.socket]]:
         return [item for _, part in self._parts for item in part.listening()]

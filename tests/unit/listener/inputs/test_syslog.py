@@ -17,6 +17,7 @@ from metlog import plugins
 from metlog.errors import ConfigError
 from metlog.listener.inputs._syslog import SyslogError, parse
 from metlog.listener.inputs.syslog import SyslogInput
+from metlog.listener.inputs.tcp import TcpInput
 from tests.helpers.sink import FakeSink
 from tests.helpers.waiting import wait_for
 
@@ -159,6 +160,27 @@ def test_udp_and_tcp_share_the_port_that_was_free(listening: Callable[..., tuple
     wait_for(lambda: len(sink.events) == 3)
     assert {event["payload"] for event in sink.events} == {"over udp", "over tcp", "over lines"}
     assert {source.partition("://")[0] for source in sink.sources} == {"syslog+udp", "syslog+tcp"}
+
+
+def test_where_another_has_the_free_port_for_tcp_the_next_one_is_tried(
+    listening: Callable[..., tuple[SyslogInput, FakeSink]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, others = TcpInput.take_port, [socket.socket() for _ in range(3)]
+
+    def taken(self: TcpInput, port: int) -> None:
+        if others:
+            held.append(others.pop())
+            held[-1].bind(("127.0.0.1", port))
+            held[-1].listen()
+        real(self, port)
+
+    held: list[socket.socket] = []
+    monkeypatch.setattr(TcpInput, "take_port", taken)
+    made, _ = listening()
+    assert not others
+    assert len({address.rpartition(":")[2] for address in made.addresses}) == 1
+    for other in held:
+        other.close()
 
 
 def test_a_unix_socket_takes_what_programs_log(

@@ -24,6 +24,8 @@ log = logging.getLogger("metlog.listener")
 
 _CHUNK: Final = 1 << 18
 """Bytes read of a connection at once; its frames go to the sink together."""
+_BACKLOG: Final = 1024
+"""Connections accepted in one go: what the kernel holds at most."""
 _BEAT: Final = 0.5
 _STUCK: Final = 10.0
 """Seconds without a turn of the event loop after which it counts as stuck."""
@@ -80,6 +82,7 @@ class StreamServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._stopping = False
+        self._handed_over = False
         self._turned = time.monotonic()
         self.counts: Counter[str] = Counter(
             dict.fromkeys(
@@ -99,8 +102,12 @@ class StreamServer:
         self._thread.start()
         self._started.wait()
 
-    def stop(self) -> None:
-        """Accepts no more, reads what connections still hold for `grace` seconds, and closes them."""
+    def stop(self, *, handed_over: bool = False) -> None:
+        """Accepts no more, reads what connections still hold for `grace` seconds, and closes them.
+
+        Connections that were made and not yet accepted are read as well, unless another server goes on with the socket.
+        """
+        self._handed_over = handed_over
         if self._thread.is_alive() and self._loop is not None and self._ended is not None:
             self._loop.call_soon_threadsafe(self._ended.set)
             self._thread.join()
@@ -120,7 +127,7 @@ class StreamServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
-        accepting = asyncio.create_task(self._accept())
+        self._listen()
         self._started.set()
         while not self._ended.is_set():
             self._turned = time.monotonic()
@@ -129,25 +136,36 @@ class StreamServer:
                     await self._ended.wait()
             except TimeoutError:
                 pass
-        accepting.cancel()
-        await asyncio.gather(accepting, return_exceptions=True)
-        self._sock.close()
         self._stopping = True
+        self._loop.remove_reader(self._sock)
+        if not self._handed_over:  # else whoever listens there next accepts the others
+            self._accept()
+        self._sock.close()
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=self._limits.grace)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self) -> None:
+    def _listen(self) -> None:
+        if not self._stopping:
+            asyncio.get_running_loop().add_reader(self._sock, self._accept)
+
+    def _accept(self) -> None:
+        """Accepts the connections that the kernel holds."""
         loop = asyncio.get_running_loop()
-        while True:
+        for _ in range(_BACKLOG):
             try:
-                client, peer = await loop.sock_accept(self._sock)
+                client, peer = self._sock.accept()
+            except BlockingIOError:
+                return
+            except (InterruptedError, ConnectionAbortedError):  # gone before it was accepted
+                continue
             except OSError as error:  # out of descriptors or memory: the peers that are served must end first
                 log.warning("%s: cannot accept: %s", self._name, error)
-                await asyncio.sleep(0.5)
-                continue
+                loop.remove_reader(self._sock)
+                loop.call_later(0.5, self._listen)
+                return
             if len(self._tasks) >= self._limits.connections:
                 self.counts["refused"] += 1
                 client.close()

@@ -120,7 +120,7 @@ class TcpInput(BaseInput):
 
     def stop(self) -> None:
         if self._server is not None:
-            self._server.stop()
+            self._server.stop(handed_over=self.handed_over)
         elif self._sock is not None:
             self._sock.close()
 

@@ -116,9 +116,10 @@ class UnixInput(BaseInput):
             self._reader.start()
 
     def stop(self) -> None:
-        for part in (self._server, self._reader):
-            if part is not None:
-                part.stop()
+        if self._server is not None:
+            self._server.stop(handed_over=self.handed_over)
+        if self._reader is not None:
+            self._reader.stop()
         if self._sock is not None:
             self._sock.close()
         if not self.handed_over:

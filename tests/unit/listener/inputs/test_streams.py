@@ -139,6 +139,31 @@ def test_an_end_reads_what_the_kernel_still_holds(start: Start) -> None:
     assert len(sink.events) == 20_000
 
 
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_an_end_takes_connections_that_were_not_accepted_yet(start: Start, tmp_path: Path, kind: str) -> None:
+    """They are made, filled and closed while the server's thread is busy, and its end comes before it looks."""
+    made, sink = start(TcpInput(port=0) if kind == "tcp" else UnixInput(path=str(tmp_path / "s"), kind="stream"))
+    free = threading.Event()
+    made._server._loop.call_soon_threadsafe(free.wait, 10)
+    peers = []
+    for number in range(20):
+        if kind == "tcp":
+            peers.append(connect(made))
+        else:
+            peers.append(socket.socket(socket.AF_UNIX))
+            peers[-1].connect(str(tmp_path / "s"))
+        peers[-1].sendall(EVENT % number + b"\n")
+        peers[-1].shutdown(socket.SHUT_WR)
+    ending = threading.Thread(target=made.stop)
+    ending.start()
+    wait_for(ending.is_alive)
+    free.set()
+    ending.join()
+    assert sorted(map(int, payloads(sink))) == list(range(20))
+    for peer in peers:
+        peer.close()
+
+
 def test_tls_with_a_client_certificate(start: Start, tmp_path: Path) -> None:
     make(tmp_path)
     pem = {name: str(tmp_path / name) for name in ("server.pem", "server.key", "client.pem", "client.key", "ca.pem")}

@@ -81,6 +81,7 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
             care.passed(len(forming.deliveries))
         moved = forming.end > cursor.at
         cursor.at, cursor.pending = forming.end, None
+        draining = context.draining  # looked at first: the end that comes with it is there before it
         idle = cursor.at >= context.end
         if moved and (idle or care.taken or time.monotonic() - saved >= _KEEP):
             context.keep(cursor)
@@ -88,7 +89,7 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
         if moved:
             facts = output.stats()
             context.report(at=cursor.at, events=delivered, rejected=rejected, error="", moved=time.time(), **facts)
-        if idle and context.draining:
+        if idle and draining:
             context.keep(cursor)
             return
 

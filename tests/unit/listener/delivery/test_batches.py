@@ -163,6 +163,30 @@ def test_an_output_in_the_middle_of_a_backlog_ends_with_its_listener(data: Folde
     assert [n for numbers in delivered.values() for n in numbers] == list(range(300))
 
 
+def test_what_is_journaled_last_is_delivered_though_the_end_comes_while_an_output_looks_whether_it_is_idle(
+    data: Folder,
+) -> None:
+    first, output = fill(data, [10]), Collector()
+    with (
+        data.sub("journal") as journal,
+        data.sub("cursors", create=True) as cursors,
+        data.sub("dead", create=True) as dead,
+    ):
+
+        def report(told: dict[str, Any]) -> None:
+            if told.get("at", Position()) >= first and not context.draining:
+                context.advance(fill(data, [3], 2))
+                context.drain()
+
+        context = Context("out", Route(), data, journal, cursors, DeadLetters(dead, "test"), report)
+        context.advance(first)
+        run_batches(output, context, Limits(batch_events=10))
+        cursor = Cursor.load(cursors, "out")
+    assert [numbers for _, numbers in output.batches] == [list(range(10)), list(range(3))]
+    assert cursor is not None
+    assert cursor.at == Position(3)
+
+
 def test_a_position_in_a_segment_begins_with_its_first_record(data: Folder) -> None:
     assert Position(3) < Position(3, HEADER_SIZE) < Position(3, HEADER_SIZE, 1) < Position(4)
 

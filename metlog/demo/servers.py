@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import time
@@ -54,6 +55,21 @@ def free_ports(count: int) -> list[int]:
             sock.bind(("127.0.0.1", 0))
             found.append(int(sock.getsockname()[1]))
         return found
+
+
+def _free_pairs(count: int) -> list[int]:
+    """Ports that nobody has now, nor those 10,000 above them, where SeaweedFS listens as well. Both lie below the ports that the
+    system gives to connections (from 32,768 on Linux), any of which may be taken at any time."""
+    with contextlib.ExitStack() as stack:
+        found: list[int] = []
+        for first in random.sample(range(10_000, 22_000), 1000):
+            if len(found) == count:
+                return found
+            with contextlib.suppress(OSError):
+                for port in (first, first + 10_000):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(first)
+    raise OSError("no free ports from 10,000 to 32,000")
 
 
 def poll(what: Callable[[], Any], seconds: float, told: str, every: float = 0.1) -> Any:
@@ -140,8 +156,7 @@ def seaweed(folder: Path, access: Mapping[str, str], bucket: str = "lake") -> It
     identities.write_text(json.dumps({"identities": [identity]}))
     store = folder / "weed"
     store.mkdir(exist_ok=True)
-    # Each of its servers has a second port, 10,000 above the first.
-    master, volume, filer, s3 = (port % 20_000 + 10_000 for port in free_ports(4))
+    master, volume, filer, s3 = _free_pairs(4)
     command = (
         program, "server", f"-dir={store}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
         "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}", f"-s3.config={identities}", "-volume.max=50",

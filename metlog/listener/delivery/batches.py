@@ -81,7 +81,7 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
             care.passed(len(forming.deliveries))
         moved = forming.end > cursor.at
         cursor.at, cursor.pending = forming.end, None
-        draining = context.draining  # looked at first: the end that comes with it is there before it
+        draining = context.draining  # before `end`: no `advance` comes after `drain`
         idle = cursor.at >= context.end
         if moved and (idle or care.taken or time.monotonic() - saved >= _KEEP):
             context.keep(cursor)

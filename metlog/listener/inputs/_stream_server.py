@@ -138,8 +138,8 @@ class StreamServer:
                 pass
         self._stopping = True
         self._loop.remove_reader(self._sock)
-        if not self._handed_over:  # else whoever listens there next accepts the others
-            self._accept()
+        if not self._handed_over:
+            self._accept()  # the last time; where the socket was handed over, its next owner does
         self._sock.close()
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=self._limits.grace)

@@ -168,7 +168,10 @@ def test_from_client_to_sql_and_again_from_the_beginning(kafka: str, tmp_path: P
         poll(lambda: rows()[:2] == (2000, 3), 30, "every event can be asked for, from the journal or from files")
         before = rows()
         poll(
-            lambda: listener.status()["inputs"]["kafka"]["lag"] == 0 and listener.status()["partitions"],
+            lambda: (
+                listener.status()["inputs"]["kafka"]["lag"] == 0
+                and len(listener.status()["partitions"].get("kafka", ())) == 4
+            ),  # each is told once its position is known
             10,
             "the lag is told",
         )

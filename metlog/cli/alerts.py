@@ -7,7 +7,7 @@ import time
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from metlog.alerts.config import AlertSettings, Prepared
     from metlog.alerts.readings import Reading
     from metlog.alerts.states import State
+    from metlog.plugins import Component
 
 __all__ = ["alerts"]
+
+_OF_ALERTS: Final = frozenset({"alerts", "alerting"})
+_OF_LISTENER: Final = frozenset({"listener", "journal", "lake", "inputs", "outputs"})
 
 alerts = typer.Typer(invoke_without_command=True)
 
@@ -67,7 +71,7 @@ def evaluate(
     name: Annotated[str | None, typer.Argument(help="Which; all of them when left out.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="FILE", help="Configuration of the listener or the page, with [[alerts]]."),
+        typer.Option("--config", metavar="FILE", help="Configuration of the listener or the page, with \\[\\[alerts]]."),
     ] = None,
     data: DataOption = None,
     send: Annotated[bool, typer.Option("--send", help="Tell every target a notice that is marked as a test.")] = False,
@@ -110,7 +114,7 @@ def _settings(config: Path, data: Path | None) -> tuple[AlertSettings, Path]:
     said = listener.get("data") if isinstance(listener, dict) else None
     folder = existing_data_folder(data) if data is not None or said is None else data_folder(Path(str(said)))
     problems = Problems()
-    of_page = not {"listener", "journal", "inputs", "outputs"} & set(table)
+    of_page = bool(set(table) - _OF_ALERTS) and not _OF_LISTENER & set(table)
     found = alerts_of(table, folder, problems, in_listener=not of_page)
     if problems.lines:
         raise ConfigError([f"{config}: {line}" for line in problems.lines])
@@ -119,6 +123,8 @@ def _settings(config: Path, data: Path | None) -> tuple[AlertSettings, Path]:
 
 def _tell(item: Prepared, reading: Reading, state: State, *, send: bool) -> bool:
     """Prints what was found; returns whether something failed."""
+    import msgspec
+
     from metlog.alerts.runner import tell_once
     from metlog.alerts.states import advance, notice_of
 
@@ -153,10 +159,23 @@ def _tell(item: Prepared, reading: Reading, state: State, *, send: bool) -> bool
     moved.notices += 1
     test = notice_of(moved, item, "firing", now, moved.bad_since or now, test=True)
     test = type(test)(**{**_members(test), "id": f"test-{item.name}-{int(now * 1000)}", "text": f"Test: {test.text}"})
-    for target, error in tell_once(item, test):
+    for component in item.targets:
+        if _needs_listener(component):
+            _say(f"  to         {component.name}: not tried; it is the listener itself that takes the event")
+    tried = tuple(component for component in item.targets if not _needs_listener(component))
+    for target, error in tell_once(msgspec.structs.replace(item, targets=tried), test):
         _say(f"  to         {target}: {f'failed: {error}' if error else 'told, marked as a test'}")
         failed |= bool(error)
     return failed
+
+
+def _needs_listener(component: Component) -> bool:
+    """Whether the target hands its event to the listener that runs in the same process."""
+    try:
+        component.build().bind(None)
+    except ValueError:
+        return True
+    return False
 
 
 def _members(notice: Any) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def listen(
     if check:
         names = ", ".join([item.id for item in checked.inputs] + [item.id for item in checked.outputs])
         print(f"the configuration is right: {names}")
+        for job in checked.lake.described():
+            print(f"lake: {job}")
         return
     running = _Running(service, settings if config else None)
     running.take_signals()

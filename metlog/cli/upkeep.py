@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -17,11 +16,9 @@ from metlog.cli.progress import working
 from metlog.cli.words import columns_for_shell
 from metlog.errors import MetlogError
 from metlog.lake.replacing import ReadersHold
+from metlog.plugins.conversion import age
 
 __all__ = ["bytes_text", "compact", "expire", "forget", "import_"]
-
-_AGE: Final = re.compile(r"(\d+)\s*([smhdwy])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800, "y": 31_536_000}
 
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; without a terminal nothing is asked.")]
@@ -42,10 +39,10 @@ def _confirmed(question: str, yes: bool) -> None:
 
 
 def _age(text: str) -> timedelta:
-    match = _AGE.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"--older-than {text!r}: wants a number and s, m, h, d, w or y, as 90d")
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    try:
+        return timedelta(seconds=age(text))
+    except ValueError as error:
+        raise UsageError(f"--older-than {text!r}: {error}") from None
 
 
 def bytes_text(size: int) -> str:
@@ -65,7 +62,7 @@ def _plural(count: int, noun: str) -> str:
 def compact(
     data: DataOption = None,
     target_mb: Annotated[int, typer.Option(min=1, help="Size of a merged file, about, in MB.")] = 128,
-    fewest: Annotated[int, typer.Option(min=2, help="Small files of a day that are worth a merge.")] = 4,
+    fewest: Annotated[int, typer.Option(min=2, help="Merge a day only if it has at least this many small files.")] = 4,
     level: _Level = 3,
     dry_run: _DryRun = False,
 ) -> None:
@@ -85,14 +82,14 @@ def compact(
 
 def expire(
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="As 90d: by the newest event in a file.")
+        str, typer.Option("--older-than", metavar="AGE", help="Remove files whose newest event is older than this, such as 90d.")
     ],
     type: Annotated[
         list[str] | None,
         typer.Option(
             "--type",
             metavar="T",
-            help="Only events of this type; `name.*` for all that begin so.",
+            help="Only events of this type; `name.*` matches a prefix.",
             autocompletion=columns_for_shell("type"),
         ),
     ] = None,
@@ -162,10 +159,10 @@ def import_(
         list[Path], typer.Argument(metavar="FILE…", help="NDJSON, a JSON array, Parquet; with gzip as well.")
     ],
     data: DataOption = None,
-    type: Annotated[str, typer.Option(help="Type of events made of records that are none.")] = "import",
-    logger: Annotated[str, typer.Option(help="Their service.")] = "",
+    type: Annotated[str, typer.Option(help="Type for records that are no metlog events.")] = "import",
+    logger: Annotated[str, typer.Option(help="Service name (`logger`) for those events.")] = "",
     time: Annotated[
-        str, typer.Option(metavar="NAME", help="Member with their time; else timestamp, time, eventTime, ….")
+        str, typer.Option(metavar="NAME", help="Member that holds their time; timestamp, time, eventTime, … unless given.")
     ] = "",
     payload: Annotated[str, typer.Option(metavar="NAME", help="Member that becomes their payload.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="End at the first record that is no event.")] = False,

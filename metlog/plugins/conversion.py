@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, 
 
 import msgspec
 
-__all__ = ["FilePath", "Port", "Seconds", "Size", "Unit", "convert", "nearest", "shown", "suggest"]
+__all__ = ["FilePath", "Port", "Seconds", "Size", "Unit", "age", "convert", "nearest", "shown", "suggest"]
 
 
 class Unit(NamedTuple):
@@ -45,6 +45,9 @@ _WORDS: Final[Mapping[Any, str]] = {
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _SECONDS_OF: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_AGE: Final = re.compile(r"(\d{1,9})\s*([smhdwy])")
+_AGE_SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800, "y": 31_536_000}
+_OLDEST: Final = 1000 * _AGE_SECONDS["y"]
 _SPELT: Final[Mapping[str, str]] = {
     "bytes": 'bytes, as 67108864 or "64MB"',
     "seconds": 'seconds, as 60 or "60s", "5m", "7d"',
@@ -80,6 +83,18 @@ def convert(value: Any, hint: Any) -> Any:
         return value
     except (msgspec.ValidationError, ValueError) as error:
         raise ValueError(_wants(hint, value) or str(error)) from error
+
+
+def age(value: object) -> float:
+    """Returns the seconds that an age such as `90d` stands for; raises ValueError for anything else.
+
+    A number without a unit is refused: what is older goes, and 90 would be a minute and a half.
+    """
+    match = _AGE.fullmatch(value.strip()) if isinstance(value, str) else None
+    seconds = int(match[1]) * _AGE_SECONDS[match[2]] if match else 0
+    if not 0 < seconds <= _OLDEST:
+        raise ValueError("wants a number and s, m, h, d, w or y, as 90d, of at most 1000 years")
+    return float(seconds)
 
 
 def _limited(value: Any, kind: Any, *notes: Any) -> Any:

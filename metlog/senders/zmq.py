@@ -6,7 +6,7 @@ import os
 import re
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Final
 
@@ -15,6 +15,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
 from metlog.errors import SenderError
+from metlog.senders._topics import events_in
 from metlog.senders.options import NotPicklable, at_least, closed, one_of
 
 __all__ = ["ZmqSender"]
@@ -25,6 +26,8 @@ PROBE_WAIT: Final = 3.0
 _HANDSHAKE_FAILED: Final = frozenset({
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH,
 })  # fmt: skip
+_FOUND: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
+_PEERS: Final = _FOUND | zmq.EVENT_DISCONNECTED
 _ENDPOINT: Final = re.compile(r"(tcp|ws|wss)://[^\s/]+:(\d{1,5}|\*)(/\S*)?|(ipc|inproc|pgm|epgm|udp|vmci|tipc)://\S+")
 
 
@@ -50,7 +53,9 @@ class ZmqSender(NotPicklable):
     max_frame
         Bytes.
 
-    `send` raises `metlog.errors.SenderError` with the reason `full` (the high-water mark), `unreachable` or `closed`.
+    `send` raises `metlog.errors.SenderError` with the reason `full` (the high-water mark), `unreachable` or `closed`. Events that
+    still wait for a listener when `close` ends, since none has been connected, count as dropped: `unreachable`. What was on its way to a
+    listener that went away cannot be told.
     """
 
     nonblocking = True
@@ -85,7 +90,14 @@ class ZmqSender(NotPicklable):
         self._lock = threading.Lock()  # a ZeroMQ socket used by two threads at once ends the process
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._peers = self._waiting = 0
+        self._lost: Callable[[str, int], None] | None = None
         self._owner = os.getpid()
+
+    def on_loss(self, lost: Callable[[str, int], None]) -> None:
+        """Who counts the events that no listener came for."""
+        self._lost = lost
 
     def open(self) -> None:
         """Binds or connects now and not at the first frame: neither waits, and peers need a moment to find each other.
@@ -155,6 +167,10 @@ class ZmqSender(NotPicklable):
         made.setsockopt(zmq.IPV6, 1)
         if self.pattern == "pub":
             made.setsockopt(zmq.XPUB_NODROP, 1)  # report the high-water mark; the default is to drop silently
+            self._monitor = None  # messages without a subscriber are left out, as `pattern` says
+        else:
+            self._monitor = made.get_monitor_socket(_PEERS)
+        self._peers = self._waiting = 0
         self._secure(made)
         if self.bind:
             made.bind(self.endpoint)
@@ -173,6 +189,17 @@ class ZmqSender(NotPicklable):
                 raise SenderError(f"{self.endpoint}: {self.hwm} messages wait already", reason="full") from error
             except zmq.ZMQError as error:
                 raise SenderError(f"{self.endpoint}: {error.strerror}", reason="unreachable") from error
+            if self._monitor is not None and not self._connected():
+                self._waiting += events_in(frame)
+
+    def _connected(self, seconds: float = 0.0) -> bool:
+        """Whether a listener is connected, or becomes so within so many seconds: what waits then goes to it."""
+        monitor, end = self._monitor, monotonic() + seconds
+        while monitor is not None and monitor.poll(int(max(0.0, end - monotonic()) * 1000) if not self._peers else 0):
+            self._peers += 1 if recv_monitor_message(monitor)["event"] == _FOUND else -1
+        if self._peers:
+            self._waiting = 0
+        return self._peers > 0
 
     def flush(self) -> None:
         """ZeroMQ has what was sent; `close` waits for it."""
@@ -187,9 +214,15 @@ class ZmqSender(NotPicklable):
             if self._closed:
                 return
             self._closed = True
-            self._release(min(self.linger, max(0.0, self._end - monotonic())))
+            end = monotonic() + min(self.linger, max(0.0, self._end - monotonic()))
+            if self._waiting and not self._connected(end - monotonic()) and self._lost is not None:
+                self._lost("unreachable", self._waiting)
+            self._release(max(0.0, end - monotonic()))
 
     def _release(self, linger: float) -> None:
+        if self._monitor is not None and self._socket is not None:
+            self._socket.disable_monitor()
+            self._monitor = None
         if self._socket is not None:
             self._socket.close(linger=int(linger * 1000))
             self._socket = None
@@ -201,8 +234,9 @@ class ZmqSender(NotPicklable):
         """The child makes a context of its own; ZeroMQ's threads stayed with the parent, and so do its messages."""
         self._lock = threading.Lock()
         if self._context is not None and self._socket is not None:
-            _parents.append((self._context, self._socket))
-        self._context = self._socket = None
+            _parents.append((self._context, self._socket, self._monitor))
+        self._context = self._socket = self._monitor = None
+        self._peers = self._waiting = 0
 
 
 def _is_key(text: str) -> bool:
@@ -213,7 +247,7 @@ def _is_key(text: str) -> bool:
         return False
 
 
-_parents: list[tuple[object, object]] = []
+_parents: list[tuple[object, ...]] = []
 # What a forked child must neither use nor close: it has the descriptors of the parent's threads, and not the threads.
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import httpx
 import msgspec
 
-from metlog.alerts.targets import BaseTarget, Notice
+from metlog.alerts.targets import BaseTarget, Notice, Submit
 from metlog.errors import MetlogError
 from metlog.senders.http_client import beginning
 from metlog.senders.options import positive
@@ -70,6 +70,15 @@ class WebhookTarget(BaseTarget):
         self._headers, self._headers_env = dict(headers or {}), dict(headers_env or {})
         self._secret_env, self._secret_file = secret_env, secret_file
         self._timeout = timeout
+
+    def bind(self, submit: Submit | None) -> None:
+        """Raises ValueError for an environment variable that is not set, or a file that cannot be read: no notice would be sent."""
+        try:
+            for variable in self._headers_env.values():
+                _of_environment(variable)
+            self._secret()
+        except NotTaken as error:
+            raise ValueError(str(error)) from None
 
     def describe(self) -> str:
         """The URL without path and query, which are secrets of many services."""

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from metlog.errors import Problems
 from metlog.plugins import convert
+from metlog.plugins.conversion import age
 from metlog.plugins.schema import Seconds, Size, checked
 
 __all__ = ["JOBS", "LakeUpkeep", "Schedule", "lake_upkeep"]
@@ -18,6 +19,7 @@ __all__ = ["JOBS", "LakeUpkeep", "Schedule", "lake_upkeep"]
 JOBS: Final = ("compact", "expire")
 
 _CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+_OFF: Final = ("off", 0)
 _SHORTEST: Final = 1.0
 """Seconds between two runs, at least."""
 
@@ -51,6 +53,19 @@ class Schedule(Struct, frozen=True):
         return due if due > moment else due + timedelta(days=1)
 
 
+def _when(text: str) -> str:
+    return f"every {text}" if Schedule.parse(text).minute < 0 else f"daily at {text} UTC"
+
+
+def _age_text(seconds: float) -> str:
+    """Returns `90 days`, or the largest unit that leaves no rest."""
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds % size == 0:
+            count = int(seconds // size)
+            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    raise AssertionError
+
+
 class LakeUpkeep(Struct, frozen=True, kw_only=True):
     """`[lake]`: upkeep that the listener does by itself, in a process of its own. Sizes in bytes, ages in seconds."""
 
@@ -62,12 +77,12 @@ class LakeUpkeep(Struct, frozen=True, kw_only=True):
     """Small files of a day that are worth a merge."""
     compact_level: Annotated[int, Meta(ge=1, le=19)] = 3
     """zstd's compression level of merged files."""
-    expire: Seconds = 0.0
-    """Age, as `90d`, from which files go, by the newest event in them; 0: none goes."""
+    expire: Any = 0.0
+    """Age, as ``90d``, from which files go, by the newest event in them; ``off``: none goes."""
     expire_types: dict[str, Any] = {}
-    """Ages of some types by themselves, as `{ timer = "7d", "debug.*" = "3d" }`."""
+    """Ages of some types by themselves, as ``{ timer = "7d", "debug.*" = "3d" }``."""
     expire_at: str = "03:47"
-    """When old events are removed, as `compact`."""
+    """When old events are removed: as `compact`."""
 
     def schedule(self, job: str) -> Schedule | None:
         """Returns when a job of `JOBS` is due; None for one that is off."""
@@ -80,11 +95,30 @@ class LakeUpkeep(Struct, frozen=True, kw_only=True):
         """Whether any job is."""
         return any(self.schedule(job) is not None for job in JOBS)
 
+    def described(self) -> list[str]:
+        """Returns a sentence for each job that is on: what it does, and when."""
+        told = []
+        if self.schedule("compact") is not None:
+            told.append(f"merges small files, {_when(self.compact)}")
+        if self.schedule("expire") is not None:
+            ages = [f"files older than {_age_text(self.expire)}"] if self.expire else []
+            ages += [f"{name} older than {_age_text(seconds)}" for name, seconds in self.expire_types.items()]
+            told.append(f"removes {', '.join(ages)}, {_when(self.expire_at)}")
+        return told
+
     def arguments(self, job: str) -> dict[str, Any]:
         """What the process that does a job is told."""
         if job == "compact":
             return {"target": self.compact_size, "fewest": self.compact_fewest, "level": self.compact_level}
         return {"age": self.expire, "types": self.expire_types}
+
+
+def _age(key: str, text: object, problems: Problems) -> float:
+    try:
+        return age(text)
+    except ValueError as error:
+        problems.add(f"lake.{key} = {text!r}: {error}")
+        return 0.0
 
 
 def lake_upkeep(table: Mapping[str, Any], problems: Problems, remote: str = "") -> LakeUpkeep:
@@ -97,12 +131,9 @@ def lake_upkeep(table: Mapping[str, Any], problems: Problems, remote: str = "") 
                 Schedule.parse(values[key])
             except ValueError as error:
                 problems.add(f"lake.{key} = {values.pop(key)!r}: {error}")
-    ages = {}
-    for name, age in values.pop("expire_types", {}).items():
-        try:
-            ages[name] = convert(age, Annotated[Seconds, Meta(gt=0)])
-        except ValueError:
-            problems.add(f'lake.expire_types.{name} = {age!r}: wants an age, as "7d"')
+    if "expire" in values:
+        values["expire"] = 0.0 if values["expire"] in _OFF else _age("expire", values["expire"], problems)
+    ages = {name: _age(f"expire_types.{name}", text, problems) for name, text in values.pop("expire_types", {}).items()}
     found = LakeUpkeep(**values, expire_types=ages)
     if found.on and remote:
         where = remote.partition("?")[0]

@@ -140,3 +140,16 @@ def test_an_event_goes_to_the_listener_of_this_process_or_to_a_sender(tmp_path: 
         remote.send(NOTICE)
         (seen,) = there.application(1)
     assert (seen.type, seen.fields["alert"]) == ("alert", "errors")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"headers_env": {"Authorization": "NOSUCH"}}, "NOSUCH is not set"),
+        ({"secret_env": "NOSUCH"}, "NOSUCH is not set"),
+        ({"secret_file": "/nonexistent/secret"}, "cannot be read"),
+    ],
+)
+def test_a_webhook_that_could_not_be_told_is_refused_with_the_configuration(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        WebhookTarget(url="http://127.0.0.1:1/", **options).bind(None)

@@ -3,15 +3,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 zmq = pytest.importorskip("zmq", reason="needs pyzmq")
 
-from metlog import plugins  # noqa: E402 - after the check that zmq is there
+from metlog import MetlogClient, plugins  # noqa: E402 - after the check that zmq is there
 from metlog.errors import ConfigError, SenderError  # noqa: E402
 from metlog.senders.zmq import ZmqSender  # noqa: E402
+from tests.helpers.ports import free_port  # noqa: E402
+from tests.helpers.waiting import wait_for  # noqa: E402
 
 # A listener in a process of its own: prints its port (or `ready`), then each message as a line, until one says END.
 LISTENER = """
@@ -217,3 +220,70 @@ def test_faults_name_key_value_and_remedy_and_never_a_secret():
         with pytest.raises(ConfigError, match=words) as caught:
             plugins.build("sender", {"name": "zmq", **options}, "sender")
         assert secret not in str(caught.value)
+
+
+class TestNoListener:
+    """What still waits for a listener at the end did not leave, and is not told as sent."""
+
+    LINES = b'{"type":"a"}\n{"type":"b"}\n'
+
+    @staticmethod
+    def lost_by(sender):
+        losses = []
+        sender.on_loss(lambda reason, events: losses.append((reason, events)))
+        return losses
+
+    def test_the_events_count_as_dropped(self):
+        sender = ZmqSender(endpoint=f"tcp://127.0.0.1:{free_port()}", linger=0.05)
+        losses = self.lost_by(sender)
+        sender.send(self.LINES)
+        sender.send(self.LINES)
+        sender.close()
+        sender.close()
+        assert losses == [("unreachable", 4)]
+
+    def test_a_listener_that_comes_while_close_waits_gets_them(self):
+        context = zmq.Context()
+        late = context.socket(zmq.PULL)
+        sender = ZmqSender(endpoint=f"tcp://127.0.0.1:{free_port()}", linger=30)
+        losses = self.lost_by(sender)
+        try:
+            sender.send(self.LINES)
+            closing = threading.Thread(target=sender.close)
+            closing.start()
+            late.bind(sender.endpoint)
+            assert late.poll(30_000)
+            assert late.recv() == self.LINES
+            closing.join(30)
+            assert not closing.is_alive()
+            assert losses == []
+        finally:
+            late.close(0)
+            context.term()
+
+    def test_of_a_listener_that_went_away_what_was_sent_since(self):
+        context = zmq.Context()
+        listener = context.socket(zmq.PULL)
+        port = listener.bind_to_random_port("tcp://127.0.0.1")
+        sender = ZmqSender(endpoint=f"tcp://127.0.0.1:{port}", linger=0.05)
+        losses = self.lost_by(sender)
+        try:
+            sender.send(self.LINES)
+            assert listener.poll(30_000)
+            assert listener.recv() == self.LINES
+            listener.close(0)
+            wait_for(lambda: not sender._connected())
+            sender.send(self.LINES)
+            sender.close()
+            assert losses == [("unreachable", 2)]
+        finally:
+            listener.close(0)
+            context.term()
+
+    def test_the_client_counts_them(self):
+        client = MetlogClient.from_config(f"zmq:?endpoint=tcp://127.0.0.1:{free_port()}&linger=0.05")
+        for _ in range(5):
+            client.log("a")
+        client.close()
+        stats = client.stats()
+        assert (stats.accepted, stats.sent, stats.dropped) == (5, 0, {"unreachable": 5})

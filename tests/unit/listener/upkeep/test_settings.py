@@ -24,7 +24,7 @@ def test_nothing_is_done_unless_it_is_asked_for() -> None:
 
 def test_times_sizes_and_ages_as_text() -> None:
     found = lake(
-        {"compact": "6h", "compact_size": "64MB", "expire": "90d", "expire_types": {"timer": "7d", "debug.*": 3600}}
+        {"compact": "6h", "compact_size": "64MB", "expire": "90d", "expire_types": {"timer": "7d", "debug.*": "1h"}}
     )
     assert (found.compact_size, found.expire, found.expire_types) == (
         64 << 20,
@@ -42,9 +42,13 @@ def test_times_sizes_and_ages_as_text() -> None:
         ({"compact": "25:00"}, "lake.compact = '25:00': wants a time of day in UTC"),
         ({"compact": "daily"}, 'as "03:17", an interval, as "6h", or "off"'),
         ({"compact": "0s"}, "lake.compact = '0s'"),
-        ({"expire": "soon"}, "lake.expire = 'soon': wants seconds"),
+        ({"expire": "soon"}, "lake.expire = 'soon': wants a number and s, m, h, d, w or y, as 90d"),
+        ({"expire": 90}, "lake.expire = 90: wants a number and s, m, h, d, w or y, as 90d"),
+        ({"expire": "90"}, "lake.expire = '90': wants a number and s, m, h, d, w or y, as 90d"),
+        ({"expire": "999999999y"}, "of at most 1000 years"),
+        ({"expire_types": {"timer": 7}}, "lake.expire_types.timer = 7: wants a number and s, m"),
         ({"expire": "90d", "expire_at": "noon"}, "lake.expire_at = 'noon'"),
-        ({"expire_types": {"timer": 0}}, "lake.expire_types.timer = 0: wants an age"),
+        ({"expire_types": {"timer": 0}}, "lake.expire_types.timer = 0: wants a number"),
         ({"compact_fewest": 1}, "lake.compact_fewest = 1"),
         ({"compact_level": 20}, "lake.compact_level = 20"),
         ({"compakt": "6h"}, "did you mean 'compact'"),
@@ -54,6 +58,19 @@ def test_faults_name_the_key_the_value_and_the_remedy(table: dict[str, Any], tol
     with pytest.raises(ConfigError) as caught:
         lake(table)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("off", ["off", 0, 0.0])
+def test_expire_can_be_turned_off(off: Any) -> None:
+    assert not lake({"expire": off}).on
+
+
+def test_the_jobs_that_are_on_in_words() -> None:
+    assert lake({}).described() == []
+    assert lake({"compact": "6h", "expire": "90d", "expire_types": {"timer": "36h"}}).described() == [
+        "merges small files, every 6h",
+        "removes files older than 90 days, timer older than 36 hours, daily at 03:47 UTC",
+    ]
 
 
 def test_a_data_set_on_shared_storage_is_not_kept_up(tmp_path: Path) -> None:

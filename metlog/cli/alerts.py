@@ -71,7 +71,9 @@ def evaluate(
     name: Annotated[str | None, typer.Argument(help="Which; all of them when left out.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="FILE", help="Configuration of the listener or the page, with \\[\\[alerts]]."),
+        typer.Option(
+            "--config", metavar="FILE", help="Configuration of the listener or the page, with \\[\\[alerts]]."
+        ),
     ] = None,
     data: DataOption = None,
     send: Annotated[bool, typer.Option("--send", help="Tell every target a notice that is marked as a test.")] = False,

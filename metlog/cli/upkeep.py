@@ -82,7 +82,10 @@ def compact(
 
 def expire(
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Remove files whose newest event is older than this, such as 90d.")
+        str,
+        typer.Option(
+            "--older-than", metavar="AGE", help="Remove files whose newest event is older than this, such as 90d."
+        ),
     ],
     type: Annotated[
         list[str] | None,
@@ -162,7 +165,8 @@ def import_(
     type: Annotated[str, typer.Option(help="Type for records that are no metlog events.")] = "import",
     logger: Annotated[str, typer.Option(help="Service name (`logger`) for those events.")] = "",
     time: Annotated[
-        str, typer.Option(metavar="NAME", help="Member that holds their time; timestamp, time, eventTime, … unless given.")
+        str,
+        typer.Option(metavar="NAME", help="Member that holds their time; timestamp, time, eventTime, … unless given."),
     ] = "",
     payload: Annotated[str, typer.Option(metavar="NAME", help="Member that becomes their payload.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="End at the first record that is no event.")] = False,

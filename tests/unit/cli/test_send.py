@@ -129,3 +129,39 @@ def test_a_connection_that_is_refused_is_no_success(scheme: str) -> None:
     assert done.returncode == 1
     assert b"refused" in done.stderr
     assert b"`metlog doctor`" in done.stderr
+
+
+class TestSettings:
+    """The environment's settings hold for the command; what the command line says goes before them."""
+
+    def sent(self, tmp_path: Path, *arguments: str, **environment: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [*COMMAND, *arguments], input=b"", capture_output=True, timeout=100, cwd=tmp_path,
+            env={**os.environ, "METLOG_SENDER": "stdout:", **environment},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        event: dict[str, Any] = json.loads(done.stdout.splitlines()[0])
+        return event
+
+    def test_filters_and_logger_of_the_environment(self, tmp_path: Path) -> None:
+        event = self.sent(
+            tmp_path, "hi", "--field", "user=u1", "--field", "n=1", METLOG_FILTERS="redact:?drop=user", METLOG_LOGGER="shop"
+        )  # fmt: skip
+        assert (event["fields"], event["logger"]) == ({"n": 1}, "shop")
+
+    def test_a_file_of_the_environment(self, tmp_path: Path) -> None:
+        (tmp_path / "client.toml").write_text(
+            'sender = "udp://127.0.0.1:1"\nlogger = "shop"\nfields = { region = "eu" }\n'
+        )
+        event = self.sent(tmp_path, "hi", "--logger", "other", METLOG_CONFIG="client.toml")
+        assert (event["fields"], event["logger"]) == ({"region": "eu"}, "other")
+
+    @pytest.mark.parametrize(("text", "number"), [("3", 3), ("error", 3), ("WARN", 4), ("info", 6)])
+    def test_severity_by_number_or_name(self, tmp_path: Path, text: str, number: int) -> None:
+        assert self.sent(tmp_path, "hi", "--severity", text)["severity"] == number
+
+    @pytest.mark.parametrize("text", ["9", "-1", "nope", ""])
+    def test_another_severity_is_refused(self, text: str) -> None:
+        done = run("hi", f"--severity={text}", "--to", "stdout:")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert f"--severity {text!r}: wants 0 (emergency) to 7 (debug), or its name" in done.stderr.decode()

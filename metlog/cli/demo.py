@@ -85,7 +85,7 @@ def demo(
     except KeyboardInterrupt:
         console.print("stopped")
         raise typer.Exit(130) from None
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:
         typer.echo(f"metlog demo: {error}", err=True)
         raise typer.Exit(1) from None
     shown = f"--data {shlex.quote(str(folder))}"

@@ -40,7 +40,10 @@ def opened(
 ) -> Iterator[Engine]:
     """The engine; DuckDB over the data folder when none is named. With another one the data folder is not needed."""
     from metlog.engines import open_engine
+    from metlog.lake.interface import check_sizes
 
+    if memory is not None:
+        check_sizes(**{"--memory": memory})
     folder = existing_data_folder(data) if engine is None or data is not None else data_folder(None)
     found = open_engine(
         engine or "duckdb", where="--engine", data=folder if folder.is_dir() else None, timeout=timeout, memory=memory

@@ -31,16 +31,39 @@ def tail(
         list[str] | None,
         typer.Option("--type", help="Only events of this type.", autocompletion=columns_for_shell("type")),
     ] = None,
+    logger: Annotated[
+        str, typer.Option(help="Only events of this service.", autocompletion=columns_for_shell("logger"))
+    ] = "",
+    severity: Annotated[
+        str, typer.Option(metavar="SEVERITY", help="Only this severity or worse: 0 to 7, or a name as warning.")
+    ] = "",
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            metavar="CONDITION",
+            help="As user=u1, status>=500, route~/cart (contains), user (is there), !user=u1.",
+        ),
+    ] = None,
     number: Annotated[int | None, typer.Option("-n", min=1, help="End after so many events.")] = None,
     form: Annotated[
         TailFormat, typer.Option("--format", help="Text for people, or JSON, one event a line.")
     ] = TailFormat.text,
 ) -> None:
-    """Follow events as they arrive, until Ctrl-C; each exactly once."""
+    """Follow events as they arrive, until Ctrl-C; each exactly once. Conditions hold together, and are those of the page's live tail.
+
+    Example: metlog tail --severity warning --field "status>=500"
+    """
     from metlog.journal.follow import Follower
     from metlog.lake.export import encode
     from metlog.lake.values import as_json
+    from metlog.web.conditions import Search
+    from metlog.web.errors import Refused
 
+    try:
+        search = Search.parse([("logger", logger), ("severity", severity), *(("field", text) for text in field or ())])
+    except Refused as error:
+        raise UsageError(f"--{error}") from None
     folder = data_folder(data)
     if not folder.is_dir():
         raise UsageError(
@@ -54,7 +77,7 @@ def tail(
         colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         while True:
             for event in follower.read():
-                if types and event["type"] not in types:
+                if (types and event["type"] not in types) or not search.takes(event):
                     continue
                 print(encode(as_json(event)).decode() if form is TailFormat.json else _text(event, colors))
                 shown += 1

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
+from metlog.errors import ConfigError
 from metlog.lake.cancel import Cancel, Progress
 from metlog.lake.result import Params, Result, Stream
 
-__all__ = ["Cancel", "Engine", "Params", "Progress", "Result", "Stream"]
+__all__ = ["Cancel", "Engine", "Params", "Progress", "Result", "Stream", "check_sizes"]
+
+_SIZE: Final = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|bytes?|%)", re.IGNORECASE)
+
+
+def check_sizes(**sizes: str) -> None:
+    """Raises ConfigError for what DuckDB takes for no size."""
+    for name, text in sizes.items():
+        if not _SIZE.fullmatch(text.strip()):
+            raise ConfigError(f'{name} = {text!r}: wants a number and KB, MB, GB, KiB, MiB or GiB, as "2GB"')
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ from metlog.journal.folder import Folder
 from metlog.lake.attached import attached
 from metlog.lake.cancel import Cancel, Watch
 from metlog.lake.connections import Cursors
+from metlog.lake.interface import check_sizes
 from metlog.lake.leases import reading
 from metlog.lake.result import Column, Params, Queryable, Result, Stream, unique
 from metlog.lake.snapshot import Memory, snapshot
@@ -78,6 +79,7 @@ class Lake(Queryable):
         self.data = Path(data).resolve()
         if not self.data.is_dir():
             raise FileNotFoundError(f"there is no data folder {str(self.data)!r}")
+        check_sizes(memory=memory, spill=spill)
         self.timeout = timeout
         folder = str(spill_folder) if spill_folder is not None else tempfile.mkdtemp(prefix="metlog-query-")
         own = spill_folder is None

@@ -31,6 +31,7 @@ from metlog.lake.attached import attached
 from metlog.lake.cancel import Cancel, Progress
 from metlog.lake.engine import protocol
 from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, PROGRESS, ErrorMessage, Head, Setup
+from metlog.lake.interface import check_sizes
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.storage import environment, is_remote
@@ -160,6 +161,7 @@ class GuardedLake(Queryable):
         self.data = Path(data).resolve()
         if not self.data.is_dir():
             raise FileNotFoundError(f"there is no data folder {str(self.data)!r}")
+        check_sizes(memory=memory, spill=spill)
         self.timeout = timeout
         self.restarts = 0
         """How often an engine had to be started again."""

@@ -116,14 +116,22 @@ def test_tail_follows_events_as_they_arrive(tmp_path: Path) -> None:
         address = listener.stdout.readline().split()[-1]
         assert listener.stdout.readline().startswith("ready")
         tail = subprocess.Popen(
-            [*command, "tail", "--data", str(folder), "--type", "t", "-n", "3", "--format", "json"],
+            [
+                *command, "tail", "--data", str(folder), "--type", "t", "-n", "3", "--format", "json",
+                "--logger", "shop", "--severity", "warning", "--field", "n>=2", "--field", "!user=u1",
+            ],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=kept,
         )  # fmt: skip
         assert tail.stderr is not None
         assert "following" in tail.stderr.readline()
         time.sleep(0.3)
-        for word in ("one", "two", "three"):
-            assert run("send", "--to", address, "--token", "t", word).returncode == 0
+        wanted = {"--to": address, "--token": "t", "--logger": "shop", "--severity": "error", "--field": "n=2"}
+        for word, change in (
+            ("one", {}), ("x", {"--token": "u"}), ("x", {"--logger": "other"}), ("x", {"--severity": "info"}),
+            ("x", {"--field": "n=1"}), ("two", {"--field": "n=3.5"}), ("three", {"--severity": "4"}),
+        ):  # fmt: skip
+            options = [part for pair in {**wanted, **change}.items() for part in pair]
+            assert run("send", *options, word).returncode == 0
         out, _ = tail.communicate(timeout=20)
         assert [json.loads(line)["payload"] for line in out.splitlines()] == ["one", "two", "three"]
     finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from metlog.errors import ConfigError
 from metlog.lake.engine.client import GuardedLake
 from metlog.lake.query import Cancel, Lake, QueryError
 from metlog.reports.sample import fill
@@ -250,8 +251,18 @@ def test_a_folder_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
         GuardedLake(tmp_path / "nowhere")
 
 
-def test_an_engine_that_cannot_start_says_so(data: Path) -> None:
-    lake = GuardedLake(data, memory="nonsense")
+@pytest.mark.parametrize("sizes", [{"memory": "lots"}, {"spill": "4"}, {"memory": "-1GB"}, {"memory": ""}])
+def test_a_size_that_is_none_is_told_at_once(data: Path, sizes: dict[str, str]) -> None:
+    (name,) = sizes
+    with pytest.raises(ConfigError, match=rf"^{name} = '.*': wants a number and KB"):
+        GuardedLake(data, **sizes)
+    with pytest.raises(ConfigError, match=rf"^{name} = '.*': wants a number and KB"):
+        Lake(data, **sizes)
+
+
+def test_an_engine_that_cannot_start_says_so(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    lake = GuardedLake(data)
     with pytest.raises(QueryError, match="does not start"):
         lake.query("SELECT 1")
     lake.close()

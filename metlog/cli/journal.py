@@ -163,7 +163,7 @@ def export(
     """Write the events of the journal as JSON, one a line, with received_at and source.
 
     The input http of a listener takes these lines:
-    metlog journal export --behind lake | curl --data-binary @- http://127.0.0.1:5566/submit/again
+    metlog journal export --behind lake | curl --data-binary @- http://127.0.0.1:5580/submit/again
     """
     count = 0
     with open_output(output) as target, working("writing") as tell:

@@ -72,7 +72,7 @@ def report(
         typer.Option(
             "--fail-if",
             metavar="CONDITION",
-            help=f'Exit with {_FAILED} when a row has it, "p95 > 500", or by the number of rows: "rows = 0".',
+            help=f'Exit with {_FAILED} if any row meets it, as "p95 > 500", or by the number of rows, as "rows = 0".',
         ),
     ] = None,
     engine: EngineOption = None,

@@ -132,8 +132,9 @@ def parse_spec(spec: object, where: str) -> tuple[str, dict[str, Any]]:
             name, inner = parse_spec(name, where)
             options = {**inner, **options}
         return name, options
+    made = f" (an object of the class is taken, too: {spec.__name__}(…))" if isinstance(spec, type) else ""
     raise ConfigError(
-        f"{where} = {shown(where, spec)}: wants a name, a URL or a table with `name`, not {type(spec).__name__}"
+        f"{where} = {shown(where, spec)}: wants a name, a URL or a table with `name`, not {type(spec).__name__}{made}"
     )
 
 

@@ -20,11 +20,17 @@ from metlog.config import DEFAULT_SENDER, Plan, plan
 from metlog.config.planning import Buffer
 from metlog.config.sources import KEYS
 from metlog.core.pipeline import Pipeline
+from metlog.journal.routing import Route
+from metlog.journal.writer import JournalOptions
+from metlog.listener.config import General
+from metlog.listener.delivery.care import Limits
+from metlog.listener.upkeep.settings import LakeUpkeep
 from metlog.plugins import build
 from metlog.statsd.client import Settings, check_settings
 from tests.helpers.paths import ROOT
 
 PAGE = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+LISTENER = (ROOT / "docs" / "listener-options.md").read_text("utf-8")
 WORDS: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "component"}
 KINDS = {"sender": "Senders", "encoder": "Encoders", "filter": "Filters"}
 
@@ -103,6 +109,68 @@ def test_options_types_and_defaults_are_the_constructors(kind: str, name: str) -
         if item.kind is not item.VAR_KEYWORD
     ]
     assert rows(section(f"#### `{name}`", section(f"### {KINDS[kind]}"))) == expected
+
+
+def listener_section(*titles: str) -> str:
+    text = LISTENER
+    for title in titles:
+        text = section(title, text)
+    return text
+
+
+LISTENER_KINDS = {"input": "## Inputs", "output": "## Outputs"}
+LIKE_HTTP = {("input", "otlp"), ("input", "loki"), ("input", "elasticsearch"), ("output", "https")}
+"""Their tables have what is not as the options of `http` are."""
+
+
+def constructor_rows(kind: str, name: str) -> list[Row]:
+    factory = builtin(kind)[name]
+    hints = get_type_hints(factory.__init__)  # type: ignore[misc]
+    parameters = inspect.signature(factory).parameters.values()
+    return [
+        (item.name, word(hints[item.name]), shown(item.default))
+        for item in parameters
+        if item.kind is not item.VAR_KEYWORD
+    ]
+
+
+@pytest.mark.parametrize("kind", LISTENER_KINDS)
+def test_every_input_and_output_is_there_and_no_other(kind: str) -> None:
+    documented = re.findall(r"^### `(\w+)`$", listener_section(LISTENER_KINDS[kind]), re.MULTILINE)
+    assert sorted(documented) == sorted(builtin(kind))
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in LISTENER_KINDS for name in sorted(builtin(kind))])
+def test_options_of_inputs_and_outputs_are_the_constructors(kind: str, name: str) -> None:
+    expected, documented = constructor_rows(kind, name), rows(listener_section(LISTENER_KINDS[kind], f"### `{name}`"))
+    if (kind, name) not in LIKE_HTTP:
+        assert documented == expected
+        return
+    said = {option for option, *_ in documented}
+    assert [row for row in expected if row[0] in said] == documented
+    assert {row for row in expected if row[0] not in said} <= set(constructor_rows(kind, "http"))
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [("### `[listener]`", General), ("### `[journal]`", JournalOptions), ("### `[lake]`", LakeUpkeep)],
+)
+def test_settings_of_the_listener(title: str, kind: type[msgspec.Struct]) -> None:
+    documented = {name: (type_, default) for name, type_, default in rows(listener_section("## Settings", title))}
+    assert list(documented) == list(kind.__struct_fields__)
+    hints = get_type_hints(kind)
+    for item in structs.fields(kind):
+        if item.name in {"data", "expire", "expire_types"}:  # a path; ages, which are texts
+            continue
+        assert documented[item.name] == (word(hints[item.name]), shown(item.default)), item.name
+
+
+def test_what_every_output_takes() -> None:
+    common = listener_section("## Outputs").partition("### ")[0]
+    named = re.findall(
+        r"`(\w+)`", " ".join(line.split(" | ")[0] for line in common.splitlines() if line.startswith("| `"))
+    )
+    assert sorted(named) == sorted({"id", *get_type_hints(Route), *get_type_hints(Limits)})
 
 
 def test_options_of_statsd() -> None:

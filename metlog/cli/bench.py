@@ -16,7 +16,10 @@ __all__ = ["bench"]
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds and calls: wider spread.")] = False,
     only: Annotated[
-        str | None, typer.Option("--only", help="Run only cases whose name matches this regular expression; the floor always runs.")
+        str | None,
+        typer.Option(
+            "--only", help="Run only cases whose name matches this regular expression; the floor always runs."
+        ),
     ] = None,
     scaling: Annotated[
         bool,

@@ -22,17 +22,19 @@ __all__ = ["InputConformance"]
 class InputConformance:
     """Subclass it, say how to make the input and how its clients send, and pytest does the rest::
 
-    class TestSpool(InputConformance):
-        @pytest.fixture(autouse=True)
-        def spool(self, tmp_path):
-            self.path = tmp_path
+        class TestSpool(InputConformance):
+            @pytest.fixture(autouse=True)
+            def spool(self, tmp_path):
+                self.path = tmp_path
 
-        def make_input(self):
-            return SpoolInput(path=str(self.path), interval=0.05)
+            def make_input(self):
+                return SpoolInput(path=str(self.path), interval=0.05)
 
-        def send(self, address, numbers):
-            lines = b"".join(b'{"type":"numbered","fields":{"n":%d}}\\n' % n for n in numbers)
-            (self.path / f"{numbers[0]:06}.ndjson").write_bytes(lines)
+            def send(self, address, numbers):
+                lines = b"".join(b'{"type":"numbered","fields":{"n":%d}}\\n' % n for n in numbers)
+                (self.path / f"{numbers[0]:06}.ndjson").write_bytes(lines)
+
+    Events go to a real journal, from which the tests read them back.
     """
 
     patience = 10.0

@@ -26,7 +26,7 @@ class Delivery(Struct, gc=False):
     received_at: int
     """Microseconds since the epoch."""
     source: str
-    """Where the listener got it from, such as `udp://192.0.2.7:40112`."""
+    """Where the listener got it from, such as ``udp://192.0.2.7:40112``."""
 
 
 class Batch(Struct):

@@ -34,7 +34,7 @@ class InputConformance:
                 lines = b"".join(b'{"type":"numbered","fields":{"n":%d}}\\n' % n for n in numbers)
                 (self.path / f"{numbers[0]:06}.ndjson").write_bytes(lines)
 
-    Events go to a real journal, from which the tests read them back.
+    Events go to a `MemorySink`, which the tests look into.
     """
 
     patience = 10.0

@@ -110,6 +110,8 @@ def _settings(config: Path, data: Path | None) -> tuple[AlertSettings, Path]:
 
     try:
         table = tomllib.loads(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{config}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{config}: {error}") from error
     listener = table.get("listener", {})

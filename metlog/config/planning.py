@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct, field
 
 from metlog.config.schema import Seconds, Size, checked, unknown
-from metlog.config.sources import KEYS, as_list, from_prefixed, gather
+from metlog.config.sources import KEYS, as_list, foreign, from_prefixed, gather
 from metlog.core.chance import Chance, chance
 from metlog.core.fanout import FanOut
 from metlog.core.pipeline import OnDrop, Pipeline
@@ -154,6 +154,8 @@ def plan(settings: Mapping[str, Any], where: str = "") -> Plan:
     problems = Problems()
     prefix = f"{where}." if where else ""
     values: dict[str, Any] = {}
+    if other := foreign(settings, KEYS):
+        raise ConfigError(f"{prefix}{other}")
     for key, value in settings.items():
         if key not in KEYS:
             problems.add(unknown(key, value, KEYS, where))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from metlog.errors import ConfigError, Problems
 from metlog.plugins.conversion import nearest, shown
 
-__all__ = ["KEYS", "as_list", "expand", "from_prefixed", "gather", "sources"]
+__all__ = ["KEYS", "as_list", "expand", "foreign", "from_prefixed", "gather", "sources"]
 
 KEYS: Final[Mapping[str, Any]] = {
     "logger": str,
@@ -32,6 +32,12 @@ KEYS: Final[Mapping[str, Any]] = {
 }
 """Every setting, and what its value is."""
 
+_PROGRAMS: Final = (
+    ("a sender", {"sender", "encoder", "filters", "buffer"}, "`metlog.configure`, `metlog doctor --config` and `metlog test`"),
+    ("a listener", {"inputs", "outputs", "listener", "journal", "lake"}, "`metlog listen --config` and `metlog doctor --listener`"),
+    ("the page", {"tokens", "users", "user_header", "allowed_hosts"}, "`metlog serve --config`"),
+)  # fmt: skip
+"""Whose settings these are, keys that no other has, and what takes them."""
 _VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*:.*", re.DOTALL)
 _SUFFIXES: Final = (".toml", ".ini", ".cfg", ".conf")
@@ -58,6 +64,18 @@ def gather(settings: object = None, more: Mapping[str, Any] | None = None) -> di
             f"settings = {settings!r}: wants a dict, a URL, a path or keywords, not {type(settings).__name__}"
         )
     return _merged(found, more or {})
+
+
+def foreign(keys: Iterable[object], known: Iterable[str]) -> str | None:
+    """The fault of settings that are another program's: whose, and what takes them. None for what may be one's own, misspelt.
+
+    `known`: the keys that are taken here.
+    """
+    given, taken = set(keys), set(known)
+    for whose, theirs, how in _PROGRAMS:
+        if found := sorted(str(key) for key in (given & theirs) - taken):
+            return f"{', '.join(found)}: this is the configuration of {whose}, for {how}"
+    return None
 
 
 def sources() -> list[str]:

@@ -71,9 +71,9 @@ class Storage(Protocol):
 
 
 def is_remote(where: str) -> bool:
-    """Whether it is a URI other than `file:`."""
-    scheme, colon, rest = where.partition("://")
-    return bool(colon) and scheme.isalnum() and scheme != "file" and rest != ""
+    """Whether it is a URI other than `file:`. It may be one that names no bucket, or no storage that there is: see `check_uri`."""
+    scheme, colon, _ = where.partition("://")
+    return bool(colon) and scheme.isalnum() and scheme != "file"
 
 
 def check_uri(uri: str) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, TypeVar
 from msgspec import Meta, Struct
 
 from metlog.alerts.config import AlertSettings, alerts_of
+from metlog.config.sources import foreign
 from metlog.errors import Problems
 from metlog.plugins.schema import Seconds, Size, checked
 
@@ -245,6 +246,9 @@ def _read(path: Path | None, data: Path | None, problems: Problems) -> tuple[_Fi
         return _File(), AlertSettings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.add(f"{path}: {error}")
+        return _File(), AlertSettings()
+    if other := foreign(table, [*_File.__struct_fields__, "alerts", "alerting"]):
+        problems.add(f"{path}: {other}")
         return _File(), AlertSettings()
     found = Problems()
     tokens = _tables(_Token, table.pop("tokens", []), "tokens", found)

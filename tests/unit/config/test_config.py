@@ -406,3 +406,20 @@ def test_tee_faults_name_the_branch() -> None:
     assert found[0].startswith("sender.senders[1].sender = 'nul'")
     assert found[1].startswith("sender.senders[1].filters[0] = 'x'")
     assert found[2].startswith("sender.senders[2].logger")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {"inputs": [], "outputs": []},
+            r"^inputs, outputs: this is the configuration of a listener, for `metlog listen",
+        ),
+        ({"tokens": [], "port": 1}, "^tokens: this is the configuration of the page, for `metlog serve"),
+        ({"logger": "x", "journal": {}}, "^journal: this is the configuration of a listener"),
+    ],
+)
+def test_the_configuration_of_another_program_is_told_as_that(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told) as caught:
+        plan(settings)
+    assert len(caught.value.problems) == 1

@@ -210,3 +210,11 @@ def test_inputs_of_the_command_line_add_to_the_default() -> None:
 def test_a_senders_configuration_is_told_apart() -> None:
     with pytest.raises(ConfigError, match=r"sender: this is the configuration of a sender \(`metlog.configure`\)"):
         from_mapping({"sender": "udp:127.0.0.1:5565"})
+
+
+@pytest.mark.parametrize("uri", ["s3://", "hdfs:///x", "foo://x"])
+def test_a_uri_that_names_nothing_is_no_folder(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"names no (bucket|host)|no storage of this kind"):
+        from_mapping({}, data=uri)
+    assert list(tmp_path.iterdir()) == []

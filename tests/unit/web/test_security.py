@@ -327,3 +327,14 @@ def test_the_file_of_settings_in_the_documentation_is_one(tmp_path: Path) -> Non
     assert all(f"\n{name} = " in block for name in same)
     assert {access.loggers for access in found.tokens.values()} == {None, ("shop", "shop-worker")}
     assert (found.user_header, list(found.users)) == ("X-Remote-User", ["ada"])
+
+
+@pytest.mark.parametrize(
+    ("text", "whose"), [('sender = "udp:"', "a sender"), ('[[inputs]]\nname = "udp"', "a listener")]
+)
+def test_the_configuration_of_another_program_is_told_as_that(tmp_path: Path, text: str, whose: str) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=f"this is the configuration of {whose}") as caught:
+        load(tmp_path, config=file)
+    assert len(caught.value.problems) == 1

@@ -6,8 +6,10 @@ import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-__all__ = ["FRAMINGS", "Framing", "FramingError", "Lines", "Octets", "framing"]
+__all__ = ["BEGINNING", "FRAMINGS", "Framing", "FramingError", "Lines", "Octets", "framing"]
 
+BEGINNING: Final = 200
+"""Bytes that are kept of a frame that is not taken."""
 _LENGTH: Final = struct.Struct(">I")
 _DIGITS: Final = 10
 """Digits that an octet count may have (RFC 6587, section 3.4.1, names no limit)."""
@@ -34,8 +36,17 @@ class Framing(Protocol):
         ...
 
     @property
+    def ended(self) -> int:
+        """Frames that have ended, those that were skipped too: while it stays the same, so does the frame that is pending."""
+        ...
+
+    @property
     def oversized(self) -> int:
-        """Frames that were longer than the limit and were skipped."""
+        """Frames that were longer than the limit."""
+        ...
+
+    def skipped(self) -> list[bytes]:
+        """Returns the beginnings of the frames that were skipped, for their length, since the last call."""
         ...
 
 
@@ -47,14 +58,18 @@ class Lines:
         self._parts: list[bytes] = []
         self._size = 0
         self._skipping = False
+        self._beginnings: list[bytes] = []
+        self.ended = 0
         self.oversized = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         *whole, last = data.split(b"\n")
         for line in whole:
             self._add(line)
-            if not self._skipping and self._size:
-                yield b"".join(self._parts)
+            if self._size:
+                self.ended += 1
+                if not self._skipping:
+                    yield b"".join(self._parts)
             self._parts.clear()
             self._size, self._skipping = 0, False
         self._add(last)
@@ -67,7 +82,12 @@ class Lines:
         if self._size > self._limit:
             self.oversized += 1
             self._skipping = True
+            self._beginnings.append(b"".join(self._parts)[:BEGINNING])
             self._parts.clear()
+
+    def skipped(self) -> list[bytes]:
+        found, self._beginnings = self._beginnings, []
+        return found
 
     @property
     def pending(self) -> int:
@@ -83,6 +103,7 @@ class _Buffered:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = bytearray()
+        self.ended = 0
         self.oversized = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -98,6 +119,7 @@ class _Buffered:
                 if end > len(buffer):
                     return
                 at = end
+                self.ended += 1
                 yield bytes(buffer[start:end])
         finally:
             del buffer[:at]
@@ -105,6 +127,9 @@ class _Buffered:
     def _span(self, at: int) -> tuple[int, int] | None:
         """Start and end of the frame at `at`; None while its beginning is incomplete."""
         raise TypeError(f"{type(self).__name__} does not say where a frame ends")
+
+    def skipped(self) -> list[bytes]:
+        return []  # a frame that is too long ends the connection
 
     @property
     def pending(self) -> int:
@@ -139,7 +164,10 @@ class Octets(_Buffered):
         else:
             for line in self._lines.feed(data):
                 yield line.rstrip(b"\r\0")
-            self.oversized = self._lines.oversized
+            self.ended, self.oversized = self._lines.ended, self._lines.oversized
+
+    def skipped(self) -> list[bytes]:
+        return super().skipped() if self._lines is None else self._lines.skipped()
 
     def _span(self, at: int) -> tuple[int, int] | None:
         buffer = self._buffer
@@ -166,28 +194,36 @@ class _Packed(_Buffered):
         import msgpack
 
         super().__init__(limit)
-        self._unpacker = msgpack.Unpacker(max_buffer_size=limit + (1 << 16))
-        self._errors = (msgpack.exceptions.FormatError, msgpack.exceptions.StackError, msgpack.exceptions.BufferFull)
+        self._unpacker = msgpack.Unpacker(max_buffer_size=0)  # no limit of its own: it would count all of a read together
+        self._errors = (msgpack.exceptions.FormatError, msgpack.exceptions.StackError)
         self._full = msgpack.OutOfData
         self._done = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         buffer = self._buffer
+        buffer += data
         try:
             self._unpacker.feed(data)
-            buffer += data
             while True:
                 try:
                     self._unpacker.skip()
                 except self._full:
+                    self._check(len(buffer))
                     return
                 size = self._unpacker.tell() - self._done
+                self._check(size)
                 self._done += size
                 frame = bytes(buffer[:size])
                 del buffer[:size]
+                self.ended += 1
                 yield frame
         except self._errors as error:
-            raise FramingError(f"not MessagePack, or longer than {self._limit} bytes: {type(error).__name__}") from None
+            raise FramingError(f"not MessagePack: {type(error).__name__}") from None
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            self.oversized += 1
+            raise FramingError(f"a frame of more than {self._limit} bytes")
 
 
 FRAMINGS: Final[dict[str, type[Framing]]] = {"lines": Lines, "length": _Lengths, "octets": Octets, "msgpack": _Packed}

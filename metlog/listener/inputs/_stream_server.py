@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from metlog.core.hosts import host_port
-from metlog.listener.inputs._framing import Framing, FramingError
+from metlog.listener.inputs._framing import BEGINNING, Framing, FramingError
 
 __all__ = ["StreamLimits", "StreamServer", "peer_name"]
 
@@ -191,21 +191,26 @@ class StreamServer:
             return
         frames = self._make_framing()
         source = self._source(peer)
+        reason = "cut: the connection ended within a frame"
         try:
             await self._receive(reader, frames, source)
         except (ConnectionError, ssl.SSLError):
             pass
         except TimeoutError:
             self.counts["timeouts"] += 1
+            if not self._stopping:
+                reason = f"cut: the rest of the frame did not come within {self._limits.frame_timeout:g} s"
+        except FramingError as error:
+            reason = f"cannot be framed: {error}"
         finally:
             transport.abort()
         if rest := frames.rest():
             self.counts["cut"] += 1
-            await loop.run_in_executor(
-                self._workers, self._reject, rest, source, "cut: the connection ended within a frame"
-            )
+            letter = rest if reason.startswith("cut") else rest[:BEGINNING]
+            await loop.run_in_executor(self._workers, self._reject, letter, source, reason)
 
     async def _receive(self, reader: asyncio.StreamReader, frames: Framing, source: str) -> None:
+        """Until the connection ends. Raises TimeoutError, and FramingError when its bytes cannot be cut any further."""
         loop = asyncio.get_running_loop()
         limits = self._limits
         begun = 0.0  # when the frame that is incomplete began
@@ -215,31 +220,30 @@ class StreamServer:
                 data = await reader.read(_CHUNK)
             if not data:
                 return
+            had, ended, oversized = frames.pending, frames.ended, frames.oversized
             found: list[bytes] = []
-            fault = ""
-            skipped = frames.oversized
+            fault: FramingError | None = None
             try:
                 for frame in frames.feed(data):
                     found.append(frame)  # noqa: PERF402 - what came before a fault counts
             except FramingError as error:
-                fault = str(error)
-            if found or not begun:
-                begun = loop.time()
+                fault = error
             self.counts["bytes"] += len(data)
-            if found:
-                self.counts["frames"] += len(found)
-                await loop.run_in_executor(self._workers, self._take, found, source)
-            if frames.oversized > skipped:
-                self.counts["oversized"] += frames.oversized - skipped
-                if not fault:
-                    reason = "oversized: a line longer than max_frame"
-                    await loop.run_in_executor(self._workers, self._reject, data[:200], source, reason)
-            if fault:
-                self.counts["cut"] += 1
-                await loop.run_in_executor(
-                    self._workers, self._reject, data[:200], source, f"cannot be framed: {fault}"
-                )
-                return
+            self.counts["frames"] += len(found)
+            self.counts["oversized"] += frames.oversized - oversized
+            if found or frames.oversized > oversized:
+                await loop.run_in_executor(self._workers, self._hand_on, found, frames.skipped(), source)
+            if fault is not None:
+                raise fault
+            if not had or frames.ended > ended:
+                begun = loop.time()  # after the sink took the others: what it takes is not the peer's time
+
+    def _hand_on(self, found: Sequence[bytes], skipped: Sequence[bytes], source: str) -> None:
+        """Gives the sink the frames of a read, and the beginnings of those that were too long."""
+        if found:
+            self._take(found, source)
+        for beginning in skipped:
+            self._reject(beginning, source, "oversized: a line longer than max_frame")
 
 
 def peer_name(scheme: str) -> Callable[[object], str]:

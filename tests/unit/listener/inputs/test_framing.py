@@ -61,6 +61,44 @@ def test_lines_hold_no_more_than_their_limit() -> None:
     assert made.oversized == 1
 
 
+@given(bodies=BODIES, cuts=st.lists(st.integers(0, 10_000), max_size=30))
+def test_of_a_line_that_is_skipped_its_own_beginning_is_kept(bodies: list[bytes], cuts: list[int]) -> None:
+    made = Lines(20)
+    data = wire("lines", bodies)
+    skipped: list[bytes] = []
+    for piece in in_pieces(data, cuts):
+        list(made.feed(piece))
+        skipped += made.skipped()
+    long = [body for body in bodies if len(body) > 20]
+    assert len(skipped) == len(long)
+    assert all(body.startswith(part) and len(part) > 20 for body, part in zip(long, skipped, strict=True))
+    assert made.ended == len(bodies)
+
+
+@pytest.mark.parametrize("name", ["lines", "length", "octets", "msgpack"])
+def test_a_read_may_hold_many_times_the_limit_of_one_frame(name: str) -> None:
+    body = msgspec.msgpack.encode({"n": b"x" * 50}) if name == "msgpack" else b"x" * 55
+    data = b"".join([body] * 5000) if name == "msgpack" else wire(name, [body] * 5000)
+    made = framing(name, 64)
+    assert list(made.feed(data)) == [body] * 5000
+    assert made.ended == 5000
+
+
+@pytest.mark.parametrize("size", [65, 100, 1 << 17])
+def test_an_object_over_the_limit_is_no_frame(size: int) -> None:
+    """Also one of many small parts, which MessagePack's own parser never holds at one time."""
+    many = b"\xdd" + struct.pack(">I", size) + b"\x01" * size
+    made = framing("msgpack", 64)
+    with pytest.raises(FramingError, match="64 bytes"):
+        list(made.feed(many))
+    assert made.oversized == 1
+    made = framing("msgpack", 64)
+    with pytest.raises(FramingError, match="64 bytes"):
+        for byte in many:
+            list(made.feed(bytes([byte])))
+    assert made.pending <= 65
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -128,6 +129,98 @@ def test_a_frame_that_drips_ends_in_time(start: Start) -> None:
             stop.set()
             dripping.join()
     assert payloads(sink) == ["1"]
+
+
+def later(made: Any, seconds: float) -> None:
+    """Lets the time of the server's loop jump ahead; what is due then has happened when it returns."""
+    loop = made._server._loop
+    clock = loop.time
+
+    async def jump() -> None:
+        loop.time = lambda: clock() + seconds
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    asyncio.run_coroutine_threadsafe(jump(), loop).result(30)
+
+
+def test_a_frame_in_two_packets_is_taken_however_long_the_pause_before_it_was(start: Start) -> None:
+    made, sink = start(TcpInput(port=0, frame_timeout=60))
+    with connect(made) as peer:
+        for number, size in ((1, 1), (2, 5), (3, 10)):
+            taken = made.stats()["bytes"]
+            peer.sendall((EVENT % number)[:size])
+            wait_for(lambda taken=taken, size=size: made.stats()["bytes"] == taken + size)
+            peer.sendall((EVENT % number)[size:] + b"\n")
+            wait_for(lambda number=number: len(sink.events) == number)
+            later(made, 100)
+    assert payloads(sink) == ["1", "2", "3"]
+    assert made.stats()["timeouts"] == 0
+
+
+def test_what_the_sink_takes_of_the_time_of_a_frame_is_not_its_peer_s(start: Start) -> None:
+    made, sink = start(TcpInput(port=0, frame_timeout=60))
+    sink.gate.clear()
+    with connect(made) as peer:
+        peer.sendall(EVENT % 1 + b"\n" + (EVENT % 2)[:5])
+        wait_for(lambda: made.stats()["frames"] == 1)
+        later(made, 100)
+        sink.gate.set()
+        wait_for(lambda: sink.events)
+        peer.sendall((EVENT % 2)[5:] + b"\n")
+        wait_for(lambda: len(sink.events) == 2)
+    assert made.stats()["timeouts"] == 0
+
+
+def test_a_line_after_one_that_was_skipped_has_the_whole_of_its_time(start: Start) -> None:
+    made, sink = start(TcpInput(port=0, max_frame=64, frame_timeout=60))
+    with connect(made) as peer:
+        peer.sendall(b"x" * 100)
+        wait_for(lambda: made.stats()["oversized"] == 1)
+        later(made, 40)
+        peer.sendall(b"x\n" + (EVENT % 1)[:5])
+        wait_for(lambda: made.stats()["bytes"] == 107)
+        later(made, 40)
+        peer.sendall((EVENT % 1)[5:] + b"\n")
+        wait_for(lambda: sink.events)
+    assert made.stats()["timeouts"] == 0
+
+
+def test_a_frame_whose_rest_does_not_come_is_dead_lettered_with_what_ended_it(start: Start) -> None:
+    made, sink = start(TcpInput(port=0, frame_timeout=60))
+    with connect(made) as peer:
+        peer.sendall(b"half")
+        wait_for(lambda: made.stats()["bytes"] == 4)
+        later(made, 100)
+        wait_for(lambda: sink.dead)
+    assert [(data, reason) for data, _, reason in sink.dead] == [
+        (b"half", "cut: the rest of the frame did not come within 60 s")
+    ]
+
+
+def test_each_line_that_is_too_long_is_dead_lettered_by_its_own_beginning(start: Start) -> None:
+    made, sink = start(TcpInput(port=0, max_frame=64))
+    with connect(made) as peer:
+        peer.sendall(EVENT % 1 + b"\n" + b"a" * 300 + b"\n" + EVENT % 2 + b"\n" + b"b" * 65 + b"\n" + EVENT % 3 + b"\n")
+        wait_for(lambda: len(sink.events) == 3)
+    wait_for(lambda: len(sink.dead) == 2)
+    assert [data for data, _, _ in sink.dead] == [b"a" * 200, b"b" * 65]
+    assert made.stats()["oversized"] == 2
+
+
+def test_bytes_that_cannot_be_framed_are_one_dead_letter_that_begins_where_they_do(start: Start) -> None:
+    made, sink = start(TcpInput(port=0, max_frame=64, framing="length"))
+    good = struct.pack(">I", len(EVENT % 1)) + EVENT % 1
+    with connect(made) as peer:
+        peer.sendall(good + struct.pack(">I", 200) + b"y" * 200)
+        assert peer.recv(1) == b""
+    wait_for(lambda: sink.dead)
+    made.stop()
+    assert payloads(sink) == ["1"]
+    assert [(data, reason) for data, _, reason in sink.dead] == [
+        (struct.pack(">I", 200) + b"y" * 196, "cannot be framed: a frame of 200 bytes; 64 are taken")
+    ]
+    assert (made.stats()["cut"], made.stats()["oversized"]) == (1, 1)
 
 
 def test_an_end_reads_what_the_kernel_still_holds(start: Start) -> None:

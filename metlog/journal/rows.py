@@ -11,7 +11,7 @@ from msgspec import NODEFAULT, UNSET, UnsetType, defstruct, structs
 
 from metlog.event import Event
 from metlog.journal.offsets import source_after
-from metlog.journal.segment import Clock, Record
+from metlog.journal.segment import FIRST, LAST, Clock, Record
 
 __all__ = ["FIRST", "LAST", "WRONG", "Row", "correct", "declaration", "decode", "micros", "pieces_of", "rows_of"]
 
@@ -68,14 +68,10 @@ def correct(timestamp: datetime | UnsetType, received_at: int, clock: Clock) -> 
     """The timestamp that an event gets and, when that is not the client's, what the client claimed; microseconds."""
     if timestamp is UNSET:
         return received_at, None
-    claim = micros(timestamp)
+    claim = min(max(micros(timestamp), FIRST), LAST)  # an offset of its own may put it beyond
     if received_at - clock.past * 1_000_000 <= claim <= received_at + clock.future * 1_000_000:
         return claim, None
-    return received_at, min(max(claim, FIRST), LAST)
-
-
-FIRST: Final = micros(datetime.min)  # noqa: DTZ901 - taken as UTC
-LAST: Final = micros(datetime.max)  # noqa: DTZ901 - taken as UTC
+    return received_at, claim
 
 
 def pieces_of(record: Record, size: int) -> Iterator[Record]:

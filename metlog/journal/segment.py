@@ -25,14 +25,17 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from metlog.journal.folder import Folder, read_all
 
 __all__ = [
     "END",
+    "FIRST",
     "HEADER_SIZE",
     "ACTIVE",
+    "LAST",
     "RESCUE",
     "SEALED",
     "Clock",
@@ -72,6 +75,11 @@ _BODY: Final = struct.Struct("<qIHH")
 _TAIL_BODY: Final = struct.Struct("<qIHHHi")
 _BODIES: Final = {MARKER: _BODY, TAIL_MARKER: _TAIL_BODY}
 FRAME_SIZE: Final = _FRAME.size
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+"""Microseconds since the epoch: all times of records and events lie between the two, which are those of a `datetime`."""
 
 
 class Clock(NamedTuple):
@@ -143,6 +151,7 @@ def record_parts(
     received_at: int, count: int, source: bytes, key: bytes, lines: bytes, tail: bytes = b"", members: int = -1
 ) -> tuple[bytes, bytes, bytes]:
     """As `encode_record`: the record in pieces, for one that joins many."""
+    received_at = min(max(received_at, FIRST), LAST)
     if tail:
         head = _TAIL_BODY.pack(received_at, count, len(source), len(key), len(tail), members) + source + key + tail
     else:
@@ -154,7 +163,8 @@ def record_parts(
 def encode_record(
     received_at: int, count: int, source: bytes, key: bytes, lines: bytes, tail: bytes = b"", members: int = -1
 ) -> bytes:
-    """A record. With `tail`, at most 65,535 bytes, it is one of the second kind, and each line must end in a line feed."""
+    """A record. With `tail`, at most 65,535 bytes, it is one of the second kind, and each line must end in a line feed. A `received_at`
+    that no `datetime` can be is the nearest one that can."""
     return b"".join(record_parts(received_at, count, source, key, lines, tail, members))
 
 
@@ -175,7 +185,7 @@ def _record_at(data: bytes, offset: int) -> Record | None:
     return Record(
         offset,
         end,
-        received_at,
+        min(max(received_at, FIRST), LAST),  # of a message from Kafka it could be any number, once
         count,
         data[start + body.size : source_end].decode("utf-8", "replace"),
         data[source_end:key_end].decode("utf-8", "replace"),

@@ -177,15 +177,14 @@ def _lines(text: bytes) -> pa.Array:
 
 def _times(claimed: pa.Array, received_at: pa.Array, clock: Clock) -> tuple[pa.Array, pa.Array]:
     """As `correct`, for columns."""
-    claimed = pc.coalesce(claimed, received_at)
+    claimed = pc.min_element_wise(pc.max_element_wise(pc.coalesce(claimed, received_at), FIRST), LAST)
     ahead = pc.subtract(claimed, received_at)
     bounds = pc.min_max(ahead)
     least, most = -clock.past * 1_000_000, clock.future * 1_000_000
     if least <= bounds["min"].as_py() and bounds["max"].as_py() <= most:
         return claimed.cast(TIME), pa.nulls(len(claimed), TIME)
     credible = pc.and_(pc.greater_equal(ahead, least), pc.less_equal(ahead, most))
-    sayable = pc.min_element_wise(pc.max_element_wise(claimed, FIRST), LAST)
     return (
         pc.if_else(credible, claimed, received_at).cast(TIME),
-        pc.if_else(credible, pa.scalar(None, pa.int64()), sayable).cast(TIME),
+        pc.if_else(credible, pa.scalar(None, pa.int64()), claimed).cast(TIME),
     )

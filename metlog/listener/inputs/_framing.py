@@ -194,7 +194,9 @@ class _Packed(_Buffered):
         import msgpack
 
         super().__init__(limit)
-        self._unpacker = msgpack.Unpacker(max_buffer_size=0)  # no limit of its own: it would count all of a read together
+        self._unpacker = msgpack.Unpacker(
+            max_buffer_size=0
+        )  # no limit of its own: it would count all of a read together
         self._errors = (msgpack.exceptions.FormatError, msgpack.exceptions.StackError)
         self._full = msgpack.OutOfData
         self._done = 0

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from metlog.errors import ConfigError
 from metlog.journal.errors import Full
 from metlog.journal.offsets import Partition
+from metlog.journal.segment import LAST
 from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.ordered import Messages, OrderedSink
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
@@ -37,6 +38,8 @@ _ANSWER: Final = 10.0
 """Seconds that a broker gets to say which topic it has."""
 _STEP: Final = 100
 """Milliseconds that the time of a message is rounded up to: messages of one step share a record."""
+_LATEST: Final = LAST // 1000 // _STEP * _STEP
+"""Milliseconds: the last time that a message may have; a producer that counts in microseconds says later ones."""
 _FIXED: Final = ("enable.auto.commit", "enable.auto.offset.store", "group.id", "bootstrap.servers")
 """Settings that are this input's own."""
 
@@ -347,11 +350,12 @@ def _offset(message: Message) -> int:
 
 
 def _moment(message: Message) -> int:
-    """The message's own time in milliseconds, rounded up to a step; now, of brokers that have none (older than 0.10)."""
+    """The message's own time in milliseconds, rounded up to a step, `_LATEST` at most; now, of brokers that have none (older than
+    0.10)."""
     kind, moment = message.timestamp()
     if kind == 0 or moment <= 0:
         moment = int(time.time() * 1000)
-    return -(-moment // _STEP) * _STEP
+    return min(-(-moment // _STEP) * _STEP, _LATEST)
 
 
 def _of_clients(settings: dict[str, Any]) -> dict[str, Any]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from metlog.event import Event
+from metlog.journal.rows import micros
 from metlog.listener.otlp import own_attributes, severity_number
 from metlog.listener.outputs import Delivery
 from metlog.listener.protobuf import delimited, fixed64, number
 
 __all__ = ["json_of", "protobuf_of"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
 _SPAN: Final = re.compile(r"[0-9a-f]{16}")
 _RESERVED: Final = frozenset({"service.name", "host.name", "process.pid"})
@@ -103,7 +101,8 @@ def _parts(delivery: Delivery) -> tuple[dict[str, Any], str, _Record]:
     name = "" if event.type == "log" and "event.name" not in left else event.type
     attributes = {**own_attributes(event), **left}
     record = _Record(
-        _nanos(event), delivery.received_at * 1000, severity_number(event.severity), text, body, attributes, trace, span, name
+        _nanos(micros(event.timestamp)), _nanos(delivery.received_at), severity_number(event.severity), text, body, attributes,
+        trace, span, name,
     )  # fmt: skip
     return resource, scope, record
 
@@ -117,10 +116,9 @@ def _taken(fields: dict[str, Any], key: str, form: re.Pattern[str] | None = None
     return value
 
 
-def _nanos(event: Event) -> int:
-    """Since the epoch; 0, unknown, where that is no unsigned number of 64 bits."""
-    passed = event.timestamp - _EPOCH
-    nanos = ((passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds) * 1000
+def _nanos(moment: int) -> int:
+    """Of microseconds since the epoch; 0, unknown, where that is no unsigned number of 64 bits."""
+    nanos = moment * 1000
     return nanos if 0 <= nanos < 2**64 else 0
 
 

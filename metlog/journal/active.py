@@ -102,7 +102,8 @@ class ActiveSegment:
 
     def rescue(self, name: SegmentName) -> int:
         """Ends a failed segment where its last fsync left it, and writes the rest to a new one, `name`; returns the bytes of
-        that, 0 when there was nothing left. Raises OSError; may be called again, with another name.
+        that, 0 when there was nothing left. One whose records need no fsync to count ends behind the last of them. Raises OSError; may
+        be called again, with another name.
 
         The mark (suffix END) is the moment at which the one counts and the other does not: before, a crash leaves the
         segment as it is, and the new file is removed; after, the new file is a segment whatever its suffix.
@@ -112,7 +113,8 @@ class ActiveSegment:
             self._write_rest(name, content)
             self.rest = name
         failpoints.point("rescue.end")
-        mark = end_mark(max(self.synced, HEADER_SIZE), str(self.rest or ""))
+        end = max(self.synced, HEADER_SIZE) if self._confirm else self.written
+        mark = end_mark(end, str(self.rest or ""))
         self._folder.replace(f"{self.name}{END}", mark)
         if self.rest is not None and self._folder.exists(f"{self.rest}{RESCUE}"):
             failpoints.point("rescue.rename")

@@ -131,9 +131,10 @@ class Journal:
         return max([*met, through(self._folder)])
 
     def configure(self, options: JournalOptions, clock: Clock) -> None:
-        """Goes over to other settings; what is open is sealed when the clock's limits, which stand in each segment, are others."""
+        """Goes over to other settings. What is open is sealed when the clock's limits, which stand in each segment, are others, and when
+        records begin to need an fsync or need none any more: a segment keeps those that wait for one from its first on, or none."""
         with self._lock:
-            if clock != self._clock:
+            if clock != self._clock or (options.sync == "never") != (self._options.sync == "never"):
                 self._retire_active()
             self._options, self._clock = options, clock
             self._capacity.configure(options.max_bytes, options.min_free)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from metlog.journal import active
 from metlog.journal.cursor import Position
 from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
+from metlog.journal.reader import read
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, encode_record, listing
 from metlog.journal.writer import Journal, JournalOptions
@@ -151,6 +155,69 @@ def test_a_segment_gives_the_same_files_however_often_it_is_written(folder: Fold
         assert [file.name for file in (tmp_path / turn).rglob("*") if file.is_file()] == [f"{name}.parquet"] * 2
     assert written[0] == written[1]
     assert set(written[0]) == {f"date=2026-11-{day}/{name}.parquet" for day in (24, 25)}
+
+
+def events(folder: Folder) -> list[int]:
+    return [entry.record.received_at for entry in read(folder, Position(), Position(1 << 40))]
+
+
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_a_write_that_fails_takes_nothing_along_that_counts_without_an_fsync(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, cut_off: bool
+) -> None:
+    """Half of the record is on the disk by then, and may stay there."""
+    real = active.write_all
+
+    def fails(fd: int, data: bytes) -> None:
+        real(fd, data[: len(data) // 2])
+        raise OSError(errno.EIO, "made up")
+
+    def stays(fd: int, size: int) -> None:
+        raise OSError(errno.EIO, "made up")
+
+    with journal(folder, sync="never", sync_interval=0.01) as made:
+        for n in range(50):
+            made.wait(made.append(record(n)))
+        with monkeypatch.context() as patch:
+            patch.setattr(active, "write_all", fails)
+            if not cut_off:
+                patch.setattr(os, "ftruncate", stays)
+            with pytest.raises(Full, match="its disk fails"):
+                made.append(record(50))
+        wait_for(lambda: not made.refuses)
+        made.wait(made.append(record(51)))
+        assert made.rotate() == made.end
+        assert events(folder) == [*range(50), 51]
+    with journal(folder):
+        assert events(folder) == [*range(50), 51]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_change_of_sync_keeps_what_counted_before_and_confirms_what_comes_after(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    synced: set[int] = set()
+    left = [failing]
+
+    def sync(fd: int) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EIO, "made up")
+        synced.add(os.fstat(fd).st_ino)
+
+    real = os.fsync
+    with journal(folder, sync="never") as made:
+        for n in range(10):
+            made.wait(made.append(record(n)))
+        monkeypatch.setattr(os, "fdatasync", sync)
+        monkeypatch.setattr(os, "fsync", lambda fd: (real(fd), synced.add(os.fstat(fd).st_ino)))
+        made.configure(JournalOptions(sync_interval=LONG, segment_age=LONG, min_free=0), Clock())
+        for n in range(10, 20):
+            made.wait(made.append(record(n)))
+        assert events(folder) == [*range(20)]
+        for entry in read(folder, Position(), made.end):
+            name = next(path for path in folder.names() if path.startswith(str(entry.segment)) and ".end" not in path)
+            assert entry.record.received_at < 10 or os.stat(name, dir_fd=folder.fd).st_ino in synced
 
 
 def test_a_position_knows_what_is_durable(folder: Folder) -> None:

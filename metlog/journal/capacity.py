@@ -109,7 +109,10 @@ class Capacity:
         return f"it holds its {self._max_bytes} bytes (journal.max_bytes): an output is behind"
 
     def _scarce(self, size: int) -> str:
-        disk = os.fstatvfs(self._folder.fd)
+        try:
+            disk = os.fstatvfs(self._folder.fd)
+        except OSError as error:  # a stale handle of a network's disk, say
+            return why(error)
         if disk.f_bavail * disk.f_frsize >= self._min_free + size:
             return ""
         return f"less than {self._min_free} bytes are free on its disk (journal.min_free)"

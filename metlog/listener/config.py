@@ -67,8 +67,8 @@ class General(Struct, frozen=True, kw_only=True):
     """Size that the dead letters of the inputs, and those of each output, are kept within."""
     streams: Annotated[int, Meta(ge=1)] = 100_000
     """Client streams that the loss accounting keeps in memory."""
-    clock_past: Seconds = float(Clock().past)
-    clock_future: Seconds = float(Clock().future)
+    clock_past: Annotated[Seconds, Meta(le=2**32 - 1)] = float(Clock().past)
+    clock_future: Annotated[Seconds, Meta(le=2**32 - 1)] = float(Clock().future)
     """How far a client's clock may be off; beyond, the event's timestamp is when it was received."""
 
 

@@ -24,7 +24,7 @@ class Unit(NamedTuple):
 Size = Annotated[int, Unit("bytes"), msgspec.Meta(ge=0)]
 """Bytes: a whole number, or a text such as `64KB`, `8 MiB` (powers of 1,024). Limits: `Annotated[Size, Meta(ge=64)]`."""
 Seconds = Annotated[float, Unit("seconds"), msgspec.Meta(ge=0)]
-"""Seconds: a finite number, or a text such as `250ms`, `30s`, `5m`, `12h`, `7d`."""
+"""Seconds: a number, at most 2³², or a text such as `250ms`, `30s`, `5m`, `12h`, `7d`."""
 Port = Annotated[int, Unit("(a port)"), msgspec.Meta(ge=1, le=65535)]
 """A port that one can send to."""
 FilePath = Path
@@ -52,6 +52,8 @@ _SPELT: Final[Mapping[str, str]] = {
     "bytes": 'bytes, as 67108864 or "64MB"',
     "seconds": 'seconds, as 60 or "60s", "5m", "7d"',
 }
+_MOST: Final[Mapping[str, int]] = {"bytes": 2**63 - 1, "seconds": 2**32 - 1}
+"""What a file can hold; what the waits of threads and the calendar have room for."""
 _LISTS: Final = frozenset({list, tuple, set, frozenset})
 
 
@@ -112,6 +114,8 @@ def _limited(value: Any, kind: Any, *notes: Any) -> Any:
         return next((found for note in reversed(limits) if (found := getattr(note, name)) is not None), None)
 
     low, above, high, below = limit("ge"), limit("gt"), limit("le"), limit("lt")
+    if high is None and below is None and unit in _MOST and number > _MOST[unit]:
+        raise ValueError(f"wants at most {_MOST[unit]} {unit}")
     if low is None and above is None and high is None and below is None:
         return number if unit or not limits else msgspec.convert(number, Annotated[(kind, *limits)])
     if above is not None and low is not None and low <= above:
@@ -128,17 +132,21 @@ def _limited(value: Any, kind: Any, *notes: Any) -> Any:
 
 def _measured(value: Any, unit: str) -> float | int | None:
     """A number of bytes or seconds; None for anything but a finite number, or a text that stands for one."""
+    number: Any = None
     if isinstance(value, str):
-        if unit == "bytes":
-            match = _SIZE.fullmatch(value.strip())
-            return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " ")) if match else None
-        match = _DURATION.fullmatch(value.strip())
-        return float(match[1]) * _SECONDS_OF[match[2] or "s"] if match else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if unit == "bytes" and (match := _SIZE.fullmatch(value.strip())):
+            number = float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " ")
+            number = math.floor(number) if math.isfinite(number) else None
+        elif unit == "seconds" and (match := _DURATION.fullmatch(value.strip())):
+            number = float(match[1]) * _SECONDS_OF[match[2] or "s"]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        number = value
+    try:
+        if number is None or not math.isfinite(number) or (unit == "bytes" and number != int(number)):
+            return None
+        return int(number) if unit == "bytes" else float(number)
+    except OverflowError:  # an int that no float can be
         return None
-    if unit == "bytes":
-        return int(value) if value == int(value) else None
-    return float(value)
 
 
 def _range(low: Any, above: Any, high: Any, below: Any, unit: str) -> str:

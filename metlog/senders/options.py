@@ -11,7 +11,7 @@ from metlog.core.interfaces import BaseSender
 from metlog.errors import SenderError
 
 __all__ = [
-    "Address", "NotPicklable", "at_least", "closed", "host_list", "numeric", "one_of", "port_number", "positive",
+    "Address", "NotPicklable", "at_least", "at_most", "closed", "host_list", "numeric", "one_of", "port_number", "positive",
 ]  # fmt: skip
 
 Address = tuple[socket.AddressFamily, Any]
@@ -41,6 +41,12 @@ def at_least(name: str, value: float, least: float, unit: str) -> None:
     """Raises ValueError when the value is below `least`."""
     if not least <= value < math.inf:
         raise ValueError(f"{name} = {value!r}: wants a number of {unit}, {least} or more")
+
+
+def at_most(name: str, value: float, most: float, unit: str) -> None:
+    """Raises ValueError when the value is above `most`."""
+    if not value <= most:
+        raise ValueError(f"{name} = {value!r}: wants a number of {unit}, {most} or less")
 
 
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:

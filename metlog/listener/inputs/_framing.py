@@ -6,8 +6,10 @@ import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-__all__ = ["BEGINNING", "FRAMINGS", "Framing", "FramingError", "Lines", "Octets", "framing"]
+__all__ = ["BEGINNING", "FRAMINGS", "MAX_FRAME", "Framing", "FramingError", "Lines", "Octets", "framing"]
 
+MAX_FRAME: Final = 512 << 20
+"""Bytes of a frame, at most: six times as many, which is what JSON makes of control characters, fit into a record of the journal."""
 BEGINNING: Final = 200
 """Bytes that are kept of a frame that is not taken."""
 _LENGTH: Final = struct.Struct(">I")

@@ -25,7 +25,7 @@ _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 
 def check(where: str, systemd: bool | str, fd: int) -> None:
     """Raises ConfigError for options of an input that cannot be meant."""
-    if fd != -1 and fd < _FIRST:
+    if fd != -1 and not _FIRST <= fd < 2**31:
         raise ConfigError(f"{where}.fd = {fd}: wants the number of a descriptor that is passed, {_FIRST} or more")
     if fd != -1 and systemd:
         raise ConfigError(f"{where}.fd = {fd}: with {where}.systemd = {systemd!r}; give one of the two")

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from metlog.core.hosts import host_port
 from metlog.listener.inputs import BaseInput, Handed, Sink
+from metlog.listener.inputs._framing import MAX_FRAME
 from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
@@ -105,6 +106,8 @@ class HttpInput(BaseInput):
         for key, value in {**counts, **times}.items():
             if value <= 0:
                 raise ValueError(f"{key} = {value}: wants a number above 0")
+        if max_body > MAX_FRAME:
+            raise ValueError(f"max_body = {max_body}: wants at most {MAX_FRAME} bytes")
         if max_pending < 2 * max_body:
             raise ValueError(f"max_pending = {max_pending}: wants twice max_body ({2 * max_body} bytes) or more")
         self._host, self._port = host, port

@@ -9,7 +9,7 @@ from typing import Any
 
 from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
-from metlog.listener.inputs._framing import FRAMINGS, framing
+from metlog.listener.inputs._framing import FRAMINGS, MAX_FRAME, framing
 from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._listening import bind_stream, server_tls, url_of
 from metlog.listener.inputs._stream_server import StreamLimits, StreamServer, peer_name
@@ -60,8 +60,8 @@ class TcpInput(BaseInput):
             raise ValueError(f"framing = {framing!r}: wants one of {', '.join(sorted(FRAMINGS))}")
         if framing == "msgpack":
             import msgpack  # noqa: F401 - a missing package is told now, with its extra
-        if max_frame < 64:
-            raise ValueError(f"max_frame = {max_frame}: wants 64 bytes or more")
+        if not 64 <= max_frame <= MAX_FRAME:
+            raise ValueError(f"max_frame = {max_frame}: wants 64 to {MAX_FRAME} bytes")
         for key, value in {
             "max_connections": max_connections, "idle_timeout": idle_timeout, "frame_timeout": frame_timeout,
         }.items():  # fmt: skip

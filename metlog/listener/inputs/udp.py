@@ -78,8 +78,8 @@ class UdpInput(BaseInput):
             raise ConfigError(f"udp.port = {port}: wants 0 to 65535")
         if not 1 <= sockets <= 64:
             raise ConfigError(f"udp.sockets = {sockets}: wants 1 to 64")
-        if receive_buffer < 4096:
-            raise ConfigError(f"udp.receive_buffer = {receive_buffer}: wants 4096 bytes or more")
+        if not 4096 <= receive_buffer < 2**31:
+            raise ConfigError(f"udp.receive_buffer = {receive_buffer}: wants 4096 to {2**31 - 1} bytes")
         passed.check("udp", systemd, fd)
         self._host, self._port, self._count = host, port, sockets
         self._buffer = receive_buffer

@@ -10,7 +10,7 @@ from typing import Final
 
 from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs._datagrams import DatagramReader
-from metlog.listener.inputs._framing import FRAMINGS, framing
+from metlog.listener.inputs._framing import FRAMINGS, MAX_FRAME, framing
 from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._listening import bind_unix
 from metlog.listener.inputs._stream_server import StreamLimits, StreamServer
@@ -65,10 +65,12 @@ class UnixInput(BaseInput):
             self._mode = -1
         if not 0 <= self._mode <= 0o777:
             raise ValueError(f"mode = {mode!r}: wants octal digits, as 0660")
-        if max_frame < 64:
-            raise ValueError(f"max_frame = {max_frame}: wants 64 bytes or more")
-        if min(max_connections, idle_timeout, frame_timeout, receive_buffer) <= 0:
-            raise ValueError("max_connections, idle_timeout, frame_timeout, receive_buffer: want numbers above 0")
+        if not 64 <= max_frame <= MAX_FRAME:
+            raise ValueError(f"max_frame = {max_frame}: wants 64 to {MAX_FRAME} bytes")
+        if min(max_connections, idle_timeout, frame_timeout) <= 0:
+            raise ValueError("max_connections, idle_timeout, frame_timeout: want numbers above 0")
+        if not 0 < receive_buffer < 2**31:
+            raise ValueError(f"receive_buffer = {receive_buffer}: wants 1 to {2**31 - 1} bytes")
         self._path, self._kind, self._framing, self._max_frame = path, kind, framing, max_frame
         self._buffer = receive_buffer
         self._limits = StreamLimits(connections=max_connections, idle_timeout=idle_timeout, frame_timeout=frame_timeout)

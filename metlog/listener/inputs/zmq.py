@@ -12,6 +12,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
 from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs._framing import MAX_FRAME
 from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._stop import StopSignal
 
@@ -78,8 +79,10 @@ class ZmqInput(BaseInput):
             raise ValueError(f"pattern = {pattern!r}: wants one of pull, sub")
         if topics is not None and pattern != "sub":
             raise ValueError("topics: only pattern = 'sub' has topics")
-        if hwm < 1 or max_message < 64:
-            raise ValueError(f"hwm = {hwm}, max_message = {max_message}: want 1 message and 64 bytes, or more")
+        if not 1 <= hwm < 2**31:
+            raise ValueError(f"hwm = {hwm}: wants 1 to {2**31 - 1} messages")
+        if not 64 <= max_message <= MAX_FRAME:
+            raise ValueError(f"max_message = {max_message}: wants 64 to {MAX_FRAME} bytes")
         if "://" not in endpoint:
             raise ValueError(f"endpoint = {endpoint!r}: wants an endpoint such as tcp://127.0.0.1:5566")
         _check_keys(secret_key, allow_keys, server_key, public_key)

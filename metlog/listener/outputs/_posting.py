@@ -20,6 +20,7 @@ import httpx
 from metlog.errors import MetlogError
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, retry_after
+from metlog.senders.options import at_most
 
 __all__ = ["Held", "Posting", "Post"]
 
@@ -64,6 +65,7 @@ class Posting(BaseOutput):
         timeout: float, headers: Mapping[str, str], verify: ssl.SSLContext | bool = False,
     ) -> None:  # fmt: skip
         check_options(timeout=timeout, compression=compression, port=port, path=path, token=token)
+        at_most("timeout", timeout, 86_400, "seconds")  # a socket takes 24 days
         if token and token_file:
             raise ValueError("token, token_file: give one of them")
         try:

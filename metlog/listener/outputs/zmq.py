@@ -15,7 +15,7 @@ from metlog import plugins
 from metlog.errors import MetlogError
 from metlog.listener.outputs import BaseOutput, Batch, Rejected
 from metlog.listener.outputs._frames import frames_of
-from metlog.senders.options import at_least, positive
+from metlog.senders.options import at_least, at_most, positive
 from metlog.senders.zmq import ZmqSender
 
 __all__ = ["ZmqOutput"]
@@ -73,6 +73,7 @@ class ZmqOutput(BaseOutput):
         )
         at_least("max_message", max_message, max_frame, "bytes")
         positive("timeout", timeout, "seconds")
+        at_most("timeout", timeout, 86_400, "seconds")  # libzmq takes 24 days
         self._endpoint, self._max_frame, self._max_message, self._timeout = endpoint, max_frame, max_message, timeout
         self._keys: tuple[bytes, bytes, bytes] | None = None
         if server_key is not None:

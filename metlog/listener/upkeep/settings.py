@@ -73,7 +73,7 @@ class LakeUpkeep(Struct, frozen=True, kw_only=True):
     """When small files are merged, at a time of day (UTC) as ``03:17``, or every so often as ``6h``; ``off``, never."""
     compact_size: Annotated[Size, Meta(ge=1 << 20)] = 128 << 20
     """Size that a merged file has, about."""
-    compact_fewest: Annotated[int, Meta(ge=2)] = 4
+    compact_fewest: Annotated[int, Meta(ge=2, le=1_000_000)] = 4
     """Small files of a day that are worth a merge."""
     compact_level: Annotated[int, Meta(ge=1, le=19)] = 3
     """zstd's compression level of merged files."""

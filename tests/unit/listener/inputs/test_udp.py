@@ -252,7 +252,8 @@ def test_a_thread_that_died_or_hangs_is_told(start: Start, sink: Counting, monke
         ({"port": 65_536}, "port = 65536: wants 0 to 65535"),
         ({"sockets": 0}, "sockets = 0: wants 1 to 64"),
         ({"sockets": 65}, "sockets = 65: wants 1 to 64"),
-        ({"receive_buffer": 10}, "receive_buffer = 10: wants 4096 bytes or more"),
+        ({"receive_buffer": 2**31}, "receive_buffer = 2147483648: wants 4096 to 2147483647 bytes"),
+        ({"receive_buffer": 10}, "receive_buffer = 10: wants 4096 to 2147483647 bytes"),
     ],
 )
 def test_settings_that_cannot_work_are_named(options: dict[str, Any], words: str) -> None:

@@ -39,6 +39,8 @@ class Ingest:
         self._accounting = accounting
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._letters_failed = False
+        """Whether the last dead letters of messages could not be made durable."""
 
     def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
         self.frames([(data, source)], received_at)
@@ -129,8 +131,10 @@ class Ingest:
 
     def messages(self, batch: Sequence[Messages]) -> int:
         made = encode(batch)
-        if made.letters:
-            self._dead.add(made.letters, durable=True)
+        letters = made.letters
+        if letters and self._letters_failed:  # first, or each try of them would journal the events anew
+            self._bury(letters)
+            letters = []
         lsn = 0
         if made.records:
             try:
@@ -141,11 +145,19 @@ class Ingest:
                 raise
             for runs in made.runs:
                 self._accounting.take(runs)
+        if letters:
+            self._bury(letters)
         with self._lock:
             self._counts["frames"] += sum(len(messages.frames) for messages in batch)
             self._counts["dead"] += len(made.letters)
             self._counts["journaled"] += made.events
         return lsn
+
+    def _bury(self, letters: Sequence[tuple[bytes, str, str]]) -> None:
+        """Makes dead letters durable. Raises OSError."""
+        self._letters_failed = True
+        self._dead.add(letters, durable=True)
+        self._letters_failed = False
 
     def wait(self, lsn: int) -> None:
         self._journal.wait(lsn)

@@ -94,8 +94,7 @@ def test_an_object_over_the_limit_is_no_frame(size: int) -> None:
     assert made.oversized == 1
     made = framing("msgpack", 64)
     with pytest.raises(FramingError, match="64 bytes"):
-        for byte in many:
-            list(made.feed(bytes([byte])))
+        list(itertools.chain.from_iterable(made.feed(bytes([byte])) for byte in many))
     assert made.pending <= 65
 
 

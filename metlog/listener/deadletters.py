@@ -38,6 +38,8 @@ class DeadLetters:
         self._lock = threading.Lock()
         self._fd = -1
         self._size = 0
+        self._named = False
+        """Whether the name of the open file is durable."""
         self._failing = False
         self.counts: Counter[str] = Counter()
         """Letters by reason, without the detail."""
@@ -57,10 +59,10 @@ class DeadLetters:
                 self.counts[reason.partition(":")[0]] += 1
             try:
                 for lines, count in self._parts(time, letters):
-                    self._append(lines)
+                    self._append(lines, durable)
                     written += count
-                if durable:
-                    os.fsync(self._fd)
+                if durable and letters:
+                    self._sync()
             except OSError as error:
                 self.unwritten += len(letters) - written
                 if durable:
@@ -86,16 +88,15 @@ class DeadLetters:
         if lines:
             yield b"".join(lines), len(lines)
 
-    def _append(self, lines: bytes) -> None:
+    def _append(self, lines: bytes, durable: bool) -> None:
         if self._fd < 0:
-            self._fd = self._folder.open(self._name + _SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            self._size = os.fstat(self._fd).st_size
+            self._open()
         if self._size and self._size + len(lines) > self._limit:
-            os.close(self._fd)
-            self._fd = -1
+            if durable:  # it may hold letters of the same call
+                os.fsync(self._fd)
+            self._close()
             self._folder.rename(self._name + _SUFFIX, f"{self._name}.1{_SUFFIX}")
-            self._fd = self._folder.open(self._name + _SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            self._size = 0
+            self._open()
         try:
             write_all(self._fd, lines)
         except OSError:
@@ -103,11 +104,25 @@ class DeadLetters:
             raise
         self._size += len(lines)
 
+    def _open(self) -> None:
+        self._fd = self._folder.open(self._name + _SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._size = os.fstat(self._fd).st_size
+        self._named = False
+
+    def _sync(self) -> None:
+        os.fsync(self._fd)
+        if not self._named:
+            self._folder.sync()
+            self._named = True
+
+    def _close(self) -> None:
+        descriptor, self._fd = self._fd, -1  # closed also when that fails: its number may soon be another file's
+        os.close(descriptor)
+
     def close(self) -> None:
         with self._lock:
             if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+                self._close()
 
 
 def _line(time: datetime, data: bytes, source: str, reason: str, most: int) -> bytes:

@@ -16,6 +16,8 @@ DROPS_TYPE: Final = "metlog.drops"
 for want of receive buffer, or `journal_full`, events dropped because the journal took none; each since the last such event."""
 
 _LOGGER: Final = "metlog.listener"
+_JOURNAL: Final = ""
+"""Name of the journal's count among those of sockets."""
 
 
 class Drops:
@@ -23,10 +25,14 @@ class Drops:
 
     def __init__(self) -> None:
         self._told: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
+        """The totals that the last events were made of."""
 
     def events(self, sockets: Mapping[str, Sequence[Mapping[str, Any]]], dropped_full: int) -> list[Event]:
-        """An event for each socket with new drops, and for the journal. `sockets`: of each input, as `sockets()` gives them."""
+        """An event for each socket with new drops, and for the journal. `sockets`: of each input, as `sockets()` gives them;
+        `dropped_full`: events dropped since the listener's sink began. What they say counts as told from `settle` on."""
         found = []
+        self._seen = {}
         for item, listed in sockets.items():
             for index, place in enumerate(listed):
                 name = f"{place['address']}#{index}" if len(listed) > 1 else str(place["address"])
@@ -34,15 +40,24 @@ class Drops:
                     fields = {"input": item, "socket": name, "kernel_drops": more}
                     text = f"the kernel dropped {more} datagrams for {name}: raise receive_buffer, or sockets, of the input {item}"
                     found.append(_event(text, fields))
-        if more := self._more("", dropped_full):
+        if more := self._more(_JOURNAL, dropped_full):
             text = f"{more} events were dropped while the journal took none: see the listener's log"
             found.append(_event(text, {"journal_full": more}))
         return found
 
+    def settle(self) -> None:
+        """The events that were asked for last are journaled."""
+        self._told |= self._seen
+
+    def begin_anew(self) -> None:
+        """Another sink counts from 0 what the journal did not take."""
+        self._told.pop(_JOURNAL, None)
+
     def _more(self, name: str, total: int) -> int:
-        more = total - self._told.get(name, 0)
-        self._told[name] = total
-        return more
+        """How many are new; all of them where a counter stands lower than it did: it is another socket's."""
+        self._seen[name] = total
+        told = self._told.get(name, 0)
+        return total - told if total >= told else total
 
 
 def _event(text: str, fields: dict[str, Any]) -> Event:

@@ -130,6 +130,7 @@ class Service:
             self._data.tidy("status")
             self._keys = IdempotencyKeys(self._folder)
             self.sink = Ingest(self.journal, self._dead, self._keys, self.accounting)
+            self._drops.begin_anew()
             self._outputs.start(self._assignments(self.config), self.journal.end)
             self._inputs.start(self.sink)
             self._upkeep.start()
@@ -309,8 +310,10 @@ class Service:
         events = self._drops.events(self._sockets(), self.sink.stats()["dropped_full"])
         try:
             self.sink.submit(events, "listener://")
-        except Full as error:
-            log.warning("%s; and not in the lake, since %s", "; ".join(event.payload for event in events), error)
+        except Full as error:  # told again the next time, with what comes until then
+            log.warning("%s; and not yet in the lake, since %s", "; ".join(event.payload for event in events), error)
+        else:
+            self._drops.settle()
 
     def _sockets(self) -> dict[str, list[dict[str, Any]]]:
         return {name: item.sockets() for name, item in self.inputs.items()}

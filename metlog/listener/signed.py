@@ -64,6 +64,13 @@ class _Rejected(Exception):
     """A frame that is not taken: the reason with its detail."""
 
 
+class _Opened(threading.local):
+    """What a thread has opened and not submitted yet."""
+
+    digest = b""
+    """Of a body that is new and came without a key; empty for every other."""
+
+
 class SignedSink:
     """The sink of one input. Any thread."""
 
@@ -74,6 +81,7 @@ class SignedSink:
         self._lock = threading.Lock()
         self._seen: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
         """Signatures with the time until which they are remembered and the key they came under, the oldest first."""
+        self._opened = _Opened()
 
     def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
         self.frames([(data, source)], received_at)
@@ -88,7 +96,7 @@ class SignedSink:
                     taken.append((data, source))
                 continue
             try:
-                taken.append((self._open(data), source))
+                taken.append((self._open(data)[0], source))
             except _Rejected as refused:
                 self._sink.reject(data, source, str(refused))
         if taken:
@@ -96,32 +104,44 @@ class SignedSink:
 
     def opened(self, body: bytes, source: str, key: str = "") -> bytes | None:
         """What was signed of a whole body; None for one that is a dead letter now. A body may come again under the `key` of the first time,
-        by which the journal knows it."""
+        by which the journal knows it; without a key, when its `submit`, which is the next one of this thread, raised."""
+        self._opened.digest = b""
         try:
-            return self._open(body, key)
+            inner, digest = self._open(body, key)
         except _Rejected as refused:
             self._sink.reject(body, source, str(refused))
             return None
+        if not key:
+            self._opened.digest = digest
+        return inner
 
     def submit(self, events: Any, source: str, *, key: str = "", received_at: int | None = None) -> bool:
-        """Of events whose body was `opened`."""
-        return self._sink.submit(events, source, key=key, received_at=received_at)
+        """Of events whose body was `opened`, by the same thread."""
+        digest, self._opened.digest = self._opened.digest, b""
+        try:
+            return self._sink.submit(events, source, key=key, received_at=received_at)
+        except BaseException:  # nothing was taken, and the sender is told to send it again
+            with self._lock:
+                self._seen.pop(digest, None)
+            raise
 
     def reject(self, data: bytes, source: str, reason: str) -> None:
         self._sink.reject(data, source, reason)
 
-    def _open(self, frame: bytes, key: str = "") -> bytes:
+    def _open(self, frame: bytes, key: str = "") -> tuple[bytes, bytes]:
+        """What was signed, and its digest, which is empty where nothing was. Raises _Rejected."""
         if not frame.startswith(_SIGNATURE):
             if self._signing.required:
                 raise _Rejected(UNSIGNED)
-            return frame
+            return frame, b""
         try:
             inner = verified(frame, self._signing.keys)
         except DecodeError as error:
             raise _Rejected(f"{_reason(str(error))}: {error}") from error
         self._check_time(inner)
-        self._check_new(blake2b(inner, digest_size=16).digest(), key)
-        return inner
+        digest = blake2b(inner, digest_size=16).digest()
+        self._check_new(digest, key)
+        return inner, digest
 
     def _check_time(self, inner: bytes) -> None:
         try:

@@ -44,7 +44,8 @@ class Sink(Protocol):
 
     def opened(self, body: bytes, source: str, key: str = "") -> bytes | None:
         """Returns the content of a whole body, which is another than `body` where it was signed; None for one that this input's
-        signing rules refuse, which is a dead letter then. `key`: see `submit`; a repeat under the same key is no replay."""
+        signing rules refuse, which is a dead letter then. `key`: see `submit`; a repeat under the same key is no replay, nor is one of a
+        body whose `submit`, the next one of the same thread, raised."""
         ...
 
     def reject(self, data: bytes, source: str, reason: str) -> None:

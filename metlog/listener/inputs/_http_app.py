@@ -208,9 +208,12 @@ class App:
 
     async def _take_back(self, request: Request, namespace: str, ident: str) -> Response:
         tombstone = Event(type=DELETE_TYPE, tokens=(DELETE_TYPE,), logger=namespace, fields={"submission": ident})
-        await asyncio.get_running_loop().run_in_executor(
-            self._workers, self._journal, [tombstone], request, namespace, ""
-        )
+
+        def work() -> None:
+            self._opened(f"DELETE {namespace}/{ident}".encode(), request, "")  # refused where signatures are required
+            self._journal([tombstone], request, namespace, "")
+
+        await asyncio.get_running_loop().run_in_executor(self._workers, work)
         return Response(200)
 
     # Who asks.

@@ -38,6 +38,7 @@ class LokiInput(HttpInput):
 
     default_port = 3100
     url_prefix = "loki+"
+    takes_signed = False
 
     def _make_app(self, sink: Sink) -> PushApp:
         return _LokiApp(self._rules, sink, self._watched, self._workers)

@@ -41,6 +41,7 @@ class OtlpInput(HttpInput):
 
     default_port = 4318
     url_prefix = "otlp+"
+    takes_signed = False
 
     def _make_app(self, sink: Sink) -> PushApp:
         return _OtlpApp(self._rules, sink, self._watched, self._workers)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from metlog import Event
 from metlog.encoders.signed import SignedEncoder
 from metlog.errors import ConfigError
+from metlog.journal.errors import Full
 from metlog.listener.config import from_mapping
 from metlog.listener.service import Service
 from metlog.listener.signed import _REMEMBERED, ALGORITHM, KEY, REPLAYED, STALE, UNSIGNED, WRONG, SignedSink, Signing
@@ -34,6 +37,7 @@ class Kept:
     def __init__(self) -> None:
         self.taken: list[bytes] = []
         self.refused: list[str] = []
+        self.full = False
 
     def frame(self, data: bytes, source: str, received_at: int | None = None) -> None:
         self.taken.append(data)
@@ -45,6 +49,8 @@ class Kept:
         return body
 
     def submit(self, events: Any, source: str, *, key: str = "", received_at: int | None = None) -> bool:
+        if self.full:
+            raise Full("no room")
         return True
 
     def reject(self, data: bytes, source: str, reason: str) -> None:
@@ -134,6 +140,59 @@ def test_a_frame_that_was_recorded_is_taken_once_and_never_after_its_window() ->
     assert set(kept.refused) == {REPLAYED, STALE}
 
 
+def test_a_body_that_was_not_taken_may_be_sent_again_and_is_taken_once() -> None:
+    kept, checked, _ = sink()
+    body, other = signed(event()), signed(event(1))
+    kept.full = True
+    for _ in range(3):
+        opened = checked.opened(body, "http://x")
+        assert opened is not None
+        with pytest.raises(Full):
+            checked.submit([], "http://x")
+    kept.full = False
+    assert checked.opened(body, "http://x") == opened
+    assert checked.submit([], "http://x")
+    kept.full = True
+    with pytest.raises(Full):
+        checked.submit([], "http://x")  # of others
+    assert checked.opened(other, "http://x") is not None  # and is never submitted
+    for again in (body, other):
+        assert checked.opened(again, "http://x") is None
+        with pytest.raises(Full):
+            checked.submit([], "http://x")  # of others
+        assert checked.opened(again, "http://x") is None
+    assert set(kept.refused) == {REPLAYED}
+
+
+def test_a_body_that_was_not_taken_is_known_by_its_key() -> None:
+    kept, checked, _ = sink()
+    body = signed(event())
+    kept.full = True
+    assert checked.opened(body, "http://x", "ns/1") is not None
+    with pytest.raises(Full):
+        checked.submit([], "http://x", key="ns/1")
+    kept.full = False
+    assert checked.opened(body, "http://attacker", "ns/2") is None
+    assert checked.opened(body, "http://attacker") is None
+    assert checked.opened(body, "http://x", "ns/1") is not None
+
+
+def test_bodies_of_other_threads_are_not_forgotten() -> None:
+    kept, checked, _ = sink()
+    bodies = [signed(event(number)) for number in range(20)]
+
+    def send(body: bytes) -> None:
+        assert checked.opened(body, "http://x") is not None
+        assert checked.submit([], "http://x")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(send, bodies))
+    kept.full = True
+    with pytest.raises(Full):
+        checked.submit([], "http://x")
+    assert [checked.opened(body, "http://x") for body in bodies] == [None] * 20
+
+
 def test_a_first_line_spelt_in_another_way_makes_no_frame_new() -> None:
     kept, checked, _ = sink()
     frame = signed(event())
@@ -189,9 +248,36 @@ def test_options_that_cannot_be_meant_are_told_without_secrets(options: dict[str
     assert "geheim" not in str(caught.value)
 
 
-def test_an_input_that_cannot_check_signatures_says_so() -> None:
-    with pytest.raises(ConfigError, match="takes no signed frames"):
-        from_mapping({"inputs": [{"name": "statsd", "port": 0, "keys": {"a": SECRET}}]})
+@pytest.mark.parametrize("name", ["statsd", "tcp", "syslog", "otlp", "loki", "elasticsearch"])
+def test_an_input_that_cannot_check_signatures_says_so(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"the input {name} takes no signed frames"):
+        from_mapping({"inputs": [{"name": name, "port": 0, "keys": {"a": SECRET}}]})
+
+
+@pytest.mark.process
+def test_a_signed_submission_that_found_no_room_is_taken_when_it_comes_again(tmp_path: Path) -> None:
+    spec = {"name": "http", "port": 0, "keys": {"default": SECRET}, "deletable": ["*"]}
+    config = from_mapping({"listener": {"data": str(tmp_path / "data")}, "inputs": [spec]})
+    service = Service(config)
+    service.start()
+    try:
+        (http,) = service.addresses
+        body = signed(event(timestamp=datetime.now(UTC)))
+
+        def post() -> int:
+            return httpx.post(
+                f"{http}/submit/x", content=body, headers={"content-type": "application/json"}
+            ).status_code
+
+        service.journal.configure(msgspec.structs.replace(config.journal, min_free=1 << 60), config.clock)
+        assert [post(), post()] == [503, 503]
+        service.journal.configure(msgspec.structs.replace(config.journal, min_free=0), config.clock)
+        wait_for(lambda: not service.journal.refuses)
+        assert [post(), post()] == [201, 403]
+        assert httpx.delete(f"{http}/submit/x/1").status_code == 403  # nothing of it is signed
+        assert service.status()["dead_letters"] == {REPLAYED: 1, UNSIGNED: 1}
+    finally:
+        service.stop()
 
 
 @pytest.mark.process

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from metlog.journal.folder import Folder
+from metlog.journal.offsets import clean_source
 from metlog.journal.routing import Route
 from metlog.journal.rows import correct, rows_of
 from metlog.journal.segment import ACTIVE, HEADER_SIZE, SEALED, Clock, Record, Scan, SegmentName, listing, read_header
@@ -101,18 +102,18 @@ class Follower:
 
 
 def events_of(record: Record, clock: Clock, *, skip: int = 0, route: Route = _EVERY) -> list[Event]:
-    """The events of a record for people and programs: as they came, with corrected times, `received_at` and `source`. Those that
-    this release cannot decode, the first `skip`, and those that `route` does not take are left out."""
+    """The events of a record for people and programs: as they came, with corrected times, `received_at` and `source`. The first `skip`
+    lines, those that this release cannot decode, and those that `route` does not take are left out."""
     found = []
-    rows, _ = rows_of(record.events)
-    for row in rows[skip:]:
+    rows, _ = rows_of(b"".join(record.events.split(b"\n", skip)[skip:]))
+    for row in rows:
         if not route.takes(row):
             continue
         event = msgspec.structs.asdict(row)
         moment, claim = correct(row.timestamp, record.received_at, clock)
         event["timestamp"] = _rfc3339(moment)
         event["received_at"] = _rfc3339(record.received_at)
-        event["source"] = record.source
+        event["source"] = clean_source(record.source)
         if claim is not None:
             event["claimed_timestamp"] = _rfc3339(claim)
         found.append(event)

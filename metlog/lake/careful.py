@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from metlog.journal.offsets import clean_source
 from metlog.journal.routing import Route
 from metlog.journal.rows import pieces_of, rows_of
 from metlog.journal.segment import Clock, Record
@@ -40,7 +41,7 @@ def survivors(records: Iterable[Record], bad: list[tuple[bytes, str, str]], ball
         deadly = {id(large[number]) for number in fatal(large, ballast)}
         for line in lines:
             if id(line) in deadly:
-                bad.append((line.events.rstrip(b"\n"), line.source, REASON))
+                bad.append((line.events.rstrip(b"\n"), clean_source(line.source), REASON))
             else:
                 small.append(line)
         yield from small

@@ -212,7 +212,7 @@ def _one_by_one(records: Sequence[Record], bad: list[tuple[bytes, str, str]] | N
         counts.append(len(events))
         shared.add(record, events, [1] * len(events))
         if wrong and bad is not None:
-            bad += [(line, record.source, reason) for line, reason in wrong]
+            bad += [(line, clean_source(record.source), reason) for line, reason in wrong]
     claims = [None if row.timestamp is UNSET else micros(row.timestamp) for row in rows]
     fields = _encode_lines([row.fields for row in rows])
     tokens = _tokens([row.tokens for row in rows])

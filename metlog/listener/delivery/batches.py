@@ -13,6 +13,7 @@ import msgspec
 from metlog.event import Event
 from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor, Position
+from metlog.journal.offsets import clean_source
 from metlog.journal.reader import Entry, read
 from metlog.journal.rows import Row, correct
 from metlog.listener.delivery.care import UNDELIVERABLE, Care, Limits
@@ -134,7 +135,7 @@ def _extend(forming: _Forming, context: Context, cursor: Cursor, end: Position, 
             forming.end = Position(here.number, here.offset, line.number + 1)
             if line.row is None:
                 if limits is not None:  # told once: not when the batch is formed again
-                    _refuse([(line.text, entry.record.source, line.reason)], context)
+                    _refuse([(line.text, clean_source(entry.record.source), line.reason)], context)
             elif cursor.route.takes(line.row):
                 if not forming.deliveries:
                     forming.since = time.monotonic()
@@ -155,7 +156,7 @@ def _delivery(entry: Entry, row: Row) -> Delivery:
         _EPOCH + timedelta(microseconds=moment), row.type, row.tokens, row.logger, row.severity, row.payload, row.fields,
         row.weight, row.env_version, row.pid, row.hostname, row.stream, row.seq,
     )  # fmt: skip
-    return Delivery(event, entry.record.received_at, entry.record.source)
+    return Delivery(event, entry.record.received_at, clean_source(entry.record.source))
 
 
 def _deliver(output: BaseOutput, batch: Batch, context: Context) -> int:

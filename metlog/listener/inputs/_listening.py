@@ -22,8 +22,8 @@ def bind_stream(
     port: int,
     systemd: bool | str,
     fd: int,
-    handed: Handed = NONE,
-    remedy: str = "choose another port",
+    handed: Handed,
+    remedy: str,
 ) -> socket.socket:
     """Returns a listening TCP socket, one of `handed` where it fits; raises OSError with what to change, for an address in use the
     `remedy`."""

@@ -57,6 +57,7 @@ class ElasticsearchInput(HttpInput):
 
     default_port = 9200
     url_prefix = "elasticsearch+"
+    port_option = "port of the input elasticsearch"
     takes_signed = False
 
     def _make_app(self, sink: Sink) -> PushApp:

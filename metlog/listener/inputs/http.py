@@ -66,6 +66,8 @@ class HttpInput(BaseInput):
     default_port: ClassVar[int] = 5580
     url_prefix: ClassVar[str] = ""
     """Before `http://` in the address, for another interface: `otlp+`."""
+    port_option: ClassVar[str] = "--http HOST:PORT, or port of the input http"
+    """What chooses the port."""
 
     takes_signed = True
     """A frame, or a body, comes whole, so that its signature can be checked."""
@@ -183,7 +185,7 @@ class HttpInput(BaseInput):
 
     def _bind(self, handed: Handed) -> socket.socket:
         sock = bind_stream(
-            "http", self._host, self._port, self._systemd, self._fd, handed, "choose another --http HOST:PORT"
+            "http", self._host, self._port, self._systemd, self._fd, handed, f"choose another {self.port_option}"
         )
         sock.setblocking(False)
         return sock

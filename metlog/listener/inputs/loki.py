@@ -38,6 +38,7 @@ class LokiInput(HttpInput):
 
     default_port = 3100
     url_prefix = "loki+"
+    port_option = "port of the input loki"
     takes_signed = False
 
     def _make_app(self, sink: Sink) -> PushApp:

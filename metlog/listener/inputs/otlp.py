@@ -41,6 +41,7 @@ class OtlpInput(HttpInput):
 
     default_port = 4318
     url_prefix = "otlp+"
+    port_option = "port of the input otlp"
     takes_signed = False
 
     def _make_app(self, sink: Sink) -> PushApp:

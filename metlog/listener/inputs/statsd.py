@@ -82,7 +82,9 @@ class StatsdInput(BaseInput):
         except OSError as error:
             if not isinstance(error.__cause__, OSError):  # nothing was bound: a socket was to be passed
                 raise
-            raise unbound(self._asked, error.__cause__, "choose another --statsd HOST:PORT") from error
+            raise unbound(
+                self._asked, error.__cause__, "choose another --statsd HOST:PORT, or port of the input statsd"
+            ) from error
 
     def stop(self) -> None:
         self._udp.handed_over = self.handed_over

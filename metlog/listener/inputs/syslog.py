@@ -106,6 +106,8 @@ class SyslogInput(BaseInput):
                     ),
                 )
             )  # fmt: skip
+        for _, part in self._parts:
+            part.port_option = "port of the input syslog"
         if path:
             self._parts.append(
                 ("unix", UnixInput(path=path, mode=mode, max_frame=max_frame, receive_buffer=receive_buffer))

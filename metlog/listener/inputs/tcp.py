@@ -38,6 +38,9 @@ class TcpInput(BaseInput):
         As for the input `udp`: a ListenStream= socket of systemd's, or a descriptor that was passed.
     """
 
+    port_option: str = "port of the input tcp"
+    """What chooses the port; another input that has this one as a part says its own."""
+
     def __init__(
         self,
         *,
@@ -94,7 +97,9 @@ class TcpInput(BaseInput):
 
     def bind_sockets(self, handed: Handed) -> None:
         scheme = "tls" if self._tls else "tcp"
-        self._sock = bind_stream(scheme, self._host, self._port, self._systemd, self._fd, handed)
+        self._sock = bind_stream(
+            scheme, self._host, self._port, self._systemd, self._fd, handed, f"choose another {self.port_option}"
+        )
 
     def listening(self) -> list[tuple[str, socket.socket]]:
         scheme = "tls" if self._tls else "tcp"

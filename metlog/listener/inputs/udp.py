@@ -61,6 +61,8 @@ class UdpInput(BaseInput):
     business), `fd` (takes this descriptor, which another supervisor passed).
     """
 
+    port_option: str = "--udp HOST:PORT, or port of the input udp"
+    """What chooses the port; another input that has this one as a part says its own."""
     takes_signed = True
     """A frame, or a body, comes whole, so that its signature can be checked."""
 
@@ -155,7 +157,7 @@ class UdpInput(BaseInput):
         except OSError as error:
             for sock in opened:
                 sock.close()
-            raise unbound(f"udp://{self._host}:{port}", error, "choose another --udp HOST:PORT") from error
+            raise unbound(f"udp://{self._host}:{port}", error, f"choose another {self.port_option}") from error
         return opened
 
     def _enlarge(self, sock: socket.socket) -> None:

@@ -129,7 +129,7 @@ class ZmqInput(BaseInput):
         self._thread.start()
 
     def _unbound(self, error: OSError) -> OSError:
-        name, remedy = f"zmq {self._endpoint}", "choose another --zmq ENDPOINT"
+        name, remedy = f"zmq {self._endpoint}", "choose another --zmq ENDPOINT, or endpoint of the input zmq"
         if self._bind and self._endpoint.startswith("tcp://"):
             return unbound(name, error, remedy)
         return OSError(f"{name}: {error.strerror}; {remedy}")

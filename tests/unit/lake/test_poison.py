@@ -60,6 +60,13 @@ def test_tables_of_any_size_hold_every_event_in_order(records: list[list[int]], 
     assert found == [f"t{number}" for number in range(sum(map(len, records)))]
 
 
+def test_what_is_no_event_is_told_with_the_source_that_the_column_has() -> None:
+    bad: list[tuple[bytes, str, str]] = []
+    made = record(b'{"type":"a"}', b'{"type":7}')._replace(source="kafka://t/0#ab12.0.5.1")
+    (table,) = tables([made], Clock(), Route(), bad=bad)
+    assert table["source"].to_pylist() == [source for _, source, _ in bad] == ["kafka://t/0"]
+
+
 def test_a_segment_of_many_days_and_row_groups_has_every_event_once(tmp_path: Path, monkeypatch: object) -> None:
     import duckdb
 
@@ -102,11 +109,11 @@ def test_the_event_that_ends_its_process_is_found_and_the_others_stay() -> None:
         good = [b'{"type":"good%d","payload":"%s"}\\n' % (n, b"x" * (10 if n % 2 else 9000)) for n in range(6)]
         lines = [*good[:3], deadly, *good[3:]]
         bad = []
-        record = Record(0, 0, 1790000000000000, len(lines), "udp://10.0.0.1", "", b"".join(lines))
+        record = Record(0, 0, 1790000000000000, len(lines), "kafka://t/0#ab12.0.5.1", "", b"".join(lines))
         kept = b"".join(part.events for part in survivors([record], bad, 1 << 20))
         assert kept == b"".join(good), len(kept)
         assert [(len(data), source, reason) for data, source, reason in bad] == [
-            (len(deadly) - 1, "udp://10.0.0.1", "ended the process that read it")
+            (len(deadly) - 1, "kafka://t/0", "ended the process that read it")
         ]
         """,
         420 << 20,

@@ -260,3 +260,22 @@ def test_batches_are_halved_down_to_the_event_that_ends_the_process(data: Folder
         ]
     assert sorted(msgspec.json.decode(letter["text"])["fields"]["n"] for letter in letters) == list(deadly)
     assert {letter["reason"] for letter in letters} == {"ended the process that was to deliver it"}
+
+
+def test_the_source_of_what_was_read_from_a_log_is_told_without_the_journal_s_offsets(data: Folder) -> None:
+    lines = b'{"type":"a"}\n{"type":7}\n{"type":"b"}\n'
+    content = header(Clock()) + encode_record(NOW, 3, b"kafka://t/0#ab12.0.5.1", b"", lines)
+    with data.sub("journal", create=True) as journal:
+        journal.replace(f"{SegmentName(1, 'test')}.seg", content)
+
+    sources: list[str] = []
+
+    class Sources(Collector):
+        def write(self, batch: Batch) -> None:
+            sources.extend(delivery.source for delivery in batch.deliveries)
+
+    run(data, Sources(), Position(2), Limits(batch_age=0.01))
+    assert sources == ["kafka://t/0"] * 2
+    with data.sub("dead") as dead:
+        (letter,) = dead.read("test.ndjson").splitlines()
+    assert msgspec.json.decode(letter)["source"] == "kafka://t/0"

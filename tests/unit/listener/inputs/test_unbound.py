@@ -11,7 +11,10 @@ import pytest
 
 from metlog.listener.inputs import BaseInput
 from metlog.listener.inputs._listening import unbound
+from metlog.listener.inputs.elasticsearch import ElasticsearchInput
 from metlog.listener.inputs.http import HttpInput
+from metlog.listener.inputs.loki import LokiInput
+from metlog.listener.inputs.otlp import OtlpInput
 from metlog.listener.inputs.statsd import StatsdInput
 from metlog.listener.inputs.syslog import SyslogInput
 from metlog.listener.inputs.tcp import TcpInput
@@ -19,7 +22,9 @@ from metlog.listener.inputs.udp import UdpInput
 from metlog.listener.inputs.zmq import ZmqInput
 from tests.helpers.sink import FakeSink
 
-INPUTS: list[type[Any]] = [UdpInput, StatsdInput, TcpInput, SyslogInput, HttpInput]
+INPUTS: list[type[Any]] = [
+    UdpInput, StatsdInput, TcpInput, SyslogInput, HttpInput, OtlpInput, LokiInput, ElasticsearchInput,
+]  # fmt: skip
 
 
 def told(made: BaseInput) -> str:
@@ -48,7 +53,16 @@ def test_an_address_in_use(kind: type[Any]) -> None:
         if not udp:
             taken.listen()
         said = told(kind(host="127.0.0.1", port=taken.getsockname()[1]))
-    assert "is another process listening there? choose another" in said
+    name = kind.__name__.removesuffix("Input").lower()
+    flag = f"--{name} HOST:PORT, or " if name in {"udp", "statsd", "http"} else ""
+    assert said.endswith(f"is another process listening there? choose another {flag}port of the input {name}")
+
+
+def test_syslog_of_udp_alone_with_an_address_in_use() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        said = told(SyslogInput(port=taken.getsockname()[1], transports=["udp"]))
+    assert said.endswith("choose another port of the input syslog")
 
 
 def test_a_port_for_root() -> None:
@@ -68,7 +82,7 @@ def test_zmq_with_an_address_in_use() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         said = told(ZmqInput(endpoint=f"tcp://127.0.0.1:{taken.getsockname()[1]}"))
-    assert "is another process listening there? choose another --zmq ENDPOINT" in said
+    assert "is another process listening there? choose another --zmq ENDPOINT, or endpoint of the input zmq" in said
 
 
 def test_zmq_with_a_path_that_cannot_be(tmp_path: Path) -> None:

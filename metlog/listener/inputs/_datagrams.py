@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.inputs._stop import StopSignal
 
 __all__ = ["DatagramReader"]
 
 _BATCH: Final = 256
-_STUCK: Final = 10.0
 _LAST: Final = 3.0
 """Seconds that a reader which is to end goes on emptying its socket."""
 
@@ -31,14 +31,13 @@ class DatagramReader:
     ) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._name = name
         self._largest = largest
         self._take = take
         self._reject = reject
         self._stop = StopSignal()
-        self._turned = time.monotonic()
         self.frames = self.bytes = self.oversized = 0
         self._thread = threading.Thread(target=self._run, name=f"metlog-{name}", daemon=True)
+        self._heart = Heartbeat(self._thread, name)
 
     def start(self) -> None:
         self._thread.start()
@@ -52,21 +51,17 @@ class DatagramReader:
         self._stop.close()
 
     def health(self) -> str:
-        if self._thread.ident is not None and not self._thread.is_alive():
-            return f"the thread of {self._name} has died"
-        if (age := time.monotonic() - self._turned) > _STUCK:
-            return f"{self._name} has not moved for {age:.0f} s"
-        return ""
+        return self._heart.health()
 
     def _run(self) -> None:
         poll = self._stop.poll_with(self._sock.fileno())
         while not self._stop.is_set():
-            self._turned = time.monotonic()
+            self._heart.beat()
             if poll.poll(500):
                 self._batch()
         until = time.monotonic() + _LAST
         while self._batch() and time.monotonic() < until:
-            self._turned = time.monotonic()
+            self._heart.beat()
 
     def _batch(self) -> int:
         found: list[bytes] = []

@@ -7,7 +7,6 @@ import logging
 import socket
 import ssl
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from msgspec import Struct
 
 from metlog.core.hosts import host_port
 from metlog.listener.inputs._framing import BEGINNING, Framing, FramingError
+from metlog.listener.inputs._heartbeat import Heartbeat
 
 __all__ = ["StreamLimits", "StreamServer", "peer_name"]
 
@@ -27,8 +27,7 @@ _CHUNK: Final = 1 << 18
 _BACKLOG: Final = 1024
 """Connections accepted in one go: what the kernel holds at most."""
 _BEAT: Final = 0.5
-_STUCK: Final = 10.0
-"""Seconds without a turn of the event loop after which it counts as stuck."""
+"""Seconds between two turns of the event loop, at most."""
 
 Take = Callable[[Sequence[bytes], str], None]
 """Takes the frames of one read and the name of their source; blocks until they are journaled."""
@@ -83,7 +82,7 @@ class StreamServer:
         self._ended: asyncio.Event | None = None
         self._stopping = False
         self._handed_over = False
-        self._turned = time.monotonic()
+        self._heart = Heartbeat(self._thread, name)
         self.counts: Counter[str] = Counter(
             dict.fromkeys(
                 ("frames", "bytes", "connections", "refused", "timeouts", "handshakes_failed", "cut", "oversized"), 0
@@ -114,11 +113,7 @@ class StreamServer:
         self._workers.shutdown()
 
     def health(self) -> str:
-        if self._thread.ident is not None and not self._thread.is_alive():
-            return f"the thread of {self._name} has died"
-        if (age := time.monotonic() - self._turned) > _STUCK:
-            return f"{self._name} has not moved for {age:.0f} s"
-        return ""
+        return self._heart.health()
 
     def _run(self) -> None:
         with asyncio.Runner() as runner:
@@ -130,7 +125,7 @@ class StreamServer:
         self._listen()
         self._started.set()
         while not self._ended.is_set():
-            self._turned = time.monotonic()
+            self._heart.beat()
             try:
                 async with asyncio.timeout(_BEAT):
                     await self._ended.wait()

@@ -7,7 +7,6 @@ import logging
 import socket
 import ssl
 import threading
-import time
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -15,6 +14,7 @@ from metlog.core.hosts import host_port
 from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs._framing import MAX_FRAME
 from metlog.listener.inputs._handed import NONE
+from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.inputs._http_app import App, Rules, Watched
 from metlog.listener.inputs._http_server import HttpServer, Limits
 from metlog.listener.inputs._listening import bind_stream, server_tls
@@ -26,8 +26,7 @@ __all__ = ["HttpInput"]
 log = logging.getLogger("metlog.listener")
 
 _BEAT: Final = 0.5
-_STUCK: Final = 10.0
-"""Seconds without a turn of the event loop after which it counts as stuck."""
+"""Seconds between two turns of the event loop, at most."""
 _GRACE: Final = 5.0
 """Seconds that requests under way get at the end."""
 
@@ -136,7 +135,7 @@ class HttpInput(BaseInput):
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Event | None = None
         self._address = ""
-        self._turned = 0.0
+        self._heart: Heartbeat | None = None
         self.warnings: list[str] = []
         """What an operator should know."""
 
@@ -169,9 +168,9 @@ class HttpInput(BaseInput):
             log.warning(text)
         self._app = self._make_app(sink)
         self._server = HttpServer(self._app, self._limits, self._tls)
-        self._turned = time.monotonic()
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(sock, started), name="metlog-http", daemon=True)
+        self._heart = Heartbeat(self._thread, self._address)
         self._thread.start()
         started.wait()
 
@@ -196,13 +195,14 @@ class HttpInput(BaseInput):
 
     async def _serve(self, sock: socket.socket, started: threading.Event) -> None:
         assert self._server is not None
+        assert self._heart is not None
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         with sock:
             self._server.start(sock)
             started.set()
             while not self._ended.is_set():
-                self._turned = time.monotonic()
+                self._heart.beat()
                 try:
                     async with asyncio.timeout(_BEAT):
                         await self._ended.wait()
@@ -231,11 +231,7 @@ class HttpInput(BaseInput):
         return own | {f"status_{status}": count for status, count in sorted(server.statuses.copy().items()) if count}
 
     def health(self) -> str:
-        if self._thread is not None and not self._thread.is_alive():
-            return f"the thread of {self._address} has died"
-        if self._thread is not None and (age := time.monotonic() - self._turned) > _STUCK:
-            return f"{self._address} has not moved for {age:.0f} s"
-        return ""
+        return self._heart.health() if self._heart is not None else ""
 
 
 def _tokens(token: str, path: str) -> list[str]:

@@ -17,6 +17,7 @@ from metlog.journal.errors import Full
 from metlog.journal.offsets import Partition
 from metlog.journal.segment import LAST
 from metlog.listener.inputs import BaseInput, Sink
+from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.ordered import Messages, OrderedSink
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 
@@ -29,7 +30,7 @@ _BATCH: Final = 4000
 _TURN: Final = 0.2
 """Seconds that the loop waits for messages."""
 _STUCK: Final = 30.0
-"""Seconds without a turn of the loop after which it counts as stuck."""
+"""Seconds without a turn of the loop after which it counts as stuck: a broker may take its time."""
 _AGAIN: Final = 1.0
 """Seconds until another consumer is tried after one that failed."""
 _PAUSE: Final = 0.25
@@ -116,7 +117,7 @@ class KafkaInput(BaseInput):
         self._interval = commit_interval
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._turned = 0.0
+        self._heart: Heartbeat | None = None
         self._trouble = ""
         self._idents: dict[str, str] = {}
         self._next: dict[_Key, int] = {}
@@ -137,8 +138,8 @@ class KafkaInput(BaseInput):
             raise TypeError(f"the input kafka needs the listener's own sink, not {type(sink).__name__}")
         self._sink = sink
         self._consumer = self._subscribed()
-        self._turned = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="metlog-kafka", daemon=True)
+        self._heart = Heartbeat(self._thread, self._address, _STUCK)
         self._thread.start()
 
     def _subscribed(self) -> Consumer:
@@ -168,13 +169,9 @@ class KafkaInput(BaseInput):
         return self._places
 
     def health(self) -> str:
-        if self._thread is None or self._stop.is_set():
+        if self._heart is None or self._stop.is_set():
             return ""
-        if not self._thread.is_alive():
-            return f"the thread of {self._address} has died"
-        if (age := time.monotonic() - self._turned) > _STUCK:
-            return f"{self._address} has not moved for {age:.0f} s"
-        return self._trouble
+        return self._heart.health() or self._trouble
 
     # In the thread, callbacks included: librdkafka calls them from consume() and close().
 
@@ -194,9 +191,10 @@ class KafkaInput(BaseInput):
 
     def _consume(self, consumer: Consumer) -> None:
         """Until the listener stops. Raises KafkaException."""
+        assert self._heart is not None
         committed = looked = time.monotonic()
         while not self._stop.is_set():
-            self._turned = now = time.monotonic()
+            self._heart.turned = now = time.monotonic()
             if self._resume and now >= self._resume:
                 self._resume = 0.0
                 consumer.resume(consumer.assignment())

@@ -16,6 +16,7 @@ from metlog.errors import ConfigError
 from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
 from metlog.listener.inputs._handed import NONE
+from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._peers import PeerNames
 from metlog.listener.inputs._stop import StopSignal
@@ -43,8 +44,6 @@ _BESIDE: Final = 1024
 """Bytes that the kernel counts for a datagram beside its own."""
 _NO_CALL: Final = frozenset({errno.ENOSYS, errno.EPERM, errno.EACCES})
 """What a sandbox answers to a call that it does not let through."""
-_STUCK: Final = 10.0
-"""Seconds without a turn of the loop after which a receiving thread counts as stuck; idle, it turns twice a second."""
 _LAST: Final = 3.0
 """Max seconds to drain a socket at shutdown."""
 
@@ -214,12 +213,7 @@ class UdpInput(BaseInput):
         ]  # fmt: skip
 
     def health(self) -> str:
-        for receiver in self._receivers:
-            if not receiver.thread.is_alive():
-                return f"the thread of {receiver.address} has died"
-            if (age := time.monotonic() - receiver.turned) > _STUCK:
-                return f"{receiver.address} has not moved for {age:.0f} s"
-        return ""
+        return next((text for receiver in self._receivers if (text := receiver.heart.health())), "")
 
 
 class _Receiver:
@@ -242,24 +236,24 @@ class _Receiver:
         self.drops = 0
         self.lives_on = False
         """Whether another input goes on with the socket."""
-        self.turned = time.monotonic()
         self.thread = threading.Thread(target=self._run, name=f"metlog-{self.address}", daemon=True)
+        self.heart = Heartbeat(self.thread, self.address)
 
     def _run(self) -> None:
         poll = self._stop.poll_with(self.socket.fileno())
         while not self._stop.is_set():
             now = time.monotonic()
-            left = self.turned + _GATHER - now
+            left = self.heart.turned + _GATHER - now
             if self._gathers and 0 < left <= _GATHER:
                 self._stop.wait(left)
                 now += left
-            self.turned = now
+            self.heart.turned = now
             if poll.poll(500):
                 self._recv_batch()
         until = time.monotonic() + _LAST
         while self._recv_batch():
-            self.turned = time.monotonic()
-            if self.turned >= until:
+            self.heart.beat()
+            if self.heart.turned >= until:
                 if not self.lives_on:
                     log.warning(
                         "%s: ends while datagrams keep coming: what its receive buffer holds is not taken", self.address

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import Any, Final
 
 import zmq
@@ -13,6 +12,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._framing import MAX_FRAME
+from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._stop import StopSignal
 
@@ -22,8 +22,6 @@ log = logging.getLogger("metlog.listener")
 
 _RECV_BATCH: Final = 256
 """Messages taken before they are journaled together."""
-_STUCK: Final = 10.0
-"""Seconds without a turn of the loop after which it counts as stuck; idle, it turns twice a second."""
 _ZAP: Final = "inproc://zeromq.zap.01"
 """Where libzmq asks whether a client may connect (ZeroMQ RFC 27)."""
 _ANY: Final = "*"
@@ -94,7 +92,7 @@ class ZmqInput(BaseInput):
         self._stop: StopSignal | None = None
         self._thread: threading.Thread | None = None
         self._address = ""
-        self._turned = 0.0
+        self._heart: Heartbeat | None = None
         self._told: set[str] = set()
         self._counts = dict.fromkeys(("frames", "bytes", "refused_keys", "handshakes_failed", "rejected"), 0)
 
@@ -120,12 +118,12 @@ class ZmqInput(BaseInput):
             context.destroy(linger=0)
             raise self._unbound(OSError(error.errno, error.strerror)) from error
         self._address = receiver.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode() or self._endpoint
-        self._turned = time.monotonic()
         # Sockets move to the thread here and stay there: they are not made for two.
         self._stop = StopSignal()
         self._thread = threading.Thread(
             target=self._run, args=(sink, self._stop, context, receiver, zap, monitor), name="metlog-zmq", daemon=True
         )
+        self._heart = Heartbeat(self._thread, self._address)
         self._thread.start()
 
     def _unbound(self, error: OSError) -> OSError:
@@ -166,11 +164,7 @@ class ZmqInput(BaseInput):
         return dict(self._counts)
 
     def health(self) -> str:
-        if self._thread is not None and not self._thread.is_alive():
-            return f"the thread of {self._address} has died"
-        if self._thread is not None and (age := time.monotonic() - self._turned) > _STUCK:
-            return f"{self._address} has not moved for {age:.0f} s"
-        return ""
+        return self._heart.health() if self._heart is not None else ""
 
     # In the thread.
 
@@ -183,6 +177,7 @@ class ZmqInput(BaseInput):
         zap: zmq.Socket[Any],
         monitor: zmq.Socket[Any],
     ) -> None:
+        assert self._heart is not None
         poller = zmq.Poller()
         for socket in (receiver, zap, monitor):
             poller.register(socket, zmq.POLLIN)
@@ -193,7 +188,7 @@ class ZmqInput(BaseInput):
                 if stop.is_set() and not stopping:
                     stopping = True
                     poller.unregister(stop.fileno())
-                self._turned = time.monotonic()
+                self._heart.beat()
                 ready = dict(poller.poll(_LAST if stopping else 500))
                 if zap in ready:
                     self._answer(zap)

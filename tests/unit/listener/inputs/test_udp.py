@@ -234,15 +234,16 @@ def test_the_end_takes_what_has_come(sink: Counting) -> None:
 
 
 def test_a_thread_that_died_or_hangs_is_told(start: Start, sink: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metlog.listener.inputs.udp._STUCK", 0.2)
     item = start()
     assert item.health() == ""
+    (receiver,) = item._receivers
+    monkeypatch.setattr(receiver.heart, "stuck", 0.2)
     sink.gate.clear()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(b'{"type":"one"}', place(item))
     wait_for(lambda: "has not moved" in item.health())
     sink.gate.set()
-    monkeypatch.setattr("metlog.listener.inputs.udp._STUCK", 20)
+    monkeypatch.setattr(receiver.heart, "stuck", 20)
     wait_for(lambda: item.health() == "")
 
 

@@ -37,7 +37,7 @@ _MOST_SITES: Final = 4096
 
 
 def _site_of(key: tuple[Any, ...]) -> Site | None:
-    """Returns None for what is metlog's own, and is left alone."""
+    """Returns what the records of one call have in common; None for what is metlog's own, which is left alone."""
     name, level, level_name, path, line, function, thread, process = key
     if isinstance(name, str) and is_own_logger(name):
         return None

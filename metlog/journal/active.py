@@ -87,7 +87,7 @@ class ActiveSegment:
         self.synced = offset
 
     def seal(self) -> None:
-        """Returns the file the name of a finished segment. Raises OSError when that name is not to be had; may be called again."""
+        """Gives the file the name of a finished segment. Raises OSError when that name is not to be had; may be called again."""
         if not self._sealed:
             failpoints.point("seal")
             self._folder.rename(f"{self.name}{ACTIVE}", f"{self.name}{SEALED}")

@@ -362,7 +362,8 @@ class Journal:
         }
 
     def close(self) -> None:
-        """Seals what is open; everything appended is durable when it returns."""
+        """Seals what is open. Everything appended is durable when it returns, unless the disk fails: then the log has the error, and the
+        next start takes up what it finds."""
         with self._lock:
             if self._closed:
                 return

@@ -1,6 +1,6 @@
 """What tells upkeep that a query still reads files: a shared lock on `events/.lease` for as long as the query runs.
 
-`Leases.wait` puts a new file in the place of the old one and waits until nobody holds the old one any more: every query that began
+`wait_for_readers` puts a new file in the place of the old one and waits until nobody holds the old one any more: every query that began
 before has ended then, and none that began later is waited for. The kernel lets go of a lock when its process dies.
 """
 

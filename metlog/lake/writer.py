@@ -84,7 +84,7 @@ def has_log(journal: Folder, segment: SegmentName) -> bool:
 
 
 def release_memory() -> None:
-    """Returns what is free to the operating system: a burst of events must not be held until the process ends."""
+    """Gives memory that is free back to the operating system: a burst of events must not be held until the process ends."""
     gc.collect()
     pa.default_memory_pool().release_unused()
 

@@ -13,7 +13,7 @@ __all__ = ["EventSink"]
 
 
 class EventSink:
-    """Returns the events of each frame to another sink; a frame that `parse` refuses with ValueError is dead-lettered by its reason."""
+    """Hands the events of each frame on to another sink; a frame that `parse` refuses with ValueError is dead-lettered by its reason."""
 
     def __init__(self, sink: Sink, parse: Callable[[bytes], Sequence[Event]], scheme: str = "") -> None:
         """`scheme` is put before a source's URL."""

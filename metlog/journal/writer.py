@@ -145,8 +145,14 @@ class Journal:
         with self._durable_changed:
             self._retire_active()
             target = self._number
-            self._durable_changed.wait_for(lambda: self._end.number >= target, 30.0)
+            self._durable_changed.wait_for(lambda: not self._unsealed or self._end.number >= target, 30.0)
+            if not self._unsealed:  # numbers of files that could not be made are passed over
+                self._end = Position(self._number)
             return self._end
+
+    @property
+    def _unsealed(self) -> list[ActiveSegment]:
+        return [*self._to_seal] + ([self._active] if self._active else [])
 
     # Appending: any thread.
 
@@ -304,8 +310,7 @@ class Journal:
     def _progress(self, lsn: int) -> None:
         with self._durable_changed:
             self._durable = max(self._durable, lsn)
-            unsealed = [*self._to_seal] + ([self._active] if self._active else [])
-            first = min(unsealed, key=lambda segment: segment.name.number, default=None)
+            first = min(self._unsealed, key=lambda segment: segment.name.number, default=None)
             self._end = Position(first.name.number, first.synced) if first else Position(self._number)
             self._durable_changed.notify_all()
         self._on_progress(self._end)

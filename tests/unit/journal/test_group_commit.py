@@ -220,6 +220,24 @@ def test_a_change_of_sync_keeps_what_counted_before_and_confirms_what_comes_afte
             assert entry.record.received_at < 10 or os.stat(name, dir_fd=folder.fd).st_ino in synced
 
 
+def test_a_rotation_waits_for_no_file_that_could_not_be_made(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(fd: int, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "made up")
+
+    with journal(folder, sync_interval=0.01) as made:
+        with monkeypatch.context() as patch:
+            patch.setattr(active, "write_all", fails)
+            with pytest.raises(Full):
+                made.append(record(0))
+        began = time.monotonic()
+        assert made.rotate() == made.end == Position(2)
+        assert time.monotonic() - began < 20  # half a minute otherwise
+        wait_for(lambda: not made.refuses)
+        made.append(record(1))
+        assert made.rotate() == Position(3)
+        assert events(folder) == [1]
+
+
 def test_a_position_knows_what_is_durable(folder: Folder) -> None:
     with journal(folder) as made:
         assert made.end == Position(1)

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -16,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from metlog.core.calls import around
+from metlog.core.living import Living
 from metlog.errors import MetlogError
 
 __all__ = ["close_all", "flush_all", "flush_on_signal", "job", "live"]
@@ -35,7 +35,7 @@ class Closable(Protocol):
     def after_fork(self) -> None: ...
 
 
-live: weakref.WeakSet[Closable] = weakref.WeakSet()
+live: Living[Closable] = Living()
 """Every pipeline (and wrapped statsd client) that is open."""
 
 

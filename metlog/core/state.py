@@ -8,8 +8,8 @@ from collections.abc import Callable
 from time import monotonic
 from types import MethodType
 from typing import Any, ClassVar, NamedTuple, Protocol
-from weakref import WeakSet
 
+from metlog.core.living import Living
 from metlog.core.pipeline import Pipeline
 from metlog.core.timer import DisabledTimer
 from metlog.core.unconfigured import CLOSED, UNCONFIGURED, Unconfigured
@@ -45,7 +45,7 @@ class ClientState:
         "plan", "statsd",
     )  # fmt: skip
 
-    _all: ClassVar[WeakSet[ClientState]] = WeakSet()
+    _all: ClassVar[Living[ClientState]] = Living()
     _overrides: ClassVar[list[_Override]] = []
 
     def __init__(self, name: str | None, default_plan: Callable[[], Plan | None] | None = None) -> None:
@@ -59,7 +59,7 @@ class ClientState:
         self.disabled_timer_cache: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
         self.methods: dict[str, Callable[..., Any]] = {}
-        self.clients: WeakSet[Any] = WeakSet()
+        self.clients: Living[Any] = Living()
         self._all.add(self)
 
     # ---- configuration -----------------------------------------------------------------------------------------------
@@ -116,13 +116,13 @@ class ClientState:
     def register(self, client: object) -> None:
         """Adds a client, which gets the methods that were added."""
         self.clients.add(client)
-        for name, method in self.methods.items():
+        for name, method in self.methods.copy().items():  # threads add others meanwhile
             _put_on(client, name, method)
 
     def add_method(self, name: str, method: Callable[..., Any]) -> None:
         """Gives each client the method as an attribute of its own: a `__getattr__` would slow every call."""
         self.methods[name] = method
-        for client in self.clients.copy():
+        for client in self.clients:
             _put_on(client, name, method)
 
     # ---- for tests ---------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class ClientState:
         Called again before that, the inner one holds until its own `restore`. The pipelines in force stay open. What `make`
         raises changes nothing.
         """
-        states = [state for state in cls._every() if not state.pinned]
+        states = [state for state in cls._all if not state.pinned]
         pipelines = [make(state.plan) for state in states]
         saved = [_Saved.of(state) for state in states]
         for state, pipeline in zip(states, pipelines, strict=True):
@@ -146,7 +146,7 @@ class ClientState:
         """Ends the last `override`: each client has its pipeline, settings and methods back; one made since has none."""
         override = cls._overrides.pop()
         before = {id(saved.state): saved for saved in override.saved}
-        for state in cls._every():
+        for state in cls._all:
             if id(state) in before:
                 before[id(state)].restore()
             elif not state.pinned:
@@ -155,15 +155,7 @@ class ClientState:
     @classmethod
     def pipelines(cls) -> list[Pipeline | Unconfigured]:
         """The pipeline of each client in the process."""
-        return [state.pipeline for state in cls._every()]
-
-    @classmethod
-    def _every(cls) -> list[ClientState]:
-        while True:
-            try:
-                return list(cls._all)
-            except RuntimeError:  # another thread made a client meanwhile
-                continue
+        return [state.pipeline for state in cls._all]
 
     def _not_configured(self) -> Pipeline | Unconfigured:
         return self._overrides[-1].make(None) if self._overrides else Unconfigured(UNCONFIGURED, self._install_default)
@@ -197,7 +189,7 @@ class _Saved(NamedTuple):
             statsd=state.statsd,
             disabled_timers=state.disabled_timers,
             disabled_timer_cache=state.disabled_timer_cache,
-            methods=dict(state.methods),
+            methods=state.methods.copy(),
         )
 
     def restore(self) -> None:
@@ -208,7 +200,7 @@ class _Saved(NamedTuple):
             state.pipeline.set_filters(state.pipeline.filters)
         added = state.methods.keys() - self.methods.keys()
         state.methods = self.methods
-        for client in state.clients.copy():
+        for client in state.clients:
             for name in added:
                 vars(client).pop(name, None)
             if "log" in added:

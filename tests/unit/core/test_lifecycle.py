@@ -31,7 +31,8 @@ def test_a_part_that_raises_after_a_fork_keeps_no_other_from_its_own() -> None:
     parts = [
         Part(fails=number % 2 == 0) for number in range(8)
     ]  # a set has no order: some good ones come behind bad ones
-    lifecycle.live.update(parts)
+    for part in parts:
+        lifecycle.live.add(part)
     try:
         ours, theirs = os.pipe()
         child = os.fork()
@@ -43,4 +44,5 @@ def test_a_part_that_raises_after_a_fork_keeps_no_other_from_its_own() -> None:
         assert os.read(ours, 100) == bytes(not part.fails for part in parts)
         os.close(ours)
     finally:
-        lifecycle.live.difference_update(parts)
+        for part in parts:
+            lifecycle.live.discard(part)

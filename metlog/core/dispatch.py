@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 from metlog.core.interfaces import BaseSender
 from metlog.core.wakeup import Wakeup
+from metlog.core.worker import Worker
 
 __all__ = ["InlineDispatcher", "Dispatcher", "BackgroundDispatcher", "LossRecorder"]
 
@@ -145,7 +146,7 @@ class BackgroundDispatcher(_Dispatcher):
     def _reset(self) -> None:
         self._queue: deque[tuple[bytes, int] | _Flush] = deque()
         self._wakeup = Wakeup()
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(self._run, "metlog-sender")
         self._working = threading.Lock()  # held while frames are taken from the queue
         self._put = self._taken = 0  # bytes, ever
         self._sending: list[
@@ -183,14 +184,9 @@ class BackgroundDispatcher(_Dispatcher):
         self._wake_thread()
 
     def _wake_thread(self) -> bool:
-        thread = self._thread
-        if thread is None or not thread.is_alive():
-            self._thread = thread = threading.Thread(target=self._run, name="metlog-sender", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is ending: flush and close work in their caller's thread
-                self._thread = None
-                return False
+        """Wakes the thread, or starts it; False where it cannot be started: flush and close work in their caller's thread."""
+        if not self._worker.start():
+            return False
         self._wakeup.wake()
         return True
 
@@ -257,8 +253,7 @@ class BackgroundDispatcher(_Dispatcher):
         self._stop = True
         _close(self._sender, self._losses)
         self._wakeup.wake()
-        if self._thread is not None:
-            self._thread.join(max(_CLOSE_GRACE, deadline - monotonic()))
+        self._worker.join(max(_CLOSE_GRACE, deadline - monotonic()))
         left = self._pop_sending()
         with contextlib.suppress(IndexError):
             while True:

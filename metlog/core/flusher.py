@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 from typing import Final
 
 from metlog.core.wakeup import Wakeup, threads_run
+from metlog.core.worker import Worker
 
 __all__ = ["Flusher"]
 
@@ -32,22 +32,14 @@ class Flusher:
         self._drain, self._sleep, self._tick, self._idle, self._progress = drain, sleep, tick, idle, progress
         self._collect = collect
         self._wakeup = Wakeup()
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(self._run, "metlog-flusher")
         self._closed = False
 
     def start(self) -> bool:
         """Wakes the thread, or starts it; False where background threads do not run."""
-        thread = self._thread
-        if thread is not None and thread.is_alive():
-            self._wakeup.wake()
-            return True
-        if not threads_run():
+        if not threads_run() or not self._worker.start():
             return False
-        self._thread = thread = threading.Thread(target=self._run, name="metlog-flusher", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no thread can be started while the interpreter ends
-            return False
+        self._wakeup.wake()
         return True
 
     def close(self) -> None:

@@ -161,9 +161,15 @@ class BackgroundDispatcher(_Dispatcher):
         return sum(self._sending) + sum(item[1] for item in list(self._queue) if not isinstance(item, _Flush))
 
     def send(self, frame: bytes, count: int) -> None:
-        """Queues the frame; the oldest ones are dropped, and counted as `queue_full`, when it does not fit."""
+        """Queues the frame; the oldest ones are dropped, and counted as `queue_full`, when it does not fit.
+
+        One that is larger than the whole queue is queued where nothing else is, and dropped itself otherwise.
+        """
         if self._stop:
             self._losses.dropped("closed", count)
+            return
+        if len(frame) > self._max_bytes and self._put > self._taken:
+            self._losses.dropped("queue_full", count)
             return
         kept: list[_Flush] = []
         lost = 0

@@ -113,6 +113,46 @@ def test_a_full_queue_drops_the_oldest_and_counts_them() -> None:
     made.close(5)
 
 
+class Gated:
+    """Keeps frames behind a queue, once it may."""
+
+    max_frame = 1000
+
+    def __init__(self) -> None:
+        self.asked, self.may, self.taken = threading.Event(), threading.Event(), list[bytes]()
+
+    def send(self, frame: bytes) -> None:
+        self.asked.set()
+        assert self.may.wait(60)
+        self.taken.append(frame)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_frame_larger_than_the_queue_takes_no_other_s_place() -> None:
+    sender = Gated()
+    made = metlog.MetlogClient.from_config({"sender": sender, "buffer": {"flush_interval": 600, "max_bytes": 5000}})
+    large = "y" * 6000
+    made.log("small", "in the sender's hand")
+    assert not made.flush(0)
+    assert sender.asked.wait(60)
+    made.log("small", "in the queue")
+    assert not made.flush(0)
+    made.log("large", large)
+    assert not made.flush(0)
+    assert (made.stats().dropped, made.stats().buffered) == ({"queue_full": 1}, 2)
+    sender.may.set()
+    assert made.flush(20)
+    made.log("large", large)
+    assert made.flush(20), "nothing waits: it goes"
+    made.close(20)
+    kept = [event for frame in sender.taken for event in decode_lines(frame) if not own(event)]
+    assert [event.type for event in kept] == ["small", "small", "large"]
+    assert made.stats().dropped == {"queue_full": 1}
+
+
 def test_an_event_that_cannot_be_encoded_is_counted_and_its_neighbours_are_sent() -> None:
     class Unspeakable:
         def __str__(self) -> str:

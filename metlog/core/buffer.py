@@ -120,6 +120,10 @@ class Buffer:
                         frames.encode(pending, min(len(pending) // frames.chunk * frames.chunk, frames.in_one_go))
                     if self.flusher.awake:
                         self.flush_at_seq = seq + frames.in_one_go - len(pending)
+                    if (
+                        self.closed and frames.parts
+                    ):  # meanwhile, without this thread: nobody else would send or count them
+                        frames.send_frame()
             finally:
                 self.owner = 0
                 self._release()
@@ -243,10 +247,10 @@ class Buffer:
         """Starts the flusher now, not at the first event."""
         self.flusher.start()
 
-    def drain(self, *, deadline: float, last: bool = False) -> bool:
+    def drain(self, *, deadline: float, last: Callable[[], Event | None] | None = None) -> bool:
         """Makes frames of all that is pending; False when another thread still did so at `deadline` (monotonic s).
 
-        `last`: from then on nothing is taken any more.
+        `last`: from then on nothing is taken any more, and the event that it returns ends the stream.
         """
         if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):
             return False
@@ -260,17 +264,28 @@ class Buffer:
                 frames.encode(self.pending, len(self.pending))  # other threads go on logging
             if frames.parts:
                 frames.send_frame()
-            if not last:
+            if last is None:
                 frames.report_drops()
         finally:
-            if last:
-                self._end()
-            self.owner = 0
-            self._release()
+            try:
+                if last is not None:
+                    self._end(last)
+            finally:
+                self.owner = 0
+                self._release()
         return True
 
-    def _end(self) -> None:
-        self.closed, self.flusher.awake, self.flush_at_seq = True, False, 0
+    def _end(self, last: Callable[[], Event | None]) -> None:
+        """Sends the end of the stream; called by the owner, so that no other call of the sender is under way."""
+        self._take_no_more()
+        self._pass_on_late()
+        end = last()
+        if end is not None:
+            self._frames.send_own(end)
+
+    def _take_no_more(self) -> None:
+        self.closed = self._frames.ended = True
+        self.flusher.awake, self.flush_at_seq = False, 0
 
     def flush(self, deadline: float) -> bool:
         """Sends everything accepted before this call; False when the deadline (monotonic seconds) came first."""
@@ -299,27 +314,30 @@ class Buffer:
     def close(
         self, deadline: float, last: Callable[[], Event | None], late: Callable[[Event], None] | None = None
     ) -> None:
-        """Sends what is pending, then the event that `last` returns; later events go to `late`, or are counted as `closed`."""
+        """Sends what is pending, then the event that `last` returns; later events go to `late`, or are counted as `closed`.
+
+        Where another call sends until the deadline, or a signal handler has interrupted one, what is pending is dropped, and the
+        stream has no end: that call may be in the middle of the sender.
+        """
         if self.closed:
             return
         self._late = late
-        if not self.drain(deadline=deadline, last=True):
-            self._end()
-            shed = 0
-            with contextlib.suppress(IndexError):
-                while True:
-                    self.pending.pop()
-                    shed += 1
-            self._counts.dropped("exit", shed)
-        self._pass_on_late()
-        end = last()
-        if end is not None:
-            try:
-                self._frames.send_own(end)
-            except Exception as error:  # noqa: BLE001 - an encoder may raise anything
-                self._counts.error("encode_error", error)
-        self.flusher.close()
-        self.dispatcher.close(deadline)
+        try:
+            if not self.drain(deadline=deadline, last=last):
+                self._take_no_more()
+                self._drop_pending()
+                self._pass_on_late()
+        finally:
+            self.flusher.close()
+            self.dispatcher.close(deadline)
+
+    def _drop_pending(self) -> None:
+        dropped = 0
+        with contextlib.suppress(IndexError):  # the thread that sends takes from it too
+            while True:
+                self.pending.pop()
+                dropped += 1
+        self._counts.dropped("exit", dropped)
 
     def after_fork(self) -> None:
         """In a forked child: what is pending is the parent's to send; locks and threads are new."""

@@ -37,10 +37,10 @@ class Flusher:
 
     def start(self) -> bool:
         """Wakes the thread, or starts it; False where background threads do not run."""
-        if not threads_run() or not self._worker.start():
-            return False
-        self._wakeup.wake()
-        return True
+        if self._worker.is_alive():
+            self._wakeup.wake()
+            return True
+        return threads_run() and self._worker.start()
 
     def close(self) -> None:
         """Ends the thread; does not wait for it."""

@@ -35,8 +35,8 @@ class FrameBuilder:
 
     __slots__ = (
         "_counts", "_dispatcher", "_encode_frame", "_encoder", "_interval", "_join", "_low", "_max_event", "_max_frame",
-        "_most", "_next_report", "_report", "_size", "_unbuffered", "chunk", "count", "framed", "in_one_go", "limit",
-        "oldest", "parts", "records",
+        "_most", "_next_report", "_report", "_size", "_unbuffered", "chunk", "count", "ended", "framed", "in_one_go",
+        "limit", "oldest", "parts", "records",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +64,8 @@ class FrameBuilder:
         self._interval = interval
         self._counts = counts
         self._report = report
+        self.ended = False
+        """Whether the stream is at its end, which has all counts: no report of drops follows."""
         self.reset()
 
     def reset(self) -> None:
@@ -102,7 +104,7 @@ class FrameBuilder:
                     try:
                         lines = encode_frame(batch)
                     except Exception:  # noqa: BLE001 - a lone surrogate, for instance: encoding event by event tells which one
-                        self._add_encoded([self._encoder.frame([data]) for data in self._encode_each(batch)])
+                        self._add_encoded(self._encode_each(batch))
                     else:
                         if low <= len(lines) <= most and not self.parts:  # the usual case: the batch is the frame
                             self.framed += count
@@ -130,8 +132,7 @@ class FrameBuilder:
             self.send_frame()
         if size > self._max_frame and count > 1:
             self._expect(size / count)
-            assert self.records is not None
-            self._add_encoded(self.records.split(lines))
+            self._add_encoded(self._split(lines, count))
         elif lines:
             self.parts.append(lines)
             self._size += size
@@ -147,24 +148,33 @@ class FrameBuilder:
             self.count += 1
 
     def _encode_each(self, batch: list[Item]) -> list[bytes]:
-        """The items of a batch, each encoded by itself; one that cannot be encoded is counted and left out."""
+        """A frame for each item of a batch of records; one that cannot be encoded is counted and left out."""
+        encoder, records = self._encoder, self.records
+        assert records is not None
         encoded: list[bytes] = []
         for item in batch:
             try:
-                if isinstance(item, (bytes, Raw)):
-                    encoded.append(bytes(item))
-                elif self.records is not None:
-                    encoded.append(self._encoder.encode(self.records.event(item)))
+                data = bytes(item) if isinstance(item, (bytes, Raw)) else encoder.encode(records.event(item))
+                encoded.append(encoder.frame([data]))
             except Exception as error:  # noqa: BLE001 - an encoder may raise anything
                 self._counts.failed(error, 1, "encode_error")
         return encoded
+
+    def _split(self, lines: bytes, count: int) -> list[bytes]:
+        """A frame for each of so many events in one frame; all are counted as lost where the encoder cannot tell them apart."""
+        assert self.records is not None
+        try:
+            return self.records.split(lines)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._counts.failed(error, count, "frame_error")
+            return []
 
     def encode_single(self, record: Item) -> bytes | None:
         """The frame of one record; None when there is more to do than to send it: no records, a drop to report, too large."""
         if self._encode_frame is not None and not self._counts.unreported:
             try:
                 frame: bytes = self._encode_frame([record])
-            except Exception:  # noqa: BLE001 - as in _add_records
+            except Exception:  # noqa: BLE001 - as in `encode`
                 return None
             if len(frame) <= self._max_event:
                 return frame
@@ -196,7 +206,7 @@ class FrameBuilder:
 
     def report_drops(self) -> None:
         """Sends a report of what was dropped, as a frame of its own; at most one an interval, since it may be dropped as well."""
-        if not self._counts.unreported or not self._dispatcher.reaches:
+        if self.ended or not self._counts.unreported or not self._dispatcher.reaches:
             return
         now = monotonic()
         if now >= self._next_report:
@@ -206,8 +216,15 @@ class FrameBuilder:
                 self._counts.unreported = True
 
     def send_own(self, event: Event) -> None:
-        """Sends an event of metlog's own, as a frame of its own. A transport too small for it gets none: it is useless cut."""
-        frame = self._encoder.frame([self._encoder.encode(event)])
+        """Sends an event of metlog's own, as a frame of its own. A transport too small for it gets none: it is useless cut.
+
+        One that the encoder cannot take is an error and nothing more: no event of the application is lost by it.
+        """
+        try:
+            frame = self._encoder.frame([self._encoder.encode(event)])
+        except Exception as error:  # noqa: BLE001 - an encoder may raise anything
+            self._counts.error("encode_error", error)
+            return
         if len(frame) <= self._max_event:
             self._dispatcher.send(frame, 0)
 

@@ -365,14 +365,15 @@ class Pipeline:
             sums.close()
         self.chain.close()
         self.fast_path = REFUSING
-        self.drain(deadline)
-        succession = None
-        if successor is not None:
-            succession = Succession(self, successor)
-            self.replaced_by(successor)
-            await_calls(self, deadline)
-        self.buffer.close(deadline, partial(self._last, deadline), None if succession is None else succession.pass_on)
-        live.discard(self)
+        late = None if successor is None else Succession(self, successor).pass_on
+        try:
+            self.drain(deadline)
+            if successor is not None:
+                self.replaced_by(successor)
+                await_calls(self, deadline)
+        finally:  # a signal handler may raise: the sender is closed all the same
+            self.buffer.close(deadline, partial(self._last, deadline), late)
+            live.discard(self)
 
     def _last(self, deadline: float) -> Event | None:
         """The event that ends the stream; called when the buffer takes nothing more."""

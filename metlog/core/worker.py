@@ -18,17 +18,22 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()  # held while a thread is made, which is not yet alive then
 
+    def is_alive(self) -> bool:
+        """Whether the thread runs; False while it is being started."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
     def start(self) -> bool:
         """Starts the thread unless it runs; False where that is impossible, since the interpreter is ending.
 
         True, at once, while another thread starts it, or the call does that a signal handler has interrupted.
         """
-        if self._is_alive():
+        if self.is_alive():
             return True
         if not self._starting.acquire(blocking=False):
             return True
         try:
-            if not self._is_alive():  # asked again: another may have started it meanwhile
+            if not self.is_alive():  # asked again: another may have started it meanwhile
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
         except RuntimeError:
@@ -43,7 +48,3 @@ class Worker:
         thread = self._thread
         if thread is not None and thread.is_alive():
             thread.join(timeout)
-
-    def _is_alive(self) -> bool:
-        thread = self._thread
-        return thread is not None and thread.is_alive()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from metlog.core.backoff import Backoff
+from metlog.core.wakeup import Wakeup
 from metlog.senders._deadline import Deadline
 from metlog.senders.options import Address, numeric
 
@@ -41,7 +42,9 @@ class Resolver:
         self._known: dict[str, list[Address]] = {}
         self._last: list[Address] = []
         self._asked = 0.0
-        self._wake = threading.Event()
+        self._wakeup = (
+            Wakeup()
+        )  # no `threading.Event`: a signal handler may log, and ask again, in the middle of `kick`
         self._started = self._closed = False
 
     def start(self) -> None:
@@ -53,17 +56,16 @@ class Resolver:
     def kick(self) -> None:
         """Requests a lookup soon, because sending failed; cheap, and at most every few seconds."""
         if time.monotonic() - self._asked > KICK_PAUSE:
-            self._wake.set()
+            self._wakeup.wake()
 
     def close(self) -> None:
         """Ends the thread; does not wait for a lookup that is under way."""
         self._closed = True
-        self._wake.set()
+        self._wakeup.wake()
 
     def _run(self) -> None:
         backoff = Backoff(FIRST_RETRY, self.interval, jitter=0.0)
         while not self._closed:
-            self._wake.clear()
             self._asked = time.monotonic()
             found = self._lookup()
             if self._closed:
@@ -74,7 +76,7 @@ class Resolver:
             self.answered.set()
             if found:
                 backoff.reset()
-            self._wake.wait(self.interval if found else backoff.pause())
+            self._wakeup.wait(self.interval if found else backoff.pause())
 
     def _lookup(self) -> list[Address]:
         for host in self.hosts:

@@ -87,13 +87,18 @@ class ZmqSender(NotPicklable):
         self._server_key, self._public_key, self._secret_key = server_key, public_key, secret_key
         self._end = float("inf")
         self._closed = False
-        self._lock = threading.Lock()  # a ZeroMQ socket used by two threads at once ends the process
+        self._prepare_lock()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._peers = self._waiting = 0
         self._lost: Callable[[str, int], None] | None = None
         self._owner = os.getpid()
+
+    def _prepare_lock(self) -> None:
+        # A ZeroMQ socket used by two threads at once ends the process. Re-entrant: a signal handler may close in the middle of `send`.
+        self._lock = threading.RLock()
+        self._sending = False
 
     def on_loss(self, lost: Callable[[str, int], None]) -> None:
         """Who counts the events that no listener came for."""
@@ -110,7 +115,7 @@ class ZmqSender(NotPicklable):
             try:
                 self._open()
             except zmq.ZMQError as error:
-                self._release(0)
+                self._release()
                 raise ValueError(
                     f"endpoint = {self.endpoint!r}: {error.strerror}; another process may have it, or this machine lacks it"
                 ) from error
@@ -183,14 +188,20 @@ class ZmqSender(NotPicklable):
         with self._lock:
             if self._closed:
                 raise closed(self)
+            self._sending = True
             try:
                 (self._socket or self._open()).send(frame, zmq.NOBLOCK)
             except zmq.Again as error:
                 raise SenderError(f"{self.endpoint}: {self.hwm} messages wait already", reason="full") from error
             except zmq.ZMQError as error:
                 raise SenderError(f"{self.endpoint}: {error.strerror}", reason="unreachable") from error
-            if self._monitor is not None and not self._connected():
-                self._waiting += events_in(frame)
+            else:
+                if self._monitor is not None and not self._connected():
+                    self._waiting += events_in(frame)
+            finally:
+                self._sending = False
+                if self._closed:
+                    self._release()
 
     def _connected(self, seconds: float = 0.0) -> bool:
         """Whether a listener is connected, or becomes so within so many seconds: what waits then goes to it."""
@@ -209,22 +220,25 @@ class ZmqSender(NotPicklable):
         self._end = min(self._end, monotonic() + seconds)
 
     def close(self) -> None:
-        """Closes the socket; waits at most `linger` seconds for what is not out yet."""
+        """Closes the socket; waits at most `linger` seconds for what is not out yet. In a signal handler that has interrupted
+        `send`: `send` does so, at its end."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            end = monotonic() + min(self.linger, max(0.0, self._end - monotonic()))
-            if self._waiting and not self._connected(end - monotonic()) and self._lost is not None:
-                self._lost("unreachable", self._waiting)
-            self._release(max(0.0, end - monotonic()))
+            if not self._sending:
+                self._release()
 
-    def _release(self, linger: float) -> None:
+    def _release(self) -> None:
+        end = monotonic() + min(self.linger, max(0.0, self._end - monotonic()))
+        if self._waiting and not self._connected(end - monotonic()) and self._lost is not None:
+            self._lost("unreachable", self._waiting)
+        self._waiting = 0
         if self._monitor is not None and self._socket is not None:
             self._socket.disable_monitor()
             self._monitor = None
         if self._socket is not None:
-            self._socket.close(linger=int(linger * 1000))
+            self._socket.close(linger=int(max(0.0, end - monotonic()) * 1000))
             self._socket = None
         if self._context is not None:
             self._context.term()
@@ -232,7 +246,7 @@ class ZmqSender(NotPicklable):
 
     def after_fork(self) -> None:
         """The child makes a context of its own; ZeroMQ's threads stayed with the parent, and so do its messages."""
-        self._lock = threading.Lock()
+        self._prepare_lock()
         if self._context is not None and self._socket is not None:
             _parents.append((self._context, self._socket, self._monitor))
         self._context = self._socket = self._monitor = None

@@ -95,8 +95,6 @@ def test_pub_to_another_process(bind, tmp_path):
 
 def _until_heard(sender, listener):
     """A subscription takes a moment to arrive: says hello until it is heard."""
-    import threading
-
     heard = threading.Event()
     thread = threading.Thread(target=lambda: (listener.line(), heard.set()))
     thread.start()
@@ -287,3 +285,28 @@ class TestNoListener:
         client.close()
         stats = client.stats()
         assert (stats.accepted, stats.sent, stats.dropped) == (5, 0, {"unreachable": 5})
+
+
+def test_a_signal_handler_may_close_in_the_middle_of_send(tmp_path):
+    """`send` ends what it was doing; then the socket is closed."""
+    sender = ZmqSender(endpoint=f"ipc://{tmp_path}/s", linger=0)
+    sender.open()
+    real = sender._socket
+
+    class Interrupted:
+        close = real.close
+
+        def send(self, frame, flags):
+            sender.close()
+            assert not real.closed
+            real.send(frame, flags)
+
+    sender._socket = Interrupted()
+    thread = threading.Thread(target=sender.send, args=(b"x",), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive(), "it waits for its own lock"
+    assert real.closed
+    with pytest.raises(SenderError, match="closed"):
+        sender.send(b"x")
+    sender.close()

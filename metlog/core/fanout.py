@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from metlog.core.lifecycle import live
 from metlog.core.pipeline import Pipeline
 from metlog.core.stats import AtomicCounter, Stats
 from metlog.event import Event
@@ -20,6 +22,7 @@ class FanOut(Pipeline):
         self.branches = tuple(branches)
         for number, branch in enumerate(self.branches):
             branch.branch_index = (number, len(self.branches))
+            live.discard(branch)  # closed before this one, it would lose what filters add at the end
         self._successor: Pipeline | None = None
         self._entered, self._left = AtomicCounter(), AtomicCounter()  # calls of `accept`
         if self.chain.ticks:
@@ -71,10 +74,11 @@ class FanOut(Pipeline):
             branch.drain(deadline)
 
     def close(self, deadline: float, successor: Pipeline | None = None) -> None:
-        """Closes every branch, all against the one deadline."""
-        super().close(deadline, successor)
-        for branch in self.branches:
-            branch.close(deadline, successor)
+        """Closes every branch, all against the one deadline; one that raises keeps no other from its own."""
+        with ExitStack() as stack:
+            for branch in reversed(self.branches):
+                stack.callback(branch.close, deadline, successor)
+            super().close(deadline, successor)
 
     def replaced_by(self, successor: Pipeline) -> None:
         """Gives the successor what is accepted from now on."""
@@ -86,6 +90,9 @@ class FanOut(Pipeline):
         return left < self._entered.value
 
     def after_fork(self) -> None:
-        """In a forked child; each branch has its own call."""
-        super().after_fork()
-        self._entered, self._left = AtomicCounter(), AtomicCounter()
+        """In a forked child, and so for each branch; one that raises keeps no other from its own."""
+        with ExitStack() as stack:
+            for branch in reversed(self.branches):
+                stack.callback(branch.after_fork)
+            self._entered, self._left = AtomicCounter(), AtomicCounter()
+            super().after_fork()

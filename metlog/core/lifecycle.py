@@ -16,6 +16,8 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from metlog.core.calls import around
 from metlog.core.living import Living
+from metlog.core.stats import Counts
+from metlog.core.timeouts import deadline_in
 from metlog.errors import MetlogError
 
 __all__ = ["close_all", "flush_all", "flush_on_signal", "job", "live"]
@@ -28,6 +30,7 @@ class Closable(Protocol):
     """Has something to send before a process ends."""
 
     exit_timeout: float
+    counts: Counts
 
     def drain(self, deadline: float) -> None: ...
     def flush(self, deadline: float) -> bool: ...
@@ -36,26 +39,37 @@ class Closable(Protocol):
 
 
 live: Living[Closable] = Living()
-"""Every pipeline (and wrapped statsd client) that is open."""
+"""Every pipeline (and wrapped statsd client) that is open; not the branches of a `FanOut`, which sees to them."""
 
 
 def flush_all(timeout: float) -> bool:
     """Flushes everything that is open within `timeout` seconds, all together; whether all of it was sent."""
-    deadline = monotonic() + timeout
+    deadline = deadline_in(timeout)
     found = list(live)
     for item in found:
-        item.drain(deadline)
-    return all([item.flush(deadline) for item in found])
+        _attempt(item, item.drain, deadline, "flush_error")
+    return all([_attempt(item, item.flush, deadline, "flush_error") for item in found])
 
 
-def close_all() -> None:
-    """Closes everything that is open: the queues empty side by side, and all share the longest `exit_timeout`."""
+def close_all(timeout: float | None = None) -> None:
+    """Closes everything that is open, within `timeout` seconds together (None: the longest `exit_timeout`); the queues empty side by
+    side."""
     found = list(live)
-    deadline = monotonic() + max((item.exit_timeout for item in found), default=0.0)
+    longest = max((item.exit_timeout for item in found), default=0.0)
+    deadline = deadline_in(longest if timeout is None else timeout)
     for item in found:
-        item.drain(deadline)
+        _attempt(item, item.drain, deadline, "flush_error")
     for item in found:
-        item.close(deadline)
+        _attempt(item, item.close, deadline, "close_error")
+
+
+def _attempt(item: Closable, call: Callable[[float], bool | None], deadline: float, kind: str) -> bool:
+    """Whether it succeeded. What it raises is counted and told by the part itself: the others have their turn all the same."""
+    try:
+        return call(deadline) is not False
+    except Exception as error:  # noqa: BLE001 - a part may be anybody's
+        item.counts.error(kind, error)
+        return False
 
 
 def _after_fork() -> None:
@@ -185,7 +199,7 @@ def flush_on_signal(number: int = signal.SIGTERM, timeout: float = 2.0) -> None:
     def handler(received: int, frame: FrameType | None) -> None:
         nonlocal end
         if end is None:
-            end = monotonic() + timeout
+            end = deadline_in(timeout)
         if not flush_all(min(_TRY, end - monotonic())) and monotonic() < end and _send_again(received):
             return
         end = None

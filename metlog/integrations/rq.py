@@ -6,12 +6,11 @@ every event that did not fill a frame, every time.
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import Any
 
 from rq.worker import SimpleWorker, SpawnWorker, Worker
 
-from metlog.core.lifecycle import flush_all, live
+from metlog.core.lifecycle import close_all, flush_all
 
 __all__ = ["FlushesJobs", "MetlogSimpleWorker", "MetlogSpawnWorker", "MetlogWorker"]
 
@@ -30,20 +29,10 @@ class FlushesJobs:
         try:
             return super().perform_job(*args, **kwargs)  # type: ignore[misc] # the next class is RQ's
         finally:
-            if getattr(self, "_is_horse", False):
-                _close(self.metlog_timeout)
+            if getattr(self, "_is_horse", False):  # its process is about to end: a stream that says so has lost no tail
+                close_all(self.metlog_timeout)
             else:  # SimpleWorker: the process goes on to the next job
                 flush_all(self.metlog_timeout)
-
-
-def _close(timeout: float) -> None:
-    """This process is about to end: a stream that says so is not one with a lost tail."""
-    deadline = monotonic() + timeout
-    found = list(live)
-    for item in found:
-        item.drain(deadline)
-    for item in found:
-        item.close(deadline)
 
 
 class MetlogWorker(FlushesJobs, Worker):  # type: ignore[misc] # RQ is checked at run time only

@@ -17,6 +17,10 @@ from metlog.senders import BaseSender
 from tests.helpers.waiting import wait_for
 
 
+class Stop(BaseException):
+    """What a signal handler raises, as Ctrl-C does."""
+
+
 class Single(BaseSender):
     """Takes one call at a time, and never waits, as it says; `meanwhile` is called in the first one."""
 
@@ -141,13 +145,13 @@ def test_nothing_follows_the_end() -> None:
 
 def test_what_interrupts_the_last_frame_leaves_no_sender_open() -> None:
     def interrupt() -> None:
-        raise KeyboardInterrupt
+        raise Stop
 
     sender = Single(interrupt)
     client = MetlogClient.from_config({"sender": sender, "buffer": {"flush_interval": 600}})
     counts = counts_of(client)
     client.log("event")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stop):
         client.close()
     assert sender.closed
     assert counts()[1] == 0

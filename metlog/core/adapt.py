@@ -8,7 +8,7 @@ from metlog.core.chance import Chance
 from metlog.core.interfaces import BaseEncoder, BaseFilter, BaseSender, Encoder, Filter, Sender
 from metlog.event import Event
 
-__all__ = ["adapt_encoder", "adapt_filter", "adapt_sender", "original"]
+__all__ = ["adapt_encoder", "adapt_filter", "adapt_sender", "name_of", "original"]
 
 _SENDER: Final = (
     "max_frame", "nonblocking", "max_event", "fans_out", "open", "send", "flush", "close", "deadline", "after_fork", "stats",
@@ -37,6 +37,11 @@ def adapt_filter(filter: Filter | BaseFilter) -> BaseFilter:
 def original(part: Any) -> Any:
     """Returns the object that was adapted; any other as it is."""
     return part.inner if isinstance(part, _AdaptedSender | _AdaptedEncoder | _AdaptedFilter) else part
+
+
+def name_of(part: object) -> str:
+    """Returns the name of a function or class, or that of an object's class, for messages."""
+    return str(getattr(part, "__qualname__", None) or type(part).__qualname__)
 
 
 def _take_over(adapted: object, inner: object, names: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from metlog.core.adapt import original
+from metlog.core.adapt import name_of, original
 from metlog.core.chance import Chance
 from metlog.core.interfaces import BaseFilter, Filter
 from metlog.core.stats import AtomicCounter, Counts, inside
@@ -73,9 +73,11 @@ class FilterChain:
         try:
             for keep in calls:
                 kept = keep(event)
-                if kept is None:
-                    next(self.filtered)
-                    return None
+                if kept.__class__ is not Event:
+                    if kept is None:
+                        next(self.filtered)
+                        return None
+                    _require_event(keep, kept)
                 event = kept
         except Exception as error:  # noqa: BLE001 - a filter may raise anything; what it guards must not leave
             next(self.filtered)
@@ -148,3 +150,12 @@ class FilterChain:
         for item in self.filters:
             item.after_fork()
         self.filtered = AtomicCounter()
+
+
+def _require_event(keep: Filter, kept: object) -> None:
+    """Raises TypeError where what a filter returned is neither an event nor None, such as whether to keep it."""
+    if not isinstance(kept, Event):
+        returned = repr(kept) if isinstance(kept, bool) else f"a value of type {type(kept).__name__}"
+        raise TypeError(
+            f"the filter {name_of(keep)} returned {returned}; it has to return the event to go on with, or None to drop it"
+        )

@@ -263,9 +263,10 @@ class Filter(Protocol):
     ...         return None if event.fields.get("path") == self._path else event
 
     Options are the constructor's keyword arguments, converted by their annotations. It runs in the calling thread, before
-    `seq` is given and before anything is encoded. It must not change the event in place when it was given
-    `fields` by the caller: use `msgspec.structs.replace`. What it raises drops the event, counted under `filter_error`.
-    `BaseFilter` has the optional hooks; a class that does not inherit it may have any of them.
+    `seq` is given and before anything is encoded. It must change neither the event nor what that holds in place: values in
+    `fields` are the application's own, and the branches of a `tee` share one event's `fields`. Use `msgspec.structs.replace`,
+    with a dict of its own. Where it raises, or returns anything else, the event is dropped and counted as filtered, and the
+    error told (`filter_error`). `BaseFilter` has the optional hooks; a class that does not inherit it may have any of them.
 
     `metlog.testing.FilterConformance` is the suite that the built-in filters pass, for yours in three lines.
     """

@@ -37,7 +37,7 @@ class Sender(Protocol):
     Options are the constructor's keyword arguments, converted by their annotations.
 
     `send` may block and may raise: it runs in a background thread behind a queue bounded in bytes, one call at a time.
-    What it raises is counted as dropped, under the exception's `reason` (see `metlog.errors.SenderError`) or
+    What it raises is counted as dropped, under the `reason` of a `metlog.errors.SenderError`, any other exception under
     `send_error`. `BaseSender` has the hooks that change this; a class that does not inherit it may have any of them.
     """
 

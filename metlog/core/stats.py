@@ -13,6 +13,8 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from metlog.errors import SenderError
+
 __all__ = ["Counts", "OnDrop", "Stats", "AtomicCounter", "inside"]
 
 OnDrop = Callable[[str, int], None]
@@ -128,8 +130,8 @@ class Counts:
                 inside.active = False
 
     def failed(self, error: BaseException, number: int = 0, reason: str | None = None) -> None:
-        """Something raised, and `number` events are lost by it."""
-        kind = reason or getattr(error, "reason", None) or "send_error"
+        """Something raised, and `number` events are lost by it: under `reason`, that of a SenderError, or `send_error`."""
+        kind = reason or (error.reason if isinstance(error, SenderError) else "send_error")
         self.error(kind, error)
         self.dropped(kind, number)
 

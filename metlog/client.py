@@ -14,6 +14,7 @@ from metlog.core.direct import dealt_with, log_screened
 from metlog.core.measuring import Measuring
 from metlog.core.pipeline import Pipeline, Stats
 from metlog.core.state import ClientState
+from metlog.core.timeouts import deadline_in
 from metlog.core.unconfigured import Unconfigured, wants_console
 from metlog.errors import MetlogError
 from metlog.event import ONE
@@ -331,10 +332,11 @@ class MetlogClient(Measuring):
 
     def flush(self, timeout: float | None = None) -> bool:
         """Sends everything logged so far; waits at most `timeout` seconds (None: 60). False: it was too short."""
-        return self._state.pipeline.flush(monotonic() + (60.0 if timeout is None else timeout))
+        return self._state.pipeline.flush(deadline_in(60.0 if timeout is None else timeout))
 
     def close(self, timeout: float | None = None) -> None:
-        """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`)."""
+        """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`); then closes `statsd`, within the
+        `exit_timeout` of that."""
         self._state.close(timeout)
 
     def __enter__(self) -> MetlogClient:

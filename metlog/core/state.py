@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from time import monotonic
 from types import MethodType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from metlog.core.living import Living
 from metlog.core.pipeline import Pipeline
+from metlog.core.timeouts import deadline_in
 from metlog.core.timer import DisabledTimer
 from metlog.core.unconfigured import CLOSED, UNCONFIGURED, Unconfigured
 from metlog.errors import ConfigError
@@ -91,11 +91,12 @@ class ClientState:
         self.plan, self.pinned = None, True
 
     def close(self, timeout: float | None) -> None:
-        """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`)."""
+        """Sends the rest and the end of the stream within `timeout` seconds (None: `exit_timeout`), and closes the statsd client."""
+        deadline = None if timeout is None else deadline_in(timeout)
         if isinstance(self.pipeline, Pipeline):
             closed = Unconfigured(CLOSED)
             old, self.plan = self._exchange(closed), None
-            old.close(monotonic() + (old.exit_timeout if timeout is None else timeout))
+            old.close(deadline_in(old.exit_timeout) if deadline is None else deadline)
             closed.final_stats = old.stats()  # the counts stay readable after the end
         if self.statsd is not None:
             self.statsd.close()
@@ -103,7 +104,7 @@ class ClientState:
     def _swap(self, pipeline: Pipeline) -> None:
         """Puts a pipeline in place; the old one sends what it holds and ends its stream."""
         old = self._exchange(pipeline)
-        old.close(monotonic() + old.exit_timeout, pipeline)
+        old.close(deadline_in(old.exit_timeout), pipeline)
 
     def _exchange(self, pipeline: Pipeline | Unconfigured) -> Pipeline | Unconfigured:
         """Puts a pipeline in place and returns the old one: to one of several threads that do so at once."""

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from metlog.core.hosts import bare
 from metlog.core.interfaces import BaseSender
+from metlog.core.timeouts import LONGEST
 from metlog.errors import SenderError
 
 __all__ = [
@@ -32,15 +33,22 @@ def closed(sender: object) -> SenderError:
 
 
 def positive(name: str, value: float, unit: str) -> None:
-    """Raises ValueError unless the value is above zero."""
+    """Raises ValueError unless the value is above zero, and no longer than one can wait."""
     if not 0 < value < math.inf:
         raise ValueError(f"{name} = {value!r}: wants a number of {unit} above 0")
+    _waitable(name, value, unit)
 
 
 def at_least(name: str, value: float, least: float, unit: str) -> None:
-    """Raises ValueError when the value is below `least`."""
+    """Raises ValueError when the value is below `least`, or longer than one can wait."""
     if not least <= value < math.inf:
         raise ValueError(f"{name} = {value!r}: wants a number of {unit}, {least} or more")
+    _waitable(name, value, unit)
+
+
+def _waitable(name: str, value: float, unit: str) -> None:
+    if unit == "seconds" and value > LONGEST:
+        raise ValueError(f"{name} = {value!r}: wants {LONGEST:.0f} seconds at most")
 
 
 def at_most(name: str, value: float, most: float, unit: str) -> None:

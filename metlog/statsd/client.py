@@ -11,7 +11,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from functools import wraps
-from time import monotonic
 from types import FunctionType
 from typing import Annotated, Any, Final, TypeVar
 
@@ -21,6 +20,7 @@ from statsd.client.stream import StreamPipeline, TCPStatsClient, UnixSocketStats
 from statsd.client.udp import Pipeline, StatsClient
 
 from metlog.core.hosts import bare
+from metlog.core.timeouts import deadline_in
 from metlog.errors import ConfigError, Problems
 from metlog.plugins import parse_spec
 from metlog.plugins.schema import Port, Seconds, Size, checked
@@ -116,11 +116,11 @@ class _Wrapped(StatsClientBase):  # type: ignore[misc] # as above
 
     def flush(self, timeout: float | None = None) -> bool:
         """Sends what is queued; waits at most `timeout` seconds (None: 60). False: it was too short."""
-        return self._line.flush(monotonic() + (60.0 if timeout is None else timeout))
+        return self._line.flush(deadline_in(60.0 if timeout is None else timeout))
 
     def close(self) -> None:
         """Sends the rest within `exit_timeout` seconds; later calls are counted as dropped."""
-        self._line.close(monotonic() + self._line.exit_timeout)
+        self._line.close(deadline_in(self._line.exit_timeout))
 
 
 @_never_raising

@@ -93,8 +93,11 @@ class Unconfigured:
         next(self._calls)
 
     def stats(self) -> Stats:
-        """How many calls were refused, as `filtered`; after `close` the last counts of the pipeline."""
-        return self.final_stats or Stats(filtered=self._calls.value)
+        """How many calls were refused, as `filtered`; after `close` on top of the last counts of the pipeline."""
+        found = Stats(filtered=self._calls.value)
+        if self.final_stats is not None:
+            found.add(self.final_stats)
+        return found
 
     def add_up(self, *measurement: object) -> bool:
         """Adds nothing up: a call that began while the client was open becomes an event, which is refused."""

@@ -9,7 +9,9 @@ import subprocess
 import sys
 
 import pytest
+from msgspec.structs import replace
 
+from metlog import MetlogClient, Stats
 from metlog.core.unconfigured import Unconfigured
 
 PROGRAM = """
@@ -89,3 +91,21 @@ def test_a_default_that_fails_is_tried_once() -> None:
         item.admit_severity(6)
     assert [item.admit_severity(6), item.admit_severity(6)] == [-1, -1]
     assert (len(calls), item.stats().filtered) == (1, 2)
+
+
+def test_calls_after_the_end_are_counted_on_top_of_the_last_counts() -> None:
+    client = MetlogClient.from_config("memory:", filters=[{"name": "type_deny", "types": ["noise"]}], counters="each")
+    client.log("noise")
+    client.log("event")
+    client.close()
+    last = client.stats()
+    assert (last.accepted, last.filtered, last.sent) == (1, 1, 1)
+    for call in (client.log, client.info, client.incr, client.metlog):
+        call("late")
+    after = client.stats()
+    assert after == replace(last, filtered=5)
+    after.dropped["mine"] = 1
+    assert client.stats() == replace(last, filtered=5), "what is given is a copy"
+    client.configure("memory:")
+    assert client.stats() == Stats()
+    client.close()

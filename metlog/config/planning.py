@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct, field
@@ -113,17 +114,20 @@ class Plan(Struct):
         return make(self.statsd)
 
     def pipeline(self, chance: Chance = chance) -> Pipeline:
-        """Opens and puts together what was planned; raises ConfigError, and then leaves nothing open."""
-        assert self.sender is not None
-        assert self.encoder is not None
+        """Opens and puts together what was planned; raises ConfigError, or what a component raises, and then leaves nothing open."""
         problems = Problems()
-        self.prepare(problems)
         try:
+            self.prepare(problems)
             problems.check()
             self.open()
-        except ConfigError:
+            return self._assembled(chance)
+        except BaseException:
             self.discard()
             raise
+
+    def _assembled(self, chance: Chance) -> Pipeline:
+        assert self.sender is not None
+        assert self.encoder is not None
         common = {
             "logger": self.logger,
             "hostname": self.hostname or socket.gethostname(),
@@ -135,15 +139,24 @@ class Plan(Struct):
             "counters": self.counters,
             "timers": self.timers,
             "encoder": self.encoder.build(),
-            "sender": self.sender.build(),
+            "sender": self.sender.prepare(),
             **self.buffer,
         }
-        if self.branches is None:
-            return Pipeline(**common)
-        for branch in self.branches:  # these settings exist once, for all branches
-            branch.logger, branch.hostname = self.logger, self.hostname
-            branch.exit_timeout, branch.on_drop = self.exit_timeout, self.on_drop
-        return FanOut(branches=[branch.pipeline(chance) for branch in self.branches], **common)
+        with ExitStack() as undone:
+            if self.branches is None:
+                made = Pipeline(**common)
+            else:
+                branches = []
+                for branch in self.branches:
+                    # These settings exist once, for all branches.
+                    branch.logger, branch.hostname = self.logger, self.hostname
+                    branch.exit_timeout, branch.on_drop = self.exit_timeout, self.on_drop
+                    branches.append(branch.pipeline(chance))
+                    undone.callback(branches[-1].sender.close)
+                made = FanOut(branches=branches, **common)
+            undone.pop_all()
+        self.sender.build()  # it is the pipeline's from now on
+        return made
 
 
 def plan(settings: Mapping[str, Any], where: str = "") -> Plan:
@@ -196,11 +209,13 @@ def plan(settings: Mapping[str, Any], where: str = "") -> Plan:
             from metlog.statsd.client import check_settings
 
             made.statsd = check_settings(made.statsd, f"{prefix}statsd")
-    made.prepare(problems)
-    _check_frame(made, prefix, problems)
-    if problems.lines:
+    try:
+        made.prepare(problems)
+        _check_frame(made, prefix, problems)
+        problems.check()
+    except BaseException:
         made.discard()
-    problems.check()
+        raise
     return made
 
 

@@ -13,7 +13,6 @@ from metlog.core.pipeline import Pipeline
 from metlog.core.timeouts import deadline_in
 from metlog.core.timer import DisabledTimer
 from metlog.core.unconfigured import CLOSED, UNCONFIGURED, Unconfigured
-from metlog.errors import ConfigError
 
 __all__ = ["ClientState", "Plan"]
 
@@ -30,7 +29,10 @@ class Plan(Protocol):
         """A statsd client; None when the configuration asks for none."""
 
     def pipeline(self) -> Pipeline:
-        """Opens and builds the pipeline; raises ConfigError, and then leaves nothing open."""
+        """Opens and builds the pipeline; where it raises, it leaves nothing open."""
+
+    def discard(self) -> None:
+        """Closes what was prepared, where that is not a pipeline's yet."""
 
 
 Make = Callable[[Any], Pipeline]
@@ -65,13 +67,15 @@ class ClientState:
     # ---- configuration -----------------------------------------------------------------------------------------------
 
     def install(self, made: Plan) -> None:
-        """Builds a checked plan and swaps it in; ConfigError changes nothing."""
-        methods = made.methods()
+        """Builds a checked plan and swaps it in; what is raised by that changes nothing, and leaves nothing open."""
         override = self._overrides[-1] if self._overrides else None
-        statsd = made.make_statsd() if override is None else None
+        statsd = None
         try:
+            methods = made.methods()
+            statsd = made.make_statsd() if override is None else None
             pipeline = made.pipeline() if override is None else override.make(made)
-        except ConfigError:
+        except BaseException:
+            made.discard()
             if statsd is not None:
                 statsd.close()
             raise

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from metlog.errors import ConfigError, Problems, SenderError
+from metlog.errors import Problems, SenderError
 from metlog.plugins import Component, check
 from metlog.senders import BaseSender
 from metlog.senders.options import NotPicklable, closed, positive
@@ -66,7 +66,7 @@ class FallbackSender(NotPicklable):
         try:
             for component in self.parts:
                 component.open()
-        except ConfigError:
+        except BaseException:
             self.close()
             raise
 

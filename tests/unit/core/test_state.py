@@ -14,6 +14,7 @@ from metlog.core.lifecycle import flush_all
 from metlog.core.pipeline import Pipeline
 from metlog.core.state import ClientState
 from metlog.encoders.json import JsonEncoder
+from metlog.senders import BaseSender
 from metlog.senders.memory import MemorySender
 
 
@@ -90,3 +91,65 @@ def test_methods_are_added_and_all_is_flushed_while_threads_bind_and_make_client
         first.close()
     assert errors == []
     assert {client.greet() for client in kept} == {"hello"}
+
+
+class Unwilling(JsonEncoder):
+    """Raises once it is asked to serve."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def sent_by(self, sender: BaseSender) -> None:
+        raise self.error
+
+
+class Statsd:
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Stop(BaseException):
+    """What a signal handler raises, as Ctrl-C does."""
+
+
+def whole(senders: list[MemorySender], encoder: JsonEncoder) -> dict[str, Any]:
+    return {"sender": senders[0], "encoder": encoder}
+
+
+def branches(senders: list[MemorySender], encoder: JsonEncoder) -> dict[str, Any]:
+    return {"sender": {"name": "tee", "senders": [senders[0], {"sender": senders[1], "encoder": encoder}]}}
+
+
+@pytest.mark.parametrize("settings", [whole, branches])
+@pytest.mark.parametrize("error", [RuntimeError("no"), Stop()])
+def test_what_was_opened_for_a_configuration_that_fails_is_closed_whatever_was_raised(
+    settings: Callable[..., dict[str, Any]], error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statsd = Statsd()
+    monkeypatch.setattr("metlog.statsd.client.make", lambda settings: statsd)
+    client = MetlogClient.from_config("memory:")
+    before, senders = client.sender, [MemorySender(), MemorySender()]
+    with pytest.raises(type(error)):
+        client.configure(settings(senders, Unwilling(error)), statsd={"host": "127.0.0.1"})
+    used = senders[: 1 + (settings is branches)]
+    assert [sender.closed for sender in used] == [True] * len(used)
+    assert statsd.closed
+    assert client.sender is before
+    client.log("event")
+    assert client.flush(20)
+    assert [event.type for event in before.events] == ["event"]
+    client.close()
+
+
+def test_a_sender_is_closed_where_no_statsd_client_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(settings: object) -> Any:
+        raise OSError("no socket")
+
+    monkeypatch.setattr("metlog.statsd.client.make", make)
+    sender = MemorySender()
+    with pytest.raises(OSError, match="no socket"):
+        MetlogClient.from_config({"sender": sender, "statsd": {"host": "127.0.0.1"}})
+    assert sender.closed

@@ -285,9 +285,9 @@ class BaseFilter:
     """True, beside `severity_max`: no other event is dropped and none is changed, so that the filter is never called."""
     early: Callable[[tuple[str, ...], int, Any, dict[str, Any]], float | None] | None = None
     """Optional, for speed: what `__call__` does, before an event is built of (tokens, severity, payload, fields); its type is the
-    first token. Returns how many events it stands for now: 1, more, or 0 to drop it. It may change the fields, which belong to the
-    event. None: it cannot say, has changed nothing, and `__call__` is asked. It must not log. Not inherited by a class that writes
-    its own `__call__`."""
+    first token. Returns how many events it stands for now: 1, more, or 0 to drop it. It may change the dict of fields, which is the
+    event's own, but not the values in it, which are the application's. None: it cannot say, has changed nothing, and `__call__` is
+    asked. It must not log. Not inherited by a class that writes its own `__call__`."""
     early_needs_fields: bool = True
     """False: `early` always decides, by tokens, severity and payload alone. Its `fields` are empty then, where all filters of a
     client are like this: what is dropped costs less. Inherited and lost with `early`."""

@@ -88,8 +88,9 @@ def _after_fork() -> None:
 def _watch_uwsgi() -> None:
     """uWSGI forks its workers in C and does not run Python's fork hooks unless told to (`py-call-osafterfork`).
 
-    It calls one function of its own. `uwsgidecorators` (only with a master) puts a chain there, and would put it in the place
-    of ours.
+    What it calls in each worker is one function, `uwsgi.post_fork_hook`. Where there is a master, `uwsgidecorators` sets this, at
+    its import, to a function that calls all of `postfork_chain`: `_after_fork` goes into that chain. Without a master that
+    module cannot be imported, and `_after_fork` is called by a hook of metlog's own.
     """
     uwsgi: Any = sys.modules.get("uwsgi")
     if not hasattr(uwsgi, "masterpid"):  # the package on PyPI has no such module: it is there inside uWSGI alone

@@ -38,7 +38,7 @@ class Sample(BaseFilter):
         if type(self).early is Sample.early:
             self.early_needs_fields = self._path is not None
             if rate < 1 and not field and not types:
-                self.early = self._by_chance  # type: ignore[method-assign] # as the method, for less
+                self.early = self._by_chance  # type: ignore[method-assign] # as the method, in less time
 
     def __call__(self, event: Event, /) -> Event | None:
         """The event with its weight, or None."""

@@ -294,7 +294,7 @@ def test_a_signal_handler_may_close_in_the_middle_of_send(tmp_path):
     real = sender._socket
 
     class Interrupted:
-        close = real.close
+        close, disable_monitor = real.close, real.disable_monitor
 
         def send(self, frame, flags):
             sender.close()

@@ -3,6 +3,9 @@
 When an output's process has ended several times at the same segment, something in the segment is too much for it: more memory than it may
 have, or a fault in native code. Each event of some size is then decoded in a process of its own kind, one after the other; the one at which
 that process ends is left out, and the search goes on behind it.
+
+The trying process holds memory beside the event, the ballast, as the process does that is to take it. With more than there is it could not
+even start, or would end at any event: the ballast is half of what is available at most, and halved while the process does not start.
 """
 
 from __future__ import annotations
@@ -15,22 +18,32 @@ from typing import Final
 
 import msgspec
 
+from metlog.errors import MetlogError
 from metlog.journal.offsets import clean_source
 from metlog.journal.routing import Route
 from metlog.journal.rows import pieces_of, rows_of
 from metlog.journal.segment import Clock, Record
+from metlog.lake.memory import available
 
-__all__ = ["REASON", "fatal", "main", "survivors"]
+__all__ = ["REASON", "TrialError", "fatal", "main", "survivors"]
 
 REASON: Final = "ended the process that read it"
 _SMALL: Final = 4096
 """Bytes of an event that is not tried: so little harms no process that is alive."""
+_LEAST: Final = 1 << 20
+"""Bytes of ballast below which none is tried."""
+_ROOM: Final = 16 << 20
+"""Bytes that the trying process must have left beside its ballast: far more than an event that does no harm takes."""
 _HEAD: Final = struct.Struct("<qI")
+
+
+class TrialError(MetlogError):
+    """Events cannot be tried now: no process for it starts, however little memory it holds."""
 
 
 def survivors(records: Iterable[Record], bad: list[tuple[bytes, str, str]], ballast: int) -> Iterator[Record]:
     """The records without the events that no process survives; `bad` gets these with their source. `ballast`: bytes that the trying process
-    holds beside each event, as the process does that is to take them. Raises MemoryError when it cannot even start."""
+    holds beside each event, as the process does that is to take them. Raises TrialError."""
     for record in records:
         if len(record.events) <= _SMALL:
             yield record
@@ -49,42 +62,67 @@ def survivors(records: Iterable[Record], bad: list[tuple[bytes, str, str]], ball
 
 def fatal(lines: list[Record], ballast: int, *, columns: bool = True) -> Iterator[int]:
     """The numbers of those at which a process that decodes one after the other ends. `columns`: it makes columns of them, as the lake does;
-    else it encodes them again, as outputs do that take batches. Raises MemoryError as `survivors` does."""
+    else it encodes them again, as outputs do that take batches. Raises TrialError."""
+    trial = _Trial(min(ballast, available() // 2), columns)
     start = 0
     while start < len(lines):
-        start += _try(lines[start:], ballast, columns)
+        start += trial.survived(lines[start:])
         if start < len(lines):
-            if _try(lines[start : start + 1], ballast, columns) == 0:  # it was no chance that the process ended there
+            if trial.survived(lines[start : start + 1]) == 0:  # it was no chance that the process ended there
                 yield start
             start += 1
 
 
-def _try(lines: list[Record], ballast: int, columns: bool) -> int:
-    """How many lines a process takes before it ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "metlog.lake.careful", str(ballast), "columns" if columns else "rows"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        bufsize=0,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    done = 0
-    try:
-        if process.stdout.read(1) != b"!":
-            raise MemoryError("there is too little memory for any event: raise its limit")
-        for line in lines:  # one at a time: an answer a line
-            process.stdin.write(_HEAD.pack(line.received_at, len(line.events)) + line.events)
-            if process.stdout.read(1) != b".":
-                return done
-            done += 1
-    except OSError:  # it is gone
+class _Trial:
+    """Processes that decode events, each until it ends."""
+
+    def __init__(self, ballast: int, columns: bool) -> None:
+        self._ballast = ballast
+        self._how = "columns" if columns else "rows"
+
+    def survived(self, lines: list[Record]) -> int:
+        """How many lines a process takes before it ends."""
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        done = 0
+        try:
+            for line in lines:  # one at a time: an answer a line
+                process.stdin.write(_HEAD.pack(line.received_at, len(line.events)) + line.events)
+                if process.stdout.read(1) != b".":
+                    return done
+                done += 1
+        except OSError:  # it is gone
+            return done
+        finally:
+            _end(process)
         return done
-    finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-    return done
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        while True:
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "metlog.lake.careful", str(self._ballast), self._how],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                    bufsize=0,
+                )  # fmt: skip
+            except OSError as error:
+                raise TrialError(f"events cannot be tried: no process to be had: {error.strerror or error}") from error
+            assert process.stdout is not None
+            if process.stdout.read(1) == b"!":
+                return process
+            _end(process)
+            if self._ballast == 0:
+                raise TrialError("events cannot be tried: there is too little memory for any; raise its limit")
+            self._ballast = self._ballast // 2 if self._ballast > _LEAST else 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def main(ballast: int, how: str) -> None:
@@ -92,6 +130,8 @@ def main(ballast: int, how: str) -> None:
     source, target = sys.stdin.buffer, sys.stdout.buffer
     take = _as_columns if how == "columns" else _as_rows
     held = b"x" * ballast
+    room = b"x" * _ROOM  # too little for an innocent event is found now, and not at one
+    del room
     take(Record(0, 0, 0, 1, "", "", b'{"type":"a"}'))
     target.write(b"!")
     target.flush()

@@ -121,15 +121,47 @@ def test_the_event_that_ends_its_process_is_found_and_the_others_stay() -> None:
     assert found.returncode == 0, found.stderr
 
 
+INNOCENT = r"""
+        from metlog.journal.segment import Record
+        from metlog.lake.careful import TrialError, survivors
+        bad = []
+        records = [Record(0, 0, 1, 1, "s", "", b'{"type":"a","payload":"%s"}\n' % (b"x" * 9000))]
+"""
+
+
+def test_more_ballast_than_there_is_memory_blames_no_event_and_hinders_none() -> None:
+    found = limited(
+        f"""{INNOCENT}
+        assert list(survivors(records, bad, 4 << 30)) == records
+        assert bad == []
+        """,
+        420 << 20,
+    )
+    assert found.returncode == 0, found.stderr
+
+
+def test_ballast_is_halved_where_the_process_does_not_start() -> None:
+    """The limit here is one that nobody told."""
+    found = limited(
+        f"""{INNOCENT}
+        from metlog.lake import careful
+        careful.available = lambda: 1 << 40
+        assert list(survivors(records, bad, 4 << 30)) == records
+        assert bad == []
+        """,
+        420 << 20,
+    )
+    assert found.returncode == 0, found.stderr
+
+
 def test_with_too_little_memory_for_any_event_none_is_blamed() -> None:
     found = limited(
-        """
-        from metlog.journal.segment import Record
-        from metlog.lake.careful import survivors
-        bad = []
+        f"""{INNOCENT}
+        import resource
+        resource.setrlimit(resource.RLIMIT_DATA, (16 << 20, 420 << 20))  # of the process that tries
         try:
-            list(survivors([Record(0, 0, 1, 1, "s", "", b'{"type":"a","payload":"%s"}\\n' % (b"x" * 9000))], bad, 900 << 20))
-        except MemoryError as error:
+            list(survivors(records, bad, 1 << 30))
+        except TrialError as error:
             assert "too little memory" in str(error)
             assert bad == []
         else:

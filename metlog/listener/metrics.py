@@ -18,9 +18,10 @@ OTHER: Final = "other"
 _MOST: Final = 200
 """Label sets a metric: what hostile or careless names can make of the page, and of the memory of who scrapes it."""
 
-_GAUGES: Final = frozenset(
-    {"sockets", "open", "pending_bytes", "bytes_free", "names", "streams", "behind_seconds", "lag", "partitions"}
-)
+_GAUGES: Final = frozenset({
+    "sockets", "open", "pending_bytes", "bytes_free", "names", "streams", "behind_seconds", "lag", "partitions", "deaths",
+    "failed_starts",
+})  # fmt: skip
 """Figures among the `stats()` of inputs and outputs that go up and down; all others count from the start."""
 
 Labels = tuple[tuple[str, str], ...]

@@ -43,7 +43,10 @@ def test_a_listeners_status_as_metrics() -> None:
             "udp": {"frames": 5, "kernel_drops": 7, "sockets": 2},
             "http": {"status_201": 3, "status_503": 1, "open": 4},
         },
-        "outputs": {"lake": {"events": 9, "alive": True, "error": "disk", "moved": 1700000000.5, "at": [1, 2, 3]}},
+        "outputs": {
+            "lake": {"events": 9, "alive": True, "error": "disk", "moved": 1700000000.5, "at": [1, 2, 3]},
+            "http": {"restarts": 4, "deaths": 3, "failed_starts": 1},
+        },
     }
     page = metrics.render(metrics.of_listener(status)).decode()
     for line in (
@@ -61,6 +64,11 @@ def test_a_listeners_status_as_metrics() -> None:
         'metlog_output_alive{output="lake"} 1',
         'metlog_output_failing{output="lake"} 1',
         'metlog_output_moved_timestamp_seconds{output="lake"} 1700000000.5',
+        'metlog_output_restarts_total{output="http"} 4',
+        'metlog_output_deaths{output="http"} 3',
+        'metlog_output_failed_starts{output="http"} 1',
+        "# TYPE metlog_output_deaths gauge",
+        "# TYPE metlog_output_failed_starts gauge",
         "metlog_journal_bytes 10",
         "metlog_journal_appended_bytes_total 99",
     ):

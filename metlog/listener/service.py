@@ -365,11 +365,13 @@ class Service:
         if self.journal.refuses:
             wrong.append(f"journal: {self.journal.refuses}")
         for name, facts in self._outputs.status().items():
-            if facts["deaths"] >= 2:
-                told = facts.get("error") or "no error told"
+            told = facts.get("error") or "no error told"
+            if facts["failed_starts"] >= 2:
+                wrong.append(f"output {name}: its process ended {facts['failed_starts']} times before it had begun: {told}")
+            elif facts["deaths"] >= 2:
                 wrong.append(f"output {name}: its process ended {facts['deaths']} times at the same place: {told}")
             elif (still := facts["behind_seconds"]) > self.config.general.stall_after:
-                wrong.append(f"output {name}: has not moved for {still:.0f} s: {facts.get('error') or 'no error told'}")
+                wrong.append(f"output {name}: has not moved for {still:.0f} s: {told}")
         return [*wrong, *self._upkeep.health(), *self._alerts.health()]
 
     def _write_status(self, *, running: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from metlog.journal.cursor import Cursor, Position
 from metlog.journal.offsets import clean_source
 from metlog.journal.reader import Entry, read
 from metlog.journal.rows import Row, correct
+from metlog.lake.careful import TrialError
 from metlog.listener.delivery.care import UNDELIVERABLE, Care, Limits
 from metlog.listener.delivery.lines import Fatal, lines_of
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
@@ -53,8 +54,9 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
     """Until the listener ends. The end of a batch is durable before it is delivered, so that after a crash the same batch,
     under the same id, is formed again; but not when the process has ended there several times: then it is formed in halves."""
     cursor = context.cursor()
-    context.report(at=cursor.at)
+    context.report(at=cursor.at, starting=True)
     _try(output.start, context)
+    context.report(starting=False, error="")
     care = Care(context, limits)
     if care.halves:
         cursor.pending = None  # the whole of it is too much
@@ -63,10 +65,10 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
     while True:
         context.pause(0)  # with a long backlog it waits nowhere else
         if cursor.pending is not None:
-            forming = _form(context, cursor, cursor.pending, care)
+            forming = _read(context, _form, cursor, cursor.pending, care)
         else:
             cursor.route = context.route
-            forming = _collect(context, cursor, care.limits, care)
+            forming = _read(context, _collect, cursor, care.limits, care)
             if forming.deliveries and not care.gives_up:
                 cursor.pending = forming.end
                 context.keep(cursor)
@@ -88,11 +90,34 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
             context.keep(cursor)
             saved = time.monotonic()
         if moved:
-            facts = output.stats()
-            context.report(at=cursor.at, events=delivered, rejected=rejected, error="", moved=time.time(), **facts)
+            figures, error = _figures(output)
+            told = {"at": cursor.at, "events": delivered, "rejected": rejected, "error": error, "moved": time.time()}
+            context.report(**{**figures, **told})
         if idle and draining:
             context.keep(cursor)
             return
+
+
+def _figures(output: BaseOutput) -> tuple[dict[str, Any], str]:
+    """The output's own counters, or what is wrong with them: a batch that is delivered must not come again for that."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(output.stats()), type=dict[str, Any]), ""
+    except Exception as error:  # noqa: BLE001 - whatever an output raises: told, and asked again after the next batch
+        return {}, f"its figures cannot be had: {type(error).__name__}: {error}"
+
+
+def _read(context: Context, form: Callable[..., _Forming], *arguments: Any) -> _Forming:
+    """A batch, for as many tries as the disk wants: what fails here is no fault of an event's."""
+    for delay in context.backoff():
+        try:
+            return form(context, *arguments)
+        except OSError as error:
+            context.report(error=f"cannot read the journal: {error.strerror or error}")
+            context.pause(delay)
+        except TrialError as error:
+            context.report(error=str(error))
+            context.pause(delay)
+    raise AssertionError("backoff has no end")
 
 
 def _collect(context: Context, cursor: Cursor, limits: Limits, care: Care) -> _Forming:

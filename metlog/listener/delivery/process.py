@@ -23,13 +23,19 @@ log = logging.getLogger("metlog.listener")
 _RESTART: Final = 0.2
 _RESTART_MAX: Final = 10.0
 _AT_FAULT: Final = 60.0
-"""Seconds of a process's life after which its end is not for the events that it began with."""
+"""Seconds that a process has lived after which its end is not put down to the events that it began with."""
+_ENDING: Final = 4.0
+"""Seconds that a process which was told to end gets before it is killed."""
+_KILLED: Final = 6.0
+"""Seconds that the end of a killed process is waited for: one that hangs in the kernel ends later, and nobody waits for it."""
+_PLACE: Final = ("at", "by_segment")
+"""What stays known of an output's place until its next process tells it."""
 _ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 """Memory that is free after a burst goes back to the operating system; of many arenas, much is kept."""
 
 
 class OutputProcess:
-    """One output's process. Every method returns at once, but for `drain`."""
+    """One output's process. Every method returns at once, but for `drain`, `wait` and `end`."""
 
     def __init__(self, assignment: Assignment) -> None:
         self.id = assignment.id
@@ -43,7 +49,12 @@ class OutputProcess:
         self._last_report: dict[str, Any] = {}
         self.restarts = 0
         self._moved = time.monotonic()
+        self._reading = False
+        """Whether the process, or the last one, has begun to read events."""
+        self._failed_starts = 0
+        """Processes in a row that ended before they had begun to read."""
         self._deaths = 0
+        """Processes in a row that ended at `_died_at`, without those that failed to start."""
         self._died_at: Any = None
         self._thread = threading.Thread(target=self._run, name=f"metlog-output-{self.id}", daemon=True)
 
@@ -80,28 +91,34 @@ class OutputProcess:
         backoff = Backoff(_RESTART, _RESTART_MAX, jitter=0.0)
         while not self._stopping.is_set():
             began = time.monotonic()
+            code = -1
             try:
-                code: int | None = self._live_once()
+                code = self._live_once()
                 told = f"its process ended with status {code}"
             except OSError as error:  # no process, no descriptor, no memory to be had now
-                code, told = None, f"its process cannot be started: {error.strerror or error}"
+                told = f"its process cannot be started: {error.strerror or error}"
             if self._stopping.is_set() or (self._draining and code == 0):
                 return
             self.restarts += 1
-            here = self._last_report.get("at")
-            if (
-                code is not None
-            ):  # what could not start blames nothing that it was to read, and what lived for long neither
-                again = here == self._died_at and time.monotonic() - began < _AT_FAULT
-                self._deaths = self._deaths + 1 if again else 1
-                self._died_at = here
+            self._count(time.monotonic() - began)
             self._last_report = {**self._last_report, "error": told}
             log.error("output %s: %s; starting it again", self.id, told)
             if time.monotonic() - began > _RESTART_MAX:
                 backoff.reset()
             self._stopping.wait(backoff.pause())
 
+    def _count(self, seconds: float) -> None:
+        """Counts an end of the process, which lived for so long. Before it has begun to read, no event can be the reason."""
+        if not self._reading:
+            self._failed_starts += 1
+            return
+        here = self._last_report.get("at")
+        again = here == self._died_at and seconds < _AT_FAULT
+        self._deaths = self._deaths + 1 if again else 1
+        self._died_at = here
+
     def _live_once(self) -> int:
+        self._reading = False
         reports, theirs = os.pipe()
         with open(reports, "rb") as lines:  # noqa: PTH123 - a descriptor; ends when the process does
             try:
@@ -136,6 +153,8 @@ class OutputProcess:
         with self._lock:
             self._process = process
             self._tell(Message(self._end, self._draining))
+            if self._stopping.is_set():  # `end` came before there was a process that it could tell
+                process.stdin.close()
         return process
 
     def _note(self, line: bytes) -> None:
@@ -143,12 +162,17 @@ class OutputProcess:
             facts = msgspec.json.decode(line)
         except msgspec.DecodeError:  # its process was killed while it wrote
             return
+        starting = facts.pop("starting", False)
         with self._lock:
-            if facts.get("at") != self._last_report.get("at"):
+            if "at" in facts and not starting:
+                self._reading = True
+                self._failed_starts = 0
+            before = {key: self._last_report[key] for key in _PLACE if key in self._last_report}
+            if "at" in facts and facts["at"] != before.get("at"):
                 self._moved = time.monotonic()
-                if self._died_at is not None and facts.get("at") not in (None, self._died_at):
+                if facts["at"] != self._died_at:
                     self._deaths = 0
-            self._last_report = facts
+            self._last_report = {**before, **facts}
 
     def _behind(self, facts: dict[str, Any]) -> bool:
         """Whether there is something in the journal that it could have handed on."""
@@ -158,14 +182,16 @@ class OutputProcess:
         return at < self._end
 
     def status(self) -> dict[str, Any]:
-        """Its counters, `at`, `error`; `restarts`, `alive`, `deaths` (since it last moved), and `behind_seconds`: how long it has not
-        moved though there was something to do."""
+        """Its counters, `at`, `error`; `restarts`, `alive`; `deaths`: how often its process has ended at the place where it is;
+        `failed_starts`: how often in a row it ended before it had begun to read; `behind_seconds`: how long it has not moved though
+        there was something to do."""
         with self._lock:
             facts = dict(self._last_report)
             behind = self._behind(facts)
             facts["alive"] = self._process is not None
         facts["restarts"] = self.restarts
         facts["deaths"] = self._deaths
+        facts["failed_starts"] = self._failed_starts
         facts["behind_seconds"] = round(time.monotonic() - self._moved, 1) if behind else 0.0
         return facts
 
@@ -196,18 +222,12 @@ class OutputProcess:
         self._stopping.set()
         if self._thread.ident is None:
             return
-        if self._thread.is_alive():
-            self._end_process()
-        self._thread.join(10.0)
-
-    def _end_process(self) -> None:
         with self._lock:
-            process = self._process
-            if process is None:
-                return
-            if process.stdin is not None:
-                process.stdin.close()  # it ends by itself, with its cursor where it is
-        try:
-            process.wait(timeout=4.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.close()  # it ends by itself, with its cursor where it is
+        self._thread.join(_ENDING)
+        if self._thread.is_alive():
+            with self._lock:
+                if self._process is not None:
+                    self._process.kill()
+            self._thread.join(_KILLED)

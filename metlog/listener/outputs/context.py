@@ -35,7 +35,7 @@ class Context:
         self.cursors = cursors
         self.dead = dead
         self.deaths = 0
-        """How often the output's process has ended, one time after the other, where it stands now."""
+        """How often in a row the output's process has ended at the place where it is now."""
         self._report = report
         self._changed = threading.Condition()
         self._end = Position()
@@ -108,7 +108,8 @@ class Context:
         quarantine(self.journal, damage.segment, damage.data, [(start, start + len(damage.data))], start)
 
     def report(self, **facts: Any) -> None:
-        """Tells the listener: `at` (Position), counters, `error` (text, empty when all is well)."""
+        """Tells the listener: `at` (Position), counters, `error` (text, empty when all is well). From the first `at` on, an end of the
+        process may be the fault of the events that come next, unless it is told with `starting=True`."""
         self._told.update(facts)
         self._report(self._told)
 

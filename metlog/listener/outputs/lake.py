@@ -96,6 +96,7 @@ class LakeOutput(BaseOutput):
         cursor.route = context.route
         context.keep(cursor)  # at once: a query must know what is not in Parquet yet
         writer = self._writer(context)
+        context.report(at=cursor.at, by_segment=True)
         done = 0
         while True:
             end = context.end

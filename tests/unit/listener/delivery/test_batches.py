@@ -11,8 +11,10 @@ import pytest
 
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
+from metlog.journal.reader import Entry
 from metlog.journal.routing import Route
 from metlog.journal.segment import HEADER_SIZE, Clock, SegmentName, encode_record, header
+from metlog.lake.careful import TrialError
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.batches import Limits, run_batches
 from metlog.listener.outputs import BaseOutput, Batch
@@ -279,3 +281,66 @@ def test_the_source_of_what_was_read_from_a_log_is_told_without_the_journal_s_of
     with data.sub("dead") as dead:
         (letter,) = dead.read("test.ndjson").splitlines()
     assert msgspec.json.decode(letter)["source"] == "kafka://t/0"
+
+
+def test_the_place_is_told_as_one_that_is_read_from_only_when_the_output_has_started(data: Folder) -> None:
+    told: dict[str, Any] = {}
+    seen: list[tuple[str, Any, Any]] = []
+
+    class Starting(Collector):
+        def start(self) -> None:
+            seen.append(("start", told["at"], told["starting"]))
+
+        def write(self, batch: Batch) -> None:
+            seen.append(("write", told["at"], told["starting"]))
+
+    run(data, Starting(), fill(data, [5]), Limits(), told=told)
+    assert seen == [("start", Position(), True), ("write", Position(), False)]
+
+
+def test_a_journal_that_cannot_be_read_now_is_read_later(data: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends there would be started again, and the third time the events would be suspected."""
+    from metlog.listener.delivery import batches
+
+    told: dict[str, Any] = {}
+    output, failures = Collector(), iter([OSError(5, "Input/output error"), TrialError("events cannot be tried")])
+    errors: list[str] = []
+
+    def read(*arguments: Any) -> Iterator[Entry]:
+        for failure in failures:
+            raise failure
+        errors.append(told["error"])
+        return real(*arguments)
+
+    real = batches.read
+    monkeypatch.setattr(batches, "read", read)
+    run(data, output, fill(data, [5]), Limits(batch_events=10), told=told)
+    assert [numbers for _, numbers in output.batches] == [[0, 1, 2, 3, 4]]
+    assert errors[0] == "events cannot be tried"
+    assert told["error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("figures", "wrong"),
+    [
+        ({"sent": object()}, True),
+        (None, True),
+        (KeyError("broken"), True),
+        ({"error": "mine", "at": 7, "events": "many"}, False),
+        ({1: 2}, False),
+    ],
+    ids=["no number", "none", "raises", "names of ours", "no text"],
+)
+def test_figures_of_an_output_that_cannot_be_told_keep_no_batch(data: Folder, figures: Any, wrong: bool) -> None:
+    class Telling(Collector):
+        def stats(self) -> dict[str, int]:
+            if isinstance(figures, Exception):
+                raise figures
+            return figures  # type: ignore[no-any-return]
+
+    told: dict[str, Any] = {}
+    output, end = Telling(), fill(data, [10])
+    run(data, output, end, Limits(batch_events=5), told=told)
+    assert [len(numbers) for _, numbers in output.batches] == [5, 5]
+    assert (told["at"], told["events"]) == (end, 10)
+    assert told["error"].startswith("its figures cannot be had") if wrong else told["error"] == ""

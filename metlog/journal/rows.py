@@ -65,7 +65,8 @@ def micros(moment: datetime) -> int:
 
 
 def correct(timestamp: datetime | UnsetType, received_at: int, clock: Clock) -> tuple[int, int | None]:
-    """The timestamp that an event gets and, when that is not the client's, what the client claimed; microseconds."""
+    """The timestamp that an event gets and, when that is not the client's, what the client claimed; microseconds. A time that UTC cannot
+    say (the year 1 east of Greenwich) is the nearest that it can."""
     if timestamp is UNSET:
         return received_at, None
     claim = min(max(micros(timestamp), FIRST), LAST)  # an offset of its own may put it beyond

@@ -367,7 +367,9 @@ class Service:
         for name, facts in self._outputs.status().items():
             told = facts.get("error") or "no error told"
             if facts["failed_starts"] >= 2:
-                wrong.append(f"output {name}: its process ended {facts['failed_starts']} times before it had begun: {told}")
+                wrong.append(
+                    f"output {name}: its process ended {facts['failed_starts']} times before it had begun: {told}"
+                )
             elif facts["deaths"] >= 2:
                 wrong.append(f"output {name}: its process ended {facts['deaths']} times at the same place: {told}")
             elif (still := facts["behind_seconds"]) > self.config.general.stall_after:

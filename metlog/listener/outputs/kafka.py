@@ -81,6 +81,8 @@ class KafkaOutput(BaseOutput):
             "queue.buffering.max.messages": 1_000_000, **flat({**(settings or {}), **more}),
         }  # fmt: skip
         check_settings(Producer, self._settings)
+        # A topic that is made of an event may be one that the brokers never take.
+        self._at_fault = _AT_FAULT | {KafkaError.TOPIC_EXCEPTION} if self._topic.places else _AT_FAULT
         self._producer: Producer | None = None
         self._counts = dict.fromkeys(("delivered", "undelivered", "too_large"), 0)
 
@@ -104,7 +106,7 @@ class KafkaOutput(BaseOutput):
         def reported(delivery: Delivery, error: KafkaError | None) -> None:
             if error is None:
                 self._counts["delivered"] += 1
-            elif error.code() in _AT_FAULT:
+            elif error.code() in self._at_fault:
                 self._reject(rejected, delivery, error.str())
             else:
                 failed.append(error)
@@ -140,7 +142,7 @@ class KafkaOutput(BaseOutput):
             except BufferError:
                 producer.poll(0.1)
             except KafkaException as error:
-                if code(error) not in _AT_FAULT:
+                if code(error) not in self._at_fault:
                     raise Undelivered(f"{self.describe()}: {words(error)}") from error
                 self._reject(rejected, delivery, words(error))
                 return

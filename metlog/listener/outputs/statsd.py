@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from math import inf, isfinite
 from time import monotonic
 from typing import Any, ClassVar, Final
 
@@ -14,6 +15,7 @@ from metlog.event import Event
 from metlog.listener.metrics import Bounded
 from metlog.listener.outputs import BaseOutput, Batch, Rejected
 from metlog.senders.options import at_least, port_number
+from metlog.senders.udp import UdpSender
 
 __all__ = ["StatsdOutput"]
 
@@ -21,6 +23,8 @@ _LOOK_UP: Final = 60.0
 """Seconds after which the server's name is looked up again."""
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.\-/]")
 """What statsd's own name cleaning drops, and what its protocol gives a meaning."""
+_LONGEST_MEMBER: Final = 60_000
+"""Bytes of a set's member: with a name, as much as a datagram carries (65,507 bytes)."""
 _IN_MEMBERS: Final = re.compile("[%:|#@\x00-\x20\x7f]")
 """What the protocol gives a meaning in a set's member; all else is kept, in UTF-8."""
 
@@ -59,6 +63,8 @@ class StatsdOutput(BaseOutput):
         port_number(port)
         at_least("max_names", max_names, 1, "names")
         at_least("max_packet", max_packet, 64, "bytes")
+        if max_packet > UdpSender.max_event:
+            raise ValueError(f"max_packet = {max_packet!r}: a datagram carries at most {UdpSender.max_event} bytes")
         self._host, self._port = host, port
         self._prefix = prefix.strip(".") or None
         self._max_packet = max_packet
@@ -116,15 +122,24 @@ class StatsdOutput(BaseOutput):
         )
         value = fields.get(key)
         if event.type == "set":
+            member = _IN_MEMBERS.sub(lambda found: f"%{ord(found[0]):02X}", str(value))
+            if len(member.encode()) > _LONGEST_MEMBER:
+                return f"set: fields.{key} is longer than a datagram"
             self._names.add(name)
-            pipe.set(self._name(name), _IN_MEMBERS.sub(lambda found: f"%{ord(found[0]):02X}", str(value)))
+            pipe.set(self._name(name), member)
             return ""
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < float("inf"):
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
             return f"{event.type} without `{key}`: wants a number in fields.{key}"
-        self._names.add(name)
         stat = self._name(name)
+        try:
+            total = counters.get(stat, 0) + value * event.weight if event.type == "counter" else float(value)
+        except OverflowError:  # an integer beyond every float
+            total = inf
+        if not isfinite(total):
+            return f"{event.type}: fields.{key} is too large"
+        self._names.add(name)
         if event.type == "counter":
-            counters[stat] = counters.get(stat, 0) + value * event.weight
+            counters[stat] = total
         elif event.type == "timer":
             pipe.timing(stat, value, rate=1 / event.weight)
         else:
@@ -146,11 +161,25 @@ def _safe(found: re.Match[str]) -> str:
 
 
 class _Pipeline(Pipeline):  # type: ignore[misc] # the package has no annotations
-    """The package's, for metrics that were sampled already: a rate is told, not thrown dice for again."""
+    """The package's, for metrics that were sampled already: a rate is told, not thrown dice for again. And with datagrams of so many
+    bytes, not characters."""
 
     def _prepare(self, stat: str, value: str, rate: float) -> str:
         line: str = super()._prepare(stat, value, 1)
         return line if rate >= 1 else f"{line}|@{rate:.12g}"
+
+    def _send(self) -> None:
+        packet: list[str] = []
+        size = 0
+        for line in self._stats:
+            length = len(line.encode()) + 1
+            if packet and size + length > self._maxudpsize:
+                self._client._after("\n".join(packet))
+                packet, size = [], 0
+            packet.append(line)
+            size += length
+        self._stats.clear()
+        self._client._after("\n".join(packet))
 
 
 class _Client(StatsClient):  # type: ignore[misc] # as above
@@ -163,7 +192,7 @@ class _Client(StatsClient):  # type: ignore[misc] # as above
         self._sock.connect(address)
 
     def _send(self, data: str) -> None:
-        self._sock.send(data.encode("utf-8", "replace"))
+        self._sock.send(data.encode())
 
     def pipeline(self) -> _Pipeline:
         return _Pipeline(self)

@@ -10,8 +10,10 @@ import pytest
 from msgspec import NODEFAULT, UNSET, structs
 
 from metlog.event import Event
-from metlog.journal.rows import Row, decode
-from metlog.lake.schema import COLUMNS, SCHEMA
+from metlog.journal.routing import Route
+from metlog.journal.rows import FIRST, LAST, Row, correct, decode
+from metlog.journal.segment import Clock, Record
+from metlog.lake.schema import COLUMNS, SCHEMA, tables
 
 NAMES = [field.name for field in structs.fields(Event)]
 
@@ -57,3 +59,18 @@ def test_an_event_is_the_same_as_a_row() -> None:
     )  # fmt: skip
     (row,) = decode(msgspec.json.encode(event))
     assert structs.asdict(row) == structs.asdict(event)
+
+
+@pytest.mark.parametrize(
+    ("time", "nearest"), [("0001-01-01T00:00:00+14:00", FIRST), ("9999-12-31T23:59:59.999999-12:00", LAST)]
+)
+@pytest.mark.parametrize("clock", [Clock(), Clock(10**12, 10**12)], ids=["no claim is believed", "every claim is"])
+def test_a_time_that_utc_cannot_say_is_the_nearest_that_it_can(time: str, nearest: int, clock: Clock) -> None:
+    now = 1_790_000_000_000_000
+    line = msgspec.json.encode({"type": "a", "timestamp": time}) + b"\n"
+    (row,) = decode(line)
+    expected = (nearest, None) if clock.past > Clock().past else (now, nearest)
+    assert correct(row.timestamp, now, clock) == expected
+    (table,) = tables([Record(0, 0, now, 1, "s", "", line)], clock, Route())
+    columns = [table["timestamp"], table["claimed_timestamp"]]
+    assert tuple(column.cast("int64").to_pylist()[0] for column in columns) == expected

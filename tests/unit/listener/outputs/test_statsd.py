@@ -164,3 +164,45 @@ def test_names_beyond_ascii_and_members_of_sets_stay_apart(connect: Any, server:
     found = lines(server)
     assert len(set(found)) == len(names) + len(members)
     assert all(line.count(":") == 1 and line.count("|") == 1 for line in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("counter", "count"), ("timer", "ms"), ("gauge", "value"), ("gauge", "delta")]
+)
+def test_a_number_beyond_every_float_is_rejected(connect: Any, server: socket.socket, kind: str, key: str) -> None:
+    huge = Event(type=kind, fields={"name": "n", key: 10**400})
+    with pytest.raises(Rejected) as caught:
+        connect().write(batch(huge, counter("good")))
+    assert [reason for _, reason in caught.value.rejected] == [f"{kind}: fields.{key} is too large"]
+    assert lines(server) == ["good:1|c"]
+
+
+def test_of_counters_whose_sum_is_too_large_the_others_are_sent(connect: Any, server: socket.socket) -> None:
+    with pytest.raises(Rejected) as caught:
+        connect().write(batch(counter("n", 1e308), counter("n", 1e308), counter("n", 1e308, 100.0), counter("good")))
+    assert len(caught.value.rejected) == 2
+    assert lines(server) == [f"n:{int(1e308)}|c", "good:1|c"]
+
+
+def test_a_member_that_fits_no_datagram_is_rejected(connect: Any, server: socket.socket) -> None:
+    events = [
+        Event(type="set", fields={"name": "s", "value": text}) for text in ("x" * 70_000, "日" * 25_000, "日" * 9000)
+    ]
+    with pytest.raises(Rejected) as caught:
+        connect(prefix="my").write(batch(*events))
+    assert [delivery.event for delivery, _ in caught.value.rejected] == events[:2]
+    assert lines(server) == [f"my.s:{'日' * 9000}|s"]
+
+
+def test_datagrams_are_measured_in_bytes(connect: Any, server: socket.socket) -> None:
+    connect(max_packet=100).write(
+        batch(*[Event(type="set", fields={"name": "s", "value": f"{n}{'日' * 20}"}) for n in range(9)])
+    )
+    server.setblocking(False)
+    found = [server.recv(65_536) for _ in range(9)]
+    assert [len(data) for data in found] == [len(f"s:1{'日' * 20}|s".encode())] * 9
+
+
+def test_a_packet_that_no_datagram_carries_is_told() -> None:
+    with pytest.raises(ValueError, match="max_packet = 70000: a datagram carries at most 65507 bytes"):
+        StatsdOutput(max_packet=70_000)

@@ -50,7 +50,7 @@ def state_folder(settings: AlertSettings, data: Path | None) -> Path:
 
 
 class Alerts:
-    """The alerts of one process. `start` and `stop` by its owner; `health` and `states` from any thread.
+    """The alerts of one process. `prepare`, `start` and `stop` by its owner; `health` and `states` from any thread.
 
     engine: makes the engine that is asked, when the first alert is due; closed at the end unless it is `shared`. data: where reports
     may be. submit: takes events where a listener runs here.
@@ -74,16 +74,22 @@ class Alerts:
         self._targets: dict[str, BaseTarget] = {}
         self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
-        """Begins. Raises OSError when the states cannot be kept, ConfigError."""
-        if not self._settings.alerts:
-            return
-        self._store = Store(state_folder(self._settings, self._data), self._runner)
+    def prepare(self) -> None:
+        """Makes the targets, and opens the file of the states. Raises OSError when these cannot be kept, ConfigError."""
         for prepared in self._settings.alerts:
             for key, component in _keyed(prepared):
                 target = component.build()
                 target.bind(self._submit)
                 self._targets[f"{prepared.name} {key}"] = target
+        if self._settings.alerts:
+            self._store = Store(state_folder(self._settings, self._data), self._runner)
+
+    def start(self) -> None:
+        """Begins. Without `prepare` it raises what that does."""
+        if not self._settings.alerts:
+            return
+        if self._store is None:
+            self.prepare()
         self._threads = [
             threading.Thread(target=self._evaluate, name="metlog-alerts", daemon=True),
             threading.Thread(target=self._tell, name="metlog-notices", daemon=True),
@@ -99,8 +105,11 @@ class Alerts:
         self._cancel.cancel()
         for thread in self._threads:
             thread.join(_ENDING)
-        for target in self._targets.values():
-            target.close()
+        for name, target in self._targets.items():
+            try:
+                target.close()
+            except Exception:
+                log.exception("alert %s: a target cannot be closed", name.partition(" ")[0])
         if self._store is not None:
             self._store.close()
 

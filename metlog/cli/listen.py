@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["listen"]
 
+log = logging.getLogger("metlog.listener")
+
 
 def listen(
     config: Annotated[
@@ -184,9 +186,13 @@ class _Running:
         assert self._settings is not None
         try:
             told = self._service.reload(self._settings())
-        except (ConfigError, OSError) as error:
-            self._service.reloads.note(str(error))
-            for line in str(error).splitlines():
+        except Exception as error:
+            text = str(error)
+            if not isinstance(error, (ConfigError, OSError)):  # of a part that is not ours, most likely
+                text = f"{type(error).__name__}: {error}"
+                log.exception("a part failed while the settings were read again")
+            self._service.reloads.note(text)
+            for line in text.splitlines():
                 print(f"metlog listen: not reloaded, everything goes on as before: {line}", file=sys.stderr, flush=True)
             return
         self._service.reloads.note()

@@ -18,7 +18,7 @@ __all__ = ["AlertKeeper"]
 
 
 class AlertKeeper:
-    """Runs alerts while the listener does. `start` and `stop` are called by one thread, all else from any.
+    """Runs alerts while the listener does. `prepare`, `start` and `stop` are called by one thread, all else from any.
 
     data: the data folder. journal: the name of the listener's journal, which names the file of the states. submit: journals events.
     """
@@ -42,8 +42,13 @@ class AlertKeeper:
 
         self._alerts = Alerts(settings, f"listener-{journal}", data=data, engine=engine, submit=submit)
 
+    def prepare(self) -> None:
+        """Does what may fail of `start`, beside others that still run. Raises OSError when the states cannot be kept, ConfigError."""
+        if self._alerts is not None:
+            self._alerts.prepare()
+
     def start(self) -> None:
-        """Begins. Raises OSError when the states cannot be kept."""
+        """Begins. Without `prepare` it raises what that does."""
         if self._alerts is not None:
             self._alerts.start()
 

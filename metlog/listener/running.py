@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from metlog.errors import ConfigError, Problems
 from metlog.listener.adapt import adapt_input
@@ -17,6 +19,8 @@ from metlog.listener.signed import SignedSink, Signing
 __all__ = ["RunningInputs"]
 
 log = logging.getLogger("metlog.listener")
+
+T = TypeVar("T")
 
 _FILE: Final = "_file"
 """How the names of options end whose values are files that are read once, when the input is made."""
@@ -31,6 +35,10 @@ class RunningInputs:
         self._signed: dict[str, tuple[Sink, Signing, SignedSink]] = {}
         self._configs: dict[str, InputConfig] = {}
         self._marks: dict[str, object] = {}
+        self._ended: dict[str, str] = {}
+        """Inputs that could not be started again after a change that failed, and why."""
+        self._mute: dict[tuple[str, str], str] = {}
+        """Inputs of which a hook, by its name, raised or gave what cannot be told, and what it was."""
         self.items: dict[str, BaseInput] = {}
 
     def build(self, configs: Sequence[InputConfig], handed: Handed | None = None) -> None:
@@ -62,6 +70,7 @@ class RunningInputs:
         self._configs = {config.id: config for config in configs}
         self._marks = {name: mark(config) for name, config in self._configs.items()}
         self.items = {name: items[name] for name in self._configs}
+        self._mute = {key: fault for key, fault in self._mute.items() if key[0] in self.items}
 
     def _sink_of(self, config: InputConfig) -> Sink:
         """What an input gives its frames to: behind a check of their signatures where it is told to have one. What that check remembers
@@ -88,14 +97,58 @@ class RunningInputs:
         """Stops all inputs. `heirs`: ids of those whose sockets others go on with."""
         for name, item in _streams_first(self.items):
             item.handed_over = name in heirs
-            item.stop()
+            _stop(name, item)
+
+    def addresses(self) -> list[str]:
+        return [address for found in self._ask("addresses", lambda item: item.addresses).values() for address in found]
+
+    def warnings(self) -> list[str]:
+        return [text for found in self._ask("warnings", lambda item: list(item.warnings)).values() for text in found]
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        return self._ask("stats()", lambda item: item.stats())
+
+    def sockets(self) -> dict[str, list[dict[str, Any]]]:
+        return self._ask("sockets()", lambda item: item.sockets())
+
+    def partitions(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Of those that have some."""
+        return {
+            name: found for name, found in self._ask("partitions()", lambda item: item.partitions()).items() if found
+        }
+
+    def health(self) -> list[str]:
+        """What is wrong with inputs."""
+        found = self._ask("health()", lambda item: item.health())
+        wrong = [f"input {name}: cannot be started again: {why}" for name, why in tuple(self._ended.items())]
+        wrong += [f"input {name}: {text}" for name, text in found.items() if text]
+        return [*wrong, *(f"input {name}: {hook} failed: {why}" for (name, hook), why in tuple(self._mute.items()))]
+
+    def _ask(self, hook: str, ask: Callable[[BaseInput], T]) -> dict[str, T]:
+        """What each input says; one that raises, or says what JSON cannot hold, is left out, and the health tells it."""
+        found: dict[str, T] = {}
+        for name, item in self.items.items():
+            try:
+                said = ask(item)
+                msgspec.json.encode(said)
+            except Exception as error:
+                fault = f"{type(error).__name__}: {error}"
+                if self._mute.get((name, hook)) != fault:
+                    log.warning("input %s: %s failed: %s", name, hook, fault, exc_info=error)
+                self._mute[name, hook] = fault
+            else:
+                found[name] = said
+                self._mute.pop((name, hook), None)
+        return found
 
     def replace(self, configs: Sequence[InputConfig]) -> list[str]:
         """Goes over to other settings: what is as it was runs on, what is new starts, on the sockets of what it replaces, and then
-        what is not wanted any more takes what has come and stops. Returns what was changed, for the log. Raises ConfigError or
-        OSError; then everything is as it was before."""
+        what is not wanted any more takes what has come and stops. Returns what was changed, for the log. Raises what an input raises,
+        ConfigError and OSError above all; then everything is as it was before, but for inputs that could not be started again, which
+        the health tells."""
         same = {config.id for config in configs if config.id in self.items and mark(config) == self._marks[config.id]}
-        leaving = {name: item for name, item in self.items.items() if name not in same}
+        same -= self._ended.keys()
+        leaving = {name: item for name, item in self.items.items() if name not in same and name not in self._ended}
         fresh = {config.id: config for config in configs if config.id not in same}
         handed = self.handed(leaving)
         started: dict[str, BaseInput] = {}
@@ -105,12 +158,12 @@ class RunningInputs:
             heirs = handed.heirs(handed.taken)
             for name in waiting:  # those that want what the one before them holds
                 ended.append(name)
-                leaving[name].stop()
+                _stop(name, leaving[name])
                 handed.close(name)
                 started[name] = self._begin(fresh[name], handed)
-        except (OSError, ConfigError):
-            for item in started.values():
-                item.stop()
+        except Exception:
+            for name, item in started.items():
+                _stop(name, item)
             handed.close()
             for name in ended:
                 self._begin_again(name)
@@ -122,7 +175,8 @@ class RunningInputs:
         for name, item in _streams_first(leaving):
             if name not in ended:
                 item.handed_over = name in heirs
-                item.stop()
+                _stop(name, item)
+        self._ended = {}
         before = set(self.items)
         self._note(configs, {**self.items, **started})
         return [
@@ -156,8 +210,8 @@ class RunningInputs:
             item.bind_sockets(handed)
             item.handed_over = handed.taken != before  # until all is decided, what it shares is not its own
             self._start(config, item)
-        except (OSError, ConfigError):
-            item.stop()
+        except Exception:
+            _stop(config.id, item)
             raise
         return item
 
@@ -165,8 +219,11 @@ class RunningInputs:
         """Starts an input by the settings that it had."""
         try:
             self.items[name] = self._begin(self._configs[name], Handed())
-        except (OSError, ConfigError) as error:
+        except Exception as error:  # noqa: BLE001 - told, in the log and the health, beside what it was that failed before
             log.error("input %s: cannot be started again: %s", name, error)
+            self._ended[name] = str(error)
+        else:
+            self._ended.pop(name, None)
 
 
 def mark(config: InputConfig) -> object:
@@ -178,6 +235,14 @@ def mark(config: InputConfig) -> object:
         config.signing,
         {key: _stamp(value) for key, value in options.items() if key.endswith(_FILE)},
     )
+
+
+def _stop(name: str, item: BaseInput) -> None:
+    """Stops an input; one that raises keeps nothing else from being stopped."""
+    try:
+        item.stop()
+    except Exception:
+        log.exception("input %s: stop() failed", name)
 
 
 def _in_the_way(item: BaseInput, config: InputConfig) -> bool:

@@ -6,7 +6,6 @@ import inspect
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ from metlog.listener.descriptors import provide
 from metlog.listener.drops import Drops
 from metlog.listener.ingest import Ingest
 from metlog.listener.inputs import BaseInput, Handed
+from metlog.listener.keeping import Keeper, Work
 from metlog.listener.running import RunningInputs
 from metlog.listener.upkeep.keeper import UpkeepKeeper
 
@@ -38,8 +38,6 @@ __all__ = ["Service"]
 
 log = logging.getLogger("metlog.listener")
 
-_TURN: Final = 0.5
-"""Seconds between two rounds of retention and status."""
 _DROPS: Final = 60.0
 """Seconds between two events that tell what was dropped, if anything was."""
 
@@ -122,9 +120,13 @@ class Service:
         self._dead = DeadLetters(self._data.sub("dead", create=True), f"{general.journal}.input", general.dead_bytes)
         self.journal = Journal(self._folder, self.config.journal, self.config.clock, self._outputs.advance)
         self._upkeep = UpkeepKeeper(self._data, self.config.lake, self._of_journal("upkeep-state"))
-        self._alerts = self._alert_keeper()
-        self._stopping = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="metlog-keeper", daemon=True)
+        self._alerts = self._alert_keeper(self.config)
+        self._keeper = Keeper(
+            Work("journal what was dropped", self._tell_drops, _DROPS),
+            Work("tell the outputs how far the journal reaches", self._outputs.retry_notify),
+            self._retention,
+            Work("write the status", lambda: self._write_status(running=True)),
+        )
         self._stopped = False
         try:
             self._data.tidy("status")
@@ -135,18 +137,17 @@ class Service:
             self._inputs.start(self.sink)
             self._upkeep.start()
             self._alerts.start()
-        except (OSError, ConfigError):
+        except Exception:
             self._abandon()
             raise
-        self._tidy()
+        self._keeper.round()
         self._keeper.start()
 
-    def _alert_keeper(self) -> AlertKeeper:
+    def _alert_keeper(self, config: ListenerConfig) -> AlertKeeper:
         def submit(events: Sequence[Event]) -> None:
             self.sink.submit(events, "alerts://")
 
-        general = self.config.general
-        return AlertKeeper(self.config.alerts, general.data, general.journal, submit)
+        return AlertKeeper(config.alerts, config.general.data, config.general.journal, submit)
 
     def reload(self, config: ListenerConfig) -> list[str]:
         """Goes over to other settings while it runs: see `RunningInputs.replace` and `RunningOutputs.replace`. Returns what was changed,
@@ -163,8 +164,14 @@ class Service:
                     )
             problems.check()
             self._check_descriptors(config)
-            told = self._inputs.replace(config.inputs)
-            alerts, self.config = self.config.alerts, config
+            # What may fail comes first: afterwards nothing does, so that all of it has changed or nothing has.
+            alerts = self._changed_alerts(config)
+            try:
+                told = self._inputs.replace(config.inputs)
+            except Exception:
+                if alerts is not None:
+                    alerts.stop()
+                raise
             self.journal.configure(config.journal, config.clock)
             self._dead.configure(new.dead_bytes)
             self.accounting.configure(new.streams)
@@ -177,12 +184,22 @@ class Service:
                 self._upkeep = UpkeepKeeper(self._data, config.lake, self._of_journal("upkeep-state"))
                 self._upkeep.start()
                 told.append("upkeep changed")
-            if (alerts and alerts.said) != (config.alerts and config.alerts.said):
+            if alerts is not None:
                 self._alerts.stop()
-                self._alerts = self._alert_keeper()
-                self._alerts.start()
+                self._alerts = alerts
+                alerts.start()
                 told.append("alerts changed")
+            self.config = config
             return told
+
+    def _changed_alerts(self, config: ListenerConfig) -> AlertKeeper | None:
+        """Returns the alerts of other settings, ready to begin; None where they are as they were. Raises OSError, ConfigError."""
+        before = self.config.alerts
+        if (before and before.said) == (config.alerts and config.alerts.said):
+            return None
+        alerts = self._alert_keeper(config)
+        alerts.prepare()
+        return alerts
 
     def offer(self) -> Handed:
         """Returns duplicates of the sockets of its inputs, for a process that takes over."""
@@ -220,7 +237,7 @@ class Service:
             raise ConfigError(lacking)
 
     def _of_journal(self, name: str) -> str:
-        """A file of the data folder that each listener on it has its own of."""
+        """Returns the name of a file in the data folder; listeners that share the folder have one each."""
         journal = self.config.general.journal
         return f"{name}.json" if journal == "main" else f"{name}-{journal}.json"
 
@@ -236,11 +253,11 @@ class Service:
 
     @property
     def addresses(self) -> list[str]:
-        return [address for item in self.inputs.values() for address in item.addresses]
+        return self._inputs.addresses()
 
     @property
     def warnings(self) -> list[str]:
-        return [text for item in self.inputs.values() for text in item.warnings]
+        return self._inputs.warnings()
 
     def stop(self, *, drain: bool = True) -> bool:
         """Stops the inputs, seals the journal, lets the outputs finish within `drain_timeout`. True when all is handed on;
@@ -253,11 +270,8 @@ class Service:
             self._tell_drops()
             self.journal.close()
             drained = self._outputs.drain(self.journal.end, self.config.general.drain_timeout if drain else 0.0)
-            try:
-                self._retain()
-                self._write_status(running=False)
-            except OSError as error:
-                log.error("cannot leave the data folder tidy: %s", error)
+            self._keeper.attempt(self._retention)
+            self._keeper.attempt(Work("write the status", lambda: self._write_status(running=False)))
             self._dead.close()
             self.journal.release()
             return drained
@@ -265,17 +279,13 @@ class Service:
     def _cease(self) -> None:
         """Ends what runs beside inputs, journal and outputs."""
         self._stopped = True
-        self._stopping.set()
-        self._keeper.join()
+        self._keeper.stop()
         self._alerts.stop()
         self._upkeep.stop()
 
     def _finish_journal(self) -> None:
         self._tell_drops()
-        try:
-            self._retain()
-        except OSError as error:
-            log.warning("cannot tidy the journal: %s", error)
+        self._keeper.attempt(self._retention)
         self.journal.close()
 
     def _abandon(self) -> None:
@@ -289,34 +299,19 @@ class Service:
         self._dead.close()
         self.journal.release()
 
-    def _keep(self) -> None:
-        told = time.monotonic()
-        while not self._stopping.wait(_TURN):
-            if time.monotonic() - told >= _DROPS:
-                told = time.monotonic()
-                self._tell_drops()
-            self._outputs.retry_notify()
-            self._tidy()
-
-    def _tidy(self) -> None:
-        try:
-            self._retain()
-            self._write_status(running=True)
-        except OSError as error:  # a full disk, most likely: told by the journal too; goes on when there is room
-            log.warning("cannot tidy the data folder: %s", error)
+    @property
+    def _retention(self) -> Work:
+        return Work("retire segments of the journal", self._retain)
 
     def _tell_drops(self) -> None:
         """Journals what the kernel, or a full journal, dropped since the last time."""
-        events = self._drops.events(self._sockets(), self.sink.stats()["dropped_full"])
+        events = self._drops.events(self._inputs.sockets(), self.sink.stats()["dropped_full"])
         try:
             self.sink.submit(events, "listener://")
         except Full as error:  # told again the next time, with what comes until then
             log.warning("%s; and not yet in the lake, since %s", "; ".join(event.payload for event in events), error)
         else:
             self._drops.settle()
-
-    def _sockets(self) -> dict[str, list[dict[str, Any]]]:
-        return {name: item.sockets() for name, item in self.inputs.items()}
 
     def _retain(self) -> None:
         """Unlinks segments that every output is durably past: of those configured, and of those that hand on their last."""
@@ -341,9 +336,9 @@ class Service:
             "health": self.health(),
             "intake": self.sink.stats(),
             "delivery": self.accounting.stats(),
-            "inputs": {name: item.stats() for name, item in self.inputs.items()},
-            "sockets": self._sockets(),
-            "partitions": {name: found for name, item in self.inputs.items() if (found := item.partitions())},
+            "inputs": self._inputs.stats(),
+            "sockets": self._inputs.sockets(),
+            "partitions": self._inputs.partitions(),
             "outputs": self._outputs.status(),
             "upkeep": self._upkeep.status(),
             "reloads": self.reloads.status(),
@@ -358,10 +353,7 @@ class Service:
         """What has stopped moving; empty when all is well, and once stopped, when nothing moves any more."""
         if self._stopped:
             return []
-        wrong = []
-        for name, item in self.inputs.items():
-            if text := item.health():
-                wrong.append(f"input {name}: {text}")
+        wrong = self._inputs.health()
         if self.journal.refuses:
             wrong.append(f"journal: {self.journal.refuses}")
         for name, facts in self._outputs.status().items():
@@ -374,7 +366,7 @@ class Service:
                 wrong.append(f"output {name}: its process ended {facts['deaths']} times at the same place: {told}")
             elif (still := facts["behind_seconds"]) > self.config.general.stall_after:
                 wrong.append(f"output {name}: has not moved for {still:.0f} s: {told}")
-        return [*wrong, *self._upkeep.health(), *self._alerts.health()]
+        return [*wrong, *self._upkeep.health(), *self._alerts.health(), *self._keeper.health()]
 
     def _write_status(self, *, running: bool) -> None:
         status = {**self.status(), "running": running}

@@ -167,7 +167,7 @@ class OutputProcess:
             if "at" in facts and not starting:
                 self._reading = True
                 self._failed_starts = 0
-            before = {key: self._last_report[key] for key in _PLACE if key in self._last_report}
+            before: dict[str, Any] = {key: self._last_report[key] for key in _PLACE if key in self._last_report}
             if "at" in facts and facts["at"] != before.get("at"):
                 self._moved = time.monotonic()
                 if facts["at"] != self._died_at:

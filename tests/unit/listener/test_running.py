@@ -133,3 +133,76 @@ def test_files_that_options_name_are_part_of_the_settings(tmp_path: Path) -> Non
     assert now() == first
     tokens.write_text("0123456789abcdef\nfedcba9876543210\n")
     assert now() != first
+
+
+def test_an_input_that_cannot_be_started_again_is_told_and_tried_with_the_next_change(
+    running: RunningInputs, told: list[str]
+) -> None:
+    running._configs["a"] = config("a", told, fails="start")  # its port is another's by then
+    with pytest.raises(OSError, match="a2 cannot start"):
+        running.replace([config("a", told, "2", fails="start"), config("b", told)])
+    assert running.health() == ["input a: cannot be started again: a cannot start"]
+    with pytest.raises(OSError, match="a cannot start"):
+        running.replace([config("a", told, fails="start"), config("b", told)])
+    assert running.health() == ["input a: cannot be started again: a cannot start"]
+    assert running.replace([config("a", told), config("b", told)]) == ["input a changed"]
+    assert told[-1] == "start a"
+    assert running.health() == []
+
+
+class Faulty(Stub):
+    """Of somebody who did not expect what came."""
+
+    def start(self, sink: Sink) -> None:
+        super().start(sink)
+        if self.fails == "unexpected":
+            raise KeyError(self.name)
+
+    def stop(self) -> None:
+        super().stop()
+        raise RuntimeError("cannot stop")
+
+
+def faulty(name: str, told: list[str], **options: Any) -> InputConfig:
+    made = config(name, told)
+    return InputConfig(
+        name, Component("input", "faulty", "inputs[0]", lambda: Faulty(name, told, **options), {}), made.signing
+    )
+
+
+def test_whatever_an_input_raises_leaves_everything_as_it_was(running: RunningInputs, told: list[str]) -> None:
+    before = dict(running.items)
+    with pytest.raises(KeyError, match="c"):
+        running.replace([config("a", told, "2"), config("b", told), faulty("c", told, fails="unexpected")])
+    assert running.items == before
+    assert told[-2:] == ["stop c", "stop a2"]
+
+
+def test_an_input_that_cannot_be_stopped_keeps_no_other_from_it(running: RunningInputs, told: list[str]) -> None:
+    running.replace([faulty("c", told), config("a", told)])
+    told.clear()
+    assert running.replace([config("b", told)]) == ["input a ended", "input c ended", "input b begins"]
+    running.stop()
+    assert sorted(told) == ["bind b", "start b", "stop a", "stop b", "stop c"]
+
+
+def test_what_one_input_cannot_say_is_left_out_and_told(
+    running: RunningInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> Any:
+        raise ZeroDivisionError("division by zero")
+
+    for hook in ("stats", "sockets", "partitions", "health"):
+        monkeypatch.setattr(running.items["a"], hook, fail)
+    monkeypatch.setattr(running.items["b"], "stats", lambda: {"frames": 3})
+    assert running.stats() == {"b": {"frames": 3}}
+    assert running.sockets() == {"b": []}
+    assert running.partitions() == {}
+    assert sorted(running.health()) == [
+        f"input a: {hook}() failed: ZeroDivisionError: division by zero"
+        for hook in ("health", "partitions", "sockets", "stats")
+    ]
+    monkeypatch.undo()
+    for ask in (running.stats, running.sockets, running.partitions):
+        ask()
+    assert running.health() == []

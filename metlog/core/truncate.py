@@ -36,38 +36,52 @@ def truncated(frame: bytes, alone: bytes, encoder: BaseEncoder, room: int) -> by
         return encoder.frame([encoder.encode(replace(event, payload=payload, fields=fields))])
 
     fields: dict[str, Any] = {**event.fields, FIELD: True}
-    sizes = {name: len(encoder.encode(replace(event, payload="", fields={name: fields[name]}))) for name in fields}
     least = MARK if event.payload else ""
-    while len(cut := made(event, least, fields)) > room:
-        if len(fields) > 1:
-            del fields[max((name for name in fields if name != FIELD), key=sizes.__getitem__)]
-        elif event.tokens or len(event.type) > _NAME or len(event.logger) > _NAME:
-            event = replace(event, type=event.type[:_NAME], tokens=(), logger=event.logger[:_NAME])
-        elif least:
-            least = ""
-        else:
-            return None
+    cut = made(event, least, fields)
+    if len(cut) > room:
+        short = replace(event, type=event.type[:_NAME], tokens=(), logger=event.logger[:_NAME])
+        smallest = _smallest_first(short, fields, encoder)
+        number, cut = _most(lambda number: made(event, least, _only(fields, smallest[:number])), len(smallest), room)
+        fields = _only(fields, smallest[: max(number, 0)])
+        if number < 0:  # not even without fields
+            event, cut = short, made(short, least, fields)
+            if len(cut) > room:
+                cut = made(short, "", fields)
+                return cut if len(cut) <= room else None
     whole = made(event, event.payload, fields)
     if len(whole) <= room:
         return whole
-    return (
-        _most(lambda length: made(event, event.payload[:length] + MARK, fields), min(len(event.payload), room), room)
-        or cut
-    )
+    longest = min(len(event.payload), room)
+    return _most(lambda length: made(event, event.payload[:length] + MARK, fields), longest, room)[1] or cut
 
 
-def _most(made: Callable[[int], bytes], longest: int, room: int) -> bytes | None:
-    """The largest of `made(0)` … `made(longest)` that fits; the encoder decides how many bytes a character takes."""
-    best = None
+def _smallest_first(event: Event, fields: dict[str, Any], encoder: BaseEncoder) -> list[str]:
+    """Names of the fields other than the mark, by the size of `event` with each alone; of equal ones the last is first."""
+    sizes = {
+        name: len(encoder.encode(replace(event, payload="", fields={name: value})))
+        for name, value in fields.items()
+        if name != FIELD
+    }
+    return sorted(reversed(sizes), key=sizes.__getitem__)
+
+
+def _only(fields: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    kept = {FIELD, *names}
+    return {name: value for name, value in fields.items() if name in kept}
+
+
+def _most(made: Callable[[int], bytes], longest: int, room: int) -> tuple[int, bytes]:
+    """The largest of the numbers up to `longest` whose `made` fits, and what it made; -1 and nothing when none does."""
+    number, best = -1, b""
     low, high = 0, longest
     while low <= high:
-        length = (low + high) // 2
-        cut = made(length)
+        middle = (low + high) // 2
+        cut = made(middle)
         if len(cut) <= room:
-            best, low = cut, length + 1
+            number, best, low = middle, cut, middle + 1
         else:
-            high = length - 1
-    return best
+            high = middle - 1
+    return number, best
 
 
 def _cut_text(text: bytes, encoder: BaseEncoder, room: int) -> bytes | None:
@@ -76,4 +90,4 @@ def _cut_text(text: bytes, encoder: BaseEncoder, room: int) -> bytes | None:
     def made(length: int) -> bytes:
         return encoder.frame([text[:length].decode("utf-8", "ignore").encode() + MARK.encode()])
 
-    return _most(made, min(len(text), room), room)
+    return _most(made, min(len(text), room), room)[1] or None

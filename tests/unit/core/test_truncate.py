@@ -11,6 +11,7 @@ import pytest
 import zmq
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from metlog import Event, MetlogClient
 from metlog.core.truncate import MARK, truncated
@@ -200,6 +201,62 @@ def test_whatever_the_event_it_fits_or_is_given_up(event: Event, room: int, enco
     assert found.timestamp == event.timestamp
     kept = found.payload.removesuffix(MARK)
     assert event.payload.startswith(kept) or found.payload in (MARK, "")
+
+
+def one_at_a_time(frame: bytes, encoder: Any, room: int) -> tuple[set[str], bool]:
+    """The names of the fields that are left when the largest goes until the rest fits; whether tokens and names stay whole."""
+    event = encoder.decode(frame)[0]
+    fields = {**event.fields, "truncated": True}
+
+    def size(fields: dict[str, Any]) -> int:
+        payload = MARK if event.payload else ""
+        return len(encoder.frame([encoder.encode(replace(event, payload=payload, fields=fields))]))
+
+    sizes = {name: size({name: value}) for name, value in fields.items() if name != "truncated"}
+    while size(fields) > room and sizes:
+        largest = max(sizes, key=sizes.__getitem__)
+        del fields[largest], sizes[largest]
+    return set(fields), size(fields) <= room
+
+
+@given(
+    event=st.builds(Event, type=TEXT, logger=TEXT, payload=st.text(max_size=300), tokens=st.lists(TEXT, max_size=4).map(tuple),
+                    fields=st.dictionaries(st.text(max_size=5), st.text(max_size=9), max_size=60)),
+    room=st.integers(200, 1500),
+    encoder=st.sampled_from([JsonEncoder(), MsgpackEncoder(), SignedEncoder(key=KEY)]),
+)  # fmt: skip
+def test_of_the_fields_the_largest_go_and_no_more_than_has_to(event: Event, room: int, encoder: Any) -> None:
+    frame = encoder.frame([encoder.encode(event)])
+    cut = truncated(frame, b"", encoder, room)
+    left, whole = one_at_a_time(frame, encoder, room)
+    if cut is None:
+        assert not whole
+        return
+    (found,) = encoder.decode(cut)
+    assert set(found.fields) == left
+    assert list(found.fields) == [name for name in {**event.fields, "truncated": True} if name in left]  # in their order
+    if whole:
+        assert (found.type, found.tokens, found.logger) == (event.type, event.tokens, event.logger)
+
+
+def test_many_fields_are_encoded_a_few_times_and_not_once_for_each_that_goes() -> None:
+    class Counting(JsonEncoder):
+        written = 0
+
+        def encode(self, event: Event) -> bytes:
+            data = super().encode(event)
+            self.written += len(data)
+            return data
+
+    encoder = Counting()
+    for number in (1000, 10_000):
+        alone = encoder.encode(Event(type="many", payload="words", fields={f"f{i}": "x" * 10 for i in range(number)}))
+        encoder.written = 0
+        cut = truncated(encoder.frame([alone]), alone, encoder, len(alone) // 2)
+        assert cut is not None
+        assert len(cut) > len(alone) * 0.49
+        # for each field the envelope with it, and the whole event as often as its number of fields can be halved
+        assert encoder.written < number * 250 + len(alone) * (number.bit_length() + 5)
 
 
 def test_the_limit_is_the_senders_own() -> None:

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from metlog.core.living import Living
 from metlog.core.pipeline import Pipeline
 from metlog.core.timeouts import deadline_in
-from metlog.core.timer import DisabledTimer
 from metlog.core.unconfigured import CLOSED, UNCONFIGURED, Unconfigured
 
 __all__ = ["ClientState", "Plan"]
@@ -43,7 +42,7 @@ class ClientState:
     """One for each client that was not made by `bind`."""
 
     __slots__ = (
-        "__weakref__", "_default_plan", "clients", "disabled_timer_cache", "disabled_timers", "methods", "name", "pinned", "pipeline",
+        "__weakref__", "_default_plan", "clients", "disabled_timers", "methods", "name", "pinned", "pipeline",
         "plan", "statsd",
     )  # fmt: skip
 
@@ -58,7 +57,6 @@ class ClientState:
         self.pinned = False  # the pipeline was given by `use`
         self.pipeline: Pipeline | Unconfigured = self._not_configured()
         self.disabled_timers: frozenset[str] = frozenset()
-        self.disabled_timer_cache: dict[str, DisabledTimer] = {}
         self.statsd: Any = None
         self.methods: dict[str, Callable[..., Any]] = {}
         self.clients: Living[Any] = Living()
@@ -82,7 +80,6 @@ class ClientState:
         for name, method in methods.items():
             self.add_method(name, method)
         old_statsd, self.statsd = self.statsd, statsd
-        self.disabled_timer_cache = {}
         self.disabled_timers = made.disabled_timers
         self._swap(pipeline)
         self.plan, self.pinned = made, False
@@ -181,7 +178,6 @@ class _Saved(NamedTuple):
     pinned: bool
     statsd: Any
     disabled_timers: frozenset[str]
-    disabled_timer_cache: dict[str, DisabledTimer]
     methods: dict[str, Callable[..., Any]]
 
     @classmethod
@@ -193,13 +189,12 @@ class _Saved(NamedTuple):
             pinned=state.pinned,
             statsd=state.statsd,
             disabled_timers=state.disabled_timers,
-            disabled_timer_cache=state.disabled_timer_cache,
             methods=state.methods.copy(),
         )
 
     def restore(self) -> None:
         state = self.state
-        for name in ("pipeline", "plan", "pinned", "statsd", "disabled_timers", "disabled_timer_cache"):
+        for name in ("pipeline", "plan", "pinned", "statsd", "disabled_timers"):
             setattr(state, name, getattr(self, name))
         if isinstance(state.pipeline, Pipeline):  # a filter that was given as an object may have served both
             state.pipeline.set_filters(state.pipeline.filters)

@@ -159,6 +159,37 @@ def test_a_disabled_timer_sends_nothing_and_follows_the_configuration(disabled: 
     client.close()
 
 
+def test_a_timer_made_while_it_was_disabled_has_the_fields_and_the_rate_of_its_own_client(client: MetlogClient) -> None:
+    client.configure("memory:", disabled_timers=["work"])
+    request = client.bind(request="r1")
+    with request.timer("work", rate=0.001):
+        pass
+
+    @client.timer("work")
+    def work() -> None:
+        pass
+
+    client.configure("memory:")
+    for _ in range(20):
+        work()
+    client.flush(5)
+    events = [event for frame in client.sender.frames for event in client.encoder.decode(frame)]
+    assert [(sorted(event.fields), event.weight) for event in events] == [(["ms", "name"], 1.0)] * 20
+
+
+@pytest.mark.parametrize("disabled", [[], ["work"], ["*"]])
+@pytest.mark.parametrize("name", [["work"], {"a": 1}, None, 1, b"work"])
+def test_a_timer_of_a_name_that_is_no_text_raises_nothing(disabled: list[str], name: Any) -> None:
+    with MetlogClient.from_config("memory:", disabled_timers=disabled) as client:
+        with client.timer(name):
+            pass
+        client.timer(name)(int)("1")
+        client.timer_send(name, 1.0)
+        client.flush(5)
+        assert client.stats().sent == (0 if disabled == ["*"] else 3)
+        assert client.stats().dropped == {}
+
+
 def test_a_sampled_timer_says_how_many_it_stands_for(client: MetlogClient) -> None:
     for _ in range(400):
         with client.timer("work", rate=0.25):

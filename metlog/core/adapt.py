@@ -10,12 +10,12 @@ from metlog.event import Event
 
 __all__ = ["adapt_encoder", "adapt_filter", "adapt_sender", "name_of", "original"]
 
-_SENDER: Final = (
-    "max_frame", "nonblocking", "max_event", "fans_out", "open", "send", "flush", "close", "deadline", "after_fork", "stats",
-    "isatty", "probe",
-)  # fmt: skip
-_ENCODER: Final = ("content_type", "overhead", "records", "sent_by", "encode", "frame", "decode")
-_FILTER: Final = ("early", "early_needs_fields", "severity_max", "by_severity_only", "tick", "close", "after_fork")
+_NOT_COPIED: Final = frozenset(
+    {"concurrent", "silent", "early", "early_needs_fields", "by_severity_only", "ticking"}  # a subclass may have to say it again
+    | {"logger", "emit", "chance"}  # set by the pipeline
+    | {"transmit", "repaired"}  # change while they are in use
+)
+"""Hooks that an adapter does not copy from the object in it, but sees to by itself; all others of the base class are copied."""
 _MISSING: Final = object()
 
 
@@ -44,12 +44,13 @@ def name_of(part: object) -> str:
     return str(getattr(part, "__qualname__", None) or type(part).__qualname__)
 
 
-def _take_over(adapted: object, inner: object, names: tuple[str, ...]) -> None:
-    """Copies the members that `inner` has: calls go straight to its methods."""
-    for name in names:
-        found = getattr(inner, name, _MISSING)
-        if found is not _MISSING:
-            setattr(adapted, name, found)
+def _copy(adapted: object, base: type, inner: object) -> None:
+    """Copies the members that `inner` has of those in `base`: calls go straight to its methods."""
+    for name in vars(base):
+        if not name.startswith("_") and name not in _NOT_COPIED:
+            found = getattr(inner, name, _MISSING)
+            if found is not _MISSING:
+                setattr(adapted, name, found)
 
 
 def _own(inner: object, name: str) -> bool:
@@ -57,17 +58,34 @@ def _own(inner: object, name: str) -> bool:
     return bool({**vars(type(inner)), **getattr(inner, "__dict__", {})}.get(name, False))
 
 
+def _of(inner: object, name: str, other: str, default: Any) -> Any:
+    """Returns a member that is lost, as in the base classes, where a class below the one that has it defines `other` anew."""
+    if name not in getattr(inner, "__dict__", {}):
+        for kind in type(inner).__mro__:
+            if name in vars(kind):
+                break
+            if other in vars(kind):
+                return default
+        else:
+            return default
+    return getattr(inner, name, default)
+
+
 class _AdaptedSender(BaseSender):
     def __init__(self, inner: Sender) -> None:
         self.inner = inner
-        _take_over(self, inner, _SENDER)
+        _copy(self, BaseSender, inner)
         self.concurrent = _own(inner, "concurrent")
+
+    @property
+    def transmit(self) -> Any:
+        return getattr(self.inner, "transmit", None)
 
 
 class _AdaptedEncoder(BaseEncoder):
     def __init__(self, inner: Encoder) -> None:
         self.inner = inner
-        _take_over(self, inner, _ENCODER)
+        _copy(self, BaseEncoder, inner)
         self.silent = _own(inner, "silent")
 
     @property
@@ -78,16 +96,25 @@ class _AdaptedEncoder(BaseEncoder):
 class _AdaptedFilter(BaseFilter):
     def __init__(self, inner: Filter) -> None:
         self.inner = inner
-        _take_over(self, inner, (*_FILTER, "emit"))
-        self.ticking = "tick" in vars(self)
+        _copy(self, BaseFilter, inner)
+        self.early = _of(inner, "early", "__call__", None)
+        self.early_needs_fields = bool(_of(inner, "early_needs_fields", "early", True))
+        self.by_severity_only = bool(_of(inner, "by_severity_only", "__call__", False))
+        self.ticking = bool(getattr(inner, "ticking", "tick" in vars(self)))
 
     def __call__(self, event: Event, /) -> Event | None:
         return self.inner(event)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """What the pipeline sets is the adapted object's, where it has such a member."""
-        if (name == "emit" and hasattr(self.inner, "emit")) or (
-            name == "chance" and isinstance(getattr(self.inner, "chance", None), Chance)
-        ):
+        if _is_hook(name, vars(self).get("inner")):
             setattr(self.inner, name, value)
         super().__setattr__(name, value)
+
+
+def _is_hook(name: str, inner: object) -> bool:
+    """Whether a filter has such a member for the pipeline to set. Of `logger` and `chance` others may make something of their own."""
+    found = getattr(inner, name, _MISSING)
+    if name == "logger":  # at its default, in the object or its class: else it is an option, say, or a logger of stdlib
+        return any([type(item) is str and not item for item in (found, getattr(type(inner), name, None))])
+    return isinstance(found, Chance) if name == "chance" else name == "emit" and found is not _MISSING

@@ -282,7 +282,8 @@ class BaseFilter:
     severity_max: int = 7
     """Events of a greater severity number would be dropped: the client does not build them."""
     by_severity_only: bool = False
-    """True, beside `severity_max`: no other event is dropped and none is changed, so that the filter is never called."""
+    """True, beside `severity_max`: no other event is dropped and none is changed, so that the filter is never called. Not inherited
+    by a class that writes its own `__call__`."""
     early: Callable[[tuple[str, ...], int, Any, dict[str, Any]], float | None] | None = None
     """Optional, for speed: what `__call__` does, before an event is built of (tokens, severity, payload, fields); its type is the
     first token. Returns how many events it stands for now: 1, more, or 0 to drop it. It may change the dict of fields, which is the
@@ -304,8 +305,11 @@ class BaseFilter:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.ticking = cls.tick is not BaseFilter.tick
-        if "__call__" in vars(cls) and "early" not in vars(cls):
-            cls.early = None
+        if "__call__" in vars(cls):
+            if "early" not in vars(cls):
+                cls.early = None
+            if "by_severity_only" not in vars(cls):
+                cls.by_severity_only = False
         if "early" in vars(cls) and "early_needs_fields" not in vars(cls):
             cls.early_needs_fields = True
 

@@ -108,6 +108,10 @@ class FallbackSender(NotPicklable):
         self._closed = True
         self._each(lambda sender: sender.close())
 
+    def on_loss(self, lost: Callable[[str, int], None]) -> None:
+        """Passes it on to every sender."""
+        self._each(lambda sender: sender.on_loss(lost))
+
     def stats(self) -> dict[str, int]:
         """`senders[N]`: frames that each sender took; `senders[N].KEY`: what that sender counts itself."""
         found = {f"senders[{index}]": used for index, used in enumerate(self.used)}

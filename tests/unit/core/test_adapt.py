@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from metlog import Event, MetlogClient
-from metlog.core.adapt import adapt_encoder, adapt_filter, adapt_sender
+from metlog.core.adapt import _NOT_COPIED, adapt_encoder, adapt_filter, adapt_sender
 from metlog.core.chance import Certain, Chance
 from metlog.encoders import BaseEncoder
 from metlog.encoders.json import JsonEncoder
@@ -143,6 +145,161 @@ def test_silence_is_not_inherited() -> None:
         """May log."""
 
     assert (adapt_encoder(Said()).silent, adapt_encoder(Heard()).silent) == (True, False)
+
+
+KINDS: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "sender": (BaseSender, adapt_sender),
+    "encoder": (BaseEncoder, adapt_encoder),
+    "filter": (BaseFilter, adapt_filter),
+}
+HOOKS = [(kind, name) for kind, (base, _) in KINDS.items() for name in vars(base) if not name.startswith("_")]
+"""Every member of a base class that is a hook; docs/extending.md has each (tests/docs/test_hooks.py)."""
+SET_BY_THE_PIPELINE = {"logger", "emit", "chance"}
+
+
+@pytest.mark.parametrize(("kind", "hook"), [(kind, hook) for kind, hook in HOOKS if hook not in SET_BY_THE_PIPELINE])
+def test_each_hook_of_the_base_class_is_taken_of_an_object_that_inherits_nothing(kind: str, hook: str) -> None:
+    _, adapt = KINDS[kind]
+    call = {"__call__": lambda self, event: event}
+    value = {"repaired": 7, "early_needs_fields": False}.get(hook, True)  # handed on as it is, and no default
+    assert getattr(adapt(type("Own", (), {**call, hook: value})()), hook) is value
+    assert getattr(adapt(type("None", (), call)()), hook) is not value
+
+
+def test_the_hooks_that_are_not_copied_are_hooks() -> None:
+    assert {hook for _, hook in HOOKS} >= _NOT_COPIED >= SET_BY_THE_PIPELINE
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "within fallback"])
+def test_losses_that_a_sender_learns_later_are_counted(within: bool) -> None:
+    class Late(Least):
+        def on_loss(self, lost: Callable[[str, int], None]) -> None:
+            self.lost = lost
+
+        def close(self) -> None:
+            self.lost("timeout", 2)
+
+    sender: Any = {"name": "fallback", "senders": [Late(), "null"]} if within else Late()
+    with MetlogClient.from_config(sender=sender) as client:
+        for _ in range(5):
+            client.log("login")
+    assert client.stats().dropped == {"timeout": 2}
+    assert client.stats().sent == 3
+
+
+def test_what_a_concurrent_sender_has_in_transmit_is_read_for_each_frame() -> None:
+    class Changing(Least):
+        nonblocking = concurrent = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.transmit = self.first
+            self.again: list[bytes] = []
+
+        def first(self, frame: bytes) -> None:
+            self.frames.append(frame)
+            self.transmit = self.second
+
+        def second(self, frame: bytes) -> None:
+            raise OSError("gone")
+
+        def recover(self, frame: bytes, error: OSError, used: Callable[[bytes], object]) -> None:
+            assert used == self.second
+            self.again.append(frame)
+
+    sender = Changing()
+    with MetlogClient.from_config(sender=sender, buffer={"flush_interval": 0}) as client:
+        client.log("one")
+        client.log("two")
+        client.log("three")
+    assert types_in(sender.frames) == ["one"]
+    assert types_in(sender.again) == ["two", "three", "metlog.end"]
+
+
+def test_a_sender_that_inherits_nothing_may_fan_out() -> None:
+    class Both(Least):
+        nonblocking = fans_out = True
+        branch_settings = ({"sender": "memory:"}, {"sender": "memory:"})
+
+    with MetlogClient.from_config(sender=Both()) as client:
+        client.log("login")
+        client.flush(5)
+        assert [branch.stats().sent for branch in client.branches] == [1, 1]
+
+
+def keeping(parent: type, **members: Any) -> type:
+    """A class of filters that keep every event."""
+    return type("Keeping", (parent,), {"__call__": lambda self, event: event, **members})
+
+
+@pytest.mark.parametrize("parent", [object, BaseFilter], ids=["alone", "inheriting"])
+def test_what_stands_for_the_call_is_lost_where_a_subclass_writes_its_own(parent: type) -> None:
+    first: Any = keeping(parent, early=lambda self, *call: 1.0, early_needs_fields=False)
+
+    class Drops(first):  # type: ignore[misc]
+        def __call__(self, event: Event, /) -> Event | None:
+            return None
+
+    class Further(Drops):
+        """Drops as well."""
+
+    class Again(Further):
+        def early(self, *call: Any) -> float:
+            return 0.0
+
+    full = adapt_filter(first())
+    assert (full.early is not None, full.early_needs_fields) == (True, False)
+    assert adapt_filter(Drops()).early is adapt_filter(Further()).early is None
+    full = adapt_filter(Again())
+    assert (full.early is not None, full.early_needs_fields) == (True, True)
+    for kind in (Drops, Further, Again):
+        with MetlogClient.from_config("memory:", filters=[kind()]) as client:
+            client.log("login")
+            assert (client.stats().accepted, client.stats().filtered) == (0, 1)
+
+
+@pytest.mark.parametrize("parent", [object, BaseFilter], ids=["alone", "inheriting"])
+def test_a_subclass_with_a_call_of_its_own_is_called_though_the_class_above_goes_by_severity_only(parent: type) -> None:
+    first: Any = keeping(parent, by_severity_only=True, severity_max=6)
+
+    class Drops(first):  # type: ignore[misc]
+        def __call__(self, event: Event, /) -> Event | None:
+            return None
+
+    for kind, accepted in ((first, 1), (Drops, 0)):
+        with MetlogClient.from_config("memory:", filters=[kind()]) as client:
+            client.log("login")
+            assert client.stats().accepted == accepted
+
+
+def test_a_filter_that_inherits_nothing_is_told_the_logger_where_it_has_such_a_member() -> None:
+    class Named:
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
+
+        def __call__(self, event: Event, /) -> Event | None:
+            return event
+
+    class OfClass(Named):
+        logger: Any = ""
+
+        def __init__(self) -> None:
+            """As in the class."""
+
+    stdlib = logging.getLogger("app")
+    made = [OfClass(), Named(""), Named("an option"), Named(stdlib)]
+    client = MetlogClient()
+    client.configure("memory:", logger="first", filters=made)
+    client.configure("memory:", logger="shop", filters=[made[0], *made[2:]])
+    client.close()
+    assert [item.logger for item in made] == ["shop", "first", "an option", stdlib]
+
+
+def test_a_filter_says_whether_it_keeps_time() -> None:
+    timed = keeping(object, tick=lambda self, now: None)
+    assert adapt_filter(timed()).ticking
+    assert not adapt_filter(keeping(timed, ticking=False)()).ticking
+    assert not adapt_filter(keeping(object)()).ticking
 
 
 def test_a_function_is_a_filter_and_shown_as_it_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC
 from typing import Any, Final, Literal
 
 import msgspec
@@ -61,7 +62,8 @@ class TextEncoder(BaseEncoder):
     def encode(self, event: Event) -> bytes:
         """One event as a line, or several when it carries a traceback; never raises."""
         event = self._read(self._json.encode(event))
-        time = event.timestamp.strftime("%Y-%m-%dT%H:%M:%S.") + f"{event.timestamp.microsecond // 1000:03d}Z"
+        moment = event.timestamp.astimezone(UTC)
+        time = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
         who = f"{escape(event.type)} {escape(event.logger)}".rstrip()
         head = f"{self._paint('2', time)} {self._paint(COLOURS[event.severity], _NAMES[event.severity])} {who}:"
         parts = [head]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
-from metlog.event import ONE, Event
+from metlog.event import MAX_WEIGHT, ONE, Event
 
-__all__ = ["INT_MAX", "INT_MIN", "is_json_native", "is_proper", "is_written_natively"]
+__all__ = ["INT_MAX", "INT_MIN", "is_json_native", "is_moment", "is_proper", "is_written_natively"]
 
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**64 - 1
@@ -44,6 +44,7 @@ _DATETIME: Final = frozenset(
     {datetime}
 )  # the class itself: a test may put another in the place of its name (freezegun)
 _MAX_SEQ: Final = 2**63 - 1
+_MINUTE: Final = timedelta(minutes=1)
 
 
 def is_json_native(value: Any) -> bool:
@@ -82,6 +83,16 @@ def is_written_natively(value: Any) -> bool:
     return _ATOMS.issuperset(map(type, value)) or all(map(is_written_natively, value))
 
 
+def is_moment(time: datetime) -> bool:
+    """Whether RFC 3339 has the time as it is: with an offset, in whole minutes, and in UTC too between the years 1 and 9999."""
+    try:
+        offset = time.utcoffset()
+        time.astimezone(UTC)
+    except Exception:  # noqa: BLE001 - a tzinfo is code of the application
+        return False
+    return offset is not None and not offset % _MINUTE
+
+
 def is_proper(event: Event) -> bool:
     """Whether the envelope is of the types that a receiver takes. Filters may have changed it, and calls are not checked."""
     weight, seq, pid = event.weight, event.seq, event.pid
@@ -92,9 +103,9 @@ def is_proper(event: Event) -> bool:
         or type(event.tokens) is not tuple
         or type(event.severity) is not int
         or not 0 <= event.severity <= 7
-        or (weight is not ONE and not (type(weight) is float and 0.0 < weight < math.inf))
+        or (weight is not ONE and not (type(weight) is float and 0.0 < weight <= MAX_WEIGHT))
         or type(event.timestamp) not in _DATETIME
-        or event.timestamp.tzinfo is None
+        or (event.timestamp.tzinfo is not UTC and not is_moment(event.timestamp))
         or type(event.hostname) is not str
         or type(event.stream) is not str
         or type(event.env_version) is not str

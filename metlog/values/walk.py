@@ -16,7 +16,7 @@ import msgspec
 
 from metlog.event import MAX_WEIGHT, ONE, Event, severity_from
 from metlog.tracebacks import render
-from metlog.values.native import INT_MAX, INT_MIN
+from metlog.values.native import INT_MAX, INT_MIN, is_moment
 from metlog.values.objects import is_array, is_table, is_text, pairs, plainer, unwrapped
 from metlog.values.texts import MAX_REPR, type_name
 
@@ -336,14 +336,17 @@ class _Walk:
 
     def timestamp(self, value: Any) -> datetime:
         real = _TIMES[0]  # not by its name: a test may have put another class into the module (freezegun)
-        if type(value) is real and value.tzinfo is not None:
+        if type(value) is real and is_moment(value):
             return value
         if issubclass(type(value), real):
             try:
                 aware = value.astimezone(UTC)
                 year, month, day, hour, minute, second = aware.timetuple()[:6]
                 return real(year, month, day, hour, minute, second, aware.microsecond, UTC)
-            except (ValueError, OverflowError, OSError):
+            except OverflowError:
+                self.note("timestamp", "in UTC not between the years 1 and 9999; became the nearest time there is")
+                return (real.max if value.year > 1 else real.min).replace(tzinfo=UTC)
+            except Exception:  # noqa: BLE001, S110 - a tzinfo is code of the application
                 pass
         self.note("timestamp", f"{type_name(value)} is no time; became the time of encoding")
         return real.now(UTC)

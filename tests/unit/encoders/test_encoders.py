@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -166,6 +166,12 @@ def test_text_is_for_people_and_lets_no_control_character_through() -> None:
     assert b"login" in frame
     with pytest.raises(DecodeError, match="people"):
         encoder.decode(frame)
+
+
+def test_text_has_the_time_in_utc_whatever_its_offset() -> None:
+    encoder = build("encoder", {"name": "text", "color": "never"}, "encoder")
+    time = datetime(2026, 5, 9, 9, 35, 25, 123456, timezone(timedelta(hours=2)))
+    assert encoder.encode(Event(type="login", timestamp=time)).startswith(b"2026-05-09T07:35:25.123Z ")
 
 
 def test_signed_frames_are_taken_with_the_key_and_refused_otherwise() -> None:

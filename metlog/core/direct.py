@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from metlog.core.context import Kept, current, is_fixed
 from metlog.core.state import ClientState
-from metlog.event import ONE
+from metlog.event import MAX_WEIGHT, ONE
 
 __all__ = ["dealt_with", "log_direct", "log_screened"]
 
@@ -91,7 +91,7 @@ def log_screened(
             weight = screen(tokens, severity, payload, own)
             if not weight:
                 return
-        if make is not None and type(payload) is str and is_fixed(own):
+        if make is not None and type(payload) is str and (weight is ONE or 0 < weight <= MAX_WEIGHT) and is_fixed(own):
             seq = next_seq()
             record = make(_now(UTC), tokens[0], tokens, severity, payload, own, seq, origin)
             append(record if weight is ONE else buffer.records.weighted(record, weight))

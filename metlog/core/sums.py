@@ -9,13 +9,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from math import ceil, isfinite, log
+from math import ceil, log
 from threading import get_ident
 from time import monotonic
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from metlog.core.context import FIXED
-from metlog.event import ONE
+from metlog.event import MAX_WEIGHT, ONE
 
 __all__ = ["Counters", "Flushing", "Sums", "TimerSummaries"]
 
@@ -63,7 +63,7 @@ class Sums(Generic[T]):
 
     def add(self, name: Any, value: Any, weight: float, fields: dict[str, Any] | None) -> bool:
         """Takes a measurement; `fields`: its own and those around it. False: it has to be an event of its own."""
-        if not self.takes(name, value):
+        if not self.takes(name, value, weight):
             return False
         key: str | Key = name
         if fields:
@@ -148,8 +148,8 @@ class Sums(Generic[T]):
         else:
             self._say(key[0], dict(zip(key[1], key[2], strict=True)), total)
 
-    def takes(self, name: Any, value: Any) -> bool:
-        """Whether the name is a text and the measurement a number that can be added."""
+    def takes(self, name: Any, value: Any, weight: float = ONE) -> bool:
+        """Whether the name is a text, and the measurement and its weight are numbers that can be added."""
         raise NotImplementedError
 
     def _weighted(self, value: Any, weight: float) -> Any:
@@ -171,9 +171,12 @@ class Counters(Sums[float]):
     kind = "counter"
     measure = "count"
 
-    def takes(self, name: Any, value: Any) -> bool:
+    def takes(self, name: Any, value: Any, weight: float = ONE) -> bool:
+        """As in `Sums`; what is added is the measurement times its weight."""
         kind = type(value)
-        return type(name) is str and (kind is int or kind is float) and -_LARGEST <= value <= _LARGEST
+        if type(name) is not str or not (kind is int or kind is float) or not -_LARGEST <= value <= _LARGEST:
+            return False
+        return weight is ONE or -_LARGEST <= value * weight <= _LARGEST
 
     def add_plain(self, name: Any, value: Any) -> bool:
         """As `add`, of a counter without fields that stands for itself alone."""
@@ -230,9 +233,12 @@ class TimerSummaries(Sums[Summary]):
     kind = "timer"
     measure = "ms"
 
-    def takes(self, name: Any, value: Any) -> bool:
+    def takes(self, name: Any, value: Any, weight: float = ONE) -> bool:
+        """As in `Sums`; the sum of the weights is the weight of the event."""
         kind = type(value)
-        return type(name) is str and (kind is int or kind is float) and isfinite(value) and 0 <= value <= _LARGEST
+        if type(name) is not str or not (kind is int or kind is float) or not 0 <= value <= _LARGEST:
+            return False
+        return weight is ONE or 0 < weight <= MAX_WEIGHT
 
     def _weighted(self, value: Any, weight: float) -> Any:
         return value, weight
@@ -240,13 +246,17 @@ class TimerSummaries(Sums[Summary]):
     def _add_all(
         self, calls: list[tuple[str | Key, Any]], sums: dict[str | Key, Summary]
     ) -> list[tuple[str | Key, Summary]]:
+        full = []
         for key, value in calls:
             ms, weight = value if type(value) is tuple else (value, 1)
             bucket = ceil(log(max(ms, _LEAST)) / _LOG_GAMMA)
-            number, total, least, most, buckets = sums.get(key) or (0, 0.0, ms, ms, {})
+            number, total, least, most, buckets = before = sums.get(key) or (0, 0.0, ms, ms, {})
+            if number + weight > MAX_WEIGHT:
+                full.append((key, before))
+                number, total, least, most, buckets = 0, 0.0, ms, ms, {}
             buckets = {**buckets, bucket: buckets.get(bucket, 0) + weight}
             sums[key] = number + weight, total + ms * weight, min(least, ms), max(most, ms), buckets
-        return []
+        return full
 
     def _say(self, name: str, fields: dict[str, Any], total: Summary) -> None:
         number, together, least, most, buckets = total

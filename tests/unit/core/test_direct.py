@@ -16,6 +16,7 @@ from metlog.filters import BaseFilter
 from metlog.filters.redact import Redact
 from metlog.filters.sample import Sample
 from metlog.filters.types import TypeDeny
+from metlog.values import MARK
 
 
 @pytest.fixture
@@ -219,3 +220,23 @@ def test_small_frames_go_several_at_once_each_within_its_limit(encoder: str) -> 
         assert [event.seq for event in found] == list(range(1, 401))
         assert max(map(len, client.sender.frames)) <= 1432
         assert sum(map(len, client.sender.frames)) / len(client.sender.frames) > 1000
+
+
+@pytest.mark.parametrize("encoder", ["json", "msgpack"])
+@pytest.mark.parametrize("weight", [math.inf, math.nan, 1e16, -1.0])
+@pytest.mark.parametrize("needs_fields", [True, False])
+def test_a_weight_of_a_filter_that_no_receiver_takes_is_put_right(encoder: str, weight: float, needs_fields: bool) -> None:
+    class Weighs(BaseFilter):
+        early_needs_fields = needs_fields
+
+        def __call__(self, event: Event, /) -> Event | None:
+            raise NotImplementedError
+
+        def early(self, *call: Any) -> float:
+            return weight
+
+    with MetlogClient.from_config("memory:", encoder=encoder, filters=[Weighs()]) as client:
+        client.log("login")
+        (event,) = events(client)
+    assert event.weight == 1.0
+    assert event.fields == {MARK: ["weight: not a number above 0 and up to 1e+15; became 1"]}

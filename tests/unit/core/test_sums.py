@@ -14,8 +14,11 @@ import pytest
 
 import metlog
 from metlog import MetlogClient
-from metlog.event import Event
+from metlog.core.chance import Certain
+from metlog.core.pipeline import Pipeline
+from metlog.event import MAX_WEIGHT, Event
 from metlog.testing import capture
+from metlog.values import MARK
 
 
 def made(**more: Any) -> MetlogClient:
@@ -358,6 +361,48 @@ def test_a_summary_has_number_sum_least_largest_and_a_sketch() -> None:
                 found = 2 * gamma ** int(index) / (gamma + 1)
                 break
         assert found == pytest.approx(values[int(share * 1000)], rel=0.02)
+
+
+@pytest.mark.parametrize("rate", [math.nan, "often", 1e-320, 1e-300, 1e-16])
+@pytest.mark.parametrize("kind", ["timer", "counter"])
+def test_a_measurement_whose_weight_cannot_be_added_is_an_event_of_its_own(kind: str, rate: Any) -> None:
+    with made(timers="summary") as client:
+        pipeline = client._state.pipeline
+        assert isinstance(pipeline, Pipeline)
+        pipeline.chance = Certain()
+        for turn in range(101):
+            more = {"rate": rate} if turn == 50 else {}
+            if kind == "timer":
+                client.timer_send("work", 5.0, **more)
+            else:
+                client.incr("work", 3, **more)
+        alone, together = events(client)
+    assert MARK in alone.fields
+    assert MARK not in together.fields
+    if kind == "timer":
+        assert (alone.fields["ms"], together.fields["ms"], together.fields["count"]) == (5.0, 5.0, 100)
+    else:
+        assert (alone.fields["count"], together.fields["count"]) == (3, 300)
+
+
+def test_weights_that_together_are_more_than_an_event_may_have_are_several_events() -> None:
+    with made(timers="summary") as client:
+        pipeline = client._state.pipeline
+        assert isinstance(pipeline, Pipeline)
+        pipeline.chance = Certain()
+        for _ in range(5):
+            client.timer_send("work", 2.0, rate=1 / (0.4 * MAX_WEIGHT))
+        found = events(client)
+    assert [round(event.weight / MAX_WEIGHT, 3) for event in found] == [0.8, 0.8, 0.4]
+    assert [event.fields["count"] for event in found] == [event.weight for event in found]
+    assert all(MARK not in event.fields and event.fields["ms"] == pytest.approx(2.0) for event in found)
+
+
+def test_a_counter_of_more_digits_than_python_writes_raises_nothing(client: MetlogClient) -> None:
+    client.incr("n", 10**5000)
+    (event,) = events(client)
+    assert event.payload == "<int>"
+    assert event.fields["count"].startswith("0x")
 
 
 def test_a_timed_block_and_a_decorated_function_are_in_the_summary() -> None:

@@ -294,7 +294,7 @@ class CompatClient(CoreClient):
         share = rate_of(rate)
         weight = 1.0 / share if 0 < share < 1 else ONE
         together = joined({}, fields) | {"name": name, "rate": rate, **measured}
-        payload: Any = str(value) if type(value) in {int, float} else value
+        payload: Any = str(value) if type(value) is float else value
         self.metlog(kind, logger, severity, payload, together, weight=weight)
 
     def exception(self, msg: object, /, *args: Any, **fields: Any) -> None:

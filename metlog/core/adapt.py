@@ -11,7 +11,14 @@ from metlog.event import Event
 __all__ = ["adapt_encoder", "adapt_filter", "adapt_sender", "name_of", "original"]
 
 _NOT_COPIED: Final = frozenset(
-    {"concurrent", "silent", "early", "early_needs_fields", "by_severity_only", "ticking"}  # a subclass may have to say it again
+    {
+        "concurrent",
+        "silent",
+        "early",
+        "early_needs_fields",
+        "by_severity_only",
+        "ticking",
+    }  # a subclass may have to say it again
     | {"logger", "emit", "chance"}  # set by the pipeline
     | {"transmit", "repaired"}  # change while they are in use
 )

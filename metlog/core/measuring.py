@@ -66,7 +66,7 @@ class Measuring:
         weight = ONE if type(rate) is float and rate == 1.0 else self._weight(rate)  # 0: left out
         sums = pipeline.counters
         if weight and (sums is None or not self._added_up(sums, name, count, weight, more)):
-            payload: Any = str(count) if type(count) is int else count
+            payload: Any = str(count) if type(count) is int and count.bit_length() <= 64 else count
             self._measured("counter", name, payload, {**more, "name": name, "count": count}, weight)
 
     def timer_send(self, name: str, ms: float, rate: float = 1.0, **more: Any) -> None:
@@ -102,7 +102,7 @@ class Measuring:
         return 1.0 / rate if isnan(rate) or self._state.pipeline.chance.keeps(rate) else 0.0
 
     def _added_up(self, sums: Sums[Any], name: Any, value: Any, weight: float, fields: dict[str, Any]) -> bool:
-        """Whether it was taken there; if not, it has to be an event of its own."""
+        """Adds a measurement to `sums`. Returns False when it has to be an event of its own."""
         pipeline, context = self._state.pipeline, _context()
         base = pipeline.fields
         if context is not None or base or self._bound:
@@ -118,7 +118,9 @@ class Measuring:
     def timer(self, name: str, rate: float = 1.0) -> Timer:
         """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
         disabled = self._state.disabled_timers
-        if disabled and ("*" in disabled or (type(name) is str and name in disabled)):  # `timer_disabled`, without the call
+        if disabled and (
+            "*" in disabled or (type(name) is str and name in disabled)
+        ):  # `timer_disabled`, without the call
             return DisabledTimer(self, name, rate)
         return Timer(self, name, rate)
 

@@ -59,10 +59,17 @@ def broken() -> Iterator[str]:
     raise RuntimeError("no")
 
 
+def loop() -> list[Any]:
+    around: list[Any] = []
+    around.append(around)
+    return around
+
+
 MAKERS: dict[str, Callable[[], Any]] = {
     "evil": Evil, "list of evil": lambda: [Evil()], "tuple of evil": lambda: (Evil(), "b"), "dict of evil": lambda: {"a": Evil()},
     "evil key": lambda: {Name(): 1}, "evil mapping": EvilMapping, "evil text": lambda: EvilText("text"), "broken iterator": broken,
-    "nan": lambda: math.nan, "inf": lambda: math.inf, "minus": lambda: -1, "huge": lambda: 10**400, "zero": lambda: 0,
+    "nan": lambda: math.nan, "inf": lambda: math.inf, "minus": lambda: -1, "huge": lambda: 10**400, "tiny": lambda: 1e-320, "zero": lambda: 0,
+    "more digits than Python writes": lambda: 10**5000, "loop": loop,
     "bytes": lambda: b"caf\xc3\xa9 \xff", "surrogate": lambda: "\ud800", "none": lambda: None, "true": lambda: True,
     "array": lambda: numpy.array([1, 2]), "class": lambda: Evil, "function": lambda: broken, "empty": lambda: "", "set": lambda: {1},
     "number as text": lambda: "0.5", "long": lambda: "x" * 100_000, "object": object, "mixed keys": lambda: {1: "a", "1": "b"},
@@ -157,12 +164,32 @@ def test_the_client(encoder: str, call: str, name: str, kind: Any) -> None:
         client.bind(bound=make()).log("bound")
         settled(client)
         after = client.stats()
-        lost = {"zero", "minus"} if name == "rate" else set()  # never, says such a rate
+        lost = {"zero", "minus", "tiny"} if name == "rate" else set()  # never, says such a rate
         expected = 1 + (0 if what in lost else 2 if call == "timer" else 1)
         if name != "rate" or what != "number as text":
             assert after.sent - before.sent == expected, what
         assert after.dropped == {}, what
     client.close()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"timers": "summary"},
+        {"counters": "each"},
+        {"disabled_timers": ["*"]},
+        {"filters": [{"name": "redact", "drop": ["secret"]}], "timers": "summary"},
+        {"filters": [{"name": "sample", "rate": 1.0}], "buffer": {"flush_interval": 0}},
+    ],
+    ids=["summaries", "each counter", "no timers", "redacting", "at once"],
+)
+@pytest.mark.parametrize(("call", "name", "kind"), parameters(MetlogClient))
+def test_the_client_with_other_settings(settings: dict[str, Any], call: str, name: str, kind: Any) -> None:
+    with MetlogClient.from_config("memory:", **settings) as client:
+        for what, make in MAKERS.items():
+            call_with(client, call, name, kind, make())
+            settled(client)
+            assert client.stats().dropped == {}, what
 
 
 @pytest.mark.parametrize(("call", "name", "kind"), parameters(CompatClient))

@@ -85,7 +85,7 @@ class _AdaptedSender(BaseSender):
         self.concurrent = _own(inner, "concurrent")
 
     @property
-    def transmit(self) -> Any:
+    def transmit(self) -> Any:  # type: ignore[override]
         return getattr(self.inner, "transmit", None)
 
 

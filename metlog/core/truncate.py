@@ -62,7 +62,7 @@ def _smallest_first(event: Event, fields: dict[str, Any], encoder: BaseEncoder) 
         for name, value in fields.items()
         if name != FIELD
     }
-    return sorted(reversed(sizes), key=sizes.__getitem__)
+    return sorted(sizes, key=sizes.__getitem__, reverse=True)[::-1]
 
 
 def _only(fields: dict[str, Any], names: list[str]) -> dict[str, Any]:

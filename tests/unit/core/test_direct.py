@@ -225,7 +225,9 @@ def test_small_frames_go_several_at_once_each_within_its_limit(encoder: str) -> 
 @pytest.mark.parametrize("encoder", ["json", "msgpack"])
 @pytest.mark.parametrize("weight", [math.inf, math.nan, 1e16, -1.0])
 @pytest.mark.parametrize("needs_fields", [True, False])
-def test_a_weight_of_a_filter_that_no_receiver_takes_is_put_right(encoder: str, weight: float, needs_fields: bool) -> None:
+def test_a_weight_of_a_filter_that_no_receiver_takes_is_put_right(
+    encoder: str, weight: float, needs_fields: bool
+) -> None:
     class Weighs(BaseFilter):
         early_needs_fields = needs_fields
 

@@ -234,7 +234,9 @@ def test_of_the_fields_the_largest_go_and_no_more_than_has_to(event: Event, room
         return
     (found,) = encoder.decode(cut)
     assert set(found.fields) == left
-    assert list(found.fields) == [name for name in {**event.fields, "truncated": True} if name in left]  # in their order
+    assert list(found.fields) == [
+        name for name in {**event.fields, "truncated": True} if name in left
+    ]  # in their order
     if whole:
         assert (found.type, found.tokens, found.logger) == (event.type, event.tokens, event.logger)
 

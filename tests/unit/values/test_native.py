@@ -62,7 +62,9 @@ ZONES = st.one_of(
 TIMES = st.one_of(
     st.datetimes(timezones=st.one_of(st.none(), st.timezones()), allow_imaginary=True),
     st.builds(
-        lambda time, zone: time.replace(tzinfo=zone), st.datetimes() | st.sampled_from([datetime.min, datetime.max]), ZONES
+        lambda time, zone: time.replace(tzinfo=zone),
+        st.datetimes() | st.sampled_from([datetime.min, datetime.max]),
+        ZONES,
     ),
 )
 VALUES = st.recursive(

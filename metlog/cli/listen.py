@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metlog.errors import ConfigError
+from metlog.values import whole_number
 
 if TYPE_CHECKING:
     from metlog.listener.config import ListenerConfig
@@ -231,9 +232,11 @@ def _socket(name: str, text: str) -> dict[str, Any]:
     scheme, colon, rest = text.partition(":")
     if scheme == "systemd" and (rest or not colon):
         return {"name": name, "systemd": rest or True}
-    if scheme == "fd" and rest.startswith("//") and rest[2:].isdecimal():
-        return {"name": name, "fd": int(rest[2:])}
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
+    fd = whole_number(rest.removeprefix("//"))
+    if scheme == "fd" and rest.startswith("//") and fd is not None:
+        return {"name": name, "fd": fd}
+    host, colon, digits = text.rpartition(":")
+    port = whole_number(digits)
+    if not colon or port is None or port > 65535:
         raise ConfigError(f"--{name} {text!r}: wants HOST:PORT, as 127.0.0.1:5565, or systemd, systemd:NAME, fd://3")
-    return {"name": name, "host": host.strip("[]") or "0.0.0.0", "port": int(port)}  # noqa: S104 - ":5565" asks for every interface
+    return {"name": name, "host": host.strip("[]") or "0.0.0.0", "port": port}  # noqa: S104 - ":5565" asks for every interface

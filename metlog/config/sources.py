@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from metlog.errors import ConfigError, Problems
 from metlog.plugins.conversion import nearest, shown
+from metlog.values import whole_number
 
 __all__ = ["KEYS", "as_list", "expand", "foreign", "from_prefixed", "gather", "sources"]
 
@@ -134,9 +135,8 @@ def _numbered(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     inner = {key: _numbered(item) for key, item in value.items()}
-    if inner and all(str(key).isdecimal() for key in inner):
-        return [inner[key] for key in sorted(inner, key=int)]
-    return inner
+    places = [(place, key) for key in inner if (place := whole_number(str(key))) is not None]
+    return [inner[key] for _, key in sorted(places)] if inner and len(places) == len(inner) else inner
 
 
 def _listed(settings: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from metlog.event import ONE, Event
 from metlog.plugins import Component, suggest
 from metlog.plugins.conversion import shown
 from metlog.senders.memory import MemorySender
+from metlog.values import whole_number
 
 __all__ = ["Outcome", "check", "run"]
 
@@ -261,7 +262,8 @@ def _has(value: Any, path: list[str]) -> bool:
     if not path:
         return True
     if isinstance(value, list):
-        return path[0].isdecimal() and int(path[0]) < len(value) and _has(value[int(path[0])], path[1:])
+        place = whole_number(path[0])
+        return place is not None and place < len(value) and _has(value[place], path[1:])
     if not isinstance(value, dict):
         return False
     return any(

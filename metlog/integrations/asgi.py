@@ -14,6 +14,7 @@ from typing import Any, Unpack
 from metlog.integrations._faults import is_disconnect, stems_from
 from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Scope, safe_path
 from metlog.integrations.django import FAULT, is_handler, route_of, watch
+from metlog.values import whole_number
 
 __all__ = ["MetlogMiddleware"]
 
@@ -176,7 +177,8 @@ class _Http(_Exchange):
         elif kind == "http.response.zerocopysend":
             self._size += message.get("count") or 0
         elif kind == "http.response.pathsend":  # the server reads the file by itself
-            self._size = next((int(value) for name, value in self._headers if name == b"content-length"), 0)
+            length = next((value for name, value in self._headers if name == b"content-length"), b"")
+            self._size = whole_number(length.decode("latin-1")) or 0
         await self._pass_on(message)
         if kind in {"http.response.pathsend", "http.response.zerocopysend"} and not message.get("more_body", False):
             self._ended = perf_counter()

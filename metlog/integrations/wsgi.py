@@ -13,6 +13,7 @@ from metlog.integrations._faults import Input, is_disconnect, stems_from
 from metlog.integrations._flask import listen
 from metlog.integrations._request import CLOSED_BY_CLIENT, Options, Recorder, Rejoined, Scope, safe_path
 from metlog.integrations.django import FAULT, is_handler, route_of, watch
+from metlog.values import whole_number
 
 __all__ = ["MetlogMiddleware"]
 
@@ -93,7 +94,7 @@ class _Exchange:
         self._input: Input | None = None
         length = environ.get("CONTENT_LENGTH") or ("1" if environ.get("HTTP_TRANSFER_ENCODING") else "0")
         if length != "0" and "wsgi.input" in environ:
-            self._input = environ["wsgi.input"] = Input(environ["wsgi.input"], int(length) if length.isdigit() else 0)
+            self._input = environ["wsgi.input"] = Input(environ["wsgi.input"], whole_number(length) or 0)
         self._scope = Scope()
         self._started = perf_counter()
 
@@ -103,8 +104,7 @@ class _Exchange:
         """`start_response`; called again with `exc_info` it replaces a response of which nothing has been sent."""
         # the server raises when it is too late for another status: then the first one stands
         write = self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
-        code = status[:3]
-        self._status = int(code) if code.isdigit() else 0
+        self._status = whole_number(status[:3]) or 0
         self._headers = headers
         self._write = write
         if _FLASK in self._environ and self._template is None and self._recorder.route is None:
@@ -152,8 +152,8 @@ class _Exchange:
 
     def _content_length(self) -> int:
         for name, value in self._headers:
-            if name.lower() == "content-length" and value.isdigit():
-                return int(value)
+            if name.lower() == "content-length":
+                return whole_number(value) or 0
         return 0
 
     # ---- the end -----------------------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["MAX_REPR", "formatted", "repr_of", "text_of", "type_name"]
+__all__ = ["MAX_REPR", "formatted", "repr_of", "text_of", "type_name", "whole_number"]
 
 MAX_REPR: Final = 1_000
 """Characters that the `repr` of an object keeps."""
+_DIGITS: Final = 18  # what 64 bits hold, whatever the digits
 _MAX_ARGUMENTS: Final = 1_000  # characters of the arguments that did not fit
 
 _DIRECTIVE: Final = re.compile(
@@ -43,6 +44,11 @@ def repr_of(value: Any) -> str:
         return str.__str__(repr(value))[:MAX_REPR]
     except Exception:  # noqa: BLE001 - `repr` is code of the application
         return f"<{type_name(value)}>"
+
+
+def whole_number(text: str) -> int | None:
+    """The number that up to 18 ASCII digits say; None for any other text, such as `²`, which `isdigit` takes and `int` does not."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= _DIGITS else None
 
 
 def formatted(message: Any, arguments: Any) -> tuple[str, str | None]:

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from metlog.lake.query import Cancel, Result
 from metlog.listener.metrics import CONTENT_TYPE
+from metlog.values import whole_number
 from metlog.web.errors import Refused
 from metlog.web.events import find
 from metlog.web.forms import json_body, query_of
@@ -46,9 +47,10 @@ async def search(request: Request) -> Response:
     """`GET /api/events`: a page of events, newest first; `after` of one answer asks for the next."""
     given = query_of(request)
     text = given.get("limit", "50")
-    if not text.isdecimal() or not 1 <= int(text) <= 500:
+    limit = whole_number(text)
+    if limit is None or not 1 <= limit <= 500:
         raise Refused(400, f"limit = {text!r}: wants 1 to 500")
-    found: Page = await find(request, int(text))
+    found: Page = await find(request, limit)
     return json_response(
         {"events": found.events, "total": found.total, "after": found.after or None, "ms": round(found.ms, 1)}
     )

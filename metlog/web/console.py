@@ -18,6 +18,7 @@ from metlog.lake.query import Cancel, Result
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.lake.sql.vocabulary import FUNCTIONS, HIDDEN, KEYWORDS, VIEW_COLUMNS, Field, fields
 from metlog.reports.times import moment, zone
+from metlog.values import whole_number
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 from metlog.web.pictures import PICTURES, chart, picture
@@ -87,10 +88,11 @@ class Query:
         except QueryError:
             parameters = ()  # the query will say what is wrong
         text, descends = given.get("sort", ""), given.get("order", "asc")
-        if (text and not (text.isdecimal() and 0 < int(text) < 10_000)) or descends not in {"asc", "desc"}:
+        column = whole_number(text) or 0
+        if (text and not 0 < column < 10_000) or descends not in {"asc", "desc"}:
             raise Refused(400, f"sort = {text!r}, order = {descends!r}: wants the number of a column, and asc or desc")
         values = {name: given.get(_P + name, _DEFAULTS.get(name, "")) for name in parameters}
-        return cls(sql, parameters, tuple(values.items()), (int(text) - 1, descends == "desc") if text else None)
+        return cls(sql, parameters, tuple(values.items()), (column - 1, descends == "desc") if text else None)
 
     @property
     def text(self) -> str:

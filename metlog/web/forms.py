@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.requests import Request
 
+from metlog.values import whole_number
 from metlog.web.errors import Refused
 
 __all__ = ["form", "json_body", "query_of"]
@@ -15,8 +16,7 @@ __all__ = ["form", "json_body", "query_of"]
 
 async def body(request: Request, most: int) -> bytes:
     """The body; Refused 413 above `most` bytes, without reading the rest."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > most:
+    if (whole_number(request.headers.get("content-length", "")) or 0) > most:
         raise Refused(413, f"the request is larger than {most} bytes")
     parts = bytearray()
     async for chunk in request.stream():

@@ -11,6 +11,7 @@ import duckdb
 from metlog.lake.schema import COLUMNS
 from metlog.lake.sql.guard import QueryError
 from metlog.plugins.conversion import nearest
+from metlog.values import whole_number
 
 __all__ = ["EXPLAIN", "explain"]
 
@@ -53,7 +54,7 @@ def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: f
         return QueryError(
             f"no value is given for {', '.join(f'${name}' for name in names)}; in a command: {how}", "syntax"
         )
-    position = int(details["position"]) if str(details.get("position", "")).isdigit() else None
+    position = whole_number(str(details.get("position", "")))
     if position is not None and isinstance(error, (duckdb.BinderException, duckdb.CatalogException)):
         position -= len(EXPLAIN)  # these were found by EXPLAIN of the query as written
     elif sql != ran and not _same_place(sql, ran, position, str(details.get("name", ""))):

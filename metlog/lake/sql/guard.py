@@ -20,6 +20,7 @@ from metlog.lake.sql.fields import Promotable, promotable
 from metlog.lake.sql.functions import ALLOWED, TABLES
 from metlog.lake.sql.pruning import Bound, Pruner, parameters
 from metlog.plugins.conversion import nearest
+from metlog.values import whole_number
 
 __all__ = ["VIEWS", "Parsed", "QueryError", "expression", "normal_form", "parse"]
 
@@ -189,7 +190,7 @@ def _statement(sql: str) -> Tree:
         raise QueryError("a query has no NUL characters", "syntax")
     found = _catalog().serialize(sql)
     if found.get("error"):
-        position = int(found["position"]) if str(found.get("position", "")).isdigit() else None
+        position = whole_number(str(found.get("position", "")))
         message = str(found.get("error_message", "cannot be parsed"))
         if found.get("error_type") == "parser":
             raise QueryError(message, "syntax", position, sql)

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog.core.hosts import host_port
+from metlog.values import whole_number
 
 __all__ = ["HttpServer", "Limits", "Refusal", "Request", "Response"]
 
@@ -86,7 +87,7 @@ class Request:
         """Reads the whole body. Raises `Refusal` 413 as soon as it is longer than `limit` bytes, 408 when it takes
         too long. `take` is told of each part before it is kept."""
         announced = self.header("content-length")
-        if announced.isdigit() and int(announced) > limit:
+        if (whole_number(announced) or 0) > limit:
             raise Refusal(413, f"the body has {announced} bytes; {limit} are taken")
         parts: list[bytes] = []
         size = 0

@@ -21,6 +21,7 @@ from metlog.errors import MetlogError
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, retry_after
 from metlog.senders.options import at_most
+from metlog.values import whole_number
 
 __all__ = ["Held", "Posting", "Post"]
 
@@ -216,8 +217,8 @@ class Posting(BaseOutput):
 
 
 def _is_short(answer: httpx.Response) -> bool:
-    length = answer.headers.get("content-length", "")
-    return length.isdecimal() and int(length) <= _ANSWER
+    length = whole_number(answer.headers.get("content-length", ""))
+    return length is not None and length <= _ANSWER
 
 
 def _words(answer: httpx.Response) -> str:

@@ -108,6 +108,9 @@ def test_an_applications_own_settings_are_taken_by_prefix() -> None:
     assert made.disabled_timers == {"a", "b"}
     assert made.statsd is False
     assert from_prefixed({"x.sender": "null"}, "x.") == {"sender": "null"}
+    assert from_prefixed({"x.fields.1": "a", "x.fields.0": "b"}, "x.") == {"fields": ["b", "a"]}
+    for key in ("²", "9" * 5000):
+        assert from_prefixed({f"x.fields.{key}": "a"}, "x.") == {"fields": {key: "a"}}
 
 
 def test_the_environment_configures_without_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

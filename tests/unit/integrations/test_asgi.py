@@ -229,6 +229,17 @@ def test_a_file_that_the_server_sends_by_itself(client: MetlogClient) -> None:
     assert one(client).fields["bytes"] == 1000
 
 
+@pytest.mark.parametrize("length", [b"", b"-1", b"many", b"\xb2", b"9" * 5000])
+def test_a_length_that_is_no_number_changes_nothing(client: MetlogClient, length: bytes) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.pathsend", "path": "/some/file"})
+
+    sent = asyncio.run(serve(MetlogMiddleware(app, client=client), scope_of()))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.pathsend"]
+    assert one(client).fields["bytes"] == 0
+
+
 def test_a_websocket_is_one_event(client: MetlogClient, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("metlog.integrations.asgi.perf_counter", lambda: now)

@@ -514,6 +514,19 @@ def test_a_client_that_breaks_costs_no_request(monkeypatch: pytest.MonkeyPatch, 
     assert client.stats().errors == 1
 
 
+@pytest.mark.parametrize("number", ["", "-1", "many", "²", "²²²", "١", "9" * 5000])
+def test_a_length_or_a_status_that_is_no_number_changes_nothing(client: MetlogClient, number: str) -> None:
+    def app(environ: dict[str, Any], start: Any) -> Any:
+        start(f"{number} fine", [("Content-Length", number)])
+        read = environ["wsgi.input"].read()
+        return environ["wsgi.file_wrapper"](io.BytesIO(read), 100)
+
+    environ = environ_of(**{"wsgi.file_wrapper": FileWrapper, "wsgi.input": io.BytesIO(b"body")})
+    environ.update(REQUEST_METHOD="POST", CONTENT_LENGTH=number)
+    assert serve(MetlogMiddleware(app, client=client), environ) == b"body"
+    assert one(client).fields["method"] == "POST"
+
+
 def test_a_real_server_over_a_real_socket(client: MetlogClient) -> None:
     from http.client import HTTPConnection
 

@@ -68,7 +68,8 @@ def test_a_heading_sorts_the_whole_result_and_not_the_rows_shown(share: Start) -
 
 
 @pytest.mark.parametrize(
-    ("sort", "order"), [("0", "asc"), ("x", "asc"), ("1", "up"), ("1;DROP", "asc"), ("99999", "asc")]
+    ("sort", "order"),
+    [("0", "asc"), ("x", "asc"), ("1", "up"), ("1;DROP", "asc"), ("99999", "asc"), ("²", "asc"), ("9" * 5000, "asc")],
 )
 def test_a_sort_that_is_none_is_refused(page: TestClient, sort: str, order: str) -> None:
     assert page.get("/sql", params={"sql": "SELECT 1", "sort": sort, "order": order}).status_code == 400

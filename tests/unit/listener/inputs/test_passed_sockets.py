@@ -202,6 +202,8 @@ def test_each_input_takes_the_sockets_of_its_name_and_kind(start: Start, udp: so
         (["--udp", "fd://3", "--statsd", "fd://3"], "fd://3: the descriptor 3 is taken by another input"),
         (["--udp", "fd://9"], "fd://9: the descriptor 9 is no open Internet socket of the right kind"),
         (["--udp", "systemd:"], "wants HOST:PORT, as 127.0.0.1:5565, or systemd"),
+        (["--udp", f"127.0.0.1:{'9' * 5000}"], "wants HOST:PORT, as 127.0.0.1:5565, or systemd"),
+        (["--http", f"fd://{'9' * 5000}"], "wants HOST:PORT, as 127.0.0.1:5565, or systemd"),
     ],
 )
 def test_what_was_not_passed_is_told_in_one_line(

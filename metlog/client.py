@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from metlog.core.adapt import original
-from metlog.core.coerce import fields_of, joined, known_tokens, severity_of, tokens_of, tokens_tuple
+from metlog.core.coerce import fields_of, joined, known_tokens, severity_of, tokens_of, tokens_tuple, type_of
 from metlog.core.context import FIXED, current, merged
 from metlog.core.direct import dealt_with, log_screened
 from metlog.core.measuring import Measuring
@@ -79,7 +79,7 @@ class MetlogClient(Measuring):
                 severity = level
             try:
                 known = _known[tokens]
-            except KeyError:
+            except (KeyError, TypeError):
                 known = tokens_tuple(tokens)
             if make is None:
                 weight = ONE if sift is None else sift(known, severity, msg)
@@ -136,17 +136,22 @@ class MetlogClient(Measuring):
         fields: Any,
         weight: Any = ONE,
         logger: Any = None,
+        type: Any = None,
     ) -> bool:
-        """Logs with arguments of the wrong type, coerced to the nearest valid ones. Returns False if that fails too."""
+        """Logs with arguments of the wrong type, coerced to the nearest valid ones. Returns False if that fails too.
+
+        `type`: the explicit one of `metlog`; None: the first token.
+        """
         try:
             told: list[str] = []
             pipeline, severity = self._admitted(severity_of(severity, told))
             if severity >= 0:
                 tokens = tokens_of(tokens, told)
+                kind = tokens[0] if type is None else type_of(type, told)
                 own = merged(pipeline.fields, current.get(), self._bound, fields_of(fields, told))
                 if told:
                     own[MARK] = noted(own, told)
-                pipeline.put(tokens[0], tokens, severity, msg, own, weight, logger)
+                pipeline.put(kind, tokens, severity, msg, own, weight, logger)
         except Exception:  # noqa: BLE001 - the first error is the one that is told
             return False
         return True
@@ -175,11 +180,11 @@ class MetlogClient(Measuring):
             if severity >= 0:
                 own = merged(pipeline.fields, current.get(), self._bound, fields)
                 known = tokens_tuple((type,) if tokens is None else tokens)
-                pipeline.put(
-                    type if type.__class__ is str else str(type), known, severity, payload, own, weight, logger
-                )
+                kind = type if type.__class__ is str else tokens_tuple((type,))[0]
+                pipeline.put(kind, known, severity, payload, own, weight, logger)
         except Exception as error:  # noqa: BLE001 - as in log
-            if not self._log_coerced((type,) if tokens is None else tokens, payload, severity, fields, weight, logger):
+            given, explicit = ((type,), None) if tokens is None else (tokens, type)
+            if not self._log_coerced(given, payload, severity, fields, weight, logger, explicit):
                 self._state.pipeline.lose(error)
 
     def _oldstyle(self, severity: int, msg: object, args: tuple[Any, ...], fields: dict[str, Any]) -> None:

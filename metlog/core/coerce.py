@@ -12,30 +12,45 @@ from typing import Any, Final
 from metlog.event import severity_from
 from metlog.values import text_of, type_name
 
-__all__ = ["fields_of", "joined", "known_tokens", "rate_of", "severity_of", "tokens_of", "tokens_tuple"]
+__all__ = ["fields_of", "joined", "known_tokens", "rate_of", "severity_of", "tokens_of", "tokens_tuple", "type_of"]
 
 known_tokens: Final[dict[Any, tuple[str, ...]]] = {}
 """Results of `tokens_tuple`, to look up first."""
 _MOST_KNOWN: Final = 4096
 
 _MAX_TOKENS: Final = 1_000
+_TEXT: Final = frozenset({str})
 
 
 def tokens_tuple(tokens: Any) -> tuple[str, ...]:
-    """The tokens of a call as a tuple of texts; remembered where they can be. Raises what they raise when they cannot be read."""
-    proper = known_tokens.get(tokens)
-    if proper is None:
-        proper = (tokens,) if isinstance(tokens, str) else tuple(map(str, tokens)) or ("event",)
-        if proper in (tokens, (tokens,)):  # (True,) and (1,) are the same key
-            if len(known_tokens) >= _MOST_KNOWN:  # made at run time
-                known_tokens.clear()
-            known_tokens[tokens] = proper
+    """The tokens of a call as a tuple of texts; those of a text and of a tuple of texts are remembered.
+
+    Raises TypeError for what is neither text, tuple nor list, and where there would be something to note: see `tokens_of`.
+    """
+    kind = type(tokens)
+    if kind is str:
+        proper: tuple[str, ...] = (tokens,)
+    elif (kind is tuple or kind is list) and tokens and _TEXT.issuperset(map(type, tokens)):
+        proper = tuple(tokens)
+        if kind is list:
+            return proper
+    else:
+        if not issubclass(kind, str | tuple | list):  # another iterable may be read once only
+            raise TypeError(f"tokens: {type_name(tokens)}")
+        notes: list[str] = []
+        proper = tokens_of(tokens, notes)
+        if notes:
+            raise TypeError(notes[0])
+        return proper
+    if len(known_tokens) >= _MOST_KNOWN:  # made at run time
+        known_tokens.clear()
+    known_tokens[tokens] = proper
     return proper
 
 
 def tokens_of(tokens: Any, notes: list[str]) -> tuple[str, ...]:
     """Tokens as text, at least one."""
-    if issubclass(type(tokens), str | bytes) or not issubclass(type(tokens), Iterable):
+    if issubclass(type(tokens), str | bytes | bytearray) or not issubclass(type(tokens), Iterable):
         tokens = (tokens,)
     found: list[Any] = []
     try:
@@ -44,11 +59,24 @@ def tokens_of(tokens: Any, notes: list[str]) -> tuple[str, ...]:
         notes.append(f"tokens: {type_name(tokens)} cannot be read to its end ({type(error).__name__})")
     texts: list[str] = []
     for index, token in enumerate(found):
-        text, note = text_of(token)
+        text, note = _text_of(token)
         texts.append(text)
         if note:
             notes.append(f"tokens.{index}: {note}")
     return tuple(texts) or ("event",)
+
+
+def type_of(type: Any, notes: list[str]) -> str:
+    """The type of an event as text."""
+    text, note = _text_of(type)
+    if note:
+        notes.append(f"type: {note}")
+    return text
+
+
+def _text_of(value: Any) -> tuple[str, str | None]:
+    """As `text_of`; a member of an enumeration of texts is its value, as it is in fields."""
+    return (str.__str__(value), None) if issubclass(type(value), str) else text_of(value)
 
 
 def fields_of(fields: Any, notes: list[str]) -> dict[Any, Any]:

@@ -58,6 +58,13 @@ def test_wrong_tokens_are_sent_as_the_nearest_and_never_raise(client: MetlogClie
     assert event.fields == {"fields": [["a", 1]]}
 
 
+@pytest.mark.parametrize("more", [{"severity": "error"}, {"tokens": {"a": 1}}, {"severity": "high"}, {"logger": object()}])
+def test_an_explicit_type_is_the_type_whatever_else_is_put_right(client: MetlogClient, more: dict[str, Any]) -> None:
+    client.metlog("explicit", **{"tokens": ("a", "b"), **more})
+    client.metlog(b"explicit", **{"tokens": ("a", "b"), **more})  # type: ignore[arg-type]
+    assert [(event.type, event.tokens[0]) for event in events(client)] == [("explicit", "a")] * 2
+
+
 @pytest.mark.parametrize("severity", ["high", None, object(), "", float("nan"), [3], "0x3"])
 def test_a_severity_that_is_none_is_6_and_told(client: MetlogClient, severity: Any) -> None:
     client.log("a", severity=severity)

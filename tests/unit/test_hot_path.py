@@ -64,6 +64,10 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Kind(str, enum.Enum):
+    LOGIN = "login"
+
+
 class Text(str):
     __slots__ = ()
 
@@ -112,7 +116,8 @@ def test_a_lone_surrogate_costs_no_other_event_of_its_frame(client: MetlogClient
     [
         (("a", 1), ("a", "1")), ((True,), ("True",)), ((1,), ("1",)), ((1.0,), ("1.0",)), (("a", [1]), ("a", "[1]")),
         (("a", Text("b")), ("a", "b")), (["x", "y"], ("x", "y")), (Text("t"), ("t",)), ((), ("event",)), (Colour.RED, ("Colour.RED",)),
-        ((t for t in "ab"), ("a", "b")),
+        ((t for t in "ab"), ("a", "b")), (b"login", ("login",)), ((b"caf\xc3\xa9", "x"), ("café", "x")), (bytearray(b"login"), ("login",)),
+        ([b"login"], ("login",)), (Kind.LOGIN, ("login",)), ((Kind.LOGIN, "x"), ("login", "x")), ([Kind.LOGIN], ("login",)), ([], ("event",)),
     ],
 )  # fmt: skip
 def test_tokens_are_text_all_through_the_first_time_and_the_second(
@@ -124,6 +129,22 @@ def test_tokens_are_text_all_through_the_first_time_and_the_second(
     found = events(client)
     assert {event.tokens for event in found} == {said}
     assert {event.type for event in found} == {said[0]}
+
+
+@pytest.mark.parametrize("tokens", [["a", "b"], ["a", 1], ("a", ["b"]), [Kind.LOGIN], Text("t")])
+def test_a_list_of_tokens_is_not_the_careful_way(
+    client: MetlogClient, tokens: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def careful(*args: Any) -> bool:
+        raise AssertionError(args)
+
+    monkeypatch.setattr(MetlogClient, "_log_coerced", careful)
+    client.log(tokens)
+    client.metlog("type", tokens=tokens, payload="p")
+    first, second = events(client)
+    assert first.tokens == second.tokens
+    assert first.type == first.tokens[0]
+    assert second.type == "type"
 
 
 def test_tokens_made_at_run_time_do_not_fill_the_memory(client: MetlogClient) -> None:

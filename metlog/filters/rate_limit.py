@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from time import monotonic
 
@@ -45,11 +46,11 @@ class RateLimit(BaseFilter):
         self, *, rate: float, burst: float | None = None, window: float = 10.0, types: list[str] | None = None,
         max_types: int = 1000,
     ) -> None:  # fmt: skip
-        if rate <= 0:
+        if not 0 < rate < math.inf:
             raise ValueError(f"rate = {rate}: wants more than 0 events a second")
-        if burst is not None and burst < 1:
+        if burst is not None and not 1 <= burst < math.inf:
             raise ValueError(f"burst = {burst}: wants 1 or more events")
-        if window <= 0:
+        if not 0 < window < math.inf:
             raise ValueError(f"window = {window}: wants more than 0 seconds")
         if max_types < 1:
             raise ValueError(f"max_types = {max_types}: wants 1 or more types")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from metlog.event import ONE, Event
+from metlog.event import MAX_WEIGHT, ONE, Event
 from metlog.filters import BaseFilter
 
 __all__ = ["Sample"]
@@ -29,8 +29,8 @@ class Sample(BaseFilter):
     """
 
     def __init__(self, *, rate: float, field: str | None = None, types: list[str] | None = None) -> None:
-        if not 0 < rate <= 1:
-            raise ValueError(f"rate = {rate}: wants more than 0, up to 1")
+        if not 1 / MAX_WEIGHT <= rate <= 1:
+            raise ValueError(f"rate = {rate}: wants more than 0 (at least {1 / MAX_WEIGHT:g}), up to 1")
         self._rate = rate
         self._weight = 1 / rate
         self._path = field.split(".") if field else None

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from metlog.client import MetlogClient, state_of
 from metlog.core.context import _request, current
 from metlog.errors import ConfigError
+from metlog.event import MAX_WEIGHT
 from metlog.integrations._common import client_of
 from metlog.integrations._faults import error_fields
 from metlog.integrations._paths import safe_path
@@ -135,8 +136,8 @@ class Recorder:
         statsd: bool = True,
         exceptions: bool = True,
     ) -> None:
-        if not 0 < sample <= 1:
-            raise ConfigError(f"sample = {sample!r}: wants a share above 0, up to 1")
+        if not 1 / MAX_WEIGHT <= sample <= 1:
+            raise ConfigError(f"sample = {sample!r}: wants a share above 0 (at least {1 / MAX_WEIGHT:g}), up to 1")
         for name, value in (("exclude", exclude), ("headers", headers), ("query", query)):
             if isinstance(value, str):
                 raise ConfigError(f"{name} = {value!r}: wants a list; write [{value!r}]")

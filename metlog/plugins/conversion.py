@@ -12,7 +12,19 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, 
 
 import msgspec
 
-__all__ = ["FilePath", "Port", "Seconds", "Size", "Unit", "age", "convert", "nearest", "shown", "suggest"]
+__all__ = [
+    "MOST_SECONDS",
+    "FilePath",
+    "Port",
+    "Seconds",
+    "Size",
+    "Unit",
+    "age",
+    "convert",
+    "nearest",
+    "shown",
+    "suggest",
+]
 
 
 class Unit(NamedTuple):
@@ -43,7 +55,12 @@ _WORDS: Final[Mapping[Any, str]] = {
     tuple: "a list", Path: "a path, as a text", type(None): "nothing",
 }  # fmt: skip
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
+MOST: Final = 2**63 - 1
+"""The largest number that an option may be."""
+MOST_SECONDS: Final = 1_000_000_000
+"""Seconds that an option may be: thirty years, and what every call that waits can take."""
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_BEYOND: Final = 2.0**64  # for what is larger still, which is too large in any case
 _SECONDS_OF: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _AGE: Final = re.compile(r"(\d{1,9})\s*([smhdwy])")
 _AGE_SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800, "y": 31_536_000}
@@ -80,11 +97,16 @@ def convert(value: Any, hint: Any) -> Any:
         if any(get_origin(kind) in _LISTS for kind in kinds) and (str not in kinds or "\n" in value):
             value = [part.strip() for part in re.split(r"\n" if "\n" in value else ",", value) if part.strip()]
     try:
-        return msgspec.convert(value, hint, strict=False)
+        found = msgspec.convert(value, hint, strict=False)
     except TypeError:  # an annotation that msgspec does not know: the factory checks for itself
         return value
     except (msgspec.ValidationError, ValueError) as error:
         raise ValueError(_wants(hint, value) or str(error)) from error
+    if isinstance(found, float) and not math.isfinite(found):
+        raise ValueError("wants a finite number")
+    if isinstance(found, int | float) and abs(found) > MOST:
+        raise ValueError(f"wants a number up to {MOST}")
+    return found
 
 
 def age(value: object) -> float:
@@ -126,27 +148,28 @@ def _limited(value: Any, kind: Any, *notes: Any) -> Any:
         and (high is None or number <= high)
         and (below is None or number < below)
     ):
+        most = MOST_SECONDS if unit == "seconds" else MOST
+        if unit and number > most:
+            raise ValueError(f"wants at most {most} {unit}")
         return number
     raise ValueError(f"wants {_range(low, above, high, below, unit)}")
 
 
 def _measured(value: Any, unit: str) -> float | int | None:
     """A number of bytes or seconds; None for anything but a finite number, or a text that stands for one."""
-    number: Any = None
     if isinstance(value, str):
-        if unit == "bytes" and (match := _SIZE.fullmatch(value.strip())):
-            number = float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " ")
-            number = math.floor(number) if math.isfinite(number) else None
-        elif unit == "seconds" and (match := _DURATION.fullmatch(value.strip())):
-            number = float(match[1]) * _SECONDS_OF[match[2] or "s"]
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        number = value
-    try:
-        if number is None or not math.isfinite(number) or (unit == "bytes" and number != int(number)):
+        match = (_SIZE if unit == "bytes" else _DURATION).fullmatch(value.strip())
+        if match is None:
             return None
-        return int(number) if unit == "bytes" else float(number)
-    except OverflowError:  # an int that no float can be
+        factor = 1024 ** " kmgt".index(match[2].lower() or " ") if unit == "bytes" else _SECONDS_OF[match[2] or "s"]
+        number = min(float(match[1]) * factor, _BEYOND)
+        return int(number) if unit == "bytes" else number
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
         return None
+    value = max(-_BEYOND, min(value, _BEYOND))
+    if unit == "bytes":
+        return int(value) if value == int(value) else None
+    return float(value)
 
 
 def _range(low: Any, above: Any, high: Any, below: Any, unit: str) -> str:
@@ -218,7 +241,10 @@ def number(value: object) -> str:
 
 def shown(key: str, value: object) -> str:
     """A value as an error may show it: what has the name of a secret is hidden, what is long is cut."""
-    text = repr(_masked(key, value))
+    try:
+        text = repr(_masked(key, value))
+    except Exception:  # noqa: BLE001 - an integer of more digits than Python writes, or code of the application
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 20]}… ({len(text)} characters)"
 
 

@@ -13,7 +13,7 @@ from time import monotonic
 
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
-from metlog.senders.options import at_least, positive
+from metlog.senders.options import at_least, at_most, positive
 
 __all__ = ["FileSender"]
 
@@ -69,6 +69,7 @@ class FileSender(BlockingSender):
             raise ValueError(f"path = {path!r}: this is a folder; wants the path of a file")
         at_least("max_bytes", max_bytes, 0, "bytes")
         at_least("keep", keep, 1, "files")
+        at_most("keep", keep, 10_000, "files")
         at_least("max_frame", max_frame, 64, "bytes")
         self.max_bytes, self.keep, self.max_frame = max_bytes, keep, max_frame
         self.fsync = _seconds(fsync)

@@ -15,7 +15,7 @@ from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 from metlog.senders._topics import Template, events_in, grouped
-from metlog.senders.options import at_least, positive
+from metlog.senders.options import C_INT, at_least, at_most, positive
 
 __all__ = ["KafkaSender"]
 
@@ -87,9 +87,12 @@ class KafkaSender(BlockingSender):
         **more: Any,
     ) -> None:
         at_least("max_frame", max_frame, 64, "bytes")
+        at_most("max_frame", max_frame, 999_900_000, "bytes")
         at_least("linger", linger, 0, "seconds")
+        at_most("linger", linger, 900, "seconds")
         at_least("buffer", buffer, 1 << 20, "bytes")
         positive("give_up", give_up, "seconds")
+        at_most("give_up", give_up, C_INT // 1000, "seconds")
         self.max_frame = max_frame
         self._topic = Template("topic", topic_of(path, topic, "metlog"))
         if not self._topic.places and not TOPIC.fullmatch(self._topic.text):

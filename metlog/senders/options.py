@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from metlog.core.hosts import bare
 from metlog.core.interfaces import BaseSender
@@ -12,8 +12,11 @@ from metlog.core.timeouts import LONGEST
 from metlog.errors import SenderError
 
 __all__ = [
-    "Address", "NotPicklable", "at_least", "at_most", "closed", "host_list", "numeric", "one_of", "port_number", "positive",
+    "C_INT", "Address", "NotPicklable", "at_least", "at_most", "closed", "host_list", "numeric", "one_of", "port_number", "positive",
 ]  # fmt: skip
+
+C_INT: Final = 2**31 - 1
+"""The largest number that a socket takes as an option."""
 
 Address = tuple[socket.AddressFamily, Any]
 """Family and socket address, as `socket.connect` takes them."""

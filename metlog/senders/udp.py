@@ -13,7 +13,18 @@ from typing import Final
 
 from metlog.errors import SenderError
 from metlog.senders._resolver import Resolver
-from metlog.senders.options import Address, NotPicklable, at_least, closed, host_list, numeric, port_number, positive
+from metlog.senders.options import (
+    C_INT,
+    Address,
+    NotPicklable,
+    at_least,
+    at_most,
+    closed,
+    host_list,
+    numeric,
+    port_number,
+    positive,
+)
 
 __all__ = ["UdpSender"]
 
@@ -93,6 +104,7 @@ class UdpSender(NotPicklable):
         positive("resolve_interval", resolve_interval, "seconds")
         if send_buffer is not None:
             positive("send_buffer", send_buffer, "bytes")
+            at_most("send_buffer", send_buffer, C_INT, "bytes")
         if max_frame is not None:
             at_least("max_frame", max_frame, 64, "bytes")
             if max_frame > self.max_event:

@@ -16,7 +16,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from metlog.errors import SenderError
 from metlog.senders._topics import events_in
-from metlog.senders.options import NotPicklable, at_least, closed, one_of
+from metlog.senders.options import C_INT, NotPicklable, at_least, at_most, closed, one_of
 
 __all__ = ["ZmqSender"]
 
@@ -75,7 +75,9 @@ class ZmqSender(NotPicklable):
     ) -> None:
         one_of("pattern", pattern, ("push", "pub"))
         at_least("hwm", hwm, 1, "messages")
+        at_most("hwm", hwm, C_INT, "messages")
         at_least("linger", linger, 0, "seconds")
+        at_most("linger", linger, C_INT // 1000, "seconds")
         at_least("max_frame", max_frame, 64, "bytes")
         if not _ENDPOINT.fullmatch(endpoint):
             raise ValueError(

@@ -58,7 +58,9 @@ def test_wrong_tokens_are_sent_as_the_nearest_and_never_raise(client: MetlogClie
     assert event.fields == {"fields": [["a", 1]]}
 
 
-@pytest.mark.parametrize("more", [{"severity": "error"}, {"tokens": {"a": 1}}, {"severity": "high"}, {"logger": object()}])
+@pytest.mark.parametrize(
+    "more", [{"severity": "error"}, {"tokens": {"a": 1}}, {"severity": "high"}, {"logger": object()}]
+)
 def test_an_explicit_type_is_the_type_whatever_else_is_put_right(client: MetlogClient, more: dict[str, Any]) -> None:
     client.metlog("explicit", **{"tokens": ("a", "b"), **more})
     client.metlog(b"explicit", **{"tokens": ("a", "b"), **more})  # type: ignore[arg-type]

@@ -67,8 +67,10 @@ class UnixInput(BaseInput):
             raise ValueError(f"mode = {mode!r}: wants octal digits, as 0660")
         if not 64 <= max_frame <= MAX_FRAME:
             raise ValueError(f"max_frame = {max_frame}: wants 64 to {MAX_FRAME} bytes")
-        if min(max_connections, idle_timeout, frame_timeout) <= 0:
-            raise ValueError("max_connections, idle_timeout, frame_timeout: want numbers above 0")
+        numbers = {"max_connections": max_connections, "idle_timeout": idle_timeout, "frame_timeout": frame_timeout}
+        for key, value in numbers.items():
+            if value <= 0:
+                raise ValueError(f"{key} = {value}: wants a number above 0")
         if not 0 < receive_buffer < 2**31:
             raise ValueError(f"receive_buffer = {receive_buffer}: wants 1 to {2**31 - 1} bytes")
         self._path, self._kind, self._framing, self._max_frame = path, kind, framing, max_frame

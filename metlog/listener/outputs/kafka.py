@@ -12,7 +12,7 @@ from metlog.errors import MetlogError
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 from metlog.senders._topics import Template
-from metlog.senders.options import at_least, positive
+from metlog.senders.options import at_least, at_most, positive
 
 __all__ = ["KafkaOutput"]
 
@@ -68,6 +68,7 @@ class KafkaOutput(BaseOutput):
         **more: Any,
     ) -> None:
         at_least("linger", linger, 0, "seconds")
+        at_most("linger", linger, 900, "seconds")
         positive("timeout", timeout, "seconds")
         self._topic = Template("topic", topic_of(path, topic, "metlog"))
         if not self._topic.places and not TOPIC.fullmatch(self._topic.text):

@@ -209,9 +209,11 @@ class ZmqSender(NotPicklable):
         """Whether a listener is connected, or becomes so within so many seconds: what waits then goes to it."""
         monitor, end = self._monitor, monotonic() + seconds
         while monitor is not None and monitor.poll(int(max(0.0, end - monotonic()) * 1000) if not self._peers else 0):
-            self._peers += 1 if recv_monitor_message(monitor)["event"] == _FOUND else -1
-        if self._peers:
-            self._waiting = 0
+            if recv_monitor_message(monitor)["event"] == _FOUND:
+                self._peers += 1
+                self._waiting = 0
+            else:
+                self._peers -= 1
         return self._peers > 0
 
     def flush(self) -> None:

@@ -42,16 +42,32 @@ class Resolver:
         self._known: dict[str, list[Address]] = {}
         self._last: list[Address] = []
         self._asked = 0.0
-        self._wakeup = (
-            Wakeup()
-        )  # no `threading.Event`: a signal handler may log, and ask again, in the middle of `kick`
+        # No `threading.Event`: a signal handler may log, and ask again, in the middle of `kick`.
+        self._wakeup = Wakeup()
         self._started = self._closed = False
 
-    def start(self) -> None:
-        """Starts the thread, a daemon: a lookup that hangs must not hold the process. Called again, does nothing."""
+    def start(self) -> bool:
+        """Starts the thread, a daemon: a lookup that hangs must not hold the process. Called again, does nothing.
+
+        Returns whether the thread was started: none can be while the interpreter ends.
+        """
         if not self._started:
             self._started = True
-            threading.Thread(target=self._run, name="metlog-resolver", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name="metlog-resolver", daemon=True).start()
+            except RuntimeError:
+                self._started = False
+        return self._started
+
+    def wait(self, seconds: float) -> None:
+        """Waits for the first round, at most so many seconds.
+
+        Where no thread can be started, the round is made here, and takes as long as the name servers do.
+        """
+        if self.start():
+            self.answered.wait(seconds)
+        elif seconds > 0:
+            self._look_up_all()
 
     def kick(self) -> None:
         """Requests a lookup soon, because sending failed; cheap, and at most every few seconds."""
@@ -66,17 +82,23 @@ class Resolver:
     def _run(self) -> None:
         backoff = Backoff(FIRST_RETRY, self.interval, jitter=0.0)
         while not self._closed:
-            self._asked = time.monotonic()
-            found = self._lookup()
+            found = self._look_up_all()
             if self._closed:
                 return
+            if found:
+                backoff.reset()
+            self._wakeup.wait(self.interval if found else backoff.pause())
+
+    def _look_up_all(self) -> bool:
+        """One round: looks every name up, and tells of new addresses. Returns whether there is an address."""
+        self._asked = time.monotonic()
+        found = self._lookup()
+        if not self._closed:
             if found and found != self._last:
                 self._last = found
                 self._on_change(found)
             self.answered.set()
-            if found:
-                backoff.reset()
-            self._wakeup.wait(self.interval if found else backoff.pause())
+        return bool(found)
 
     def _lookup(self) -> list[Address]:
         for host in self.hosts:
@@ -96,7 +118,8 @@ class Resolver:
 def lookup(host: str, port: int, kind: socket.SocketKind, deadline: Deadline, end: float) -> list[Address]:
     """Returns the addresses of a name, for a sender that may wait: at most until `end` (monotonic seconds) or `close`.
 
-    Raises OSError (`socket.gaierror`, TimeoutError). A lookup cannot be interrupted: a thread of its own waits for it.
+    Raises OSError (`socket.gaierror`, TimeoutError). A lookup cannot be interrupted: a thread of its own waits for it. While the
+    interpreter ends no thread can be started: the lookup is made here then, and takes as long as the name servers do.
     """
     done = threading.Event()
     found: list[Address] = []
@@ -112,7 +135,11 @@ def lookup(host: str, port: int, kind: socket.SocketKind, deadline: Deadline, en
         finally:
             done.set()
 
-    threading.Thread(target=ask, name="metlog-lookup", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name="metlog-lookup", daemon=True).start()
+    except RuntimeError:
+        if not deadline.over:
+            ask()
     while not done.wait(GLANCE):
         if deadline.over or time.monotonic() >= end:
             raise TimeoutError(f"looking up {host!r} takes too long")

@@ -169,7 +169,7 @@ class UdpSender(NotPicklable):
         if self._closed:
             return
         if self._held and self._resolver is not None:
-            self._resolver.answered.wait(self._last_wait)
+            self._resolver.wait(self._last_wait)
         with self._lock:
             self._ask_refusal()
             self._closed = True

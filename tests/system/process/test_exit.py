@@ -180,6 +180,56 @@ atexit.register(last)
     assert_streams_end(seen)
 
 
+NAMED = (
+    """
+import socket
+asked = socket.getaddrinfo
+def answer(host, *rest, **more):
+    return asked("127.0.0.1" if host == "collector.example" else host, *rest, **more)
+socket.getaddrinfo = answer
+"""
+    + HEAD
+    + """
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")   # Python 3.12 and later do so by themselves
+atexit.register(setattr, threading.Thread, "start", refuse)
+
+def in_a_child(work):
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+    else:
+        work()
+"""
+)
+
+BY_NAME = {
+    "tcp": ("tcp", 'metlog.log("event", "once")'),
+    "udp": ("udp", 'metlog.log("event", "once")'),
+    "udp-in-a-child-that-asks-first": ("udp", 'in_a_child(lambda: metlog.log("event", "once"))'),
+    "udp-in-a-child-that-knows-the-address": (
+        "udp",
+        """
+metlog.log("event", "warm")
+metlog.flush()
+while metlog.stats().transport: time.sleep(0.01)   # `waiting`: the name is looked up
+in_a_child(lambda: metlog.log("event", "once"))
+""",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BY_NAME)
+def test_a_name_is_looked_up_when_no_thread_can_be_started_any_more(how: str, tmp_path: Path) -> None:
+    kind, source = BY_NAME[how]
+    with receiver(kind, tmp_path) as arrived:
+        sender = {**arrived.sender, "host": "collector.example"}
+        run(NAMED + source, tmp_path, {"sender": sender, "buffer": {"flush_interval": 600}})
+        seen = arrived.wait_for(lambda seen: any(event.payload == "once" for event in seen) and any(map(own, seen)))
+    assert_exactly_once(seen, ["warm", "once"] if "warm" in source else ["once"])
+    assert_streams_end(seen)
+
+
 LATE_OBJECTS = """
 class Loud:
     def __init__(self, name): self.name = name

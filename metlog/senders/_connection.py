@@ -89,7 +89,9 @@ class ConnectionSender(BlockingSender):
 
         What a peer sends is discarded; on TLS that includes the session tickets that arrive after the handshake.
         """
-        if not select.select([connected], [], [], 0)[0]:
+        poll = select.poll()  # unlike `select.select`, for any descriptor: a process may have more than 1,024
+        poll.register(connected, select.POLLIN)
+        if not poll.poll(0):
             return False
         connected.settimeout(0)
         try:

@@ -69,7 +69,7 @@ class DatagramPeer(_Peer):
         return self
 
     def _serve(self) -> None:
-        while self._stop not in select.select([self.socket, self._stop], [], [])[0]:
+        while self._stop not in _readable(self.socket, self._stop):
             self.frames.append(self.socket.recv(1 << 18))
 
 
@@ -106,7 +106,7 @@ class StreamPeer(_Peer):
 
     def _serve(self) -> None:
         while True:
-            ready, _, _ = select.select([self.socket, self._stop, *self._open], [], [])
+            ready = _readable(self.socket, self._stop, *self._open)
             if self._stop in ready:
                 break
             for one in ready:
@@ -132,7 +132,7 @@ class StreamPeer(_Peer):
 
     def _read(self, connection: socket.socket) -> None:
         chunk = connection.recv(1 << 16)
-        while isinstance(connection, ssl.SSLSocket) and connection.pending():  # select does not see what TLS holds
+        while isinstance(connection, ssl.SSLSocket) and connection.pending():  # poll does not see what TLS holds
             chunk += connection.recv(1 << 16)
         if chunk:
             self._open[connection] += chunk
@@ -143,6 +143,15 @@ class StreamPeer(_Peer):
         if connection is not self.socket:
             self._open.pop(connection, None)
             connection.close()
+
+
+def _readable(*sockets: socket.socket) -> list[socket.socket]:
+    """Waits until one can be read, or has ended; returns those of which that is true. Takes any descriptor, as `select` does not."""
+    by_number = {each.fileno(): each for each in sockets}
+    poll = select.poll()
+    for number in by_number:
+        poll.register(number, select.POLLIN)
+    return [by_number[number] for number, _ in poll.poll()]
 
 
 def closed_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -168,7 +177,7 @@ def silent_peer(kind: socket.SocketKind = socket.SOCK_STREAM, *, accept: bool = 
 
             def take() -> None:
                 with contextlib.ExitStack() as held:
-                    while stop not in select.select([bound, stop], [], [])[0]:
+                    while stop not in _readable(bound, stop):
                         held.enter_context(bound.accept()[0])
 
             thread = threading.Thread(target=take, daemon=True)

@@ -23,6 +23,9 @@ END_TYPE: Final = "metlog.end"
 REPORT_TYPE: Final = "metlog.report"
 """Type of the event that follows a drop: `fields` has `dropped` (counts by reason since the stream began)."""
 
+OWN_TYPES: Final = frozenset({END_TYPE, REPORT_TYPE})
+"""Types of the events that metlog adds to a stream by itself."""
+
 
 class Severity(IntEnum):
     """Severities of RFC 5424, section 6.2.1; smaller is more urgent."""

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from metlog.encoders import BaseEncoder
 from metlog.encoders.json import JsonEncoder
 from metlog.errors import DecodeError
-from metlog.event import END_TYPE, REPORT_TYPE, Event
+from metlog.event import OWN_TYPES, Event
 from metlog.filters import BaseFilter
 from metlog.senders import BaseSender
 from metlog.values import sanitize
@@ -61,7 +61,7 @@ class MessageSender(BaseSender):
         """Passes on one message for each event; one that raises does not keep the others of its frame back."""
         error: Exception | None = None
         for event in self._decode(frame):
-            if event.type not in {END_TYPE, REPORT_TYPE}:
+            if event.type not in OWN_TYPES:
                 try:
                     self.inner.send_message(to_message(event))
                 except Exception as failed:  # noqa: BLE001 - a sender may raise anything

@@ -12,7 +12,18 @@ from metlog.errors import DecodeError
 from metlog.event import Event
 from metlog.values import is_json_native, sanitize
 
-__all__ = ["decode", "decode_json", "decode_msgpack", "is_encoding_error", "is_msgpack", "is_utf8", "tidy", "unsigned"]
+__all__ = [
+    "decode",
+    "decode_json",
+    "decode_msgpack",
+    "encoded_events",
+    "is_encoding_error",
+    "is_map",
+    "is_msgpack",
+    "is_utf8",
+    "tidy",
+    "unsigned",
+]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SIGNATURE: Final = b'{"metlog.signed":'
@@ -44,6 +55,11 @@ def is_msgpack(frame: bytes) -> bool:
     return bool(frame) and (frame[0] in _MAPS or frame[0] in _ARRAYS)
 
 
+def is_map(frame: bytes) -> bool:
+    """Whether the first byte is that of a MessagePack map: one event, where an array holds any number."""
+    return bool(frame) and frame[0] in _MAPS
+
+
 def is_utf8(data: bytes) -> bool:
     """Whether it is UTF-8 throughout. The JSON decoder does not look at keys and values that it skips."""
     if data.isascii():
@@ -66,6 +82,17 @@ def unsigned(frame: bytes) -> bytes:
     """A frame without byte order mark and without the line that the encoder `signed` puts before it, unchecked."""
     frame = frame.removeprefix(_BOM)
     return frame[frame.find(b"\n") + 1 or len(frame) :] if frame.startswith(_SIGNATURE) else frame
+
+
+def encoded_events(frame: bytes) -> list[bytes]:
+    """Returns the events of a frame of either format, signed or not, each as it is encoded there; what they hold is not checked.
+
+    Raises `msgspec.DecodeError` for MessagePack whose events cannot be told apart.
+    """
+    frame = unsigned(frame)
+    if not is_msgpack(frame):
+        return [line for line in frame.split(b"\n") if line.strip()]
+    return [frame] if is_map(frame) else [bytes(piece) for piece in _pack_pieces(frame)]
 
 
 def decode(frame: bytes) -> list[Event]:
@@ -123,7 +150,7 @@ def _split_json(frame: bytes) -> tuple[list[Event], list[_Invalid]]:
 
 
 def _split_msgpack(frame: bytes) -> tuple[list[Event], list[_Invalid]]:
-    alone = frame[0] in _MAPS
+    alone = is_map(frame)
     try:
         return [tidy(event) for event in ([_pack_event(frame)] if alone else _pack_events(frame))], []
     except _ERRORS:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from metlog.encoders.wire import is_utf8
+from metlog.event import OWN_TYPES
 from metlog.journal.rows import WRONG
 from metlog.journal.tails import cut, decode_heads, origin_of
 from metlog.listener._frame import NESTING, Limits, Validated, opening_marks, too_deep
-from metlog.listener.accounting import OWN_TYPES, SeqRuns, runs_of
+from metlog.listener.accounting import SeqRuns, runs_of
 
 __all__ = ["validate_usual"]
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from metlog.encoders.wire import is_msgpack
+from metlog.encoders.wire import is_map, is_msgpack
 from metlog.event import Event
 from metlog.journal.rows import WRONG, Row
 from metlog.listener._frame import Frame, TooManyEvents, check_depth, opening_marks, reason_of, too_deep
@@ -62,9 +62,9 @@ def _pieces(data: bytes, most: int) -> Sequence[bytes]:
     """The events of a frame, each still packed."""
     if not is_msgpack(data):
         raise ValueError("a MessagePack frame starts with a map or an array")
-    first = data[0]
-    if first < 0x90 or first in {0xDE, 0xDF}:
+    if is_map(data):
         return [data]
+    first = data[0]
     count = first & 0x0F if first < 0xA0 else int.from_bytes(data[1:3] if first == 0xDC else data[1:5])
     if count > most:
         raise TooManyEvents(f"{count} events")

@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from metlog.event import END_TYPE, REPORT_TYPE
+from metlog.event import END_TYPE, OWN_TYPES
 from metlog.listener.metrics import Bounded
 
-__all__ = ["OWN_TYPES", "Accounting", "ClientReport", "SeqRuns", "runs_of", "summarize"]
+__all__ = ["Accounting", "ClientReport", "SeqRuns", "runs_of", "summarize"]
 
 _GAPS: Final = 32
 """Gaps of a stream that a late event may still fill; older missing numbers stay lost."""
@@ -27,7 +27,6 @@ _SHARED: Final = 400_000
 """Gaps, and reasons, of all streams together beyond which a stream has fewer of them; some 60 MB each."""
 _LEAP: Final = 1_000_000
 """A larger jump is counted as a restarted (or bogus) stream, not as loss."""
-OWN_TYPES: Final = frozenset({END_TYPE, REPORT_TYPE})
 _REASONS: Final = 50
 """Reasons of drops, as clients name them, that are counted each on its own."""
 _REASONS_EACH: Final = 16

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog.encoders.signed import MIN_KEY, verified
-from metlog.encoders.wire import is_msgpack
+from metlog.encoders.wire import is_map, is_msgpack
 from metlog.errors import ConfigError, DecodeError
 from metlog.listener.inputs import Sink
 from metlog.listener.validate import Validated
@@ -147,7 +147,7 @@ class SignedSink:
         try:
             if not is_msgpack(inner):
                 found = _json_moments(inner)
-            elif inner[0] in range(0x80, 0x90) or inner[0] in {0xDE, 0xDF}:
+            elif is_map(inner):
                 found = [_packed_moment(inner)]
             else:
                 found = _packed_moments(inner)

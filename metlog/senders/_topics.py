@@ -8,18 +8,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from metlog.encoders.wire import is_msgpack, unsigned
-from metlog.event import END_TYPE, REPORT_TYPE
+from metlog.encoders.wire import encoded_events, is_msgpack, unsigned
 
-__all__ = ["PLACES", "Named", "Template", "events_in", "grouped"]
+__all__ = ["PLACES", "Named", "Template", "grouped"]
 
 PLACES: Final = ("logger", "type", "hostname", "stream")
 _PLACE: Final = re.compile(r"\{([^{}]*)\}")
 _NO_TOPIC: Final = re.compile(r"[^A-Za-z0-9._-]")
 _BY_CLIENT: Final = frozenset({"hostname", "stream"})
 """The same for all events of a frame, which one client made."""
-
-_OWN: Final = frozenset({END_TYPE, REPORT_TYPE})
 
 
 class Named(Struct):
@@ -71,7 +68,6 @@ class Part(NamedTuple):
 
 _json: Final = msgspec.json.Decoder(Named).decode
 _pack: Final = msgspec.msgpack.Decoder(Named).decode
-_pieces: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _packed: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -81,7 +77,7 @@ def grouped(frame: bytes, topic: Template, key: Template) -> list[Part]:
     if not topic.places and not key.places:
         return [Part(topic.text, key.text, frame)]
     try:
-        events = _split(frame)
+        events = encoded_events(frame)
         named = [(_name(event), event) for event in (events if topic.by_event or key.by_event else events[:1])]
     except (msgspec.MsgspecError, ValueError, RecursionError):
         named = []
@@ -94,23 +90,6 @@ def grouped(frame: bytes, topic: Template, key: Template) -> list[Part]:
         (to, by), _ = next(iter(groups.items()))
         return [Part(to, by, frame)]
     return [Part(to, by, _joined(frame, found)) for (to, by), found in groups.items()]
-
-
-def events_in(frame: bytes) -> int:
-    """How many events of the application a frame holds, without the client's own; 1 for a format of another encoder's."""
-    try:
-        return sum(_name(event).type not in _OWN for event in _split(frame))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return 1
-
-
-def _split(frame: bytes) -> list[bytes]:
-    content = unsigned(frame)
-    if not is_msgpack(content):
-        return [line for line in content.split(b"\n") if line.strip()]
-    if content[0] in range(0x80, 0x90) or content[0] in {0xDE, 0xDF}:
-        return [content]
-    return [bytes(piece) for piece in _pieces(content)]
 
 
 def _name(event: bytes) -> Named:

@@ -13,8 +13,9 @@ from confluent_kafka.admin import AdminClient
 
 from metlog.errors import SenderError
 from metlog.senders._blocking import BlockingSender
+from metlog.senders._events import events_in
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
-from metlog.senders._topics import Template, events_in, grouped
+from metlog.senders._topics import Template, grouped
 from metlog.senders.options import C_INT, at_least, at_most, positive
 
 __all__ = ["KafkaSender"]

@@ -15,7 +15,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
 from metlog.errors import SenderError
-from metlog.senders._topics import events_in
+from metlog.senders._events import events_in
 from metlog.senders.options import C_INT, NotPicklable, at_least, at_most, closed, one_of
 
 __all__ = ["ZmqSender"]

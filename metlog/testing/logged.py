@@ -15,12 +15,11 @@ import msgspec
 from metlog.encoders.json import JsonEncoder
 from metlog.encoders.text import TextEncoder
 from metlog.errors import SenderError
-from metlog.event import END_TYPE, REPORT_TYPE, Event
+from metlog.event import OWN_TYPES, Event
 
 __all__ = ["Conditions", "LoggedEvents"]
 
 _JSON: Final = JsonEncoder()
-_OWN: Final = frozenset({END_TYPE, REPORT_TYPE})
 _SHOWN: Final = 50  # events that a message lists
 
 
@@ -183,7 +182,7 @@ class LoggedEvents(Sequence[Event]):
 
 
 def _decoded(frame: bytes) -> list[Event]:
-    return [event for event in _JSON.decode(frame) if event.type not in _OWN] if frame else []
+    return [event for event in _JSON.decode(frame) if event.type not in OWN_TYPES] if frame else []
 
 
 def _lines(events: Sequence[Event]) -> str:

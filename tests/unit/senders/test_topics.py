@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from metlog.senders._topics import Named, Template, events_in, grouped
+from metlog.senders._topics import Named, Template, grouped
 
 
 def line(**more: str) -> bytes:
@@ -53,10 +53,3 @@ def test_what_kafka_does_not_take_in_a_name_is_replaced(name: str, topic: str) -
 def test_a_template_that_cannot_be_filled_is_told(text: str) -> None:
     with pytest.raises(ValueError, match="topic = "):
         Template("topic", text)
-
-
-def test_the_clients_own_events_are_not_counted() -> None:
-    frame = b"\n".join([line(), line(type="metlog.end"), line(type="metlog.report"), line()])
-    assert events_in(frame) == 2
-    assert events_in(msgspec.msgpack.encode([{"type": "a"}, {"type": "metlog.end"}])) == 1
-    assert events_in(b"plain") == 1

@@ -117,7 +117,8 @@ class BaseSender:
 
     def on_loss(self, lost: Callable[[str, int], None]) -> None:
         """Is told once, before the first frame, whom to tell of losses that are only known after `send` has returned: `lost(reason,
-        events)`, to be called within this sender's own methods. The events then count as dropped, no longer as sent."""
+        events)`, to be called within this sender's own methods, and without a lock that `send` needs, since it logs a warning and calls
+        the application's `on_drop`. The events then count as dropped, no longer as sent."""
 
     def isatty(self) -> bool:
         """Returns whether frames go to a terminal, where text may have colours."""

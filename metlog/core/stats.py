@@ -56,7 +56,8 @@ class Stats(Struct, kw_only=True):
     """Events with a value that had to be converted, since JSON has no such value (see `metlog.values`)."""
 
     transport: dict[str, int] = field(default_factory=dict)
-    """What the sender learnt after it had sent, in its own counts: `refused` for datagrams that nobody took. Zeros are left out."""
+    """What the sender learnt after it had sent, in its own counts: `refused` for datagrams that nobody took, `waiting` for frames that
+    wait for a name to be looked up (and count as sent meanwhile). Zeros are left out."""
 
     def add(self, other: Stats) -> None:
         """Adds another's counts."""

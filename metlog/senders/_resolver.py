@@ -25,20 +25,22 @@ KICK_PAUSE = 5.0
 
 
 class Resolver:
-    """Keeps the addresses of some hosts; `on_change(addresses)` is called, in the resolver's thread, with new ones.
+    """Keeps the addresses of some hosts. In the resolver's thread `on_change(addresses)` is called with new ones, and
+    `on_failure(error)` after a round that leaves no address known.
 
     A failed lookup keeps the addresses known so far. `answered` is set once the first round is over, found or not.
     """
 
     def __init__(
         self, hosts: list[str], port: int, kind: socket.SocketKind, on_change: Callable[[list[Address]], None],
-        *, interval: float = 60.0,
+        on_failure: Callable[[Exception | None], None], *, family: socket.AddressFamily = socket.AF_UNSPEC,
+        interval: float = 60.0,
     ) -> None:  # fmt: skip
-        self.hosts, self.port, self.kind, self.interval = hosts, port, kind, interval
+        self.hosts, self.port, self.kind, self.family, self.interval = hosts, port, kind, family, interval
         self.answered = threading.Event()
         self.error: OSError | UnicodeError | None = None
         """The error of the last failed lookup."""
-        self._on_change = on_change
+        self._on_change, self._on_failure = on_change, on_failure
         self._known: dict[str, list[Address]] = {}
         self._last: list[Address] = []
         self._asked = 0.0
@@ -94,7 +96,9 @@ class Resolver:
         self._asked = time.monotonic()
         found = self._lookup()
         if not self._closed:
-            if found and found != self._last:
+            if not found:
+                self._on_failure(self.error)
+            elif found != self._last:
                 self._last = found
                 self._on_change(found)
             self.answered.set()
@@ -107,7 +111,7 @@ class Resolver:
                 self._known[host] = literal
                 continue
             try:
-                answers = socket.getaddrinfo(host, self.port, type=self.kind)
+                answers = socket.getaddrinfo(host, self.port, family=self.family, type=self.kind)
             except (OSError, UnicodeError) as error:
                 self.error = error
                 continue

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from metlog.errors import SenderError
@@ -42,7 +42,8 @@ LAST_WAIT = 1.0
 """Seconds that `close` waits for the first lookup while frames wait for it."""
 
 _FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
-
+_REASONS: Final = {**dict.fromkeys(_FULL, "full"), errno.EMSGSIZE: "too_large", errno.ECONNREFUSED: "refused"}
+"""Under which reason a frame counts that was not sent; `unreachable` for every other error."""
 
 _log: Final = logging.getLogger("metlog")
 
@@ -61,7 +62,8 @@ class UdpSender(NotPicklable):
         A name or IP address (IPv4 or IPv6), or several. Several hosts, and the several addresses of a name, are
         alternatives: frames go to one of them until it fails, then to the next. Names are looked up in a background
         thread at start, every `resolve_interval` and after errors, never by `send`; what is sent before the first
-        answer is kept, up to 256 KiB, and sent when it comes.
+        answer is kept, up to 256 KiB, and sent when it comes. Meanwhile it counts as sent, and as `waiting` in `stats()`;
+        what still waits at `close` counts as dropped, as `unresolved`.
     port
         1 to 65535.
     max_frame
@@ -88,6 +90,8 @@ class UdpSender(NotPicklable):
     concurrent = True
     max_event = 65507
     """Bytes: what an IPv4 datagram can carry."""
+    _family: socket.AddressFamily = socket.AF_UNSPEC
+    """Of the addresses of a name that are used; all of them."""
 
     def __init__(
         self,
@@ -110,7 +114,9 @@ class UdpSender(NotPicklable):
             if max_frame > self.max_event:
                 raise ValueError(f"max_frame = {max_frame!r}: a datagram carries at most {self.max_event} bytes")
         literals = [numeric(each, port, socket.SOCK_DGRAM) for each in self.hosts]
-        self._addresses: list[Address] = [address for found in literals for address in found or []]
+        self._addresses: list[Address] = [
+            address for found in literals for address in found or [] if self._family in {socket.AF_UNSPEC, address[0]}
+        ]
         names = not all(literals)
         if max_frame is None:
             local = not names and all(_is_loopback(address) for address in self._addresses)
@@ -120,7 +126,9 @@ class UdpSender(NotPicklable):
         """Datagrams that left and were refused by the peer's host (nobody listens there)."""
         self._told_refusal = False
         self.lost = 0
-        """Frames that waited for a lookup in vain."""
+        """Frames that waited for a lookup, and that no address took then, or for which no address was found until `close`."""
+        self._told_wait = False
+        self._tell_loss: Callable[[str, int], None] | None = None
         self._send_buffer = send_buffer
         self._interval = resolve_interval
         self._current = 0
@@ -137,10 +145,19 @@ class UdpSender(NotPicklable):
         self._held_bytes = 0
         self._resolver: Resolver | None = None
         self.transmit: Callable[[bytes], object] = self._send_unconnected if self._addresses else self._send_unresolved
+        if (
+            not self._addresses
+        ):  # frames may wait; what counts their events is imported now, or a fork may find the import under way
+            self._events_in = self._counter()
         if names:
             self._resolver = Resolver(
-                self.hosts, self.port, socket.SOCK_DGRAM, self._resolved, interval=self._interval
+                self.hosts, self.port, socket.SOCK_DGRAM, self._resolved, self._unresolved,
+                family=self._family, interval=self._interval,
             )  # fmt: skip
+
+    def on_loss(self, lost: Callable[[str, int], None]) -> None:
+        """Who counts the events of frames that waited for a lookup and are lost."""
+        self._tell_loss = lost
 
     def open(self) -> None:
         """Starts to look names up: what is sent at once then waits the shorter."""
@@ -157,8 +174,7 @@ class UdpSender(NotPicklable):
 
     def flush(self) -> None:
         """The kernel has what was sent; what waits for a lookup goes when the answer comes. Asks whether the last one was refused."""
-        with self._lock:
-            self._ask_refusal()
+        self._ask_refusal()
 
     def deadline(self, seconds: float) -> None:
         """From now on all waiting together ends within so many seconds."""
@@ -170,19 +186,20 @@ class UdpSender(NotPicklable):
             return
         if self._held and self._resolver is not None:
             self._resolver.wait(self._last_wait)
+            self._unresolved(self._resolver.error)
+        self._ask_refusal()
         with self._lock:
-            self._ask_refusal()
             self._closed = True
             self.transmit = self._send_closed
             if self._resolver is not None:
                 self._resolver.close()
             self._drop_socket()
-            for frame in self._held:
-                self._lose(frame)
-            self._held.clear()
+            held = self._take_held()
+        self._lose("unresolved", held)
 
     def stats(self) -> dict[str, int]:
-        """`refused`: datagrams refused after they left; `waiting`: frames that wait for a lookup; `lost`: in vain."""
+        """Returns `refused`, datagrams that were refused after they had left; `waiting`, frames that wait for a lookup; `lost`, frames
+        that waited for one and were not sent."""
         return {"refused": self.refused, "waiting": len(self._held), "lost": self.lost}
 
     def after_fork(self) -> None:
@@ -196,8 +213,9 @@ class UdpSender(NotPicklable):
     # The states.
 
     def _send_unresolved(self, frame: bytes) -> None:
-        self.open()
         with self._lock:
+            if self._closed:
+                raise closed(self)
             if self._addresses:  # the answer came between the call and the lock
                 self._connect()
                 self.transmit(frame)
@@ -209,6 +227,7 @@ class UdpSender(NotPicklable):
                 )
             self._held.append(frame)
             self._held_bytes += len(frame)
+        self.open()
 
     def _send_unconnected(self, frame: bytes) -> None:
         with self._lock:
@@ -243,43 +262,73 @@ class UdpSender(NotPicklable):
 
     def _resolved(self, addresses: list[Address]) -> None:
         """New addresses, from the resolver's thread."""
+        lost: dict[str, list[bytes]] = {}
         with self._lock:
             if self._closed:
                 return
             self._addresses, self._current = addresses, 0
-            held, self._held, self._held_bytes = self._held, deque(), 0
             # Frames that waited go here and now, before `send` may overtake them. There is no socket yet in that case.
-            for frame in held:
-                self._send_held(frame)
+            for frame in self._take_held():
+                error = self._send_held(frame)
+                if error is not None:
+                    lost.setdefault(_reason(error), []).append(frame)
             self.transmit = self._send_unconnected
+        for reason, frames in lost.items():
+            self._lose(reason, frames)
 
-    def _send_held(self, frame: bytes) -> None:
-        """Sends a frame that waited for the lookup; one that no address takes is counted as lost."""
+    def _unresolved(self, error: Exception | None) -> None:
+        """No address is known yet: says so, once, if frames wait for one."""
+        if self._held and not self._told_wait:
+            self._told_wait = True
+            _log.warning(
+                "%s not resolved yet%s: what is sent there waits, up to %d KiB (told once); `metlog doctor` looks for the reason",
+                ", ".join(self.hosts),
+                f" ({error})" if error else "",
+                HELD_BYTES >> 10,
+            )
+
+    def _take_held(self) -> deque[bytes]:
+        """The frames that wait for a lookup, which wait here no more; called with the lock held."""
+        held, self._held, self._held_bytes = self._held, deque(), 0
+        return held
+
+    def _send_held(self, frame: bytes) -> OSError | None:
+        """Sends a frame that waited for the lookup; returns why no address took it. Called with the lock held."""
+        failed: OSError | None = None
         for _ in range(len(self._addresses) + HELD_RETRIES):
             try:
                 if self._socket is None:
                     self._connect()
                 self.transmit(frame)
             except OSError as error:
+                failed = error
                 if error.errno in _FULL:  # a burst: the kernel hands these on within microseconds
                     time.sleep(0.001)
                 else:
                     self._current += 1
                     self._drop_socket()
             else:
-                return
-        self._lose(frame)
+                return None
+        return failed
 
-    def _lose(self, frame: bytes) -> None:
-        """Counts a frame that waited for a lookup in vain; called with the lock held."""
-        self.lost += 1
+    def _lose(self, reason: str, frames: Collection[bytes]) -> None:
+        """Counts frames that waited for a lookup. Called without the lock: whoever is told may log, and a handler of logging may wait
+        for a thread that sends."""
+        self.lost += len(frames)
+        if self._tell_loss is not None and frames:
+            self._tell_loss(reason, sum(map(self._events_in, frames)))
+
+    def _counter(self) -> Callable[[bytes], int]:
+        """Returns what counts the events of a frame."""
+        from metlog.senders._events import events_in
+
+        return events_in
 
     def _ask_refusal(self) -> None:
-        """Linux tells a refusal with the next call on the socket; where none comes, it can be asked for."""
-        if (
-            self._socket is not None
-            and self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
-        ):
+        """Linux tells a refusal with the next call on the socket; where none comes, it can be asked for. Called without the lock, as
+        `_lose`."""
+        current = self._socket
+        if current is not None and current.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED:
             self._count_refusal()
 
     def _count_refusal(self) -> None:
@@ -300,17 +349,17 @@ class UdpSender(NotPicklable):
         """Decides what a failed `used(frame)` means; sends the frame again where that can help."""
         # Each address once, and the first twice: a refusal there may belong to the frame before.
         for _ in range(len(self._addresses) + 1):
-            code = error.errno
-            if code in _FULL:
-                raise SenderError("the socket's send buffer is full", reason="full") from error
-            if code == errno.EMSGSIZE:
-                raise SenderError(f"{len(frame)} bytes do not fit a datagram", reason="too_large") from error
-            if code == errno.ECONNREFUSED:
+            reason = _reason(error)
+            if reason == "full":
+                raise SenderError("the socket's send buffer is full", reason=reason) from error
+            if reason == "too_large":
+                raise SenderError(f"{len(frame)} bytes do not fit a datagram", reason=reason) from error
+            if reason == "refused":
                 # Linux reports the refusal of the last datagram on the next one and drops that: this one was not sent.
                 self._count_refusal()
                 self._ask_again()  # the name may stand for another host by now
             try:
-                if code != errno.ECONNREFUSED or len(self._addresses) > 1:
+                if reason != "refused" or len(self._addresses) > 1:
                     with self._lock:
                         if self.transmit == used:  # no other thread has gone on to the next address meanwhile
                             self._current += 1
@@ -322,12 +371,15 @@ class UdpSender(NotPicklable):
             else:
                 return
         self._ask_again()
-        reason = "refused" if error.errno == errno.ECONNREFUSED else "unreachable"
-        raise SenderError(f"{', '.join(self.hosts)} port {self.port}: {error}", reason=reason) from error
+        raise SenderError(f"{', '.join(self.hosts)} port {self.port}: {error}", reason=_reason(error)) from error
 
     def _ask_again(self) -> None:
         if self._resolver is not None:
             self._resolver.kick()
+
+
+def _reason(error: OSError) -> str:
+    return _REASONS.get(error.errno or 0, "unreachable")
 
 
 def _is_loopback(address: Address) -> bool:

@@ -140,7 +140,7 @@ class UdpStatsd(_Wrapped, StatsClient):  # type: ignore[misc] # as above
         self._prefix = prefix
         self._maxudpsize = maxudpsize
         sender = _Udp(host, port, _family(ipv6))
-        self._line = Line(sender, exit_timeout=exit_timeout, unresolved=sender.unresolved)
+        self._line = Line(sender, exit_timeout=exit_timeout, held=sender.held)
 
 
 class _Stream(_Wrapped):
@@ -197,25 +197,17 @@ class _Udp(UdpSender):
     def __init__(self, host: str, port: int, family: socket.AddressFamily) -> None:
         self._family = family
         super().__init__(host=host, port=port)
-        self._addresses = [address for address in self._addresses if address[0] == family]
 
-    def _prepare(self, *, names: bool) -> None:
-        super()._prepare(names=names)
-        self._in_vain = 0
+    def _counter(self) -> Callable[[bytes], int]:
+        return _metrics_in
 
-    def _lose(self, frame: bytes) -> None:
-        super()._lose(frame)
-        self._in_vain += frame.count(b"\n") + 1
+    def held(self) -> int:
+        """How many metrics wait for the server's name to be looked up."""
+        return sum(map(_metrics_in, list(self._held)))
 
-    def unresolved(self) -> tuple[int, int]:
-        """Metrics that wait for the server's name to be looked up, and those that did so in vain."""
-        with self._lock:
-            return sum(frame.count(b"\n") + 1 for frame in self._held), self._in_vain
 
-    def _resolved(self, addresses: list[Address]) -> None:
-        mine = [address for address in addresses if address[0] == self._family]
-        if mine:
-            super()._resolved(mine)
+def _metrics_in(frame: bytes) -> int:
+    return frame.count(b"\n") + 1
 
 
 class _Tcp(TcpSender):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 import pickle
 import socket
@@ -9,7 +11,7 @@ import time
 
 import pytest
 
-from metlog import plugins
+from metlog import MetlogClient, plugins
 from metlog.errors import ConfigError, SenderError
 from metlog.senders import _resolver
 from metlog.senders.udp import UdpSender
@@ -185,6 +187,139 @@ def test_a_name_without_an_address_holds_so_much_and_then_drops_with_a_reason(mo
     assert sender.stats() == {"refused": 0, "waiting": 0, "lost": 256}
 
 
+def messages(caplog):
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_what_waits_for_a_name_in_vain_is_dropped_and_told(monkeypatch, caplog):
+    dns = Dns(monkeypatch, 1)
+    dns.gate.clear()
+    drops = []
+    client = MetlogClient.from_config("udp://nowhere.example:5565", on_drop=lambda *loss: drops.append(loss))
+    for _ in range(30):
+        client.log("a")
+    assert client.flush(20)
+    assert (client.stats().sent, client.stats().dropped) == (30, {})
+    assert client.stats().transport["waiting"] > 0
+    dns.gate.set()
+    wait_for(lambda: any("nowhere.example not resolved yet" in message for message in messages(caplog)))
+    asked = dns.asked
+    wait_for(lambda: dns.asked > asked)  # and tells it no second time
+    client.close()
+    stats = client.stats()
+    assert (stats.accepted, stats.sent, stats.buffered) == (30, 0, 0)
+    assert (stats.dropped, drops) == ({"unresolved": 30}, [("unresolved", 30)])
+    waits, dropped = messages(caplog)
+    assert "(Name or service not known): what is sent there waits, up to 256 KiB" in waits.replace("[Errno -2] ", "")
+    assert dropped == "events are dropped: unresolved (counted in stats(); told once)"
+
+
+def test_a_name_that_is_looked_up_in_time_is_no_news(peer, monkeypatch, caplog):
+    dns = Dns(monkeypatch, port_of(peer))
+    dns.answers["collector.example"] = ["127.0.0.1"]
+    client = MetlogClient.from_config(f"udp://collector.example:{port_of(peer)}")
+    client.log("a")
+    assert client.flush(20)
+    wait_for(lambda: not client.stats().transport)
+    client.close()
+    assert (client.stats().sent, client.stats().dropped, messages(caplog)) == (1, {}, [])
+    assert b'"type":"a"' in peer.recv(1000)
+
+
+def test_what_waited_and_no_address_takes_is_dropped_with_the_reason(monkeypatch):
+    dns = Dns(monkeypatch, 1)
+    dns.answers["collector.example"] = ["127.0.0.1"]
+    dns.gate.clear()
+    client = MetlogClient.from_config("udp://collector.example:1")
+
+    def unreachable(*_):
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr(client.sender, "_connect", unreachable)
+    for _ in range(3):
+        client.log("a")
+    assert client.flush(20)
+    assert client.stats().sent == 3
+    dns.gate.set()
+    wait_for(lambda: client.stats().dropped == {"unreachable": 3})
+    assert client.stats().sent == 0
+    client.close()
+
+
+def test_a_loss_is_told_while_others_may_send(peer, monkeypatch):
+    """Whoever is told may log, and a handler of logging may wait for a thread that sends."""
+    dns = Dns(monkeypatch, port_of(peer))
+    dns.answers["collector.example"] = ["127.0.0.1"]
+    dns.gate.clear()
+    sender = UdpSender(host="collector.example", port=port_of(peer))
+    others = []
+
+    def lost(reason, events):
+        thread = threading.Thread(target=send_quietly, args=(sender, b"x"), daemon=True)
+        thread.start()
+        thread.join(20)
+        others.append((reason, events, thread.is_alive()))
+
+    def too_large(*_):
+        raise OSError(errno.EMSGSIZE, "Message too long")
+
+    sender.on_loss(lost)
+    monkeypatch.setattr(sender, "_connect", too_large)
+    sender.send(b'{"type":"a"}\n')
+    dns.gate.set()
+    wait_for(lambda: others)
+    assert others == [("too_large", 1, False)]
+    sender.close()
+
+    dns.gate.clear()
+    sender = UdpSender(host="collector.example", port=port_of(peer))
+    sender.on_loss(lost)
+    sender.send(b'{"type":"a"}\n{"type":"b"}\n')
+    sender.deadline(0)
+    sender.close()
+    assert others[1:] == [("unresolved", 2, False)]
+    dns.gate.set()
+
+
+def test_a_refusal_is_told_while_others_may_send(caplog):
+    sender = UdpSender(port=closed_port(socket.SOCK_DGRAM))
+    others = []
+
+    class Sending(logging.Handler):
+        def emit(self, record):
+            sender.transmit = sender._send_unconnected  # as after a lookup with new addresses
+            thread = threading.Thread(target=send_quietly, args=(sender, b"x"), daemon=True)
+            thread.start()
+            thread.join(20)
+            others.append(thread.is_alive())
+
+    handler = Sending()
+    logging.getLogger("metlog").addHandler(handler)
+    try:
+        sender.send(b"lost")
+        wait_for(lambda: sender.flush() or others)
+    finally:
+        logging.getLogger("metlog").removeHandler(handler)
+    assert others == [False]
+    sender.close()
+
+
+def test_a_thread_that_comes_to_a_name_without_an_address_after_close_is_told_so(monkeypatch):
+    Dns(monkeypatch, 1)
+    sender = UdpSender(host="nowhere.example", port=5565)
+    begun = sender.transmit
+    sender.close()
+    with pytest.raises(SenderError) as caught:
+        begun(b"late")
+    assert caught.value.reason == "closed"
+    assert sender.stats()["waiting"] == 0
+
+
+def send_quietly(sender, frame):
+    with contextlib.suppress(SenderError):
+        sender.send(frame)
+
+
 def test_a_name_is_looked_up_again_and_frames_follow_it(peer, monkeypatch):
     dns = Dns(monkeypatch, port_of(peer))
     dns.answers["collector.example"] = ["127.0.0.1"]
@@ -314,8 +449,6 @@ def test_pickling_is_refused_by_name():
 
 
 def test_the_client_says_that_nobody_takes_it(caplog):
-    from metlog import MetlogClient
-
     port = closed_port(socket.SOCK_DGRAM)
     client = MetlogClient.from_config(f"udp://127.0.0.1:{port}")
     for _ in range(3):
@@ -332,8 +465,6 @@ def test_the_client_says_that_nobody_takes_it(caplog):
 
 
 def test_a_peer_that_takes_it_is_no_news(caplog):
-    from metlog import MetlogClient
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.bind(("127.0.0.1", 0))
         client = MetlogClient.from_config(f"udp://127.0.0.1:{peer.getsockname()[1]}")

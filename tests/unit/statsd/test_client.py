@@ -543,3 +543,21 @@ def test_metrics_for_a_name_that_nobody_knows_are_not_sent(monkeypatch: pytest.M
     client.close()
     stats = client.stats()
     assert (stats.sent, stats.buffered, stats.dropped) == (0, 0, {"unresolved": 3})
+
+
+def test_metrics_wait_for_an_address_of_the_family_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def other_family(host: object, port: int, family: int = 0, flags: int = 0, **_: object) -> list[object]:
+        if flags & socket.AI_NUMERICHOST or family == socket.AF_INET:
+            raise socket.gaierror(socket.EAI_ADDRFAMILY, "Address family for hostname not supported")
+        return [(socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", port, 0, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", other_family)
+    client = UdpStatsd("statsd.example")
+    client.incr("a")
+    client.close()
+    assert client.stats().dropped == {"unresolved": 1}
+    waits, dropped = [record.getMessage() for record in caplog.records]
+    assert "Address family for hostname not supported" in waits
+    assert dropped == "statsd: metrics are dropped: unresolved (counted in client.statsd.stats(); told once)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from metlog.core.chance import Chance
@@ -10,17 +11,9 @@ from metlog.event import Event
 
 __all__ = ["adapt_encoder", "adapt_filter", "adapt_sender", "name_of", "original"]
 
+# What a subclass may have to say again; what the pipeline sets; what changes while it is in use.
 _NOT_COPIED: Final = frozenset(
-    {
-        "concurrent",
-        "silent",
-        "early",
-        "early_needs_fields",
-        "by_severity_only",
-        "ticking",
-    }  # a subclass may have to say it again
-    | {"logger", "emit", "chance"}  # set by the pipeline
-    | {"transmit", "repaired"}  # change while they are in use
+    ("concurrent silent early early_needs_fields by_severity_only ticking logger emit chance transmit repaired").split()
 )
 """Hooks that an adapter does not copy from the object in it, but sees to by itself; all others of the base class are copied."""
 _MISSING: Final = object()
@@ -85,8 +78,9 @@ class _AdaptedSender(BaseSender):
         self.concurrent = _own(inner, "concurrent")
 
     @property
-    def transmit(self) -> Any:  # type: ignore[override]
-        return getattr(self.inner, "transmit", None)
+    def transmit(self) -> Callable[[bytes], object] | None:  # type: ignore[override] # it may be another one for each frame
+        found: Callable[[bytes], object] | None = getattr(self.inner, "transmit", None)
+        return found
 
 
 class _AdaptedEncoder(BaseEncoder):

@@ -120,6 +120,9 @@ class BaseSender:
         events)`, to be called within this sender's own methods, and without a lock that `send` needs, since it logs a warning and calls
         the application's `on_drop`. The events then count as dropped, no longer as sent."""
 
+    def encoded_by(self, encoder: BaseEncoder) -> None:
+        """Says which encoder makes the frames, for a sender that names their media type."""
+
     def isatty(self) -> bool:
         """Returns whether frames go to a terminal, where text may have colours."""
         return False

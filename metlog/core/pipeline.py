@@ -75,6 +75,7 @@ class Pipeline:
         self.stream = Stream(logger, hostname, self.counts)
         self._sender_stats = sender.stats
         encoder.sent_by(sender)
+        sender.encoded_by(encoder)
         self._silent = encoder.silent
         self._install_filters(filters)
         self.buffer = Buffer(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from metlog.encoders import BaseEncoder
 from metlog.errors import Problems, SenderError
 from metlog.plugins import Component, check
 from metlog.senders import BaseSender
@@ -108,10 +109,6 @@ class FallbackSender(NotPicklable):
         self._closed = True
         self._each(lambda sender: sender.close())
 
-    def on_loss(self, lost: Callable[[str, int], None]) -> None:
-        """Passes it on to every sender."""
-        self._each(lambda sender: sender.on_loss(lost))
-
     def stats(self) -> dict[str, int]:
         """`senders[N]`: frames that each sender took; `senders[N].KEY`: what that sender counts itself."""
         found = {f"senders[{index}]": used for index, used in enumerate(self.used)}
@@ -119,6 +116,18 @@ class FallbackSender(NotPicklable):
             for key, count in sender.stats().items():
                 found[f"senders[{index}].{key}"] = count
         return found
+
+    def on_loss(self, lost: Callable[[str, int], None]) -> None:
+        """Passes on whom to tell of losses that a sender learns of later."""
+        self._each(lambda sender: sender.on_loss(lost))
+
+    def encoded_by(self, encoder: BaseEncoder) -> None:
+        """Passes on which encoder makes the frames."""
+        self._each(lambda sender: sender.encoded_by(encoder))
+
+    def isatty(self) -> bool:
+        """Returns whether every sender writes to a terminal: a frame is the same for all of them."""
+        return all([sender.isatty() for sender in self.senders])
 
     def after_fork(self) -> None:
         """Passes it on to every sender."""

@@ -15,6 +15,8 @@ import httpcore
 import httpx
 
 from metlog.core.backoff import Backoff
+from metlog.encoders import BaseEncoder
+from metlog.encoders.wire import is_msgpack
 from metlog.errors import SenderError
 from metlog.plugins.conversion import shown
 from metlog.senders._blocking import BlockingSender
@@ -59,7 +61,7 @@ class HttpSender(BlockingSender):
         Seconds that one frame may take with all its requests; then it is lost. A `Retry-After` of the server is
         honoured up to so many seconds, once, on top.
     content_type
-        By default what the frame is: `application/x-ndjson`, or `application/msgpack`.
+        By default that of the encoder: `application/x-ndjson` for `json`, `application/msgpack` for `msgpack`.
     proxy
         URL of a proxy. Proxies and passwords in the environment or ~/.netrc are not used.
     max_frame
@@ -105,6 +107,7 @@ class HttpSender(BlockingSender):
         self._headers = {"User-Agent": "metlog", "Accept-Encoding": "identity"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
+        self._encoded: str | None = None
         self._client: httpx.Client | None = None
         self._socket: socket.socket | None = None
         self._handshake: socket.socket | None = None
@@ -118,6 +121,10 @@ class HttpSender(BlockingSender):
         self._asked = False
         """`_not_before` is what the server asked for."""
         self._last_error = SenderError("no answer", reason="timeout")
+
+    def encoded_by(self, encoder: BaseEncoder) -> None:
+        """Takes the media type of the encoder's frames for the header `Content-Type`, unless an option says another."""
+        self._encoded = encoder.content_type
 
     def _send(self, frame: bytes) -> None:
         body, headers = self._request(frame)
@@ -150,8 +157,7 @@ class HttpSender(BlockingSender):
                 return
 
     def _request(self, frame: bytes) -> tuple[bytes, dict[str, str]]:
-        kind = self.content_type or ("application/x-ndjson" if frame[:1] in b"{[" else "application/msgpack")
-        headers = {**self._headers, "Content-Type": kind}
+        headers = {**self._headers, "Content-Type": self.content_type or self._encoded or _media_type(frame)}
         if self._compress is None or len(frame) < SMALL:
             return frame, headers
         headers["Content-Encoding"] = self._encoding
@@ -241,6 +247,13 @@ class HttpSender(BlockingSender):
             client.close()
         elif held is not None:  # a forked child: the client's locks may be held by a thread that is not here
             held.close()
+
+
+def _media_type(frame: bytes) -> str:
+    """What a frame is, by its first byte: for a sender that is used without a client."""
+    if is_msgpack(frame):
+        return "application/msgpack"
+    return "application/x-ndjson" if frame[:1] in b"{[" else "application/octet-stream"
 
 
 class HttpsSender(HttpSender):

@@ -198,6 +198,21 @@ test("http: a POST for each frame, compressed, with the token; repeated while th
   await rejected.close(0.1);
 });
 
+test("http: a body has the media type that its encoder says, or the option", async (t) => {
+  const server = await httpServer(t, () => 201);
+  const encoders = ["json", "msgpack", { name: "signed", key: "a secret of 20 bytes" }];
+  for (const more of [{}, { content_type: "text/x" }]) {
+    for (const encoder of encoders) {
+      const client = make({ sender: { name: "http", host: "127.0.0.1", port: server.port, ...more }, encoder });
+      client.log("a");
+      await client.close();
+    }
+  }
+  const kinds = ["application/x-ndjson", "application/msgpack", "application/x-metlog-signed"];
+  const found = server.requests.map((request) => request.headers["content-type"]);
+  assert.deepEqual([...new Set(found)], [...kinds, "text/x"]);
+});
+
 test("http: a server that never answers, or is not there, costs what it may and no more", async (t) => {
   const silent = await httpServer(t, () => null);
   for (const [url, reason] of [[`http://127.0.0.1:${silent.port}/?timeout=0.1&give_up=0.3`, "timeout"], ["http://127.0.0.1:1/?give_up=0.3", "refused"]]) {

@@ -89,6 +89,69 @@ def test_every_hook_that_a_sender_has_is_called() -> None:
     assert (full.nonblocking, full.max_event, full.probe()) == (True, 300, None)
 
 
+SET_BY_THE_PIPELINE = {"logger", "emit", "chance"}
+
+
+@pytest.mark.parametrize(
+    ("base", "adapt"), [(BaseSender, adapt_sender), (BaseEncoder, adapt_encoder), (BaseFilter, adapt_filter)]
+)
+def test_each_hook_of_an_object_that_inherits_nothing_is_taken(base: type, adapt: Any) -> None:
+    hooks = {name for name in vars(base) if not name.startswith("_")} - SET_BY_THE_PIPELINE - {"ticking"}
+
+    def hook(name: str) -> Any:
+        return name if callable(getattr(base, name)) else 7 if name == "repaired" else [name]
+
+    members = {name: hook(name) for name in hooks}
+    inner = type("Inner", (), members)()
+    full = adapt(inner)
+    for name in sorted(hooks):
+        wanted = bool(members[name]) if name in {"concurrent", "silent"} else members[name]
+        assert getattr(full, name) == wanted, f"{name} of the object is not taken"
+
+
+def test_what_a_concurrent_sender_transmits_with_may_change() -> None:
+    class Changing(Least):
+        nonblocking = concurrent = True
+        recovered = 0
+
+        def transmit(self, frame: bytes) -> None:
+            self.frames.append(frame)
+            self.transmit = self.failing  # type: ignore[method-assign]
+
+        def failing(self, frame: bytes) -> None:
+            raise OSError("down")
+
+        def recover(self, frame: bytes, error: OSError, used: Any) -> None:
+            self.recovered += 1
+            self.transmit = type(self).transmit.__get__(self)  # type: ignore[method-assign]
+            self.frames.append(frame)
+
+    sender = Changing()
+    with MetlogClient.from_config(sender=sender, buffer={"flush_interval": 0}) as client:
+        for name in ("a", "b", "c"):
+            client.log(name)
+        assert client.stats().dropped == {}
+    assert types_in(sender.frames) == ["a", "b", "c", "metlog.end"]
+    assert sender.recovered == 2
+
+
+def test_a_sender_that_inherits_nothing_tells_what_it_lost_later() -> None:
+    class Late(Least):
+        def on_loss(self, lost: Any) -> None:
+            self.lost = lost
+
+        def flush(self) -> None:
+            if self.lost is not None:
+                self.lost("timeout", 2)
+            self.lost = None
+
+    client = MetlogClient.from_config(sender=Late())
+    for _ in range(3):
+        client.log("login")
+    assert client.flush(20)
+    assert (client.stats().sent, client.stats().dropped) == (1, {"timeout": 2})
+
+
 @pytest.mark.untraced
 def test_a_forked_child_tells_it() -> None:
     sender = Most()

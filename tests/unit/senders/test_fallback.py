@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import inspect
 import pickle
 import time
 
 import pytest
 
-from metlog import plugins
+from metlog import MetlogClient, plugins
+from metlog.encoders.json import JsonEncoder
 from metlog.errors import ConfigError, SenderError
-from metlog.senders import fallback
+from metlog.senders import BaseSender, fallback
 from metlog.senders.fallback import FallbackSender
 from metlog.testing.peers import StreamPeer, closed_port
 
@@ -83,6 +85,58 @@ def test_all_are_flushed_and_closed_whatever_one_of_them_raises():
     with pytest.raises(SenderError) as caught:
         sender.send(b"x")
     assert caught.value.reason == "closed"
+
+
+def test_every_hook_reaches_each_of_them():
+    """Whichever hook `BaseSender` has: what is not for one of several senders is named here."""
+    of_one = {"send", "recover", "probe"}  # the first that takes the frame; `metlog doctor` asks `parts`
+    hooks = {
+        name for name, member in vars(BaseSender).items() if inspect.isfunction(member) and name[0] != "_"
+    } - of_one
+    arguments = {"deadline": (1.0,), "on_loss": (print,), "encoded_by": (JsonEncoder(),)}
+    answers = {"stats": {"x": 1}, "isatty": True}
+    called = []
+
+    def recorder(name):
+        def call(self, *given):
+            called.append((name, self, given))
+            return answers.get(name)
+
+        return call
+
+    kind = type("Recording", (BaseSender,), {name: recorder(name) for name in hooks})
+    first, second = kind(), kind()
+    sender = FallbackSender(senders=[first, second])
+    for name in sorted(hooks):
+        called.clear()
+        given = arguments.get(name, ())
+        getattr(sender, name)(*given)
+        assert [each for each in called if each[0] == name] == [(name, first, given), (name, second, given)], name
+
+
+def test_it_writes_to_a_terminal_when_all_of_them_do():
+    terminal, other = Flaky(isatty=lambda: True), Flaky(isatty=lambda: False)
+    assert FallbackSender(senders=[terminal, terminal]).isatty()
+    assert not FallbackSender(senders=[terminal, other]).isatty()
+    assert not FallbackSender(senders=[other, terminal]).isatty()
+
+
+def test_what_one_of_them_learns_later_counts_as_dropped():
+    class Late(Flaky):
+        def on_loss(self, lost):
+            self.lost = lost
+
+        def flush(self):
+            if self.lost is not None:
+                self.lost("timeout", 2)
+            self.lost = None
+
+    client = MetlogClient.from_config(sender={"name": "fallback", "senders": [Late(), "null"]})
+    for _ in range(3):
+        client.log("a")
+    assert client.flush(20)
+    assert (client.stats().sent, client.stats().dropped) == (1, {"timeout": 2})
+    client.close()
 
 
 def test_from_tcp_to_a_file_and_back(tmp_path):

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from metlog import plugins
+from metlog import MetlogClient, plugins
 from metlog.errors import ConfigError, SenderError
 from metlog.senders import http as http_sender
 from metlog.senders.http import HttpSender, HttpsSender
@@ -118,6 +118,38 @@ def test_a_url_gives_host_port_and_path():
         sender.close()
     assert server.requests[0][1:3][0] == "/1.0/submit/a"
     assert server.requests[0][2]["Content-Type"] == "text/x"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "kind"),
+    [
+        ("json", "application/x-ndjson"),
+        ("msgpack", "application/msgpack"),
+        ("text", "text/plain; charset=utf-8"),
+        ({"name": "signed", "key": "a secret of 20 bytes"}, "application/x-metlog-signed"),
+        ({"name": "signed", "key": "a secret of 20 bytes", "encoder": "msgpack"}, "application/x-metlog-signed"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_body_has_the_media_type_that_its_encoder_says(encoder, kind, wrapped):
+    with Server() as server:
+        sender = {"name": "http", "port": server.port}
+        settings = {"name": "fallback", "senders": [sender, "null"]} if wrapped else sender
+        with MetlogClient.from_config(sender=settings, encoder=encoder) as client:
+            client.log("a")
+        with MetlogClient.from_config(sender={**sender, "content_type": "text/x"}, encoder=encoder) as client:
+            client.log("a")
+    assert [headers["Content-Type"] for _, _, headers, _ in server.requests] == [kind, kind, "text/x", "text/x"]
+
+
+def test_a_sender_without_a_client_says_what_a_frame_looks_like():
+    with Server() as server:
+        sender = HttpSender(port=server.port)
+        for frame in (b"[1]", b"\x91\x01", b"2026-05-09T07:35:25.123Z INFORMATIONAL login:"):
+            sender.send(frame)
+        sender.close()
+    kinds = [headers["Content-Type"] for _, _, headers, _ in server.requests]
+    assert kinds == ["application/x-ndjson", "application/msgpack", "application/octet-stream"]
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])

@@ -73,6 +73,7 @@ export class Pipeline {
     this.asked.forEach((filter, place) => {
       if ("emit" in filter) filter.emit = (event) => this.emit(this.asked.slice(place + 1), event);
     });
+    options.sender.encodedBy?.(options.encoder);
     const outlet = new Outlet(options.sender, this.counts, options.max_bytes ?? 8 << 20);
     this.buffer = new FrameBuffer(options.encoder, outlet, this.counts, () => this.report(), {
       maxFrame: options.max_frame ?? options.sender.max_frame,

@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import * as zlib from "node:zlib";
 import { repr } from "../config/convert.js";
 import { SenderError, messageOf } from "../core/errors.js";
+import type { Encoder } from "../encoders/encoder.js";
 import { atLeast, Backoff, closedError, hostList, oneOf, Patience, portNumber, positive } from "./options.js";
 import type { Sender } from "./sender.js";
 import type { TlsFiles } from "./tcp.js";
@@ -43,6 +44,7 @@ export class HttpSender implements Sender {
   private readonly options: Record<string, unknown>;
   private readonly headers: Record<string, string>;
   private readonly contentType: string | undefined;
+  private encoded: string | undefined; // media type that the encoder says
   private readonly compress: Compress | null;
   private readonly encoding: string;
   private readonly timeout: number;
@@ -83,6 +85,10 @@ export class HttpSender implements Sender {
     this.headers = { "User-Agent": "metlog", ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }) };
   }
 
+  encodedBy(encoder: Encoder): void {
+    this.encoded = encoder.content_type;
+  }
+
   async send(frame: Uint8Array): Promise<void> {
     if (this.patience.closed) throw closedError("http");
     const { body, headers } = await this.body(frame);
@@ -117,7 +123,7 @@ export class HttpSender implements Sender {
     const text = frame[0] === 0x7b || frame[0] === 0x5b;
     const headers: Record<string, string> = {
       ...this.headers,
-      "Content-Type": this.contentType ?? (text ? "application/x-ndjson" : "application/msgpack"),
+      "Content-Type": this.contentType ?? this.encoded ?? (text ? "application/x-ndjson" : "application/msgpack"),
     };
     if (this.compress === null || frame.length < SMALL) return { body: frame, headers };
     headers["Content-Encoding"] = this.encoding;

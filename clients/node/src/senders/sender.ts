@@ -1,5 +1,7 @@
 /** What a sender is. */
 
+import type { Encoder } from "../encoders/encoder.js";
+
 /**
  * Takes frames somewhere. Registered with `metlog.register("sender", "name", factory)`; the factory is called with the options and
  * gives such an object.
@@ -25,6 +27,8 @@ export interface Sender {
   sendNow?(frame: Uint8Array): boolean;
   /** At shutdown: from then on all waiting ends within so many seconds. */
   deadline?(seconds: number): void;
+  /** Which encoder makes the frames, for a sender that names their media type. */
+  encodedBy?(encoder: Encoder): void;
   /** Called once, after everything in the configuration has proved right; may throw. */
   open?(): void;
   /** Counts of what the sender learnt after `send` had settled. */

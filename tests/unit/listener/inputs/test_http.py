@@ -12,9 +12,10 @@ import msgspec
 import pytest
 import zstandard
 
-from metlog import plugins
+from metlog import MetlogClient, plugins
 from metlog.errors import ConfigError
 from metlog.listener.inputs.http import HttpInput
+from metlog.listener.signed import SignedSink, Signing
 from tests.helpers.sink import FakeSink
 from tests.helpers.waiting import wait_for
 
@@ -73,6 +74,34 @@ def test_one_event_an_array_or_lines_are_taken(
     assert len(answer.text) == 36  # an id of the listener's making
     assert {event["type"] for event in sink.events} == {"a"}
     assert sink.sources[0].startswith("http://127.0.0.1:")
+
+
+SECRET = "a secret of 20 bytes"
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+@pytest.mark.parametrize(
+    "encoder",
+    ["json", "msgpack", {"name": "signed", "key": SECRET}, {"name": "signed", "key": SECRET, "encoder": "msgpack"}],
+)
+@pytest.mark.parametrize("keys", [{}, {"default": SECRET.encode()}])
+def test_what_the_sender_http_posts_is_taken(
+    sink: FakeSink, encoder: Any, compression: str, keys: dict[str, bytes]
+) -> None:
+    item = HttpInput(port=0)
+    item.start(SignedSink(sink, Signing(keys, required=False)) if keys else sink)
+    try:
+        port = int(item.addresses[0].rpartition(":")[2])
+        sender = {"name": "http", "port": port, "compression": compression}
+        client = MetlogClient.from_config(sender=sender, encoder=encoder)
+        for number in range(20):
+            client.log("a", fields={"n": number})
+        assert client.flush(20)
+        client.close()
+    finally:
+        item.stop()
+    assert client.stats().sent == 20, client.stats()
+    assert [event["fields"]["n"] for event in sink.events if event["type"] == "a"] == [*range(20)]
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "identity"])

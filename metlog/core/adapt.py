@@ -11,10 +11,11 @@ from metlog.event import Event
 
 __all__ = ["adapt_encoder", "adapt_filter", "adapt_sender", "name_of", "original"]
 
-# What a subclass may have to say again; what the pipeline sets; what changes while it is in use.
-_NOT_COPIED: Final = frozenset(
-    ("concurrent silent early early_needs_fields by_severity_only ticking logger emit chance transmit repaired").split()
-)
+_NOT_COPIED: Final = frozenset((
+    "concurrent", "silent", "early", "early_needs_fields", "by_severity_only", "ticking",  # a subclass may have to say it again
+    "logger", "emit", "chance",  # set by the pipeline
+    "transmit", "repaired",  # change while they are in use
+))  # fmt: skip
 """Hooks that an adapter does not copy from the object in it, but sees to by itself; all others of the base class are copied."""
 _MISSING: Final = object()
 

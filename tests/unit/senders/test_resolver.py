@@ -141,7 +141,7 @@ def test_a_thread_that_could_not_be_started_is_started_with_a_later_frame(thread
 @pytest.mark.parametrize("handler", ["kick", "close"])
 def test_a_signal_handler_may_ask_or_close_in_the_middle_of_asking(handler: str) -> None:
     """Between any two lines of it."""
-    resolver = Resolver(["localhost"], 1, socket.SOCK_DGRAM, lambda addresses: None)
+    resolver = Resolver(["localhost"], 1, socket.SOCK_DGRAM, lambda addresses: None, lambda error: None)
     calls: list[str] = []
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -176,7 +176,7 @@ def test_an_error_makes_it_ask_again(monkeypatch: pytest.MonkeyPatch) -> None:
             asked.append(1)
             return [(socket.AF_INET, ("127.0.0.1", 1))]
 
-    resolver = Counting(["localhost"], 1, socket.SOCK_DGRAM, lambda addresses: None, interval=600)
+    resolver = Counting(["localhost"], 1, socket.SOCK_DGRAM, lambda addresses: None, lambda error: None, interval=600)
     resolver.start()
     assert resolver.answered.wait(20)
     resolver.kick()

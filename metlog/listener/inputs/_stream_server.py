@@ -187,6 +187,7 @@ class StreamServer:
         frames = self._make_framing()
         source = self._source(peer)
         reason = "cut: the connection ended within a frame"
+        most: int | None = None
         try:
             await self._receive(reader, frames, source)
         except (ConnectionError, ssl.SSLError):
@@ -196,13 +197,12 @@ class StreamServer:
             if not self._stopping:
                 reason = f"cut: the rest of the frame did not come within {self._limits.frame_timeout:g} s"
         except FramingError as error:
-            reason = f"cannot be framed: {error}"
+            reason, most = f"cannot be framed: {error}", BEGINNING
         finally:
             transport.abort()
         if rest := frames.rest():
             self.counts["cut"] += 1
-            letter = rest if reason.startswith("cut") else rest[:BEGINNING]
-            await loop.run_in_executor(self._workers, self._reject, letter, source, reason)
+            await loop.run_in_executor(self._workers, self._reject, rest[:most], source, reason)
 
     async def _receive(self, reader: asyncio.StreamReader, frames: Framing, source: str) -> None:
         """Until the connection ends. Raises TimeoutError, and FramingError when its bytes cannot be cut any further."""

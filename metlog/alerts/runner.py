@@ -32,6 +32,8 @@ _LONGEST: Final = 300.0
 """Seconds between two tries to tell a notice: the first pause, and the longest."""
 _GIVE_UP: Final = 86_400.0
 """Seconds after which a notice that nobody takes is given up, which is told."""
+_FEWEST: Final = 20
+"""Times that it is tried all the same: a clock that was wrong when it was made says nothing of its age. It takes an hour."""
 _ENDING: Final = 3.0
 """Seconds that a query or a target gets to come out of a call at the end; what it told then comes again under its id."""
 _ERROR: Final = 500
@@ -119,8 +121,10 @@ class Alerts:
             return [self._states[item.name] for item in self._settings.alerts if item.name in self._states]
 
     def health(self) -> list[str]:
-        """What does not work: queries that fail, notices that nobody takes, states that cannot be kept."""
+        """What does not work: queries that fail, notices that nobody takes, states that cannot be kept, a thread that died."""
         wrong = [self._problem] if self._problem else []
+        if not self._stopping:
+            wrong += [f"alerts: the thread {item.name} has died" for item in self._threads if not item.is_alive()]
         if self._waits:
             wrong.append("alerts: another process evaluates them; this one waits for it to end")
         for state in self.states():
@@ -223,6 +227,8 @@ class Alerts:
             if self._problem:
                 self._save()  # there may be room by now
             return None, _TURN if self._problem else None
+        for letter in waiting:  # noted while the clock was wrong, it may lie years ahead
+            letter.next_at = min(letter.next_at, now + _LONGEST)
         letter = min(waiting, key=lambda letter: letter.next_at)
         return (letter, None) if letter.next_at <= now else (None, min(letter.next_at - now, _LONGEST))
 
@@ -242,7 +248,7 @@ class Alerts:
     def _sent(self, letter: Letter, error: str, now: float) -> None:
         state = self._states[letter.notice.alert]
         age = now - datetime.fromisoformat(letter.notice.at).timestamp()
-        if error and age < _GIVE_UP:
+        if error and (age < _GIVE_UP or letter.tries < _FEWEST):
             letter.tries += 1
             letter.error = error
             backoff = Backoff(min(_FIRST * 2 ** min(letter.tries - 1, 20), _LONGEST), _LONGEST)

@@ -116,10 +116,12 @@ def _data(folder: Path) -> Iterator[Finding]:
         return
     if status.get("running") is False:
         yield Finding(Verdict.WARN, f"the listener was stopped {age:.0f} s ago", "start `metlog listen`")
-    elif age > 30:
+    elif not -300 < age <= 30:  # far ahead: it was written before the clock was set back
         yield Finding(
             Verdict.WARN,
-            f"the listener's status is {age:.0f} s old",
+            f"the listener's status is {age:.0f} s old"
+            if age > 0
+            else f"the listener's status lies {-age:.0f} s ahead",
             "it does not run, or hangs; start `metlog listen`",
         )
     from metlog.diagnose.listener import diagnose

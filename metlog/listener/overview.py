@@ -18,6 +18,8 @@ __all__ = ["Overview", "overview"]
 
 _STALE: Final = 10.0
 """Seconds after which a status that says `running` is of a listener that hangs or was killed."""
+_AHEAD: Final = 300.0
+"""Seconds that it may lie ahead, on a folder that machines share; one further ahead was written before the clock was set back."""
 
 
 class Overview(Struct, kw_only=True):
@@ -59,16 +61,22 @@ def overview(data: Path, now: datetime | None = None) -> Overview:
     segments, lag = _journal(data)
     try:
         status: dict[str, Any] = msgspec.json.decode((data / "status.json").read_bytes())
+        age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
     except FileNotFoundError:
         return Overview(
             data=str(data), running=False, state="never started", parquet=parquet, disk=disk, segments=segments
         )
-    age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
+    except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:  # what a machine that lost power may leave
+        return Overview(
+            data=str(data), running=False, state="not answering", parquet=parquet, disk=disk, segments=segments,
+            problems=[f"its status cannot be read: status.json: {error}; a listener that runs writes it anew twice a second"],
+        )  # fmt: skip
     running = bool(status.get("running"))
-    state = "stopped" if not running else "running" if age < _STALE else "not answering"
+    state = "stopped" if not running else "running" if -_AHEAD < age < _STALE else "not answering"
     problems = list(status.get("health", ())) + list(status.get("warnings", ()))
     if state == "not answering":
-        problems.insert(0, f"its status is {age:,.0f} s old: the listener hangs or was killed")
+        how = f"is {age:,.0f} s old" if age > 0 else f"is of a time that lies {-age:,.0f} s ahead"
+        problems.insert(0, f"its status {how}: the listener hangs or was killed")
     delivery = status.get("delivery", {})
     reloads = status.get("reloads", {})
     if reloads.get("error"):

@@ -19,6 +19,8 @@ _STALE: Final = 15.0
 """Seconds after which a listener that has not written its status counts as gone; it writes twice a second."""
 _BEHIND: Final = 10.0
 """Seconds that an output may be behind and still keep up."""
+_AHEAD: Final = 300.0
+"""Seconds that a status may lie ahead, on a folder that machines share; one further ahead was written before the clock was set back."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ def listeners(data: Path, now: float | None = None) -> list[dict[str, Any]]:
                 continue
             try:
                 status = msgspec.json.decode(root.read(entry.name))
-                age = max(0.0, (now or time.time()) - datetime.fromisoformat(status["time"]).timestamp())
+                age = (now or time.time()) - datetime.fromisoformat(status["time"]).timestamp()
+                age = max(0.0, age) if age > -_AHEAD else -age
             except (OSError, ValueError, KeyError, TypeError) as error:
                 found.append({"name": entry.name, "state": "unreadable", "problem": str(error)})
                 continue

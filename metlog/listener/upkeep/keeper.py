@@ -8,10 +8,10 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from metlog.journal.folder import Folder
 from metlog.listener.upkeep.settings import JOBS, LakeUpkeep
@@ -32,12 +32,15 @@ _END: Final = 5.0
 """Seconds that a process gets to end by itself."""
 
 
+_Time = Annotated[datetime, Meta(tz=True)]
+
+
 class _Job(Struct):
     """What is known of a job; kept in a file, so that a restart does not make it due anew."""
 
-    last: datetime
+    last: _Time
     """When it last began, or was first configured."""
-    succeeded: datetime | None = None
+    succeeded: _Time | None = None
     seconds: float = 0.0
     """How long the last run took."""
     runs: int = 0
@@ -48,6 +51,12 @@ class _Job(Struct):
     """Of the last run; empty when it went well."""
     done: dict[str, int] = {}
     """Figures of the last run that went well."""
+
+    def correct(self, now: datetime) -> None:
+        """Moves times that lie ahead to `now`: they were noted while the clock was wrong, and nothing would be due for as long."""
+        self.last = min(self.last, now)
+        if self.succeeded is not None:
+            self.succeeded = min(self.succeeded, now)
 
 
 class UpkeepKeeper:
@@ -69,6 +78,8 @@ class UpkeepKeeper:
         known = self._load()
         now = datetime.now(UTC)
         self._jobs = {job: known.get(job) or _Job(now) for job in JOBS if self.settings.schedule(job) is not None}
+        for job in self._jobs.values():
+            job.correct(now)
         if self._jobs:
             self._note()
             self._thread.start()
@@ -92,6 +103,8 @@ class UpkeepKeeper:
 
     def health(self) -> list[str]:
         """What has gone wrong the last time, and was not mended by a later run."""
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._stop.is_set():
+            return ["upkeep: its thread has died"]
         return [
             f"upkeep {job}: {known.error}"
             for job, known in self._jobs.items()
@@ -103,7 +116,8 @@ class UpkeepKeeper:
     def _run(self) -> None:
         while not self._stop.wait(_TURN):
             now = datetime.now(UTC)
-            for job in self._jobs:
+            for job, known in self._jobs.items():
+                known.correct(now)
                 if self._next(job) <= now and not self._stop.is_set():
                     self._do(job)
 
@@ -125,6 +139,9 @@ class UpkeepKeeper:
             outcome = self._work(job)
         except OSError as error:  # no process to be had now
             outcome = Outcome(error=f"cannot start its process: {error.strerror or error}")
+        except Exception as error:  # told as all else that fails: the thread goes on with the other jobs
+            log.exception("upkeep %s", job)
+            outcome = Outcome(error=f"{type(error).__name__}: {error}")
         finally:
             self._running = ""
         if self._stop.is_set() and outcome.error:
@@ -178,7 +195,10 @@ class UpkeepKeeper:
     def _load(self) -> dict[str, _Job]:
         try:
             return msgspec.json.decode(self._data.read(self._name), type=dict[str, _Job])
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.MsgspecError) as error:
+            log.warning("cannot read when upkeep was done; it counts from now: %s: %s", self._name, error)
             return {}
 
     def _note(self) -> None:

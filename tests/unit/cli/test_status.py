@@ -137,3 +137,23 @@ def test_watch_looks_again_until_it_is_ended(tmp_path: Path) -> None:
     assert first["inputs"]["udp"]["frames"] == 5
     assert second["inputs"]["udp"]["frames"] == 6
     assert process.returncode == 130
+
+
+def test_a_status_that_was_written_before_the_clock_was_set_back_is_of_no_listener_that_runs(tmp_path: Path) -> None:
+    written(tmp_path)
+    assert overview(tmp_path, NOW - timedelta(seconds=30)).state == "running", "another machine's clock"
+    found = overview(tmp_path, NOW - timedelta(days=365))
+    assert found.state == "not answering"
+    assert "is of a time that lies 31,536,000 s ahead" in found.problems[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"time": 5}', b'{"time": "yesterday"}'], ids=repr)
+def test_a_status_that_cannot_be_read_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    """It is not synced: a machine that lost power may leave an empty one."""
+    (tmp_path / "status.json").write_bytes(content)
+    found = overview(tmp_path)
+    assert (found.running, found.state) == (False, "not answering")
+    assert "status.json" in found.problems[0]
+    assert run(capsys, "--data", str(tmp_path))[0] == 1

@@ -92,3 +92,13 @@ def test_sizes_and_times() -> None:
     assert ago(None) == "never"
     assert ago(NOW - timedelta(seconds=1), NOW) == "now"
     assert ago("2026-02-27T12:00:00Z", NOW) == "2 d ago"
+
+
+@pytest.mark.parametrize(("ahead", "state"), [(30, "running"), (86_400, "gone")])
+def test_a_status_that_lies_far_ahead_is_of_a_time_before_the_clock_was_set_back(
+    tmp_path: Path, ahead: float, state: str
+) -> None:
+    (tmp_path / "status.json").write_text(
+        json.dumps({"time": (NOW + timedelta(seconds=ahead)).isoformat(), "running": True})
+    )
+    assert [found["state"] for found in listeners(tmp_path, NOW.timestamp())] == [state]

@@ -1,0 +1,90 @@
+"""When upkeep is due, by the file that a restart finds: also one that was written while the clock was wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metlog.journal.folder import Folder
+from metlog.listener.upkeep import keeper as module
+from metlog.listener.upkeep.keeper import UpkeepKeeper
+from metlog.listener.upkeep.settings import LakeUpkeep
+from metlog.listener.upkeep.worker import Outcome
+from tests.helpers.waiting import wait_for
+
+AHEAD = "2938-01-19T00:00:00Z"
+
+
+@contextmanager
+def keeping(folder: Path, settings: LakeUpkeep) -> Iterator[UpkeepKeeper]:
+    with Folder.root(folder) as data:
+        made = UpkeepKeeper(data, settings)
+        made.start()
+        yield made
+        made.stop()
+
+
+def kept(folder: Path, job: str, **facts: Any) -> None:
+    (folder / "upkeep-state.json").write_text(json.dumps({job: facts}))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [LakeUpkeep(expire=86_400.0), LakeUpkeep(expire=86_400.0, expire_at="6h")],
+    ids=["a time of day", "every"],
+)
+def test_a_time_that_was_noted_while_the_clock_was_wrong_postpones_nothing(
+    tmp_path: Path, settings: LakeUpkeep
+) -> None:
+    kept(tmp_path, "expire", last=AHEAD, succeeded=AHEAD, runs=3)
+    with keeping(tmp_path, settings) as made:
+        found = made.status()["expire"]
+    now = datetime.now(UTC)
+    assert found["next"] <= now + timedelta(days=1)
+    assert found["last"] <= now
+    assert found["succeeded"] <= now
+    assert found["runs"] == 3
+    noted = json.loads((tmp_path / "upkeep-state.json").read_text())["expire"]
+    assert noted["last"] < AHEAD
+
+
+def test_a_clock_that_is_set_back_while_it_runs_postpones_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TURN", 0.01)
+    done: list[str] = []
+    monkeypatch.setattr(UpkeepKeeper, "_work", lambda _, job: done.append(job) or Outcome())
+    with keeping(tmp_path, LakeUpkeep(compact="1s")) as made:
+        made._jobs["compact"].last = datetime.fromisoformat(AHEAD)
+        wait_for(lambda: len(done) >= 2)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"compact": {"last": "2026-01-01T00:00:00"}}'])
+def test_a_file_that_cannot_be_read_is_told_and_counts_as_none(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "upkeep-state.json").write_text(content)
+    with caplog.at_level(logging.WARNING, "metlog.listener"), keeping(tmp_path, LakeUpkeep(compact="6h")) as made:
+        assert made.status()["compact"]["runs"] == 0
+    assert "upkeep-state.json" in caplog.text
+
+
+def test_what_a_job_raises_is_told_and_the_other_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TURN", 0.01)
+
+    def work(_: UpkeepKeeper, job: str) -> Outcome:
+        if job == "compact":
+            raise RuntimeError("cannot start new thread")
+        return Outcome({"events": 1})
+
+    monkeypatch.setattr(UpkeepKeeper, "_work", work)
+    with keeping(tmp_path, LakeUpkeep(compact="1s", expire=1.0, expire_at="1s")) as made:
+        wait_for(lambda: made.status()["expire"]["runs"] >= 1 and made.status()["compact"]["runs"] >= 1)
+        assert made.health() == ["upkeep compact: RuntimeError: cannot start new thread"]

@@ -65,3 +65,14 @@ class Cursor(Struct, omit_defaults=True):
         """Every readable cursor of a journal."""
         names = [name.removesuffix(_SUFFIX) for name in folder.names() if name.endswith(_SUFFIX)]
         return [cursor for name in names if (cursor := cls.load(folder, name))]
+
+    @classmethod
+    def of_lake(cls, journal: Folder) -> Cursor:
+        """The cursor of a journal's lake; where there is none, one that stands before every segment. Of several, the one that is furthest
+        behind: a segment is committed when none of them comes to it again."""
+        try:
+            with journal.sub("cursors") as folder:
+                found = [cursor for cursor in cls.load_all(folder) if cursor.lake]
+        except FileNotFoundError:
+            found = []
+        return min(found, key=lambda cursor: cursor.at, default=cls(""))

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-__all__ = ["ALERT_POINTS", "ON", "POINTS", "UPKEEP_POINTS", "VARIABLE", "point", "torn"]
+__all__ = ["ALERT_POINTS", "IMPORT_POINTS", "ON", "POINTS", "UPKEEP_POINTS", "VARIABLE", "point", "torn"]
 
 VARIABLE: Final = "METLOG_FAULT"
 
@@ -44,10 +44,13 @@ UPKEEP_POINTS: Final = (
     # Files of a day replaced by others (metlog.lake.replacing).
     "replace.write", "compact.merged", "replace.written", "replace.hidden", "replace.target", "replace.unlink", "replace.renamed",
     "replace.named", "replace.unhidden", "replace.done",
-    # A journal's segment of which some events are forgotten.
-    "forget.segment",
+    # A journal's segment of which some events are forgotten, and a file of lines of which some are.
+    "forget.segment", "forget.lines",
 )  # fmt: skip
 """Those that `metlog compact`, `expire` and `forget` pass."""
+
+IMPORT_POINTS: Final = ("import.part", "import.part.rename", "import.part.saved", "import.written", "import.known")
+"""Those that `metlog import` passes: around each file that it writes, and around the line that says that all of them are there."""
 
 ALERT_POINTS: Final = ("alerts.save", "alerts.save.rename", "alerts.save.saved", "alerts.send", "alerts.sent")
 """Those that alerts pass: their states are kept, a notice is sent."""
@@ -63,7 +66,7 @@ class _Fault(NamedTuple):
 
 def _parse(text: str) -> dict[str, _Fault]:
     faults = {}
-    known = (*POINTS, *UPKEEP_POINTS, *ALERT_POINTS)
+    known = (*POINTS, *UPKEEP_POINTS, *IMPORT_POINTS, *ALERT_POINTS)
     for spec in filter(None, text.split(",")):
         match = _SPEC.fullmatch(spec)
         if match is None or match[1] not in known:

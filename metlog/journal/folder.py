@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
 from metlog.journal import failpoints
 
-__all__ = ["DIR_MODE", "FILE_MODE", "Folder"]
+__all__ = ["DIR_MODE", "FILE_MODE", "Folder", "journals"]
 
 DIR_MODE: Final = 0o750
 FILE_MODE: Final = 0o640
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_JOURNAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""What a journal may be called; `lost+found`, in a file system's root, is none."""
 
 
 class Folder:
@@ -63,6 +69,24 @@ class Folder:
             return stat.S_ISREG(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode)
         except FileNotFoundError:
             return False
+
+    def names_open(self, name: str, descriptor: int) -> bool:
+        """Whether a name is that of an open file, and not of another one that has taken its place."""
+        try:
+            there = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(descriptor))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the lock of this folder; waits for who else holds it."""
+        descriptor = os.open(".", _FOLDER, dir_fd=self.fd)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def size(self, name: str) -> int:
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_size
@@ -113,6 +137,24 @@ class Folder:
         if failpoints.ON and point:
             failpoints.point(f"{point}.saved")
 
+    def append_line(self, name: str, line: bytes) -> None:
+        """Appends a line to a file that has one writer at a time, durably. What a crash left of the line before is ended first, so that it
+        spoils no other. Raises OSError; then the file is as it was."""
+        descriptor = self.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        try:
+            size = os.fstat(descriptor).st_size
+            cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            try:
+                write_all(descriptor, (b"\n" if cut else b"") + line + b"\n")
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+        finally:
+            os.close(descriptor)
+        if not size:
+            self.sync()
+
     def tidy(self, prefix: str) -> None:
         """Removes what `replace` of files whose names begin so left behind when its process was killed."""
         for entry in self.regular(".tmp"):
@@ -129,6 +171,30 @@ class Folder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def journals(data: Folder) -> Iterator[tuple[str, Folder]]:
+    """Yields the name of each journal of a data folder, and the journal, open while the caller has it; nothing where no listener has run.
+    A file or a link in the place of a journal, and a journal that is removed meanwhile, are passed over. Raises OSError for a journal that
+    cannot be opened: what it holds must not count as committed."""
+    try:
+        folder = data.sub("journal")
+    except FileNotFoundError:
+        return
+    with folder:
+        for name in folder.names():
+            if not _JOURNAL.fullmatch(name):
+                continue
+            try:
+                journal = folder.sub(name)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    continue
+                raise
+            with journal:
+                yield name, journal
 
 
 def write_all(descriptor: int, content: bytes | memoryview) -> None:

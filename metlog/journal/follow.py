@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from metlog.journal.folder import Folder
+from metlog.journal.folder import Folder, journals
 from metlog.journal.offsets import clean_source
 from metlog.journal.routing import Route
 from metlog.journal.rows import correct, rows_of
@@ -40,19 +40,8 @@ class Follower:
         events: list[Event] = []
         seen: set[SegmentName] = set()
         with Folder.root(self._data) as root:
-            try:
-                journals = root.sub("journal")
-            except FileNotFoundError:
-                self._first = False
-                return events
-            with journals:
-                for name in journals.names():
-                    try:
-                        journal = journals.sub(name)
-                    except OSError:  # a file or a planted link
-                        continue
-                    with journal:
-                        self._journal(journal, events, seen)
+            for _, journal in journals(root):
+                self._journal(journal, events, seen)
         self._at = {name: offset for name, offset in self._at.items() if name in seen}
         self._first = False
         return events

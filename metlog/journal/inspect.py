@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
+from metlog.journal.folder import journals as every_journal
 from metlog.journal.idempotency import damaged as keys_damaged
 from metlog.journal.reader import Damage, Entry, read
 from metlog.journal.recovery import is_quarantined
@@ -32,6 +34,7 @@ __all__ = [
     "listener_of",
     "look",
     "segments",
+    "status_of",
     "strangers",
 ]
 
@@ -108,13 +111,11 @@ class CheckedSegment(Struct):
 def journals(data: Folder, only: str | None = None) -> Iterator[tuple[str, Folder]]:
     """The journals of a data folder, or the one that is asked for. Raises FileNotFoundError when it is not there."""
     with data.sub("journal") as folder:
-        for name in folder.names() if only is None else [only]:
-            try:
-                journal = folder.sub(name)
-            except NotADirectoryError:  # a file, or a planted link
-                continue
-            with journal:
-                yield name, journal
+        if only is not None and only not in folder.names():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), only)
+    for name, journal in every_journal(data):
+        if only in {None, name}:
+            yield name, journal
 
 
 def segments(journal: Folder) -> list[Segment]:
@@ -147,7 +148,7 @@ def look(data: Folder, name: str, journal: Folder) -> JournalState:
     disk = os.fstatvfs(journal.fd)
     return JournalState(
         name, journal.path, listener_of(journal), found, list(_outputs(journal, found)), quarantined, quarantined_bytes,
-        disk.f_bavail * disk.f_frsize, _status(data, name),
+        disk.f_bavail * disk.f_frsize, status_of(data, name) or {},
     )  # fmt: skip
 
 
@@ -174,7 +175,8 @@ def cursors(journal: Folder) -> list[tuple[str, Cursor | None]]:
 
 
 def listener_of(journal: Folder) -> int | None:
-    """The process that holds the journal's lock. Asked of the kernel's list, so that no start is in the way of a look."""
+    """The process that holds the journal's lock. Read from the kernel's list of locks: to try the lock would be to hold it for a moment, in
+    which a listener that starts would be refused."""
     try:
         facts = os.stat("lock", dir_fd=journal.fd, follow_symlinks=False)
         with open("/proc/locks", encoding="ascii") as lines:  # noqa: PTH123 - a kernel table, not a file of ours
@@ -187,12 +189,17 @@ def listener_of(journal: Folder) -> int | None:
     return None
 
 
-def _status(data: Folder, journal: str) -> dict[str, Any]:
+def status_of(data: Folder, journal: str = "main") -> dict[str, Any] | None:
+    """What the listener of a journal said last; None when it has said nothing yet, empty when the file is damaged: it is not made durable,
+    so that a crash of the machine may leave it without content. Raises OSError."""
     try:
-        found = json.loads(data.read("status.json" if journal == "main" else f"status-{journal}.json"))
-    except (OSError, ValueError):
+        found = msgspec.json.decode(data.read("status.json" if journal == "main" else f"status-{journal}.json"))
+        datetime.fromisoformat(found["time"])
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, ValueError, TypeError, KeyError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return dict(found)
 
 
 def check(journal: Folder, *, running: bool) -> Iterator[CheckedSegment]:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metlog.journal.cursor import Cursor
-from metlog.journal.folder import Folder
+from metlog.journal.folder import Folder, journals
 from metlog.journal.offsets import Spans
 from metlog.journal.routing import Route
 from metlog.journal.segment import ACTIVE, SEALED, SegmentName, listing
@@ -129,18 +129,17 @@ def _attempt(
     pending: set[SegmentName] = set()
     parts: list[Part] = []
     written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
-    for journal in _journals(root):
-        with journal:
-            sealed, active = listing(journal)
-            cursor = _lake_cursor(journal)
-            sealed = [segment for segment in sealed if segment.number >= cursor.at.number]
-            active = [segment for segment in active if segment.number >= cursor.at.number]
-            pending.update(sealed, active)
-            old = sealed[: len(sealed) - _newest(journal, sealed, active)] if memory.backlog is not None else []
-            made, logged = _write(memory.backlog, journal, old, cursor.route, check)
-            written |= made
-            for segments, suffix in (([*logged, *sealed[len(old) :]], SEALED), (active, ACTIVE)):
-                parts += [_open(memory.uncommitted, journal, segment, suffix, cursor.route) for segment in segments]
+    for _, journal in journals(root):
+        sealed, active = listing(journal)
+        cursor = Cursor.of_lake(journal)
+        sealed = [segment for segment in sealed if segment.number >= cursor.at.number]
+        active = [segment for segment in active if segment.number >= cursor.at.number]
+        pending.update(sealed, active)
+        old = sealed[: len(sealed) - _newest(journal, sealed, active)] if memory.backlog is not None else []
+        made, logged = _write(memory.backlog, journal, old, cursor.route, check)
+        written |= made
+        for segments, suffix in (([*logged, *sealed[len(old) :]], SEALED), (active, ACTIVE)):
+            parts += [_open(memory.uncommitted, journal, segment, suffix, cursor.route) for segment in segments]
     if memory.backlog is not None:
         memory.backlog.keep(written)
     files = sorted(_files(root, pending, since, until))
@@ -205,31 +204,6 @@ def _write(
             else:
                 written[segment, route] = found
     return written, logged
-
-
-def _journals(root: Folder) -> Iterator[Folder]:
-    try:
-        journals = root.sub("journal")
-    except FileNotFoundError:
-        return
-    with journals:
-        for name in journals.names():
-            try:
-                folder = journals.sub(name)
-            except OSError:  # a link or a file that is no journal
-                continue
-            yield folder
-
-
-def _lake_cursor(journal: Folder) -> Cursor:
-    try:
-        with journal.sub("cursors") as folder:
-            for cursor in Cursor.load_all(folder):
-                if cursor.lake:
-                    return cursor
-    except FileNotFoundError:
-        pass
-    return Cursor("")  # nothing is committed yet
 
 
 def _open(uncommitted: Uncommitted, journal: Folder, segment: SegmentName, suffix: str, route: Route) -> Part:

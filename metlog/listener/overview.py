@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 
 from metlog.journal.folder import Folder
-from metlog.journal.inspect import look
+from metlog.journal.inspect import look, status_of
 
 __all__ = ["Overview", "overview"]
 
@@ -59,18 +58,22 @@ def overview(data: Path, now: datetime | None = None) -> Overview:
     parquet = _parquet(data, moment)
     disk = _disk(data, parquet)
     segments, lag = _journal(data)
+    with Folder.root(data) as root:
+        status = status_of(root)
+    age = 0.0
     try:
-        status: dict[str, Any] = msgspec.json.decode((data / "status.json").read_bytes())
-        age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
-    except FileNotFoundError:
-        return Overview(
-            data=str(data), running=False, state="never started", parquet=parquet, disk=disk, segments=segments
+        if status:
+            age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
+    except (ValueError, KeyError, TypeError):  # what a machine that lost power may leave
+        status = {}
+    if not status:
+        state = "never started" if status is None else "not answering"
+        damaged = (
+            [] if status is None else ["status.json is damaged; a listener that runs writes it anew within a second"]
         )
-    except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:  # what a machine that lost power may leave
         return Overview(
-            data=str(data), running=False, state="not answering", parquet=parquet, disk=disk, segments=segments,
-            problems=[f"its status cannot be read: status.json: {error}; a listener that runs writes it anew twice a second"],
-        )  # fmt: skip
+            data=str(data), running=False, state=state, problems=damaged, parquet=parquet, disk=disk, segments=segments
+        )
     running = bool(status.get("running"))
     state = "stopped" if not running else "running" if -_AHEAD < age < _STALE else "not answering"
     problems = list(status.get("health", ())) + list(status.get("warnings", ()))

@@ -15,6 +15,7 @@ import pytest
 from metlog.cli import main
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
+from metlog.journal.inspect import journals, look
 from metlog.journal.segment import Clock, encode_record
 from metlog.journal.writer import Journal, JournalOptions
 from metlog.listener.overview import overview
@@ -68,6 +69,18 @@ def test_states(tmp_path: Path, more: dict[str, Any] | None, age: int, state: st
     found = overview(tmp_path, NOW + timedelta(seconds=age))
     assert found.state == state
     assert bool(found.problems) is (state == "not answering")
+
+
+@pytest.mark.parametrize("content", ["", '{"time": "2026', "[]", "null", "{}", '{"time": 7}', '{"time": "soon"}'])
+def test_a_status_file_that_a_crash_of_the_machine_left_damaged_is_a_problem_and_no_end(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "status.json").write_text(content)
+    status, shown = run(capsys, "--data", str(tmp_path))
+    assert (status, "!! status.json is damaged" in shown) == (1, True)
+    (tmp_path / "journal" / "main").mkdir(parents=True)
+    with Folder.root(tmp_path) as data:
+        assert [look(data, name, journal).status for name, journal in journals(data)] == [{}]
 
 
 def test_the_disk_is_forecast_from_the_last_whole_days(tmp_path: Path) -> None:

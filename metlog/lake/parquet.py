@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from metlog.journal.folder import Folder
 from metlog.lake.promotion.choice import Promotion
 from metlog.lake.promotion.columns import FileColumns
 from metlog.lake.schema import SCHEMA
 
-__all__ = ["GrowingParquet", "Parquet"]
+__all__ = ["NAME", "GrowingParquet", "Parquet", "may_replace"]
+
+NAME: Final = b"metlog.name"
+"""Key in the footer: the name that a file was written under. What upkeep makes of one or more files does not have it, whatever its name."""
 
 _DICTIONARY: Final = [
     "tokens.list.element" if name == "tokens" else name
@@ -87,6 +92,23 @@ class GrowingParquet:
     def take(self) -> bytes:
         """What was written since the last call."""
         return self._sink.take()
+
+
+def may_replace(folder: Folder, name: str) -> bool:
+    """Returns whether who writes a file of this name may put it there: the name is free, or an earlier writing of the same file has it.
+    Else upkeep has made another file of that earlier writing, which may have the events of others too. Raises OSError for a file that
+    cannot be read."""
+    try:
+        descriptor = folder.open(name, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            return (pq.read_metadata(file).metadata or {}).get(NAME) == name.encode()
+        except pa.ArrowInvalid as error:
+            raise OSError(
+                f"{folder.path / name} is no Parquet file, and its name is wanted; move it elsewhere"
+            ) from error
 
 
 class _Sink(io.RawIOBase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
@@ -18,12 +19,24 @@ from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, Record, SegmentName
 from metlog.lake.chains import Chains
-from metlog.lake.parquet import Parquet
+from metlog.lake.parquet import NAME, Parquet, may_replace
 from metlog.lake.promotion.choice import Promotion
 from metlog.lake.schema import chain_of, tables
 from metlog.lake.storage import Storage
 
-__all__ = ["PARQUET", "LakeWriter", "Written", "file_name", "has_log", "release_memory", "segment_of", "write_segment"]
+__all__ = [
+    "PARQUET",
+    "LakeWriter",
+    "Written",
+    "file_name",
+    "has_log",
+    "release_memory",
+    "segment_of",
+    "temporary_name",
+    "write_segment",
+]
+
+log = logging.getLogger("metlog.listener")
 
 PARQUET: Final = ".parquet"
 
@@ -36,6 +49,11 @@ Choose = Callable[[Clock, Iterable[Record]], Iterable[Record]]
 def file_name(segment: SegmentName) -> str:
     """Name of a segment's file in the folder of a day."""
     return f"{segment}{PARQUET}"
+
+
+def temporary_name(name: str) -> str:
+    """Name of a segment's file until it is whole."""
+    return f".{name}.tmp"
 
 
 def segment_of(name: str) -> SegmentName | None:
@@ -238,11 +256,15 @@ class _File:
     """A Parquet file under a temporary name, until it is finished."""
 
     def __init__(self, events: Folder, day: date, name: str, how: Parquet) -> None:
-        self._folder = events.sub(f"date={day.isoformat()}", create=True)
         self._name = name
-        self._temporary = f".{name}.tmp"
+        self._temporary = temporary_name(name)
         self._file = how.grow()
-        self._descriptor = self._folder.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self._folder = events.sub(f"date={day.isoformat()}", create=True)
+        try:
+            self._descriptor = self._folder.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        except BaseException:
+            self._folder.close()
+            raise
 
     def write(self, rows: pa.Table) -> None:
         """Adds a row group."""
@@ -250,29 +272,33 @@ class _File:
         self._flush(self._file.take())
 
     def finish(self) -> None:
-        """Makes it durable, under its name."""
+        """Makes it durable, under its name. A file there that was made of an earlier writing of this one stays: it has these events. Raises
+        OSError."""
         try:
-            self._flush(self._file.close())
+            self._flush(self._file.close({NAME: self._name.encode()}))
             failpoints.point("lake.fsync")
             os.fsync(self._descriptor)
-        except BaseException:
+            failpoints.point("lake.rename")
+            if may_replace(self._folder, self._name):
+                self._folder.rename(self._temporary, self._name)
+            else:
+                where = self._folder.path / self._name
+                log.warning("%s has this segment's events, and not as they were written: left as it is", where)
+            failpoints.point("lake.sync")
+            self._folder.sync()
+        finally:
             self.abandon()
-            raise
-        os.close(self._descriptor)
-        self._descriptor = -1
-        failpoints.point("lake.rename")
-        self._folder.rename(self._temporary, self._name)
-        failpoints.point("lake.sync")
-        self._folder.sync()
-        self._folder.close()
 
     def abandon(self) -> None:
-        """Removes it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Lets go of it, and of what has not got its name."""
+        if self._descriptor < 0:
+            return
+        os.close(self._descriptor)
+        self._descriptor = -1
+        try:
             self._folder.unlink(self._temporary, missing_ok=True)
-        self._folder.close()
+        finally:
+            self._folder.close()
 
     def _flush(self, content: bytes) -> None:
         failpoints.point("lake.write")

@@ -67,7 +67,8 @@ def expire(
 
 
 def newest(folder: Folder, name: str) -> datetime:
-    """Returns the time of the newest event in a file, out of its statistics; reads the column where there are none."""
+    """Returns the time of the newest event in a file, out of its statistics; reads the column where there are none. A file without events,
+    as the last one of a chain may be, counts as older than any other."""
     metadata = pq.read_metadata(folder.path / name)
     index = metadata.schema.names.index("timestamp")
     found = []
@@ -75,7 +76,9 @@ def newest(folder: Folder, name: str) -> datetime:
         statistics = metadata.row_group(group).column(index).statistics
         if statistics is None or not statistics.has_min_max:
             column = pq.read_table(folder.path / name, columns=["timestamp"], partitioning=None)["timestamp"]
-            return _aware(pc.max(column).as_py())
+            latest = pc.max(column).as_py()
+            found = [] if latest is None else [_aware(latest)]
+            break
         found.append(_aware(statistics.max))
     return max(found, default=datetime.min.replace(tzinfo=UTC))
 

@@ -12,6 +12,7 @@ from metlog.journal import failpoints
 from metlog.lake.chains import last_files
 from metlog.lake.replacing import Replacement, replace
 from metlog.lake.upkeep.folders import PATIENCE, Day, Progress, Upkeep, days, opened, write_hidden
+from metlog.lake.upkeep.imports import Finished, finished
 from metlog.lake.upkeep.reading import engine, ordered, schema_of
 
 __all__ = ["Compacted", "compact"]
@@ -45,13 +46,14 @@ def compact(
 ) -> Compacted:
     """Merges a day's small files where there are `fewest` of them or more. Returns what was merged, or with `dry_run` what would be.
 
-    Only files that no listener will write again are taken. metlog's queries, those that run included, see each event once all the
-    time; how other engines fare is described in docs/upkeep.md. Raises `UpkeepError`, `ReadersHold`, OSError.
+    Only files that no listener, and no import that was interrupted, will write again are taken. metlog's queries, those that run included,
+    see each event once all the time; how other engines fare is described in docs/upkeep.md. Raises `UpkeepError`, `ReadersHold`, OSError.
     """
     done = Compacted()
     with opened(data) as upkeep:
+        imports = finished(upkeep.root)
         for day in days(upkeep):
-            groups = _groups(day, target, fewest)
+            groups = _groups(day, target, fewest, imports)
             if not groups:
                 continue
             progress(f"{day.day}", done.days, 0)
@@ -59,14 +61,16 @@ def compact(
     return done
 
 
-def _groups(day: Day, target: int, fewest: int) -> list[list[str]]:
-    """Runs of neighbouring small files, each of about `target` bytes."""
+def _groups(day: Day, target: int, fewest: int, imports: Finished) -> list[list[str]]:
+    """Runs of neighbouring small files, each of about `target` bytes, without those that an import may write again."""
     groups: list[list[str]] = []
     current: list[str] = []
     size = 0
     # A merged file has the name and the footer of the last one in it, and the last file of a chain must keep both.
     ends = set(last_files(day.names).values())
     for name in day.names:
+        if imports.may_write(name):
+            continue
         bytes_of = day.folder.size(name)
         if bytes_of >= target // 2 or (current and size + bytes_of > target):
             groups.append(current)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from metlog.errors import MetlogError
 from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor
-from metlog.journal.folder import Folder, write_all
+from metlog.journal.folder import Folder, journals
 from metlog.journal.segment import SegmentName, listing
 from metlog.lake.attached import attached
 from metlog.lake.backlog import day_of
@@ -28,6 +28,7 @@ from metlog.lake.promotion.choice import Promotion
 from metlog.lake.promotion.columns import FileColumns
 from metlog.lake.replacing import HIDDEN, Replacement, finish
 from metlog.lake.storage import FolderStorage
+from metlog.lake.upkeep.imports import PREFIX
 from metlog.lake.writer import PARQUET, segment_of
 
 __all__ = ["PATIENCE", "Day", "Progress", "Upkeep", "UpkeepError", "committed", "days", "opened", "write_hidden"]
@@ -66,13 +67,7 @@ class Upkeep:
 
     def record(self, action: str, **facts: Any) -> None:
         """Appends what was done to `upkeep.ndjson`, durably."""
-        line = msgspec.json.encode({"time": datetime.now(UTC), "action": action, **facts}) + b"\n"
-        descriptor = self.root.open(_RECORD, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        try:
-            write_all(descriptor, line)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        self.root.append_line(_RECORD, msgspec.json.encode({"time": datetime.now(UTC), "action": action, **facts}))
 
 
 @contextmanager
@@ -97,50 +92,34 @@ def opened(data: Path) -> Iterator[Upkeep]:
                 if day_of(name) is not None:
                     with events.sub(name) as folder:
                         finish(events, folder, patience=PATIENCE)
+                        folder.tidy(PREFIX)
             yield Upkeep(data, root, events)
         finally:
             os.close(lock)
 
 
 def committed(root: Folder) -> Callable[[str], bool]:
-    """Returns what tells whether a Parquet file of this name is final: no listener will write it again."""
+    """Returns what tells whether a Parquet file of this name is final: no listener will write it again. It knows nothing of segments that
+    begin later, so the folder with the file must have been listed before."""
     pending: set[SegmentName] = set()
-    try:
-        journals = root.sub("journal")
-    except FileNotFoundError:
-        return lambda name: True
-    with journals:
-        for name in journals.names():
-            try:
-                journal = journals.sub(name)
-            except OSError:  # a link or a file that is no journal
-                continue
-            with journal:
-                sealed, active = listing(journal)
-                at = _lake_number(journal)
-                pending.update(segment for segment in (*sealed, *active) if segment.number >= at)
+    for _, journal in journals(root):
+        sealed, active = listing(journal)
+        at = Cursor.of_lake(journal).at.number
+        pending.update(segment for segment in (*sealed, *active) if segment.number >= at)
     return lambda name: segment_of(name) not in pending
-
-
-def _lake_number(journal: Folder) -> int:
-    try:
-        with journal.sub("cursors") as folder:
-            return next((cursor.at.number for cursor in Cursor.load_all(folder) if cursor.lake), 0)
-    except FileNotFoundError:
-        return 0
 
 
 def days(upkeep: Upkeep) -> Iterator[Day]:
     """Yields each day with at least one committed file, the oldest first; the folder is open while the caller has the day."""
-    final = committed(upkeep.root)
     for name in upkeep.events.names():
         day = day_of(name)
         if day is None:
             continue
         with upkeep.events.sub(name) as folder:
-            names = sorted(
-                entry.name for entry in folder.regular(PARQUET) if not entry.name.startswith(".") and final(entry.name)
-            )
+            listed = sorted(entry.name for entry in folder.regular(PARQUET) if not entry.name.startswith("."))
+            names = list(
+                filter(committed(upkeep.root), listed)
+            )  # asked now: while an earlier day was at hand, segments came
             if names:
                 yield Day(day, folder, names)
 

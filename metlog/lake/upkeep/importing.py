@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -17,11 +16,14 @@ from msgspec import Struct
 
 from metlog.errors import MetlogError
 from metlog.event import Event
-from metlog.journal.folder import write_all
+from metlog.journal import failpoints
 from metlog.journal.rows import micros
-from metlog.lake.parquet import Parquet
+from metlog.lake.backlog import day_of
+from metlog.lake.parquet import NAME, Parquet, may_replace
+from metlog.lake.replacing import Replacement, replace
 from metlog.lake.schema import SCHEMA
-from metlog.lake.upkeep.folders import Progress, Upkeep, opened
+from metlog.lake.upkeep.folders import PATIENCE, Progress, Upkeep, opened
+from metlog.lake.upkeep.imports import finished, is_part_of, part_name, remember
 from metlog.lake.writer import PARQUET
 from metlog.values import sanitize
 
@@ -33,7 +35,6 @@ _LONGEST: Final = 16 << 20
 """Bytes of a line."""
 _TIMES: Final = ("timestamp", "@timestamp", "time", "eventTime", "ts", "date", "datetime", "created_at")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_DONE: Final = "imports.ndjson"
 
 
 class ImportFault(MetlogError):
@@ -81,12 +82,18 @@ def import_file(
     done = Imported()
     with opened(data) as upkeep:
         digest = _digest(path, progress)
-        if digest in _known(upkeep):
+        if finished(upkeep.root).has(digest):
             return Imported(already=True)
         size = path.stat().st_size
+        written: set[tuple[date, str]] = set()
         for part, events in enumerate(_chunks(path, mapping, strict, done, size, progress)):
-            _write(upkeep, f"import-{digest[:24]}-{part:06d}{PARQUET}", events, level)
-        _remember(upkeep, digest, path, done)
+            name = part_name(digest, part)
+            written.update((day, name) for day in _write(upkeep, name, events, level))
+        _remove_others(upkeep, digest, written)
+        failpoints.point("import.written")
+        remember(upkeep.root, digest, path.name, done.events, done.skipped)
+        failpoints.point("import.known")
+        upkeep.record("import", name=path.name, events=done.events, skipped=done.skipped)
     return done
 
 
@@ -94,31 +101,6 @@ def _digest(path: Path, progress: Progress) -> str:
     progress("reading", 0, 0)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _known(upkeep: Upkeep) -> set[str]:
-    try:
-        lines = upkeep.root.read(_DONE).splitlines()
-    except FileNotFoundError:
-        return set()
-    return {msgspec.json.decode(line)["sha256"] for line in lines if line.endswith(b"}")}
-
-
-def _remember(upkeep: Upkeep, digest: str, path: Path, done: Imported) -> None:
-    line = {
-        "time": datetime.now(UTC),
-        "sha256": digest,
-        "name": path.name,
-        "events": done.events,
-        "skipped": done.skipped,
-    }
-    descriptor = upkeep.root.open(_DONE, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    try:
-        write_all(descriptor, msgspec.json.encode(line) + b"\n")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    upkeep.record("import", name=path.name, events=done.events, skipped=done.skipped)
 
 
 def _chunks(
@@ -264,17 +246,38 @@ def _moment(value: Any) -> datetime:
     raise ValueError(f"a time is a text or a number, not {type(value).__name__}")
 
 
-def _write(upkeep: Upkeep, name: str, events: Sequence[Event], level: int) -> None:
-    """Writes a chunk into the folders of its days, under names by which the same chunk is written over itself."""
+def _write(upkeep: Upkeep, name: str, events: Sequence[Event], level: int) -> list[date]:
+    """Writes a chunk into the folders of its days, and returns these. A file there that this import wrote before it was interrupted is
+    written again, since it may have been told other names then; one that was made of it stays: it has these events."""
     received = datetime.now(UTC)
     by_day: dict[date, list[Event]] = {}
     for event in events:
         by_day.setdefault(event.timestamp.date(), []).append(event)
     for day, group in sorted(by_day.items()):
         with upkeep.events.sub(f"date={day.isoformat()}", create=True) as folder:
-            file = Parquet(level=level, promotion=upkeep.promotion).grow()
-            file.write(_table(group, received))
-            folder.replace(name, file.close())
+            if may_replace(folder, name):
+                file = Parquet(level=level, promotion=upkeep.promotion).grow()
+                file.write(_table(group, received))
+                folder.replace(name, file.close({NAME: name.encode()}), point="import.part")
+    return sorted(by_day)
+
+
+def _remove_others(upkeep: Upkeep, digest: str, written: Collection[tuple[date, str]]) -> None:
+    """Removes what an earlier run of this import, which was told other names, wrote into the folders of other days."""
+    for folder_name in upkeep.events.names():
+        day = day_of(folder_name)
+        if day is None:
+            continue
+        with upkeep.events.sub(folder_name) as folder:
+            left = [
+                Replacement([entry.name])
+                for entry in folder.regular(PARQUET)
+                if is_part_of(entry.name, digest)
+                and (day, entry.name) not in written
+                and may_replace(folder, entry.name)
+            ]
+            if left:
+                replace(upkeep.events, folder, left, patience=PATIENCE)
 
 
 def _table(events: Sequence[Event], received: datetime) -> pa.Table:

@@ -300,24 +300,6 @@ def test_each_file_is_imported_once(tmp_path: Path) -> None:
         assert lake.query("SELECT count(*) FROM events").rows == [(122,)]
 
 
-def test_an_import_that_was_killed_writes_the_same_files_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from metlog.lake.upkeep import importing
-
-    monkeypatch.setattr(importing, "_CHUNK", 10)
-    path = tmp_path / "a.ndjson"
-    path.write_text("".join(json.dumps({"time": "2026-10-01T00:00:00Z", "n": n}) + "\n" for n in range(45)))
-    data = tmp_path / "data"
-    data.mkdir()
-    monkeypatch.setattr(importing, "_remember", lambda *_: (_ for _ in ()).throw(OSError("killed")))
-    with pytest.raises(OSError, match="killed"):
-        import_file(data, path)
-    monkeypatch.undo()
-    monkeypatch.setattr(importing, "_CHUNK", 10)
-    assert import_file(data, path).events == 45
-    with Lake(data) as lake:
-        assert lake.query("SELECT count(*), count(DISTINCT fields->>'n') FROM events").rows == [(45, 45)]
-
-
 def test_records_that_are_none_are_counted_and_named(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_text('{"time":"2026-10-01T00:00:00Z"}\nnonsense\n{"no":"time"}\n{"time":"yesterday"}\n[1]\n')

@@ -194,7 +194,8 @@ def status_of(data: Folder, journal: str = "main") -> dict[str, Any] | None:
     so that a crash of the machine may leave it without content. Raises OSError."""
     try:
         found = msgspec.json.decode(data.read("status.json" if journal == "main" else f"status-{journal}.json"))
-        datetime.fromisoformat(found["time"])
+        if datetime.fromisoformat(found["time"]).tzinfo is None:
+            return {}
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, ValueError, TypeError, KeyError):

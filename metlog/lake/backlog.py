@@ -6,6 +6,7 @@ decoded for each of them. So it is written once, as the output would have done, 
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection
@@ -15,7 +16,7 @@ from typing import Final
 
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
-from metlog.journal.segment import SegmentName
+from metlog.journal.segment import SEALED, SegmentName
 from metlog.lake.writer import file_name, has_log, write_segment
 
 __all__ = ["Backlog", "day_of"]
@@ -30,6 +31,8 @@ class Backlog:
     def __init__(self, folder: Path) -> None:
         self._path = folder
         self._written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
+        self._made_of: dict[SegmentName, tuple[int, int]] = {}
+        """Inode and time of the last write of the segment's file when its files were made: another one has its name after `forget`."""
         self._logged: set[SegmentName] = set()
         """Segments with events of a partitioned log."""
         self._unwanted: deque[tuple[float, Path]] = deque()
@@ -42,14 +45,21 @@ class Backlog:
         and what `check` raises."""
         if name in self._logged:
             return None
-        found = self._written.get((name, route))
+        facts = os.stat(f"{name}{SEALED}", dir_fd=journal.fd, follow_symlinks=False)
+        made_of = (facts.st_ino, facts.st_mtime_ns)
+        found = self._written.get((name, route)) if self._made_of.get(name) == made_of else None
         if found is None:
             if has_log(journal, name):
                 self._logged.add(name)
                 return None
             with Folder.root(self._path, create=True) as root:
+                before = {path: path.stat().st_ino for _, path in _days_of(root, file_name(name))}
                 write_segment(journal, name, root, route, check=check)
+                for path, inode in before.items():
+                    if path.stat().st_ino == inode:  # of a day that the segment has no event of any more
+                        path.unlink()
                 found = self._written[name, route] = _days_of(root, file_name(name))
+            self._made_of[name] = made_of
         return found
 
     def keep(self, wanted: Collection[tuple[SegmentName, Route]]) -> None:
@@ -57,6 +67,7 @@ class Backlog:
         now = time.monotonic()
         for key in self._written.keys() - wanted:
             self._unwanted += [(now, path) for _, path in self._written.pop(key)]
+            self._made_of.pop(key[0], None)
         while self._unwanted and now - self._unwanted[0][0] > _LINGER:
             _, path = self._unwanted.popleft()
             # Of a segment whose route changed, the same name is in use.

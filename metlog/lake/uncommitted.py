@@ -14,7 +14,7 @@ from metlog.journal.blocks import read_blocks
 from metlog.journal.folder import Folder, read_all
 from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
-from metlog.journal.segment import HEADER_SIZE, Clock, Record, SegmentName, end_of, read_header
+from metlog.journal.segment import HEADER_SIZE, SEALED, Clock, Record, SegmentName, end_of, read_header
 from metlog.lake.chains import outside
 from metlog.lake.schema import UNCOMMITTED_SCHEMA, chain_of, tables
 
@@ -32,6 +32,8 @@ class _Kept:
 
     clock: Clock
     route: Route
+    file: tuple[int, int] = (0, 0)
+    """Inode, and for a sealed segment time of its last write: of another file under the segment's name nothing is known."""
     end: int = 0
     tables: list[pa.Table] = field(default_factory=list)
     size: int = 0
@@ -88,14 +90,22 @@ class Uncommitted:
         descriptor = journal.open(f"{name}{suffix}", os.O_RDONLY)
         try:
             end = end_of(journal, name)  # after an fsync that failed, less may count than did before
+            facts = os.fstat(descriptor)
+            file = (facts.st_ino, facts.st_mtime_ns if suffix == SEALED else 0)
             known = self._kept.get(name)
-            if known is None or known.route != route or (end is not None and end < known.end):
-                known = None
-            size = os.fstat(descriptor).st_size if end is None else end
+            if (
+                known is None
+                or known.route != route
+                or (end is not None and end < known.end)
+                or not _same(known.file, file)
+            ):
+                known = _Kept(Clock(), route)
+            known.file = file
+            size = facts.st_size if end is None else end
         except BaseException:
             os.close(descriptor)
             raise
-        return Part(name, known or _Kept(Clock(), route), os.fdopen(descriptor, "rb", buffering=0), size)
+        return Part(name, known, os.fdopen(descriptor, "rb", buffering=0), size)
 
     def table(self, parts: Sequence[Part]) -> pa.Table:
         """The events of all that was opened; what else was kept is let go."""
@@ -112,6 +122,11 @@ class Uncommitted:
                 kept[part.name] = part.known
         self._kept = kept
         return pa.concat_tables(found) if found else UNCOMMITTED_SCHEMA.empty_table()
+
+
+def _same(known: tuple[int, int], file: tuple[int, int]) -> bool:
+    """Whether a segment's file is the one that is known, sealed since then or not."""
+    return known[0] == file[0] and known[1] in {0, file[1]}
 
 
 def _small(last: pa.Table, table: pa.Table) -> bool:

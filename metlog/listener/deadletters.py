@@ -59,7 +59,8 @@ class DeadLetters:
                 self.counts[reason.partition(":")[0]] += 1
             try:
                 for lines, count in self._parts(time, letters):
-                    self._append(lines, durable)
+                    with self._folder.locked():  # against `metlog forget`, which puts other files in the place of these
+                        self._append(lines, durable)
                     written += count
                 if durable and letters:
                     self._sync()
@@ -89,6 +90,8 @@ class DeadLetters:
             yield b"".join(lines), len(lines)
 
     def _append(self, lines: bytes, durable: bool) -> None:
+        if self._fd >= 0 and not self._folder.names_open(self._name + _SUFFIX, self._fd):
+            self._close()
         if self._fd < 0:
             self._open()
         if self._size and self._size + len(lines) > self._limit:

@@ -60,12 +60,6 @@ def overview(data: Path, now: datetime | None = None) -> Overview:
     segments, lag = _journal(data)
     with Folder.root(data) as root:
         status = status_of(root)
-    age = 0.0
-    try:
-        if status:
-            age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
-    except (ValueError, KeyError, TypeError):  # what a machine that lost power may leave
-        status = {}
     if not status:
         state = "never started" if status is None else "not answering"
         damaged = (
@@ -74,6 +68,7 @@ def overview(data: Path, now: datetime | None = None) -> Overview:
         return Overview(
             data=str(data), running=False, state=state, problems=damaged, parquet=parquet, disk=disk, segments=segments
         )
+    age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
     running = bool(status.get("running"))
     state = "stopped" if not running else "running" if -_AHEAD < age < _STALE else "not answering"
     problems = list(status.get("health", ())) + list(status.get("warnings", ()))

@@ -6,7 +6,9 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,17 +18,23 @@ import pyarrow as pa
 from msgspec import Struct
 
 from metlog.journal import failpoints
-from metlog.journal.folder import Folder, write_all
+from metlog.journal.cursor import Cursor
+from metlog.journal.folder import Folder, journals
 from metlog.journal.recovery import recover
 from metlog.journal.routing import Route
 from metlog.journal.segment import ACTIVE, SEALED, Clock, Scan, SegmentName, encode_record, listing, scan
 from metlog.journal.tails import origin_of
+from metlog.lake.backlog import day_of
+from metlog.lake.leases import segment_alone
+from metlog.lake.parquet import may_replace
 from metlog.lake.query import Lake
 from metlog.lake.replacing import replace
 from metlog.lake.schema import tables
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.lake.upkeep.folders import PATIENCE, Progress, Upkeep, UpkeepError, days, opened, write_hidden
+from metlog.lake.upkeep.lines import remove_lines
 from metlog.lake.upkeep.reading import engine, matching, ordered, schema_of
+from metlog.lake.writer import file_name, temporary_name
 
 __all__ = ["Forgotten", "check_condition", "forget"]
 
@@ -81,21 +89,22 @@ def forget(
 
     Each Parquet file is replaced by one without them, or removed; a segment of the journal gets an event of the type `metlog.forgotten` in
     the place of each, with its stream and number, so that nothing is counted as lost; dead letters that hold such an event, or any
-    text that the condition compares with, are removed, and so are such lines of `files` (NDJSON that an output `file` wrote; not
-    one that it still writes). Afterwards a query counts what is left, and `upkeep.ndjson` gets a line that says what was removed, with
+    text that the condition compares with, are removed, and so are such lines of `files` (NDJSON that an output `file` wrote and
+    writes no more). Afterwards a query counts what is left, and `upkeep.ndjson` gets a line that says what was removed, with
     the condition but without the values in it.
 
-    Raises QueryError for a condition that cannot be asked, `UpkeepError` when a segment is not sealed in time, `ReadersHold`, OSError.
+    Raises QueryError for a condition that cannot be asked; `UpkeepError` when a segment is not sealed, or not let go of by the lake, in
+    time, and for one of `files` that an output writes; `ReadersHold`, OSError.
     """
     check_condition(where)
     done = Forgotten()
     condition = f"({where}\n)"
     with Lake(data) as lake:
         lake.query(_question(where))  # what cannot be asked is told before anything is removed
-    with opened(data) as upkeep:
+    with opened(data) as upkeep, _held(files, dry_run) as held:
         for _ in range(1 if dry_run else _ROUNDS):
             progress("journal", 0, 0)
-            done.journal += _journals(upkeep, condition, dry_run, sealing)
+            done.journal += _journals(upkeep, condition, dry_run, sealing, patience)
             for day in days(upkeep):
                 progress(str(day.day), done.parquet, 0)
                 found = [
@@ -107,9 +116,10 @@ def forget(
                 done.left = int(lake.query(_question(where)).rows[0][0])
             if dry_run or not done.left:
                 break
-        words = _words(where)
-        done.dead_letters = _dead_letters(upkeep, condition, words, dry_run)
-        done.files = sum(_lines(Folder.root(path.parent), path.name, condition, words, dry_run) for path in files)
+        with closing(_Matcher(condition)) as matcher:
+            wanted = partial(_is_of, matcher=matcher, words=_words(where))
+            done.dead_letters = _dead_letters(upkeep, wanted, dry_run)
+            done.files = sum(remove_lines(folder, name, wanted, nullcontext, dry_run) for folder, name in held)
         if not dry_run:
             facts = {name: getattr(done, name) for name in done.__struct_fields__}
             upkeep.record("forget", condition=_without_values(where), **facts)
@@ -172,28 +182,14 @@ class _Matcher:
         self._connection.close()
 
 
-def _journals(upkeep: Upkeep, condition: str, dry_run: bool, sealing: float) -> int:
-    try:
-        journals = upkeep.root.sub("journal")
-    except FileNotFoundError:
-        return 0
-    total = 0
-    matcher = _Matcher(condition)
-    try:
-        with journals:
-            for name in journals.names():
-                try:
-                    journal = journals.sub(name)
-                except OSError:  # a link or a file that is no journal
-                    continue
-                with journal:
-                    total += _journal(journal, matcher, dry_run, sealing)
-    finally:
-        matcher.close()
-    return total
+def _journals(upkeep: Upkeep, condition: str, dry_run: bool, sealing: float, patience: float) -> int:
+    with closing(_Matcher(condition)) as matcher:
+        return sum(
+            _journal(upkeep, journal, matcher, dry_run, sealing, patience) for _, journal in journals(upkeep.root)
+        )
 
 
-def _journal(journal: Folder, matcher: _Matcher, dry_run: bool, sealing: float) -> int:
+def _journal(upkeep: Upkeep, journal: Folder, matcher: _Matcher, dry_run: bool, sealing: float, patience: float) -> int:
     sealed, active = listing(journal)
     if active and not dry_run:
         _wait_until_sealed(journal, active, sealing)
@@ -201,10 +197,39 @@ def _journal(journal: Folder, matcher: _Matcher, dry_run: bool, sealing: float) 
     total = 0
     for segment, suffix in [*((name, SEALED) for name in sealed), *((name, ACTIVE) for name in active if dry_run)]:
         try:
-            total += _segment(journal, segment, suffix, matcher, dry_run)
+            found, content = _without(journal, segment, suffix, matcher)
+            if found and not dry_run:
+                _put(upkeep, journal, segment, content, patience)
         except FileNotFoundError:  # handed on to every output since it was listed
             continue
+        total += found
     return total
+
+
+def _put(upkeep: Upkeep, journal: Folder, segment: SegmentName, content: bytes, patience: float) -> None:
+    """Puts a segment's new content in its place, while the lake has not got it in hand: what the lake has read before is committed by then,
+    and found in its files."""
+    file = f"{segment}{SEALED}"
+    try:
+        with segment_alone(journal, file, patience):
+            if segment.number >= Cursor.of_lake(journal).at.number:
+                _remove_unfinished(upkeep.events, file_name(segment))
+            failpoints.point("forget.segment")
+            journal.replace(file, content)
+    except TimeoutError as error:
+        raise UpkeepError(f"{error}; see metlog status, then run this again") from None
+
+
+def _remove_unfinished(events: Folder, name: str) -> None:
+    """Removes what the lake wrote of a segment before it was interrupted. The lake writes it again, but not for a day that has no event of
+    the segment any more."""
+    for folder_name in events.names():
+        if day_of(folder_name) is None:
+            continue
+        with events.sub(folder_name) as day:
+            day.unlink(temporary_name(name), missing_ok=True)
+            if may_replace(day, name):
+                day.unlink(name, missing_ok=True)
 
 
 def _wait_until_sealed(journal: Folder, active: Sequence[SegmentName], seconds: float) -> None:
@@ -233,8 +258,8 @@ def _recovered(journal: Folder) -> bool:
     return True
 
 
-def _segment(journal: Folder, segment: SegmentName, suffix: str, matcher: _Matcher, dry_run: bool) -> int:
-    """Puts a segment without the events in its place, with every offset as it was."""
+def _without(journal: Folder, segment: SegmentName, suffix: str, matcher: _Matcher) -> tuple[int, bytes]:
+    """Returns how many events of a segment meet the condition, and its content without them, with every offset as it was."""
     _, records = scan(journal, segment, suffix)
     data = bytearray(records.data)
     found = 0
@@ -255,10 +280,7 @@ def _segment(journal: Folder, segment: SegmentName, suffix: str, matcher: _Match
                 f"{journal.path}/{segment}: a record at {record.offset} cannot be written again in its place"
             )
         data[record.offset : record.end] = made
-    if found and not dry_run:
-        failpoints.point("forget.segment")
-        journal.replace(f"{segment}{suffix}", bytes(data))
-    return found
+    return found, bytes(data)
 
 
 def _hits(events: bytes, matcher: _Matcher, clock: Clock) -> list[int]:
@@ -302,44 +324,40 @@ def _empty_tail(tail: bytes) -> bytes:
     return text.ljust(len(tail) - 1) + b"}" if len(text) < len(tail) else tail
 
 
-def _dead_letters(upkeep: Upkeep, condition: str, words: Sequence[str], dry_run: bool) -> int:
+@contextmanager
+def _held(files: Sequence[Path], dry_run: bool) -> Iterator[list[tuple[Folder, str]]]:
+    """The files that were named, each with its folder, kept from outputs `file`."""
+    with ExitStack() as stack:
+        found = []
+        for path in files:
+            folder = stack.enter_context(Folder.root(path.parent))
+            found.append((folder, path.name))
+            if dry_run:
+                continue
+            descriptor = folder.open(path.name, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UpkeepError(
+                    f"{path}: an output writes it now; stop its listener, or name the files that it has rotated"
+                ) from None
+        yield found
+
+
+def _dead_letters(upkeep: Upkeep, wanted: Callable[[bytes], bool], dry_run: bool) -> int:
     try:
         dead = upkeep.root.sub("dead")
     except FileNotFoundError:
         return 0
     with dead:
-        names = [entry.name for entry in dead.regular(".ndjson")]
-        return sum(_lines(dead, name, condition, words, dry_run) for name in names)
-
-
-def _lines(folder: Folder, name: str, condition: str, words: Sequence[str], dry_run: bool) -> int:
-    """Removes lines of an NDJSON file: events that meet the condition, dead letters with such an event, and lines that hold one of the
-    words. Lines that are appended meanwhile are kept."""
-    content = folder.read(name)
-    matcher = _Matcher(condition)
-    try:
-        kept = [line for line in content.split(b"\n")[:-1] if not _is_of(line, matcher, words)]
-    finally:
-        matcher.close()
-    removed = content.count(b"\n") - len(kept)
-    if removed and not dry_run:
-        # In place, since a listener may hold the file open for appending; its size only shrinks under a lock of nobody's, so what
-        # came after the reading is moved along.
-        descriptor = folder.open(name, os.O_RDWR)
-        try:
-            size = os.fstat(descriptor).st_size
-            late = os.pread(descriptor, size - len(content), len(content)) if size > len(content) else b""
-            whole = b"".join(line + b"\n" for line in kept) + late
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            write_all(descriptor, whole)
-            os.ftruncate(descriptor, len(whole))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    return removed
+        # What a listener moves from a file to the one behind it meanwhile is looked at there.
+        names = sorted((entry.name for entry in dead.regular(".ndjson")), key=lambda name: name.endswith(".1.ndjson"))
+        return sum(remove_lines(dead, name, wanted, dead.locked, dry_run) for name in names)
 
 
 def _is_of(line: bytes, matcher: _Matcher, words: Sequence[str]) -> bool:
+    """Whether a line is an event that meets the condition, a dead letter with such an event, or holds one of the words."""
     for text in _texts(line):
         if any(word.encode() in text for word in words):
             return True

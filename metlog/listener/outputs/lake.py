@@ -12,7 +12,7 @@ from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SEALED, Clock, Record, SegmentName, listing
-from metlog.lake.leases import make_lease
+from metlog.lake.leases import SegmentLease, make_lease
 from metlog.lake.promotion.names import check_names
 from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context
@@ -68,6 +68,7 @@ class LakeOutput(BaseOutput):
         if not isinstance(promote, bool):
             check_names(promote)
         self._claim: Claim | None = None
+        self._lease = SegmentLease()
         self._days: DayRegistration | None = None
         if metastore is not None:
             from metlog.engines.metastore import DayRegistration
@@ -108,6 +109,7 @@ class LakeOutput(BaseOutput):
                     cursor.at = Position(segment.number + 1)
                     failpoints.point("lake.cursor")
                     context.keep(cursor)
+                    self._lease.release()
                     repeated = writer.chains.repeated
                     context.report(
                         at=cursor.at, events=done, repeated=repeated, error="", moved=time.time(), by_segment=True
@@ -169,6 +171,7 @@ class LakeOutput(BaseOutput):
         return lambda _, records: survivors(records, bad, min(ballast, 1 << 32))
 
     def _write(self, context: Context, segment: SegmentName, writer: LakeWriter) -> int:
+        """Writes a segment, for as many tries as it takes; its lease is held when it returns."""
         from metlog.lake.writer import release_memory
 
         for delay in context.backoff():
@@ -176,6 +179,7 @@ class LakeOutput(BaseOutput):
             try:
                 if self._claim is not None:
                     self._claim.check()
+                self._lease.take(context.journal, f"{segment}{SEALED}")
                 choose = self._survivors(context, segment, bad)
                 written = writer.write(context.journal, segment, context.route, bad=bad, choose=choose)
                 if bad:
@@ -184,6 +188,7 @@ class LakeOutput(BaseOutput):
                     quarantine(context.journal, segment, written.segment.read(start, end), [(start, end)], start)
             except (OSError, MetlogError) as error:
                 text = getattr(error, "strerror", None) or error
+                self._lease.release()
                 context.report(error=f"cannot write to {writer.describe()}: {text}")
                 context.pause(delay)
                 continue

@@ -35,6 +35,10 @@ class Measuring:
         """Logs an event."""
         raise NotImplementedError
 
+    def bind(self, /, **fields: Any) -> Measuring:
+        """Returns a client with more fields."""
+        raise NotImplementedError
+
     def metlog(
         self, type: str, logger: Any, severity: Any, payload: Any, fields: Any, *, tokens: Any, weight: float
     ) -> None:
@@ -115,14 +119,14 @@ class Measuring:
         else:
             self.metlog(kind, None, 6, payload, fields, tokens=(kind, name), weight=weight)
 
-    def timer(self, name: str, rate: float = 1.0) -> Timer:
-        """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds."""
+    def timer(self, name: str, rate: float = 1.0, **more: Any) -> Timer:
+        """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds. Other keywords: fields."""
+        client = self.bind(**more) if more else self
         disabled = self._state.disabled_timers
-        if disabled and (
-            "*" in disabled or (type(name) is str and name in disabled)
-        ):  # `timer_disabled`, without the call
-            return DisabledTimer(self, name, rate)
-        return Timer(self, name, rate)
+        # `timer_disabled`, without the call
+        if disabled and ("*" in disabled or (type(name) is str and name in disabled)):
+            return DisabledTimer(client, name, rate)
+        return Timer(client, name, rate)
 
     def timer_disabled(self, name: str) -> bool:
         """Whether `disabled_timers` names it, or `*`."""

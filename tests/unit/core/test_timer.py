@@ -44,6 +44,22 @@ def test_a_block_is_timed_and_its_result_known(client: MetlogClient) -> None:
     assert measured(client) == [timer.result]
 
 
+def test_keywords_are_fields_as_those_of_incr(client: MetlogClient) -> None:
+    with client.bind(user="u1").timer("work", route="/a", user="u2"):
+        pass
+
+    @client.timer("call", rate=1.0, route="/b")
+    def call() -> None:
+        pass
+
+    call()
+    client.flush(5)
+    events = [event for frame in client.sender.frames for event in client.encoder.decode(frame)]
+    assert [{key: value for key, value in event.fields.items() if key != "ms"} for event in events] == [
+        {"user": "u2", "route": "/a", "name": "work"}, {"route": "/b", "name": "call"},
+    ]  # fmt: skip
+
+
 def test_one_object_entered_again_inside_itself_times_each(client: MetlogClient) -> None:
     timer = client.timer("work")
     with timer:

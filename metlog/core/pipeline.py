@@ -188,10 +188,8 @@ class Pipeline:
         """
         level = int(severity)
         if not 0 <= level <= 7:
-            self.warn_once(
-                "severity",
-                f"severity = {text_of(severity)[0]}: a severity is 0 (emergency) to 7 (debug); taken as the nearest",
-            )
+            wrong = f"severity = {text_of(severity)[0]}"
+            self.warn_once("severity", f"{wrong}: a severity is 0 (emergency) to 7 (debug); taken as the nearest")
             level = min(max(level, 0), 7)
         if level <= self.severity_max and not self.closed:
             return level

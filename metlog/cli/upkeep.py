@@ -170,13 +170,15 @@ def import_(
     ] = "",
     payload: Annotated[str, typer.Option(metavar="NAME", help="Member that becomes their payload.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="End at the first record that is no event.")] = False,
+    dry_run: _DryRun = False,
 ) -> None:
     """Bring events from files into the data folder. Each file's events come once, however often it is imported; a killed import goes on."""
     from metlog.cli.common import data_folder
-    from metlog.lake.upkeep.importing import Names, import_file
+    from metlog.lake.upkeep.importing import Names, examine_file, import_file
 
     folder = data_folder(data)
-    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    if not dry_run:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     for path in files:
         if not path.is_file():
             raise UsageError(f"{str(path)!r}: is no file")
@@ -184,12 +186,13 @@ def import_(
     skipped = 0
     for path in files:
         with working("importing") as progress:
-            done = import_file(folder, path, mapping=names, strict=strict, progress=progress)
+            bring = examine_file if dry_run else import_file
+            done = bring(folder, path, mapping=names, strict=strict, progress=progress)
         if done.already:
             print(f"{path}: imported before, left out")
             continue
         skipped += done.skipped
         more = f", {_plural(done.skipped, 'record')} left out; the first: {done.first_fault}" if done.skipped else ""
-        print(f"{path}: {_plural(done.events, 'event')}{more}")
+        print(f"{path}: {_plural(done.events, 'event')}{' would be imported' if dry_run else ''}{more}")
     if skipped:
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from msgspec import Struct
 from metlog.errors import MetlogError
 from metlog.event import Event
 from metlog.journal import failpoints
+from metlog.journal.folder import Folder
 from metlog.journal.rows import micros
 from metlog.lake.backlog import day_of
 from metlog.lake.parquet import NAME, Parquet, may_replace
@@ -27,7 +28,7 @@ from metlog.lake.upkeep.imports import finished, is_part_of, part_name, remember
 from metlog.lake.writer import PARQUET
 from metlog.values import sanitize
 
-__all__ = ["Imported", "ImportFault", "Names", "import_file"]
+__all__ = ["Imported", "ImportFault", "Names", "examine_file", "import_file"]
 
 _CHUNK: Final = 50_000
 """Events of an imported file that are written together."""
@@ -94,6 +95,25 @@ def import_file(
         remember(upkeep.root, digest, path.name, done.events, done.skipped)
         failpoints.point("import.known")
         upkeep.record("import", name=path.name, events=done.events, skipped=done.skipped)
+    return done
+
+
+def examine_file(
+    data: Path,
+    path: Path,
+    *,
+    mapping: Names = Names(),  # noqa: B008 - immutable
+    strict: bool = False,
+    progress: Progress = lambda what, done, of: None,
+) -> Imported:
+    """Returns what `import_file` would make of a file, and writes nothing. The data folder need not be there."""
+    done = Imported()
+    if data.is_dir():
+        with Folder.root(data) as root:
+            if finished(root).has(_digest(path, progress)):
+                return Imported(already=True)
+    for _ in _chunks(path, mapping, strict, done, path.stat().st_size, progress):
+        pass
     return done
 
 

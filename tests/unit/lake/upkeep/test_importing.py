@@ -19,7 +19,7 @@ from metlog.lake.upkeep import importing
 from metlog.lake.upkeep.compact import compact
 from metlog.lake.upkeep.expire import expire
 from metlog.lake.upkeep.forget import forget
-from metlog.lake.upkeep.importing import Names, import_file
+from metlog.lake.upkeep.importing import Imported, Names, examine_file, import_file
 from tests.helpers.lakes import FIRST_DAY, make_lake, table
 
 PARTS, DAYS = 3, 2
@@ -174,3 +174,17 @@ def test_a_line_of_the_record_that_is_not_durable_is_not_there(
             import_file(data, source)
     assert (data / "imports.ndjson").read_text() == ""
     assert import_file(data, source).events == 3
+
+
+def test_an_examination_tells_the_same_and_writes_nothing(tmp_path: Path) -> None:
+    source, data = tmp_path / "old.ndjson", tmp_path / "data"
+    source.write_text('{"ts":"2026-01-02T03:04:05Z","a":1}\n{"a":2}\n[]\n{"time":1700000000}\n')
+    told = examine_file(data, source)
+    assert (told.events, told.skipped, told.already) == (2, 2, False)
+    assert "record 2" in told.first_fault
+    assert not data.exists()
+    data.mkdir()
+    assert examine_file(data, source) == told
+    assert list(data.iterdir()) == []
+    assert import_file(data, source) == told
+    assert examine_file(data, source) == Imported(already=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from enum import StrEnum
@@ -12,6 +11,7 @@ import typer
 
 from metlog.cli.common import DataOption, UsageError, data_folder, fail
 from metlog.cli.words import columns_for_shell
+from metlog.core.terminal import is_terminal, wants_no_colour
 from metlog.encoders.text import COLOURS
 from metlog.event import Severity
 
@@ -74,7 +74,7 @@ def tail(
     try:
         follower.read()  # from here on
         typer.echo(f"following {folder}", err=True)
-        colors = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        colors = is_terminal(sys.stdout) and not wants_no_colour()
         while True:
             for event in follower.read():
                 if (types and event["type"] not in types) or not search.takes(event):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from metlog.core.chance import chance
 from metlog.core.stats import AtomicCounter, Stats
+from metlog.core.terminal import is_terminal
 
 __all__ = ["CLOSED", "REFUSING", "UNCONFIGURED", "Unconfigured", "wants_console"]
 
@@ -117,8 +118,4 @@ class Unconfigured:
 
 def wants_console() -> bool:
     """Whether a developer may be looking: stderr is a terminal, and the environment names no configuration."""
-    try:
-        terminal = sys.stderr.isatty()
-    except (AttributeError, ValueError):  # no stderr, or a closed one
-        return False
-    return terminal and not (os.environ.get("METLOG_SENDER") or os.environ.get("METLOG_CONFIG"))
+    return is_terminal(sys.stderr) and not (os.environ.get("METLOG_SENDER") or os.environ.get("METLOG_CONFIG"))

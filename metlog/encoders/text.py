@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import UTC
 from typing import Any, Final, Literal
@@ -10,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from metlog.core.interfaces import BaseSender
+from metlog.core.terminal import wants_no_colour
 from metlog.encoders import BaseEncoder
 from metlog.encoders.json import JsonEncoder
 from metlog.errors import DecodeError
@@ -51,7 +51,7 @@ class TextEncoder(BaseEncoder):
     def sent_by(self, sender: BaseSender) -> None:
         """Uses colours when every sender of its frames writes to a terminal."""
         if self._ask:
-            self._color = _terminal(sender) and (self._color or not self._senders)
+            self._color = sender.isatty() and not wants_no_colour() and (self._color or not self._senders)
         self._senders += 1
 
     @property
@@ -90,12 +90,6 @@ class TextEncoder(BaseEncoder):
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._color else text
-
-
-def _terminal(sender: BaseSender) -> bool:
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    return sender.isatty()
 
 
 def escape(text: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any, Final, Literal
 
+from metlog.core.terminal import is_terminal, wants_no_colour
 from metlog.encoders.text import COLOURS, escape, value_text
 from metlog.encoders.wire import decode
 from metlog.errors import DecodeError, SenderError
@@ -37,7 +37,8 @@ class ConsoleSender(BaseSender):
         Characters that a message takes at least, so that the fields of short ones stand below each other.
 
     A traceback follows on lines of its own. No value can forge a line or drive the terminal: control characters are written as escapes.
-    A frame that is neither JSON nor MessagePack raises `metlog.errors.SenderError` with the reason `undecodable`.
+    `send` raises `metlog.errors.SenderError` with the reason `undecodable` (a frame that is neither JSON nor MessagePack), `refused`
+    (nobody reads the stream any more), `unreachable` (it cannot be written) or `closed`.
     """
 
     max_frame = 65536
@@ -54,13 +55,12 @@ class ConsoleSender(BaseSender):
         if not 0 <= width <= 200:
             raise ValueError(f"width = {width}: wants 0 to 200 characters")
         self._name, self._width = stream, width
-        self._color = color == "always" or (color == "auto" and self.isatty() and not _plain())
+        self._color = color == "always" or (color == "auto" and self.isatty() and not wants_no_colour())
         self._closed = False
 
     def isatty(self) -> bool:
-        """Whether the stream is a terminal."""
-        stream = self._stream()
-        return bool(stream is not None and stream.isatty())
+        """Whether the stream is a terminal at this moment."""
+        return is_terminal(self._stream())
 
     def _stream(self) -> Any:
         """The stream as it is now: tests and frameworks put others in its place."""
@@ -77,8 +77,14 @@ class ConsoleSender(BaseSender):
         stream = self._stream()
         if stream is None:  # pythonw, a daemon
             raise SenderError(f"there is no {self._name}", "closed")
-        stream.write("".join(self._line(event) + "\n" for event in events if event.type != END_TYPE))
-        stream.flush()
+        text = "".join(self._line(event) + "\n" for event in events if event.type != END_TYPE)
+        try:
+            stream.write(text)
+            stream.flush()
+        except BrokenPipeError as error:
+            raise SenderError(f"nobody reads {self._name} any more", "refused") from error
+        except (OSError, ValueError) as error:  # ValueError: the application closed the stream
+            raise SenderError(f"{self._name}: {error}", "unreachable") from error
 
     def flush(self) -> None:
         """Nothing is held."""
@@ -111,7 +117,3 @@ class ConsoleSender(BaseSender):
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._color and text else text
-
-
-def _plain() -> bool:
-    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"

@@ -8,6 +8,7 @@ import stat
 import sys
 from typing import ClassVar, TextIO
 
+from metlog.core.terminal import is_terminal
 from metlog.errors import SenderError
 from metlog.senders import BaseSender
 from metlog.senders.options import at_least, closed
@@ -81,11 +82,7 @@ class _StreamSender(BaseSender):
 
     def isatty(self) -> bool:
         """Whether the stream is a terminal at this moment."""
-        stream: TextIO | None = getattr(sys, self._name)
-        try:
-            return stream is not None and stream.isatty()
-        except ValueError:  # closed
-            return False
+        return is_terminal(getattr(sys, self._name))
 
     def flush(self) -> None:
         """Nothing is held back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -11,7 +12,7 @@ import sys
 import pytest
 
 import metlog
-from metlog import MetlogClient
+from metlog import MetlogClient, SenderError
 from metlog.senders.console import ConsoleSender
 
 
@@ -71,6 +72,30 @@ def test_colours_are_for_terminals() -> None:
         finally:
             os.close(ours)
             os.close(theirs)
+
+
+def test_a_closed_stderr_is_configured_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    client = MetlogClient.from_config({"sender": "console"})
+    client.log("a")
+    client.close()
+    monkeypatch.undo()
+    assert client.stats().dropped == {"unreachable": 1}
+
+
+def test_nobody_reads_a_pipe_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SenderError, match="nobody reads stdout any more") as caught:
+        ConsoleSender(stream="stdout").send(b'{"type":"a"}')
+    monkeypatch.undo()
+    with pytest.raises(BrokenPipeError):
+        stream.close()  # what the stream itself still holds
+    assert caught.value.reason == "refused"
 
 
 @pytest.mark.parametrize("options", [{"stream": "tty"}, {"color": "yes"}, {"width": -1}])

@@ -9,6 +9,9 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
+from metlog.core.hosts import bare, host_port
+from metlog.senders.options import port_number
+
 __all__ = ["RUNTIME", "TOPIC", "brokers_of", "check_settings", "code", "flat", "topic_of", "words"]
 
 log = logging.getLogger("metlog.kafka")
@@ -34,14 +37,13 @@ def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def brokers_of(host: str, port: int, brokers: list[str] | None) -> str:
     """The setting `bootstrap.servers`. Raises ValueError."""
-    if not 1 <= port <= 65535:
-        raise ValueError(f"port = {port!r}: wants a port from 1 to 65535")
+    port_number(port)
     hosts = [broker.strip() for broker in brokers or [] if broker.strip()]
     if hosts:
         return ",".join(hosts)
-    if not host:
-        raise ValueError("host = '': wants the host name of a broker, or a list of HOST:PORT in `brokers`")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if not bare(host):
+        raise ValueError(f"host = {host!r}: wants the host name of a broker, or a list of HOST:PORT in `brokers`")
+    return host_port(bare(host), port)
 
 
 def topic_of(path: str, topic: str | None, default: str) -> str:

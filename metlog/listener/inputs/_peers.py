@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from metlog.core.hosts import bracketed
+from metlog.core.hosts import host_port
 
 __all__ = ["PeerNames"]
 
@@ -25,5 +25,5 @@ class PeerNames(dict[Any, str]):
         if len(self) >= _MOST:
             self.clear()
         host, port = self._read(address)
-        name = self[address] = f"udp://{bracketed(host)}:{port}"
+        name = self[address] = f"udp://{host_port(host, port)}"
         return name

@@ -11,7 +11,7 @@ import time
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from metlog.core.hosts import bracketed
+from metlog.core.hosts import host_port
 from metlog.errors import ConfigError
 from metlog.listener.inputs import BaseInput, Handed, Sink
 from metlog.listener.inputs import _systemd as passed
@@ -319,7 +319,7 @@ def _many(sock: socket.socket) -> ManyDatagrams | None:
 
 def _address(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
-    return f"udp://{bracketed(host)}:{port}"
+    return f"udp://{host_port(host, port)}"
 
 
 def _kernel_drops() -> dict[int, int]:

@@ -15,7 +15,7 @@ from metlog.senders.options import Address, numeric
 __all__ = ["Resolver", "lookup"]
 
 GLANCE = 0.05
-"""Seconds between two looks at whether waiting for a lookup is still worth it."""
+"""Seconds between two checks of the deadline while a lookup is under way."""
 
 FIRST_RETRY = 0.5
 """Seconds to the second attempt when the first found nothing; doubled up to the interval."""

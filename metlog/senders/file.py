@@ -207,7 +207,7 @@ class FileSender(BlockingSender):
         self.path.replace(f"{self.path}.1")
 
     def _leave(self) -> None:
-        """Closes a file that is complete."""
+        """Closes a file that gets no more frames: it was rotated, or removed."""
         try:
             self._flush()
         finally:

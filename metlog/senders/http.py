@@ -119,7 +119,7 @@ class HttpSender(BlockingSender):
         self._backoff = Backoff(FIRST_PAUSE, MOST_PAUSE)
         self._not_before = 0.0
         self._asked = False
-        """`_not_before` is what the server asked for."""
+        """Whether the server asked for the pause until `_not_before`."""
         self._last_error = SenderError("no answer", reason="timeout")
 
     def encoded_by(self, encoder: BaseEncoder) -> None:
@@ -139,9 +139,8 @@ class HttpSender(BlockingSender):
             try:
                 self._post(body, headers, end)
             except _LaterError as later:
-                if (
-                    not told or later.error.reason != "timeout"
-                ):  # the last try has the rest of the time, which says little
+                # The last request has only the rest of the time: that it timed out says less than the error before it.
+                if not told or later.error.reason != "timeout":
                     self._last_error, told = later.error, True
                 pause = self._backoff.pause()
                 if later.seconds is not None:
@@ -164,14 +163,15 @@ class HttpSender(BlockingSender):
         return self._compress(frame), headers
 
     def _post(self, body: bytes, headers: dict[str, str], end: float) -> None:
-        """One request; returns on 2xx; SenderError: the server will not have it; _LaterError: not now."""
+        """Makes one request, and returns on 2xx. Raises SenderError where the server refuses the frame, _LaterError where the same
+        request may succeed later."""
         left = max(0.001, min(self.timeout, end - monotonic()))
         if self._client is None:
             self._client = httpx.Client(verify=self._verify, proxy=self._proxy, trust_env=False)
         request = self._client.build_request(
             "POST", self.url, content=body, headers=headers, timeout=left, extensions={"trace": self._trace}
         )
-        with RequestDeadline(left, self.interrupt) as deadline:  # httpx counts each read anew
+        with RequestDeadline(left, self.interrupt) as deadline:  # the timeout of httpx begins anew with each read
             try:
                 answer = self._client.send(request, stream=True)
             except httpx.HTTPError as error:
@@ -217,7 +217,7 @@ class HttpSender(BlockingSender):
         if step in {"connect_tcp.complete", "start_tls.complete"}:
             self._socket = info["return_value"].get_extra_info("socket")
         elif step == "start_tls.started" and self._socket is not None:
-            # Wrapping it takes the descriptor away, and the wrapped one is only known when the handshake is over.
+            # The socket of TLS takes the descriptor over, and is known only when the handshake is over.
             self._handshake = self._socket.dup()
         if step in {"start_tls.complete", "start_tls.failed"}:
             self._end_handshake()

@@ -145,7 +145,7 @@ class KafkaSender(BlockingSender):
             try:
                 producer.produce(topic, part, key)
                 return
-            except BufferError as error:  # the brokers do not take what is there: the client's queue holds the rest
+            except BufferError as error:  # librdkafka's queue is full; further frames wait in the client's
                 if self._deadline.over:
                     raise SenderError(f"{self._brokers}: {error}", reason="full") from error
                 producer.poll(_TURN)
@@ -155,7 +155,7 @@ class KafkaSender(BlockingSender):
                 ) from error
 
     def _reported(self, error: KafkaError | None, message: Message) -> None:
-        """What became of a message; called from poll and flush."""
+        """Counts what became of a message; called by librdkafka within poll and flush."""
         if error is None:
             self._counts["delivered"] += 1
             return
@@ -166,7 +166,8 @@ class KafkaSender(BlockingSender):
             self._lost(reason, events_in(message.value() or b""))
 
     def stats(self) -> dict[str, int]:
-        """Delivery reports: messages `delivered` and `undelivered`, the latter by reason too; `waiting`: of which none has come."""
+        """Returns counts of delivery reports, `delivered` and `undelivered`, the latter by reason too; and `waiting`, messages that have
+        none yet."""
         producer = self._producer
         return {"delivered": 0, "undelivered": 0, **self._counts, "waiting": 0 if producer is None else len(producer)}
 

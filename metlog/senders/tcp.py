@@ -111,9 +111,7 @@ class TcpSender(ConnectionSender):
         raw.settimeout(max(0.001, end - monotonic()))
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(
-            socket, "TCP_USER_TIMEOUT"
-        ):  # Linux: a peer that vanished is noticed by what it does not acknowledge
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: the kernel ends a connection whose peer acknowledges nothing
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.timeout * 1000))
         raw.connect(target)
         if self._tls is not None:

@@ -49,7 +49,7 @@ _log: Final = logging.getLogger("metlog")
 
 
 class _Socket(socket.socket):
-    """Closes itself when nobody uses it any more. Closed under a thread that sends, its number could become another file's."""
+    """Closes itself when nobody uses it any more: closed while a thread sends, its descriptor could be another file's by then."""
 
     def __del__(self) -> None:
         self.close()
@@ -91,7 +91,7 @@ class UdpSender(NotPicklable):
     max_event = 65507
     """Bytes: what an IPv4 datagram can carry."""
     _family: socket.AddressFamily = socket.AF_UNSPEC
-    """Of the addresses of a name that are used; all of them."""
+    """Which addresses of a name are used: here those of either family."""
 
     def __init__(
         self,
@@ -139,15 +139,14 @@ class UdpSender(NotPicklable):
 
     def _prepare(self, *, names: bool) -> None:
         """Sets the state that a process starts with: no socket, and its own resolver."""
-        # Slow paths only: the resolver's thread and those that send meet here. Re-entrant: a signal handler may log.
+        # Taken on slow paths only, by the resolver's thread and by threads that send. Re-entrant: a signal handler may log.
         self._lock = threading.RLock()
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._resolver: Resolver | None = None
         self.transmit: Callable[[bytes], object] = self._send_unconnected if self._addresses else self._send_unresolved
-        if (
-            not self._addresses
-        ):  # frames may wait; what counts their events is imported now, or a fork may find the import under way
+        if not self._addresses:
+            # Frames may wait. What counts their events is imported now: a child forked during an import waits for it without end.
             self._events_in = self._counter()
         if names:
             self._resolver = Resolver(
@@ -160,7 +159,7 @@ class UdpSender(NotPicklable):
         self._tell_loss = lost
 
     def open(self) -> None:
-        """Starts to look names up: what is sent at once then waits the shorter."""
+        """Starts to look names up, so that an address may be known when the first frame comes."""
         if self._resolver is not None:
             self._resolver.start()
 
@@ -173,7 +172,7 @@ class UdpSender(NotPicklable):
             self.recover(frame, error, used)
 
     def flush(self) -> None:
-        """The kernel has what was sent; what waits for a lookup goes when the answer comes. Asks whether the last one was refused."""
+        """The kernel has what was sent; what waits for a lookup goes when the answer comes. Asks whether the last datagram was refused."""
         self._ask_refusal()
 
     def deadline(self, seconds: float) -> None:
@@ -244,7 +243,7 @@ class UdpSender(NotPicklable):
         """Makes the socket for the current address; called with the lock held, by a thread that sends."""
         if self._closed:
             raise closed(self)
-        self.open()  # a forked child knows the addresses, and has no thread yet that asks for them again
+        self.open()  # in a forked child that knows the addresses, the resolver is not started yet
         self._drop_socket()
         family, address = self._addresses[self._current % len(self._addresses)]
         made = _Socket(family, socket.SOCK_DGRAM)
@@ -346,7 +345,7 @@ class UdpSender(NotPicklable):
         self._socket = None
 
     def recover(self, frame: bytes, error: OSError, used: Callable[[bytes], object]) -> None:
-        """Decides what a failed `used(frame)` means; sends the frame again where that can help."""
+        """Decides by the error that `used(frame)` raised; sends the frame again where that can help."""
         # Each address once, and the first twice: a refusal there may belong to the frame before.
         for _ in range(len(self._addresses) + 1):
             reason = _reason(error)

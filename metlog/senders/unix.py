@@ -51,9 +51,10 @@ class UnixSender(ConnectionSender):
 
     def _gone(self, connected: socket.socket) -> bool:
         # A stream ends with its listener; a datagram socket does not, and its path may name another one by now.
-        return super()._gone(connected) if self.kind == "stream" else self._inode != self._look()
+        return super()._gone(connected) if self.kind == "stream" else self._inode != self._inode_of_path()
 
-    def _look(self) -> tuple[int, int] | None:
+    def _inode_of_path(self) -> tuple[int, int] | None:
+        """Returns device and inode of what the path names now; None where it names nothing, and for an abstract name."""
         if self._address[0] == "\0":
             return None
         try:
@@ -66,7 +67,8 @@ class UnixSender(ConnectionSender):
         kind = socket.SOCK_DGRAM if self.kind == "dgram" else socket.SOCK_STREAM
         made = self._hold(socket.socket(socket.AF_UNIX, kind))
         made.settimeout(max(0.001, end - monotonic()))
-        self._inode = self._look()  # before: if it is bound anew in between, the next look differs
+        # Before it connects: when the path is bound anew in between, the next frame finds another inode there.
+        self._inode = self._inode_of_path()
         made.connect(self._address)
 
     def _put(self, connected: socket.socket, frame: bytes, end: float) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import zlib
 from typing import Final
 
@@ -12,9 +14,11 @@ from msgspec import Struct
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 
-__all__ = ["Cursor", "Position"]
+__all__ = ["LOCK", "Cursor", "Position", "retire_lakes"]
 
 _SUFFIX: Final = ".cursor"
+LOCK: Final = ".lock"
+"""Suffix of the file beside a cursor that the output's process holds a lock on while it lives."""
 
 
 class Position(Struct, order=True, frozen=True, array_like=True):
@@ -67,12 +71,29 @@ class Cursor(Struct, omit_defaults=True):
         return [cursor for name in names if (cursor := cls.load(folder, name))]
 
     @classmethod
-    def of_lake(cls, journal: Folder) -> Cursor:
-        """The cursor of a journal's lake; where there is none, one that stands before every segment. Of several, the one that is furthest
-        behind: a segment is committed when none of them comes to it again."""
+    def of_lakes(cls, journal: Folder) -> list[Cursor]:
+        """The cursors of a journal's lakes: of one, but for configurations with several in different places. The one that is furthest
+        behind comes first: no segment before it is written again. Where there is none, one that stands before every segment."""
         try:
             with journal.sub("cursors") as folder:
                 found = [cursor for cursor in cls.load_all(folder) if cursor.lake]
         except FileNotFoundError:
             found = []
-        return min(found, key=lambda cursor: cursor.at, default=cls(""))
+        return sorted(found, key=lambda cursor: cursor.at) or [cls("")]
+
+
+def retire_lakes(cursors: Folder, but: str) -> None:
+    """Makes the cursors of lakes whose processes do not run say nothing of what is committed any more, but for that of one output: a lake
+    that was taken out of the configuration stands still. One that comes again says so again."""
+    for name in [cursor.output for cursor in Cursor.load_all(cursors) if cursor.lake and cursor.output != but]:
+        descriptor = cursors.open(f"{name}{LOCK}", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            cursor = Cursor.load(cursors, name)
+            if cursor is not None:
+                cursor.lake = False
+                cursor.save(cursors)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)

@@ -131,7 +131,7 @@ def _attempt(
     written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
     for _, journal in journals(root):
         sealed, active = listing(journal)
-        cursor = Cursor.of_lake(journal)
+        cursor = Cursor.of_lakes(journal)[0]
         sealed = [segment for segment in sealed if segment.number >= cursor.at.number]
         active = [segment for segment in active if segment.number >= cursor.at.number]
         pending.update(sealed, active)

@@ -24,7 +24,16 @@ from metlog.errors import ConfigError
 from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
 
-__all__ = ["FolderStorage", "Storage", "check_uri", "environment", "is_remote", "local_path", "open_storage"]
+__all__ = [
+    "FolderStorage",
+    "Storage",
+    "check_uri",
+    "environment",
+    "is_remote",
+    "local_path",
+    "open_storage",
+    "place_of",
+]
 
 _OBJECT_STORES: Final = ("s3", "s3a", "gs", "az", "abfss")
 _CREDENTIALS: Final = frozenset({
@@ -106,6 +115,18 @@ def open_storage(uri: str, credentials: Mapping[str, str] | None = None) -> Stor
         found: Storage = HdfsStorage(uri)
         return found
     return ObjectStorage(uri, credentials)
+
+
+def place_of(uri: str, data: Path) -> str:
+    """Returns where a data set lies, in the same words however its URI is written; without a URI it lies in the data folder. Raises
+    ConfigError."""
+    if not is_remote(uri):
+        return str((local_path(uri) if uri else data).resolve())
+    parts = urlsplit(uri)
+    scheme = "s3" if parts.scheme == "s3a" else parts.scheme
+    endpoint = dict(parse_qsl(parts.query)).get("endpoint", "").rstrip("/")
+    path = "/".join(filter(None, parts.path.split("/")))
+    return f"{scheme}://{parts.netloc.lower()}/{path}{f' of {endpoint}' if endpoint else ''}"
 
 
 def _told(uri: str) -> str:

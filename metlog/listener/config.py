@@ -16,7 +16,7 @@ from metlog.errors import ConfigError, Problems
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock
 from metlog.journal.writer import JournalOptions
-from metlog.lake.storage import is_remote
+from metlog.lake.storage import is_remote, place_of
 from metlog.listener.adapt import adapt_input
 from metlog.listener.delivery.batches import Limits
 from metlog.listener.signed import Signing, signing_of
@@ -135,7 +135,7 @@ def from_mapping(
     journal = JournalOptions(**checked(JournalOptions, _table(settings, "journal", problems), "journal", problems))
     _check_values(general, journal, problems)
     ins = _inputs(settings.get("inputs", ()), inputs, without, problems)
-    outs = _outputs(_at(uri, settings.get("outputs", ["lake"]), problems), problems)
+    outs = _outputs(_at(uri, settings.get("outputs", ["lake"]), problems), general.data, problems)
     alerts = _alerts(settings, general.data, problems)
     lake = lake_upkeep(_table(settings, "lake", problems), problems, uri)
     problems.check()
@@ -262,8 +262,9 @@ def _signing(spec: Any, where: str) -> tuple[Any, Signing | None]:
     return rest, signing_of(where, **said)
 
 
-def _outputs(specs: object, problems: Problems) -> list[OutputConfig]:
+def _outputs(specs: object, data: Path, problems: Problems) -> list[OutputConfig]:
     found: list[OutputConfig] = []
+    lakes: dict[str, str] = {}
     listed = _list(specs, "outputs", problems)
     if not listed:
         problems.add("outputs: wants one at least; without any, nothing would ever leave the journal")
@@ -287,6 +288,14 @@ def _outputs(specs: object, problems: Problems) -> list[OutputConfig]:
                 )
             checked_limits = checked(Limits, limits, where, problems)
             component.build()  # a fault that only the output itself can find is told now, not by its process
+            if component.name == "lake":
+                place = place_of(component.options.get("uri", ""), data)
+                if place in lakes:
+                    problems.add(
+                        f"{where}: the lakes {lakes[place]!r} and {found_id!r} would overwrite each other's files in {place}; "
+                        "keep one, whose `types`, `tokens` and `loggers` name what both are to take, or give one another `uri`"
+                    )
+                lakes[place] = found_id
             options = {"name": component.name, **msgspec.to_builtins(component.options, enc_hook=str)}
             found.append(OutputConfig(found_id, component, options, converted, checked_limits))
     return found

@@ -162,6 +162,9 @@ class Service:
                     problems.add(
                         f"listener.{key} = {str(getattr(new, key))!r}: wants a restart; it runs with {str(getattr(old, key))!r}"
                     )
+            assignments = self._assignments(config)
+            for text in self._outputs.in_the_way(assignments):
+                problems.add(text)
             problems.check()
             self._check_descriptors(config)
             # What may fail comes first: afterwards nothing does, so that all of it has changed or nothing has.
@@ -175,7 +178,6 @@ class Service:
             self.journal.configure(config.journal, config.clock)
             self._dead.configure(new.dead_bytes)
             self.accounting.configure(new.streams)
-            assignments = self._assignments(config)
             if self._outputs.changes(assignments):
                 self.journal.rotate()  # an output that leaves gets what was journaled until now
                 told += self._outputs.replace(assignments, lambda: self.journal.end)

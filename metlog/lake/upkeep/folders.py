@@ -104,7 +104,7 @@ def committed(root: Folder) -> Callable[[str], bool]:
     pending: set[SegmentName] = set()
     for _, journal in journals(root):
         sealed, active = listing(journal)
-        at = Cursor.of_lake(journal).at.number
+        at = Cursor.of_lakes(journal)[0].at.number
         pending.update(segment for segment in (*sealed, *active) if segment.number >= at)
     return lambda name: segment_of(name) not in pending
 

@@ -212,7 +212,7 @@ def _put(upkeep: Upkeep, journal: Folder, segment: SegmentName, content: bytes, 
     file = f"{segment}{SEALED}"
     try:
         with segment_alone(journal, file, patience):
-            if segment.number >= Cursor.of_lake(journal).at.number:
+            if segment.number >= Cursor.of_lakes(journal)[-1].at.number:
                 _remove_unfinished(upkeep.events, file_name(segment))
             failpoints.point("forget.segment")
             journal.replace(file, content)

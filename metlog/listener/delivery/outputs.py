@@ -6,9 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from metlog.journal.cursor import Position
+from metlog.lake.storage import place_of
 from metlog.listener.delivery.process import OutputProcess
 from metlog.listener.delivery.worker import Assignment
 
@@ -53,6 +55,20 @@ class RunningOutputs:
     def changes(self, assignments: Sequence[Assignment]) -> bool:
         """Whether `replace` would change anything."""
         return {assignment.id: assignment for assignment in assignments} != self._assignments
+
+    def in_the_way(self, assignments: Sequence[Assignment]) -> list[str]:
+        """What keeps `replace` from these settings: lakes under new ids where others still write. Each of the two would write the same
+        segments to the same names."""
+        now = {**{name: process.assignment for name, process in self.leaving.items()}, **self._assignments}
+        places = {place: name for name, assignment in now.items() if (place := _place(assignment))}
+        found = []
+        for assignment in assignments:
+            before = places.get(_place(assignment), assignment.id)
+            if before != assignment.id:
+                found.append(
+                    f"outputs.{assignment.id}: the lake {before!r} still writes to {_place(assignment)}; keep that id, or restart"
+                )
+        return found
 
     def replace(self, assignments: Sequence[Assignment], end: Callable[[], Position]) -> list[str]:
         """Goes over to other settings: what is as it was runs on; what has changed begins where it was, with the new settings; what
@@ -132,3 +148,9 @@ class RunningOutputs:
         for name, process in tuple(self.leaving.items()):
             found[name if name not in found else f"{name} (before)"] = {**process.status(), "leaving": True}
         return found
+
+
+def _place(assignment: Assignment) -> str:
+    """Where a lake writes; the empty text for every other output."""
+    spec = assignment.spec
+    return place_of(spec.get("uri") or "", Path(assignment.data)) if spec["name"] == "lake" else ""

@@ -39,7 +39,7 @@ class OutputProcess:
 
     def __init__(self, assignment: Assignment) -> None:
         self.id = assignment.id
-        self._assignment = assignment
+        self.assignment = assignment
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._end = Position()
@@ -136,7 +136,7 @@ class OutputProcess:
 
     def _spawn(self, report_fd: int) -> subprocess.Popen[bytes]:
         """Starts the process, and tells it what it is and how far the journal reaches."""
-        assignment = msgspec.structs.replace(self._assignment, report_fd=report_fd, deaths=self._deaths)
+        assignment = msgspec.structs.replace(self.assignment, report_fd=report_fd, deaths=self._deaths)
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "metlog.listener.delivery.worker"],
             stdin=subprocess.PIPE,

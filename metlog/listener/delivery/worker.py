@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from metlog import plugins
-from metlog.journal.cursor import Cursor, Position
+from metlog.journal.cursor import LOCK, Cursor, Position
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.listener.adapt import adapt_output
@@ -111,7 +111,7 @@ def _begin(context: Context) -> None:
 
 def _lock(cursors: Folder, output: str, report: Callable[[dict[str, Any]], None]) -> None:
     """Waits until the output's process of a listener that was killed has noticed, so that a cursor has one writer."""
-    fd = cursors.open(f"{output}.lock", os.O_RDWR | os.O_CREAT)  # held until the process ends
+    fd = cursors.open(f"{output}{LOCK}", os.O_RDWR | os.O_CREAT)  # held until the process ends
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from metlog.errors import ConfigError, MetlogError
 from metlog.journal import failpoints
-from metlog.journal.cursor import Position
+from metlog.journal.cursor import Position, retire_lakes
 from metlog.journal.folder import Folder
 from metlog.journal.recovery import quarantine
 from metlog.journal.segment import SEALED, Clock, Record, SegmentName, listing
@@ -96,6 +96,7 @@ class LakeOutput(BaseOutput):
         cursor = context.cursor(lake=True)
         cursor.route = context.route
         context.keep(cursor)  # at once: a query must know what is not in Parquet yet
+        retire_lakes(context.cursors, context.output)
         writer = self._writer(context)
         context.report(at=cursor.at, by_segment=True)
         done = 0

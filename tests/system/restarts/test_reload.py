@@ -195,6 +195,8 @@ def test_an_invalid_file_changes_nothing_and_is_told(start: Any) -> None:
             (UDP + '[listener]\ndata = "elsewhere"\n', ""),  # --data goes before it: nothing changes
             (UDP + '[listener]\njournal = "other"\n' + LAKE, "listener.journal = 'other': wants a restart"),
             (UDP + LAKE + '[lake]\ncompact = "never"\n', "lake.compact = 'never'"),
+            (UDP + LAKE + LAKE + 'id = "second"\n', "the lakes 'lake' and 'second' would overwrite each other's files"),
+            (UDP + LAKE + 'id = "renamed"\n', "outputs.renamed: the lake 'lake' still writes to"),
             (elsewhere + f'[[inputs]]\nname = "http"\nport = {other}\n' + LAKE, "is another process listening"),
         ]:  # fmt: skip
             status = running.reload(text, refused=bool(told))

@@ -218,3 +218,54 @@ def test_a_uri_that_names_nothing_is_no_folder(tmp_path: Path, uri: str, monkeyp
     with pytest.raises(ConfigError, match=r"names no (bucket|host)|no storage of this kind"):
         from_mapping({}, data=uri)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("", ""),
+        ("", "{data}/"),
+        ("file://{data}", ""),
+        ("{data}/../data", "file://localhost{data}/"),
+        ("{data}-link", "{data}"),
+        ("s3://bucket/lake", "s3a://bucket//lake/?region=eu-central-1"),
+        ("s3://bucket/lake?endpoint=http://127.0.0.1:9000", "s3://bucket/lake?endpoint=http://127.0.0.1:9000/"),
+    ],
+)
+def test_two_lakes_in_one_place_are_refused(first: str, second: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "data-link").symlink_to(data)
+    outputs = [
+        {"name": "lake", "id": "lake-a", "types": ["a"], "uri": first.format(data=data)},
+        {"name": "stdout"},
+        {"name": "lake", "id": "lake-b", "types": ["b"], "uri": second.format(data=data)},
+    ]
+    told = r"outputs\[2\]: the lakes 'lake-a' and 'lake-b' would overwrite each other's files in .*; keep one"
+    with pytest.raises(ConfigError, match=told):
+        from_mapping({"listener": {"data": str(data)}, "outputs": outputs})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("", "{data}/elsewhere"),
+        ("", "s3://bucket/lake"),
+        ("s3://bucket/lake", "s3://bucket/other"),
+        ("s3://bucket/lake?endpoint=http://127.0.0.1:9000", "s3://bucket/lake?endpoint=http://127.0.0.1:9001"),
+    ],
+)
+def test_two_lakes_in_different_places_are_two_lakes(first: str, second: str, tmp_path: Path) -> None:
+    outputs = [
+        {"name": "lake", "id": number, "uri": uri.format(data=tmp_path)}
+        for number, uri in (("one", first), ("two", second))
+    ]
+    found = from_mapping({"listener": {"data": str(tmp_path)}, "outputs": outputs})
+    assert [item.id for item in found.outputs] == ["one", "two"]
+
+
+def test_a_data_folder_on_shared_storage_has_one_lake() -> None:
+    with pytest.raises(
+        ConfigError, match="the lakes 'lake' and 'second' would overwrite each other's files in s3://b/p"
+    ):
+        from_mapping({"outputs": ["lake", {"name": "lake", "id": "second"}]}, data="s3://b/p", state="/var/lib/x")

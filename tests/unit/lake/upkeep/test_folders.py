@@ -72,7 +72,7 @@ def test_of_several_lakes_the_one_that_is_furthest_behind_says_what_is_final(mad
     assert not committed(made.root)(f"{name}.parquet")
     made.commit(4)
     assert committed(made.root)(f"{name}.parquet")
-    assert Cursor.of_lake(made.journal).output == "lake"
+    assert [cursor.output for cursor in Cursor.of_lakes(made.journal)] == ["lake", "another"]
 
 
 def test_what_is_no_journal_is_passed_over_and_one_that_cannot_be_opened_is_told(

@@ -73,7 +73,7 @@ class Lakes(Journaled):
             dead.close()
 
     def at(self) -> int:
-        return Cursor.of_lake(self.journal).at.number
+        return Cursor.of_lakes(self.journal)[0].at.number
 
     def loggers(self) -> list[str]:
         with Lake(self.data, threads=1) as lake:

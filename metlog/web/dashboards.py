@@ -38,7 +38,10 @@ _SINCE: Final = "7d"
 """From when on a dashboard shows, unless it or the address says so."""
 _ROWS: Final = 20
 """Rows of a table on a dashboard; its report has all."""
-_FORM: Final = 100_000
+_FORM: Final = 500_000
+"""Bytes of a posted form: as many panels as there may be, with texts as long as the form takes."""
+_FIELDS: Final = 400
+"""Fields of it: the six of each panel, also where there is a panel too many."""
 _BLANK: Final = 3
 """Empty lines for more panels in the form."""
 _WIDTHS: Final = ("half", "full")
@@ -275,42 +278,46 @@ def _line(parameters: Mapping[str, Any]) -> str:
     ).replace("&", " ")
 
 
-def _panels(given: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The panels of a form in the order of their places; a line without a report is none."""
+def _lines(given: Mapping[str, str]) -> list[dict[str, str]]:
+    """The panels of a form as they were typed, in the order of their places; a line without a report is none."""
     found = []
-    for number in range(60):
+    for number in range(_FIELDS):
         report = given.get(f"report{number}", "").strip()
         if not report:
             continue
-        text = given.get(f"parameters{number}", "").strip()
-        try:
-            parameters = dict(parse_qsl("&".join(text.split()), strict_parsing=True)) if text else {}
-        except ValueError:
-            raise Refused(
-                400, f"parameters of {report} = {text!r}: wants NAME=VALUE, several with a space between"
-            ) from None
         place = given.get(f"place{number}", "").strip()
-        panel = {
+        line = {
             "report": report, "title": given.get(f"title{number}", "").strip()[:200], "width": given.get(f"width{number}", "half"),
-            "show": given.get(f"show{number}", "chart"), "parameters": parameters,
+            "show": given.get(f"show{number}", "chart"), "parameters": given.get(f"parameters{number}", "").strip(),
         }  # fmt: skip
-        found.append((float(place) if place.replace(".", "", 1).isdecimal() else number + 1.0, number, panel))
-    return [panel for _, _, panel in sorted(found, key=lambda entry: entry[:2])]
+        found.append((float(place) if place.replace(".", "", 1).isdecimal() else number + 1.0, number, line))
+    return [line for _, _, line in sorted(found, key=lambda entry: entry[:2])]
+
+
+def _panel(line: Mapping[str, str]) -> dict[str, Any]:
+    """A panel as its file has it. Raises Refused 400 for parameters that are none."""
+    text = line["parameters"]
+    try:
+        parameters = dict(parse_qsl("&".join(text.split()), strict_parsing=True)) if text else {}
+    except ValueError:
+        raise Refused(
+            400, f"parameters of {line['report']} = {text!r}: wants NAME=VALUE, several with a space between"
+        ) from None
+    return {**line, "parameters": parameters}
 
 
 async def _take(request: Request, before: Dashboard | None) -> Response:
     """Writes the dashboard of a form; what is wrong is told beside the form, which keeps its text."""
     data, access = _folder(request), access_of(request)
-    given = await form(request, _FORM)
+    given = await form(request, _FORM, _FIELDS)
     require_csrf(request, given.get("csrf"))
     name = given.get("name", "").strip()
     heading = f"Edit {before.title}" if before is not None else "A new dashboard"
-    panels: list[dict[str, Any]] = []
+    lines = _lines(given)
     try:
-        panels = _panels(given)
         settings: dict[str, Any] = {
             "title": given.get("title", "").strip()[:200] or name, "description": given.get("description", "").strip()[:1000],
-            **{key: given.get(key, "").strip() for key in COMMON if given.get(key, "").strip()}, "panels": panels,
+            **{key: given.get(key, "").strip() for key in COMMON if given.get(key, "").strip()}, "panels": [_panel(line) for line in lines],
         }  # fmt: skip
         loggers = before.loggers if before is not None and before.loggers else access.loggers
         if loggers is not None:
@@ -322,7 +329,7 @@ async def _take(request: Request, before: Dashboard | None) -> Response:
             await asyncio.to_thread(stored.delete, data, before.name)
     except (Refused, ConfigError, FileExistsError, OSError) as error:
         refused = _told(error, name)
-        shown = {**given, "panels": [{**panel, "parameters": _line(panel["parameters"])} for panel in panels]}
+        shown = {**given, "panels": lines}
         return await _form(request, shown, refused, name=before.name if before else "", heading=heading)
     return RedirectResponse(f"/dashboards/{name}", 303)
 

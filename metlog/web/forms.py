@@ -30,15 +30,17 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def form(request: Request, most: int) -> dict[str, str]:
-    """The fields of a posted form (`application/x-www-form-urlencoded`)."""
+async def form(request: Request, most: int, most_fields: int = 100) -> dict[str, str]:
+    """The fields of a posted form (`application/x-www-form-urlencoded`) of at most so many bytes and fields. Raises Refused 400, 413."""
     content = await body(request, most)
     if _media_type(request) != "application/x-www-form-urlencoded":
         raise Refused(400, "Content-Type: wants application/x-www-form-urlencoded")
     try:
-        return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=100, errors="strict"))
+        return dict(parse_qsl(content.decode(), keep_blank_values=True, max_num_fields=most_fields, errors="strict"))
+    except UnicodeDecodeError:
+        raise Refused(400, "the form cannot be read: it is not UTF-8") from None
     except ValueError:
-        raise Refused(400, "the form cannot be read: it is not UTF-8, or has too many fields") from None
+        raise Refused(400, f"the form has too many fields: wants at most {most_fields}") from None
 
 
 async def json_body(request: Request, shape: type[Any], most: int) -> Any:

@@ -286,3 +286,48 @@ def test_the_dashboard_in_the_documentation_is_one(tmp_path: Path) -> None:
     assert found.broken == []
     (board,) = found
     check(to_builtins(board), Library())
+
+
+def board_of(panels: int, **more: str) -> dict[str, str]:
+    """The form of a dashboard with so many panels, as the page sends it: with three empty lines."""
+    given = {"name": "many", "title": "Many", "description": "", "since": "", "until": "", "tz": "", "logger": ""}
+    for number in range(panels + 3):
+        given |= {
+            f"report{number}": "events-by-type" if number < panels else "", f"title{number}": f"Panel {number}",
+            f"parameters{number}": "top=3", f"show{number}": "table", f"width{number}": "half", f"place{number}": str(number + 1),
+        }  # fmt: skip
+    return {**given, **more}
+
+
+def test_a_dashboard_has_as_many_panels_as_one_may_have(own_page: TestClient, own_data: Path) -> None:
+    csrf = csrf_of(own_page)
+    answer = own_page.post("/dashboards/new", data=board_of(50, csrf=csrf))
+    assert answer.status_code == 303, answer.text
+    assert [panel.title for panel in Dashboards(own_data).found["many"].panels] == [f"Panel {n}" for n in range(50)]
+    answer = own_page.post("/dashboards/many/edit", data=board_of(51, csrf=csrf, title51="ü" * 100))
+    assert answer.status_code == 400
+    assert "a dashboard has at most 50" in html.unescape(answer.text)
+    assert 'value="Panel 50"' in answer.text
+
+
+def test_what_was_typed_stays_when_one_panel_is_wrong(own_page: TestClient) -> None:
+    answer = own_page.post("/dashboards/new", data=board_of(3, csrf=csrf_of(own_page), parameters1="top"))
+    assert answer.status_code == 400
+    assert "parameters of events-by-type = 'top'" in html.unescape(answer.text)
+    assert [f'value="Panel {n}"' in answer.text for n in range(4)] == [True, True, True, False]
+    assert re.findall(r'name="parameters\d" value="([^"]+)"', answer.text) == ["top=3", "top", "top=3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"name=%ff", "it is not UTF-8"), (b"name=\xff", "it is not UTF-8"),
+        (b"&".join(b"a%d=1" % n for n in range(401)), "too many fields: wants at most 400"),
+    ],
+)  # fmt: skip
+def test_a_form_that_cannot_be_read_says_why(page: TestClient, content: bytes, says: str) -> None:
+    answer = page.post(
+        "/dashboards/new", content=content, headers={"content-type": "application/x-www-form-urlencoded"}
+    )
+    assert answer.status_code == 400
+    assert says in html.unescape(answer.text)

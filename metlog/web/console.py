@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -56,6 +58,9 @@ SCHEMA: Final = VIEW_COLUMNS
 _P: Final = "p."
 """Before the name of a query's own parameter in the URL: `p.since=7d` is `$since`."""
 _DEFAULTS: Final = {"since": "7d", "until": "now", "tz": "UTC", "logger": ""}
+_WHOLE: Final = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,37})")
+"""As many digits as a HUGEINT has; 007 is a text."""
+_NUMBER: Final = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _KEEP: Final = ("chart", "x", "y", "series")
 
 
@@ -119,6 +124,13 @@ class Query:
             raise Refused(400, str(error)) from None
         return found
 
+    def taken_for_number(self, problem: Refused) -> tuple[str, str] | None:
+        """A parameter and its text, where it was a number and what it was compared with could not be made one."""
+        if not problem.message.startswith("Could not convert string"):
+            return None
+        own = ((name, text) for name, text in self.given if name not in _DEFAULTS)
+        return next(((name, text) for name, text in own if not isinstance(typed(text), str)), None)
+
     def link(self, **more: str) -> str:
         """The query and its parameters for a URL."""
         pairs = [("sql", self.sql), *((_P + name, text) for name, text in self.given), *more.items()]
@@ -126,15 +138,14 @@ class Query:
 
 
 def typed(text: str) -> str | int | float | bool:
-    """A parameter's value: a number or a truth where the text is one."""
+    """A parameter's value: a number or a truth where the text is one; what is in double quotes is a text, whatever it is."""
     if text in {"true", "false"}:
         return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text) if text.strip() == text and text[-1:].isdigit() else text
-        except ValueError:
-            continue
-    return text
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    if _NUMBER.fullmatch(text) and isfinite(number := float(text)):
+        return number
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 async def show(request: Request) -> Response:

@@ -17,7 +17,7 @@ from metlog.reports.library import GROUPS
 from metlog.reports.library import delete as delete_report
 from metlog.reports.library import save as save_report
 from metlog.reports.report import Report
-from metlog.reports.spec import COMMON
+from metlog.reports.spec import COMMON, Parameter
 from metlog.web.console import Query, caret, typed
 from metlog.web.errors import Refused
 from metlog.web.forms import form, query_of
@@ -64,7 +64,7 @@ async def _write(request: Request, data: Path, given: Mapping[str, str], before:
     """Writes the report of a form; returns its name. It must run, as whoever saves it sees it. Raises Refused."""
     page, access = page_of(request), access_of(request)
     query = Query.of(given)
-    values = query.values()
+    values = _values(query, before)
 
     def work(cancel: Cancel) -> list[Column]:
         return page.lake.query(query.sql, values, limit=1, loggers=access.loggers, cancel=cancel).columns
@@ -90,6 +90,18 @@ async def _write(request: Request, data: Path, given: Mapping[str, str], before:
     return name
 
 
+def _values(query: Query, before: Report | None) -> dict[str, Any] | None:
+    """What the query is asked with: a parameter that the report had before has its type still. Raises Refused 400."""
+    values = query.values()
+    if before is None or values is None:
+        return values
+    known = {name: text for name, text in query.given if name in before.parameters}
+    try:
+        return values | {name: value for name, value in before.values(known).items() if name in known}
+    except ConfigError as error:
+        raise Refused(400, str(error)) from None
+
+
 def _settings(
     given: Mapping[str, str], query: Query, columns: Sequence[Column], before: Report | None
 ) -> dict[str, Any]:
@@ -103,9 +115,12 @@ def _settings(
     if group := " ".join(given.get("group", "").split()):
         found["group"] = group
     found |= {name: values[name] for name in ("since", "until") if values.get(name)}
-    own = {name: _parameter(typed(text)) for name, text in values.items() if name not in COMMON}
-    if before is not None:  # with its type, choices and help
-        own = {name: _kept(before, name, made) for name, made in own.items()}
+    known = before.parameters if before is not None else {}
+    own = {
+        name: _kept(known[name], name, text) if name in known else _parameter(typed(text))
+        for name, text in values.items()
+        if name not in COMMON
+    }
     if own:
         found["parameters"] = own
     if given.get("chart"):
@@ -143,21 +158,16 @@ def _parameter(value: str | int | float | bool) -> dict[str, Any]:
     return {"type": kind, "default": value}
 
 
-def _kept(before: Report, name: str, made: dict[str, Any]) -> dict[str, Any]:
-    known = before.parameters.get(name)
-    if known is None:
-        return made
+def _kept(known: Parameter, name: str, text: str) -> dict[str, Any]:
+    """A parameter that the report had before, with its type, choices and help, and the form's text as default. Raises ConfigError."""
     kept: dict[str, Any] = {
         "type": known.type,
-        "default": made["default"],
+        "default": known.convert(name, text) if known.type in {"integer", "number", "boolean"} else text,
         "help": known.help,
         "latest": known.latest,
         "choices": list(known.choices),
     }
-    kept |= {key: value for key, value in (("min", known.min), ("max", known.max)) if value is not None}
-    if known.type not in {"integer", "number", "boolean"}:
-        kept["default"] = str(made["default"])
-    return kept
+    return kept | {key: value for key, value in (("min", known.min), ("max", known.max)) if value is not None}
 
 
 async def _changeable(request: Request) -> tuple[Path, Report]:
@@ -177,11 +187,15 @@ async def edit(request: Request) -> Response:
     spec = report.chart_spec
     given = {
         "name": report.name, "title": report.title, "description": report.description, "sql": report.sql, "group": report.group,
-        **{f"p.{name}": str(report.parameters[name].default) for name in report.used},
+        **{f"p.{name}": _text(report.parameters[name].default) for name in report.used},
     }  # fmt: skip
     if spec is not None:
         given |= {"chart": spec.kind, "x": spec.x, "y": spec.y[0], "series": spec.color}
     return await _again(request, given, None, name=report.name, heading=f"Edit {report.title}")
+
+
+def _text(default: str | int | float | bool) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 async def change(request: Request) -> Response:

@@ -97,6 +97,39 @@ def test_an_edit_keeps_what_the_form_does_not_show(own_page: TestClient, own_dat
         assert getattr(after, name) == getattr(before, name), name
 
 
+def test_an_edit_keeps_the_types_of_parameters(own_page: TestClient, own_data: Path) -> None:
+    """Text stays text where it looks like a number; steps and times mean what they mean where the report is run."""
+    (own_data / "reports").mkdir()
+    text = (
+        'title = "Hand"\nsql = "SELECT date_trunc($by, timestamp) AS time, count(*) AS n FROM events WHERE timestamp >= $since '
+        'AND timestamp < $until AND timestamp > $later AND payload <> $user AND payload <> $flag AND $yes GROUP BY time"\n'
+        '[parameters.user]\ndefault = "007"\n[parameters.flag]\ndefault = "true"\n[parameters.yes]\ntype = "boolean"\ndefault = true\n'
+        '[parameters.by]\ntype = "bucket"\ndefault = "auto"\n[parameters.later]\ntype = "time"\ndefault = "2d"\n'
+    )
+    (own_data / "reports" / "hand.toml").write_text(text, "utf-8")
+    before = Library(own_data)["hand"]
+    form = own_page.get("/reports/hand/edit").text
+    given = dict(re.findall(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"', form))
+    answer = own_page.post("/reports/hand/edit", data={**given, "sql": before.sql, "csrf": csrf_of(own_page)})
+    assert answer.status_code == 303, answer.text
+    assert Library(own_data)["hand"].parameters == before.parameters
+    changed = {**given, "sql": before.sql, "csrf": csrf_of(own_page), "p.user": "123", "p.yes": "no"}
+    assert own_page.post("/reports/hand/edit", data=changed).status_code == 303
+    after = Library(own_data)["hand"].parameters
+    assert (after["user"].default, after["yes"].default) == ("123", False)
+    wrong = own_page.post("/reports/hand/edit", data={**changed, "p.yes": "perhaps"})
+    assert wrong.status_code == 400
+    assert "yes = 'perhaps'" in html.unescape(wrong.text)
+
+
+def test_a_saved_query_keeps_a_text_of_digits(own_page: TestClient, own_data: Path) -> None:
+    sql = "SELECT count(*) AS n FROM events WHERE payload = $user"
+    given = {"sql": sql, "p.user": '"123"', "name": "digits", "title": "Digits", "csrf": csrf_of(own_page)}
+    assert own_page.post("/sql/save", data=given).status_code == 303
+    user = Library(own_data)["digits"].parameters["user"]
+    assert (user.type, user.default) == ("text", "123")
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

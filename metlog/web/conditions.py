@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
+from operator import ge, gt, le, lt
 from typing import Any, Final
 
 import msgspec
@@ -14,14 +17,19 @@ from metlog.journal.follow import Event
 from metlog.web.errors import Refused
 from metlog.web.words import service, service_of, severity_of, shown_type, type_of
 
-__all__ = ["CONDITIONS", "Condition", "Search", "within"]
+__all__ = ["CONDITIONS", "Condition", "Search", "text_of", "within"]
 
 CONDITIONS: Final = (
     "q", "type", "not_type", "logger", "not_logger", "token", "not_token", "severity", "severities", "stream", "host", "field",
 )  # fmt: skip
 """Parameters of a URL that are conditions. `not_…` and `field` may come more than once."""
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+"""What `=` compares as a number, too: 007 and 1e3 are names of something."""
+_EXACT: Final = 2.0**53
+"""Below it no two whole numbers are the same double."""
 _FIELD: Final = re.compile(r"(!?)\s*([^=<>!~]+?)\s*(?:(!=|>=|<=|=|>|<|~)\s*(.*))?", re.DOTALL)
 _CLASS: Final = re.compile(r"\dxx")
+_COMPARED: Final = {">": gt, ">=": ge, "<": lt, "<=": le}
 _MOST: Final = 64
 """Conditions of one search."""
 
@@ -35,8 +43,10 @@ class Condition:
     negated: bool
     names: tuple[str, ...]
     operator: str
+    """`=`, `~`, `>`, `>=`, `<`, `<=`, or "" where the field must be there. `!=` is `=`, negated."""
     wanted: str
     amount: float | None
+    """`wanted` where it is compared as a number."""
 
     @classmethod
     def parse(cls, text: str) -> Condition:
@@ -49,82 +59,100 @@ class Condition:
         name, operator, wanted = match[2].strip(), match[3] or "", match[4] or ""
         parts = tuple(part for part in name.split("|") if part.strip()) if "|" in name else ()
         amount = None
-        try:
+        if operator in _COMPARED:
+            amount = _number(wanted)
+            if amount is None or not math.isfinite(amount):
+                raise Refused(400, f"field = {text!r}: {operator} compares numbers, and {wanted!r} is none")
+        elif _NUMBER.fullmatch(wanted) and abs(float(wanted)) < _EXACT:
             amount = float(wanted)
-        except ValueError:
-            if operator not in {"", "=", "!=", "~"}:
-                raise Refused(400, f"field = {text!r}: {operator} compares numbers, and {wanted!r} is none") from None
-        return cls(text, bool(match[1]), (name, *parts), operator, wanted, amount)
+        negated = bool(match[1]) != (operator == "!=")
+        return cls(text, negated, (name, *parts), "=" if operator == "!=" else operator, wanted, amount)
 
     def sql(self, number: int, values: dict[str, Any]) -> str:
         """The condition in SQL; adds what its parameters need to `values`."""
-        found = ", ".join(
-            _extracted(name, f"{number}_{place}" if place else f"{number}", values)
-            for place, name in enumerate(self.names)
+        paths = [path for place, name in enumerate(self.names) for path in _paths(name, f"{number}_{place}", values)]
+        texts = [f"json_extract_string(fields, ${path})" for path in paths]
+        condition = self._compared(
+            f"coalesce({', '.join(texts)})" if len(texts) > 1 else texts[0], paths, number, values
         )
-        condition = self._compared(f"coalesce({found})" if len(self.names) > 1 else found, number, values)
         return f"NOT coalesce(({condition}), false)" if self.negated else condition
 
-    def _compared(self, found: str, number: int, values: dict[str, Any]) -> str:
-        wanted, operator = f"value{number}", self.operator
+    def _compared(self, found: str, paths: list[str], number: int, values: dict[str, Any]) -> str:
+        wanted, amount, operator = f"value{number}", f"amount{number}", self.operator
         if not operator:
             return f"{found} IS NOT NULL"
-        if operator in {"~", "!="} or self.amount is None:
-            values[wanted] = self.wanted
+        if operator in _COMPARED:
+            values[amount] = self.amount
+            return f"TRY_CAST({found} AS DOUBLE) {operator} ${amount}"
+        values[wanted] = self.wanted
         if operator == "~":
             return f"contains(lower({found}), lower(${wanted}))"
-        if operator == "!=":
-            return f"{found} IS DISTINCT FROM ${wanted}"
+        if _CLASS.fullmatch(self.wanted):
+            values[f"digit{number}"] = self.wanted[0]
+            return f"({found} = ${wanted} OR substr({found}, 1, 1) = $digit{number})"
         if self.amount is None:
-            if _CLASS.fullmatch(self.wanted):
-                values[f"digit{number}"] = self.wanted[0]
-                return f"({found} = ${wanted} OR substr({found}, 1, 1) = $digit{number})"
             return f"{found} = ${wanted}"
-        values[f"amount{number}"] = self.amount
-        if operator == "=":  # 5 finds 5.0, and the text "5"
-            values[wanted] = self.wanted
-            return f"({found} = ${wanted} OR TRY_CAST({found} AS DOUBLE) = $amount{number})"
-        return f"TRY_CAST({found} AS DOUBLE) {operator} $amount{number}"
+        values[amount] = self.amount
+        # As JSON a text has quotes around it, a number has not: 5 finds the number 5.0, and of texts "5" alone.
+        return f"({found} = ${wanted} OR (TRY_CAST({found} AS DOUBLE) = ${amount} AND CAST({_json(paths)} AS VARCHAR) = {found}))"
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         """Whether an event's fields fulfil it, as the SQL says."""
-        found = next((text for name in self.names if (text := _text(within(fields, name))) is not None), None)
+        found = next((value for name in self.names if (value := within(fields, name)) is not None), None)
         return self._holds(found) != self.negated
 
-    def _holds(self, found: str | None) -> bool:
-        if self.operator == "!=":
-            return found != self.wanted
+    def _holds(self, found: Any) -> bool:
         if found is None or not self.operator:
             return found is not None
+        text = text_of(found)
         if self.operator == "~":
-            return self.wanted.lower() in found.lower()
-        if self.operator == "=" and (found == self.wanted or self.amount is None):
-            return found == self.wanted or bool(_CLASS.fullmatch(self.wanted) and found[:1] == self.wanted[0])
-        try:
-            number = float(found)
-        except ValueError:
+            return self.wanted.lower() in text.lower()
+        if self.operator == "=":
+            number = isinstance(found, (int, float)) and not isinstance(found, bool)
+            digit = self.wanted[0] if _CLASS.fullmatch(self.wanted) else None
+            return text == self.wanted or text[:1] == digit or (number and found == self.amount)
+        amount, compared = self.amount, _number(text)
+        if compared is None or amount is None:
             return False
-        assert self.amount is not None
-        return {
-            "=": number == self.amount, ">=": number >= self.amount, "<=": number <= self.amount,
-            ">": number > self.amount, "<": number < self.amount,
-        }[self.operator]  # fmt: skip
+        if math.isnan(compared):  # for an engine it is more than every number
+            compared = math.inf
+        return bool(_COMPARED[self.operator](compared, amount))
 
 
-def _extracted(name: str, number: str, values: dict[str, Any]) -> str:
-    """A field as text, NULL where it is not there. A name with dots is a name first, then a way into objects."""
+def _number(text: str) -> float | None:
+    """The number that a text is for an engine's TRY_CAST; None where it is none."""
+    try:
+        return float(text) if text.isascii() else None
+    except ValueError:
+        return None
+
+
+def _paths(name: str, number: str, values: dict[str, Any]) -> list[str]:
+    """The parameters of the paths to a field. A name with dots is a name first, then a way into objects."""
     quoted = name.replace("\\", "\\\\").replace('"', '\\"')
     values[f"path{number}"] = f'$."{quoted}"'
-    found = f"json_extract_string(fields, $path{number})"
-    if "." in name and all(part for part in name.split(".")):
-        values[f"deep{number}"] = "$" + "".join(f'."{part}"' for part in quoted.split("."))
-        found = f"coalesce({found}, json_extract_string(fields, $deep{number}))"
+    if not _deep(name):
+        return [f"path{number}"]
+    values[f"deep{number}"] = "$" + "".join(f'."{part}"' for part in quoted.split("."))
+    return [f"path{number}", f"deep{number}"]
+
+
+def _json(paths: list[str]) -> str:
+    """The JSON behind the first of the paths that has a text."""
+    found = f"json_extract(fields, ${paths[-1]})"
+    for path in reversed(paths[:-1]):
+        found = f"CASE WHEN json_extract_string(fields, ${path}) IS NOT NULL THEN json_extract(fields, ${path}) ELSE {found} END"
     return found
+
+
+def _deep(name: str) -> bool:
+    """Whether a name may be a way into objects."""
+    return "." in name and all(name.split("."))
 
 
 def within(fields: Mapping[str, Any], name: str) -> Any:
     """The value of a field, None where it is not there. A name with dots is a name first, then a way into objects."""
-    if (found := fields.get(name)) is not None or "." not in name:
+    if (found := fields.get(name)) is not None or not _deep(name):
         return found
     place: Any = fields
     for part in name.split("."):
@@ -132,9 +160,13 @@ def within(fields: Mapping[str, Any], name: str) -> Any:
     return place
 
 
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
+def text_of(value: Any) -> str:
+    """A value of a field as text, as SQL has it: a text as it is, all else as JSON."""
+    if isinstance(value, str):
         return value
+    if isinstance(value, float) and (1e16 <= abs(value) < 1e21 or 1e-6 <= abs(value) < 1e-5):
+        plain = format(Decimal(repr(value)), "f")  # msgspec writes these with an exponent, DuckDB without
+        return plain if "." in plain else f"{plain}.0"
     return msgspec.json.encode(value).decode()
 
 
@@ -250,7 +282,7 @@ class Search:
             and event["logger"] not in self.not_loggers
             and not any(token in tokens for token in self.not_tokens)
             and all(condition.holds(event["fields"]) for condition in self.fields)
-            and (not text or text in event["payload"].lower() or text in (_text(event["fields"]) or "").lower())
+            and (not text or text in event["payload"].lower() or text in text_of(event["fields"]).lower())
         )
 
     def shown(self, name: str) -> str:

@@ -7,12 +7,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metlog.lake.query import Lake
 from metlog.web.conditions import Condition, Search, within
 from metlog.web.errors import Refused
+from tests.helpers.promoted import data_set
 from tests.helpers.webdata import event, write
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -147,3 +151,101 @@ def test_a_name_with_dots_is_a_name_first() -> None:
     assert within({"a": {"b": {"c": 3}}}, "a.b.c") == 3
     assert within({"a": "text"}, "a.b") is None
     assert Condition.parse("a.b=x").names == ("a.b",)
+
+
+NUMBERS: list[dict[str, Any]] = [
+    {"user": "007", "ms": 5.0, "id": 1234567890123456789, "a": {"b": 15.0}},
+    {"user": 7, "ms": "1e3", "id": 1234567890123456790, "a.b": "15.0"},
+    {"user": "1_000", "ms": "inf", "id": 9007199254740993, "a": {"b": "15.0"}},
+    {"user": "infinity", "ms": 1e16, "id": 9007199254740992, "error": 15, "late": None},
+    {"user": "1000", "ms": "nan", "error": 15.0, "late": "15.0"},
+    {"user": 1000.0, "ms": "5.0", "late": True},
+]
+
+
+@pytest.fixture(scope="module", params=["in columns of their own", "in fields alone"])
+def numbers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Lake]:
+    names = ["user", "ms", "id", "error", "late", "a.b"] if request.param == "in columns of their own" else None
+    data = data_set(tmp_path_factory.mktemp("numbers"), [[NUMBERS[:4]], [NUMBERS[4:]]], names)
+    with Lake(data) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("id=1234567890123456789", [1]), ("id=9007199254740992", [4]), ("id=9007199254740993", [3]), ("user=1000", [5, 6]),
+        ("user!=1000", [1, 2, 3, 4]), ("user=7", [2]), ("user=007", [1]), ("user=1_000", [3]), ("user=inf", []), ("user=infinity", [4]),
+        ("ms=1000", []), ("ms=1e3", [2]), ("ms=5", [1]), ("ms=5.00", [1]), ("ms=5.0", [1, 6]), ("ms!=5", [2, 3, 4, 5, 6]), ("ms=nan", [5]),
+        ("ms=10000000000000000.0", [4]), ("a.b=15", [1]), ("a.b=15.0", [1, 2, 3]), ("late|error=15", [4]), ("late|error=15.0", [4, 5]),
+        ("late=1", []), ("late=true", [6]), ("ms>5", [2, 3, 4, 5]), ("ms<=5", [1, 6]), ("user>999", [3, 4, 5, 6]), ("id>1e18", [1, 2]),
+        ("a.", []), (".a", []),
+    ],
+)  # fmt: skip
+def test_a_number_is_found_as_a_number_and_a_text_as_a_text(numbers: Lake, text: str, wanted: list[int]) -> None:
+    search = Search.parse([("field", text)])
+    assert [number for number, fields in enumerate(NUMBERS, 1) if search.fields[0].holds(fields)] == wanted
+    assert found(numbers, search) == wanted
+
+
+NAMES = st.sampled_from(["a", "b", "a.b", "a.", "x y", 'q"', "\\", "*", "$", "c|d", "0"])
+TEXTS = st.sampled_from(
+    [
+        "",
+        "5",
+        "5.0",
+        "05",
+        "-5",
+        "+5",
+        "1e3",
+        "1000",
+        "1_000",
+        " 5",
+        "5 ",
+        "\u0665",
+        "inf",
+        "-Infinity",
+        "nan",
+        "1e999",
+        "true",
+        "null",
+        "x=y",
+        "5xx",
+    ]
+) | st.text("a5.-e_ \u0660", max_size=4)
+WHOLE = st.integers(-20, 20) | st.sampled_from(
+    [2**53 - 1, 2**53, 2**53 + 1, -(2**53), 2**63, 2**64 - 1, 10**18, 10**18 + 1, 200, 500, 1000]
+)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(
+    [5.0, -0.0, 0.5, 1e15, 1e16, 1.5e17, 1e20, 1e21, 1e22, 1e-5, 9.9e-6, 1e-6, 1e-7]
+)
+PLAIN = st.none() | st.booleans() | TEXTS | WHOLE | FLOATS
+VALUES = PLAIN | st.dictionaries(NAMES, PLAIN, max_size=2) | st.lists(WHOLE, max_size=2)
+EVENTS = st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=8)
+OPERATORS = st.sampled_from(["=", "!=", "~", ">", ">=", "<", "<="])
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as made:
+        yield made
+
+
+@pytest.mark.slow
+@given(EVENTS, NAMES, OPERATORS, TEXTS | (WHOLE | FLOATS).map(str), st.booleans())
+def test_sql_and_the_tail_find_the_same_whatever_the_value(
+    engine: duckdb.DuckDBPyConnection,
+    events: list[dict[str, Any]],
+    name: str,
+    operator: str,
+    wanted: str,
+    negated: bool,
+) -> None:
+    try:
+        condition = Condition.parse(f"{'!' if negated else ''}{name}{operator}{wanted}")
+    except Refused:
+        return
+    values: dict[str, Any] = {"rows": [msgspec.json.encode(fields).decode() for fields in events]}
+    sql = f"SELECT {condition.sql(0, values)} FROM (SELECT unnest(CAST($rows AS JSON[])) AS fields)"
+    found = [bool(row[0]) for row in engine.execute(sql, values).fetchall()]
+    assert found == [condition.holds(fields) for fields in events]

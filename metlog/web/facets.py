@@ -11,8 +11,9 @@ from typing import Any, Final
 import msgspec
 
 from metlog.lake.interface import Cancel, Engine
-from metlog.web.conditions import Search
+from metlog.web.conditions import Search, text_of
 from metlog.web.histogram import BAR, Histogram, Steps, histogram, steps
+from metlog.web.members import askable, members
 from metlog.web.times import Times
 from metlog.web.words import SEVERITIES, service, shown_type
 
@@ -30,10 +31,10 @@ _SUGGESTED: Final = 100
 _VALUES: Final = 4
 _SHORT: Final = 80
 """Characters of a value that can be chosen by a click."""
+_LARGEST: Final = 1e300
+"""JSON has whole numbers beyond every double."""
 _ROOM: Final = 5000
 """Characters that the values of fields take together, so that a page stays small."""
-_DEEP: Final = 3
-"""Objects within objects whose members are fields of their own, named with dots."""
 
 _CELLS: Final = """
 WITH cells AS (
@@ -70,6 +71,8 @@ class FieldFacet:
     values: list[Count]
     low: float | None = None
     high: float | None = None
+    asked: bool = True
+    """Whether a condition can name it."""
 
 
 @dataclass
@@ -100,7 +103,7 @@ class Facets:
             "logger": [count.name for count in self.services],
             "type": [count.name for count in self.types],
             "token": [count.name for count in self.tokens],
-            "field": [found.name for found in self.fields],
+            "field": [found.name for found in self.fields if found.asked],
         }
 
     @property
@@ -210,25 +213,22 @@ class _Fields:
         self._values: dict[str, Counter[str]] = {}
         self._ranges: dict[str, tuple[float, float]] = {}
 
-    def add(self, fields: Any, prefix: str = "", depth: int = _DEEP) -> None:
+    def add(self, fields: Any) -> None:
         if not isinstance(fields, Mapping):
             return
-        for key, value in fields.items():
-            name = prefix + key
+        for name, value, _ in members(fields):
             if len(name) > _SHORT or (name not in self._events and len(self._events) >= 20 * _NAMES):
                 continue
             self._events[name] += 1
             self._types.setdefault(name, Counter())[_type(value)] += 1
             if isinstance(value, Mapping):
-                if depth > 1 and key and "." not in key:
-                    self.add(value, f"{name}.", depth - 1)
                 continue
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST:
                 low, high = self._ranges.get(name, (value, value))
                 self._ranges[name] = (min(low, value), max(high, value))
-            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            text = text_of(value)
             values = self._values.setdefault(name, Counter())
-            if value is not None and len(text) <= _SHORT and text == text.strip():
+            if value is not None and len(text) <= _SHORT:
                 values[text] += 1
 
     def facets(self) -> list[FieldFacet]:
@@ -236,14 +236,14 @@ class _Fields:
         for name, events in sorted(self._events.items(), key=lambda item: (-item[1], item[0]))[:_NAMES]:
             types = [kind for kind, _ in self._types[name].most_common()]
             values = self._values.get(name, Counter())
-            frequent = [Count(text, count, text) for text, count in values.most_common(_VALUES)]
+            frequent = [Count(text, count, text) for text, count in values.most_common(_VALUES) if askable(name, text)]
             if len(values) > 20 and frequent and frequent[0].events == 1:  # all different: no value is worth a click
                 frequent = []
             room -= sum(2 * len(count.name) + len(name) for count in frequent)
             if room < 0:
                 frequent = []
             low, high = self._ranges.get(name, (None, None))
-            found.append(FieldFacet(name, events, types, frequent, low, high))
+            found.append(FieldFacet(name, events, types, frequent, low, high, askable(name)))
         return found
 
 

@@ -22,6 +22,7 @@ from metlog.reports.charts.vega import period
 from metlog.web.assets import Assets
 from metlog.web.conditions import within
 from metlog.web.listeners import ago, sentences, size
+from metlog.web.members import flat, listed
 from metlog.web.results import cell
 from metlog.web.security import csrf_token
 from metlog.web.times import PRESETS, REFRESH, in_url, shown_times
@@ -68,6 +69,7 @@ class Views:
             valued=valued,
             toggled=toggled,
             flat=flat,
+            listed=listed,
             near=near,
             severity_name=lambda text: SEVERITIES[severity_of(text)],
             share=share,
@@ -179,20 +181,6 @@ def valued(event: dict[str, Any], column: str) -> str:
     else:
         value = within(event["fields"], column)
     return "" if value is None else value[:300] if isinstance(value, str) else encode(value).decode()[:300]
-
-
-def flat(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str, bool]]:
-    """Each field with its name, its value as text, and whether a search can ask for that value; objects by their members."""
-    found = []
-    for key, value in fields.items():
-        name = prefix + key
-        if isinstance(value, Mapping) and value and prefix.count(".") < 3 and "." not in key:
-            found += flat(value, f"{name}.")
-            continue
-        text = value if isinstance(value, str) else encode(value).decode()
-        asked = len(text) <= 200 and text == text.strip() and value is not None and not set(name) & set("=<>!~|")
-        found.append((name, text, asked))
-    return found
 
 
 def near(event: Mapping[str, Any], seconds: float) -> list[tuple[str, str]]:

@@ -82,38 +82,24 @@ function choice(name, value, text, label, look) {
   if (label) { button.title = label; button.setAttribute("aria-label", label); }
   return button;
 }
-function spread(pre) {
-  let fields;
-  try { fields = JSON.parse(pre.textContent); } catch { return; }  // cut off, as it was long
-  const table = document.createElement("table");
-  table.className = "fields";
+function offer(table) {
   const columns = hits.dataset.columns ? hits.dataset.columns.split(",") : [];
-  const add = (name, value) => {
-    if (value && typeof value === "object" && !Array.isArray(value)) {
-      for (const [key, inner] of Object.entries(value)) add(name + "." + key, inner);
-      return;
-    }
-    const row = table.insertRow();
-    const head = document.createElement("th");
-    head.scope = "row";
-    head.textContent = name;
-    row.append(head);
-    const text = typeof value === "string" ? value : JSON.stringify(value);
-    row.insertCell().textContent = text;
+  for (const row of table.rows) {
+    const [name, text] = [...row.cells].map((cell) => cell.textContent);
     const last = row.insertCell();
-    if (text.length <= 200 && text === text.trim()) {
+    if (!("plain" in row.dataset)) {
       last.append(choice("field", name + "=" + text, "+", "Events with " + name + " = " + text, "mini"), " ",
         choice("field", "!" + name + "=" + text, "\u2212", "Events without " + name + " = " + text, "mini"), " ");
     }
-    if (!columns.includes(name)) last.append(choice("cols", [...columns, name].join(","), "column", "Show " + name + " as a column", "mini"));
-  };
-  for (const [name, value] of Object.entries(fields)) add(name, value);
-  pre.replaceWith(table);
+    if (!columns.includes(name) && !name.includes(",")) {
+      last.append(choice("cols", [...columns, name].join(","), "column", "Show " + name + " as a column", "mini"));
+    }
+  }
 }
 if (hits) {
   hits.addEventListener("toggle", (event) => {
     if (!event.target.open) return;
-    for (const pre of event.target.querySelectorAll("[data-fields]")) spread(pre);
+    for (const table of event.target.querySelectorAll(".fields")) if (!table.querySelector("button")) offer(table);
     for (const word of event.target.querySelectorAll("[data-for]")) {
       const name = word.dataset.for, text = word.textContent;
       word.replaceWith(choice(name, text, text, "Only " + text, "for"), choice("not_" + name, text, "\u2212", "Without " + text, "mini"));

@@ -10,6 +10,8 @@ let source = null;
 let waiting = [];
 let count = 0;
 let missed = 0;
+let problem = "";
+let login = false;
 
 function element(name, className, text) {
   const made = document.createElement(name);
@@ -18,9 +20,21 @@ function element(name, className, text) {
   return made;
 }
 
+// A number that is another one as a double, such as an id beyond 2^53, is a text behind a mark until it is shown.
+const MARK = "exact-" + Math.random().toString(36).slice(2) + ":";
+const MARKED = new RegExp('"?' + MARK + '([-+.0-9eE]+)"?', "g");
+
+function read(source) {
+  return JSON.parse(source.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[-+.0-9eE]*/g,
+    (token) => (token[0] === '"' || String(Number(token)) === token ? token : '"' + MARK + token + '"')));
+}
+
+function shown(value, indent) {
+  return (typeof value === "string" ? value : JSON.stringify(value, null, indent)).replace(MARKED, "$1");
+}
+
 function preview(fields) {
-  const parts = Object.entries(fields).slice(0, 12);
-  return parts.map(([key, value]) => (key + "=" + (typeof value === "string" ? value : JSON.stringify(value))).slice(0, 80)).join("  ");
+  return Object.entries(fields).slice(0, 12).map(([key, value]) => (key + "=" + shown(value)).slice(0, 80)).join("  ");
 }
 
 const zone = new Intl.DateTimeFormat("sv", {
@@ -41,7 +55,7 @@ function row(event) {
   const [day, clock] = local(event.timestamp);
   time.append(element("span", "", day), " " + clock);
   const severity = element("span", "sev sev" + event.severity, SEVERITIES[event.severity]);
-  const fields = Object.keys(event.fields).length ? JSON.stringify(event.fields) : "";
+  const fields = Object.keys(event.fields).length;
   const payload = element("span", "payload", event.payload.slice(0, 300));
   if (fields) payload.append(" ", element("small", event.payload ? "" : "only", preview(event.fields)));
   summary.append(time, severity, element("span", "type", event.type === "oldstyle" ? "log line" : event.type),
@@ -51,11 +65,11 @@ function row(event) {
     if (!details.open || details.children.length > 1) return;
     const inside = element("div", "inside");
     if (event.payload) inside.append(element("pre", "", event.payload));
-    if (fields) inside.append(element("pre", "", JSON.stringify(event.fields, null, 2)));
-    const line = element("p", "quiet", [event.tokens.join(", "), event.hostname, event.pid ? "process " + event.pid : ""].filter(Boolean).join(" · "));
+    if (fields) inside.append(element("pre", "", shown(event.fields, 2)));
+    const line = element("p", "quiet", [event.tokens.join(", "), event.hostname, event.pid ? "process " + shown(event.pid) : ""].filter(Boolean).join(" · "));
     if (event.stream) {
       const link = element("a", "", "in full, with those before and after");
-      link.href = "/events/" + encodeURIComponent(event.stream) + "/" + event.seq + "?at=" + encodeURIComponent(event.timestamp);
+      link.href = "/events/" + encodeURIComponent(event.stream) + "/" + shown(event.seq) + "?at=" + encodeURIComponent(event.timestamp);
       line.append(" · ", link);
     }
     inside.append(line);
@@ -78,21 +92,45 @@ function show() {
 
 function tell() {
   const left = missed ? ", " + missed.toLocaleString("en") + " left out because they came too fast" : "";
-  state.textContent = (source ? "following" : "paused") + (count ? " · " + count.toLocaleString("en") + " events" + left : "");
+  state.textContent = (source ? "following" : problem || "paused") + (count ? " · " + count.toLocaleString("en") + " events" + left : "");
   state.classList.toggle("on", Boolean(source));
+  pause.textContent = source ? "Pause" : "Resume";
+  if (!login) return;
+  const link = element("a", "", "log in again");
+  link.href = location.href;
+  state.append(" · ", link);
 }
 
 function follow() {
+  problem = "";
+  login = false;
   source = new EventSource(list.dataset.source);
   source.onopen = tell;
-  source.onmessage = (message) => { count += 1; waiting.push(JSON.parse(message.data)); };
+  source.onmessage = (message) => { count += 1; waiting.push(read(message.data)); };
   source.addEventListener("missed", (message) => { missed += Number(message.data); });
-  source.onerror = () => { state.textContent = "the connection is gone; trying again"; state.classList.remove("on"); };
+  source.onerror = () => {
+    if (source.readyState === EventSource.CLOSED) { refused(); return; }
+    state.textContent = "the connection is gone; trying again";
+    state.classList.remove("on");
+  };
+}
+
+// An answer that is no stream ends an EventSource for good, without a word of what it was.
+async function refused() {
+  source = null;
+  problem = "the connection is gone";
+  const ended = new AbortController();
+  try {
+    const answer = await fetch(list.dataset.source, { signal: ended.signal });
+    if (!answer.ok) problem = (await answer.json()).error;
+    login = answer.status === 401;
+  } catch { /* no answer, or one of a proxy */ } finally { ended.abort(); }
+  if (!source) tell();
 }
 
 pause.hidden = false;
 pause.addEventListener("click", () => {
-  if (source) { source.close(); source = null; pause.textContent = "Resume"; } else { follow(); pause.textContent = "Pause"; }
+  if (source) { source.close(); source = null; } else { follow(); }
   tell();
 });
 setInterval(show, 150);

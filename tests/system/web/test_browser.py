@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -535,6 +536,84 @@ def test_the_tail_is_followed_while_events_arrive(visit: Visit, journal: Journal
     picture(visit, "tail")
     tab.click("#pause")
     assert tab.inner_text("#state").startswith("paused")
+
+
+EXACT = {
+    "id": 1234567890123456789, "ids": [9007199254740993, 1], "ms": 15.0, "text": '1234567890123456789 "2"', "none": None, "x.y": {"z": 2},
+    "a=b": 1, "cart": {"size": 3, "lines": {}},
+}  # fmt: skip
+
+
+def test_numbers_are_shown_and_searched_for_as_they_are(desktop: Visit, journal: Journal) -> None:
+    """A double has not all of them: the browser never makes one of a number in an event."""
+    tab = desktop.tab
+    tab.goto("/tail?logger=exact")
+    tab.wait_for_selector("#state.on")
+    journal.append(
+        {
+            "type": "order", "logger": "exact", "payload": "many digits", "fields": EXACT, "stream": "exact", "seq": 2**53 + 1,
+            "timestamp": datetime.now(UTC).isoformat(),
+        }
+    )  # fmt: skip
+    tab.locator("#events summary").first.click()
+    shown = tab.locator("#events pre").nth(1).inner_text()
+    assert json.loads(shown) == EXACT
+    assert '"id": 1234567890123456789' in shown
+    assert '"ms": 15.0' in shown
+    assert "id=1234567890123456789" in tab.locator("#events summary small").inner_text()
+    assert "/events/exact/9007199254740993?" in tab.locator("#events a").get_attribute("href")
+
+    tab.goto("/events?logger=exact")
+    tab.locator("#hits summary").first.click()
+    rows = {row.locator("th").inner_text(): row for row in tab.locator("#hits table.fields tr").all()}
+    assert [(name, row.locator("td").first.inner_text()) for name, row in rows.items()] == [
+        ("id", "1234567890123456789"), ("ids", "[9007199254740993,1]"), ("ms", "15.0"), ("text", EXACT["text"]), ("none", "null"),
+        ("x.y", '{"z":2}'), ("a=b", "1"), ("cart.size", "3"), ("cart.lines", "{}"),
+    ]  # fmt: skip
+    asked = {name: row.locator("button[name=field]").count() for name, row in rows.items()}
+    assert asked == {name: 0 if name in {"none", "a=b"} else 2 for name in rows}
+    for name in ("id", "ids", "text", "x.y", "cart.lines"):
+        tab.goto("/events?logger=exact")
+        tab.locator("#hits summary").first.click()
+        tab.locator(f"#hits table.fields tr:has(th:text-is('{name}')) button[name=field]").first.click()
+        tab.wait_for_url(re.compile("field="))
+        whole(tab)
+        assert tab.locator("#hits summary").count() == 1, name
+
+
+def test_a_tail_that_is_refused_says_why_and_can_be_resumed(chromium: Any, folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "page.toml"
+    config.write_text("tails = 4\n", "utf-8")  # one each
+    with Served(folder, "--config", str(config)) as served:
+        first, second = (Visit(chromium, served.address, **SCREENS["desktop"]) for _ in range(2))
+        first.tab.goto("/tail")
+        first.tab.wait_for_selector("#state.on")
+        tab = second.tab
+        tab.goto("/tail")
+        tab.wait_for_selector("#state:has-text('too many live tails of yours at once')")
+        assert tab.inner_text("#pause") == "Resume"
+        assert tab.locator("#state a").count() == 0
+        first.close()
+        for _ in range(200):  # until the page has noticed that the other one has gone
+            tab.click("#pause")
+            tab.wait_for_selector("#state.on, #state:has-text('too many')")
+            if tab.locator("#state.on").count():
+                break
+            tab.wait_for_timeout(100)
+        assert tab.inner_text("#state") == "following"
+        assert tab.inner_text("#pause") == "Pause"
+
+        def forgotten(route: Any) -> None:
+            route.fulfill(status=401, json={"error": "a token is needed"})
+
+        tab.route("**/api/tail*", forgotten)
+        tab.click("#pause")
+        tab.click("#pause")
+        tab.wait_for_selector("#state:has-text('a token is needed')")
+        assert tab.inner_text("#state a") == "log in again"
+        assert tab.locator("#state a").get_attribute("href") == tab.url
+        second.faults[:] = [fault for fault in second.faults if "429" not in fault and "401" not in fault]
+        second.close()
 
 
 def test_a_search_leads_to_an_event_and_its_neighbours(visit: Visit) -> None:

@@ -214,7 +214,7 @@ TEXTS = st.sampled_from(
     ]
 ) | st.text("a5.-e_ \u0660", max_size=4)
 WHOLE = st.integers(-20, 20) | st.sampled_from(
-    [2**53 - 1, 2**53, 2**53 + 1, -(2**53), 2**63, 2**64 - 1, 10**18, 10**18 + 1, 200, 500, 1000]
+    [2**53 - 1, 2**53, 2**53 + 1, -(2**53), 2**63, 2**64 - 1, 10**18, 10**18 + 1, 10**30, 10**400, 200, 500, 1000]
 )
 FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(
     [5.0, -0.0, 0.5, 1e15, 1e16, 1.5e17, 1e20, 1e21, 1e22, 1e-5, 9.9e-6, 1e-6, 1e-7]

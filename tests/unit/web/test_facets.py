@@ -21,7 +21,7 @@ from metlog.web.conditions import Search
 from metlog.web.facets import Facets, counted, sampled
 from metlog.web.search import page as search_page
 from metlog.web.settings import Access, token_digest
-from metlog.web.templating import flat, toggled, valued
+from metlog.web.templating import toggled, valued
 from metlog.web.times import Times
 from tests.helpers.waiting import wait_for
 from tests.helpers.webdata import HTML, event, write
@@ -80,6 +80,25 @@ def test_fields_have_their_types_and_shares(lake: Lake) -> None:
     assert fields["user"].types == ["text"]
     assert {"a.b", "deep", "deep.er", "amount"} <= set(fields)
     assert fields["deep"].types == ["object"]
+
+
+def test_names_and_values_that_no_condition_can_ask_for_are_shown_without_buttons(
+    own_page: TestClient, own_data: Path, now: datetime
+) -> None:
+    fields = {"a=b": "x", "big": 10**400, "two": "lines\nof text", "fine": "y"}
+    write(
+        own_data,
+        [event(n, now - timedelta(seconds=n), stream="odd", logger="odd", fields=fields) for n in (1, 2)],
+        "odd",
+    )
+    text = html.unescape(own_page.get("/events?since=1h&logger=odd").text)
+    facets = text[text.index('<form class="facets"') :]
+    assert '<button name="field" value="fine=y"' in facets
+    assert '<button name="field" value="fine"' in facets
+    assert "<code>a=b</code>" in facets
+    for wrong in ('value="a=b', 'value="two=', 'value="a=b=x'):
+        assert f'name="field" {wrong}' not in facets
+    assert f"<tr data-plain><th>a=b<td>x<tr data-plain><th>big<td>{10**400}<tr data-plain><th>two<td>lines" in text
 
 
 def test_the_newest_times_are_those_of_the_page(lake: Lake) -> None:
@@ -289,6 +308,3 @@ def test_values_of_columns() -> None:
         assert valued(row, column) == wanted
     assert toggled(["a", "b"], "b") == "a"
     assert toggled(["a"], "b") == "a,b"
-    assert flat({"a": {"b": 1, "c": {"d": "x"}}, "e": " y", "f=g": 1, "h": None, "i": {}}) == [
-        ("a.b", "1", True), ("a.c.d", "x", True), ("e", " y", False), ("f=g", "1", False), ("h", "null", False), ("i", "{}", True),
-    ]  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 import sqlglot
@@ -18,6 +20,7 @@ from metlog.engines.dialects.clickhouse import CLICKHOUSE
 from metlog.engines.dialects.hive import HIVE
 from metlog.engines.dialects.paths import read_path
 from metlog.engines.dialects.spark import SPARK
+from metlog.journal.rows import micros
 from metlog.lake.cancel import Cancel
 from metlog.lake.result import Column, Result
 from metlog.lake.sql.guard import QueryError
@@ -260,3 +263,15 @@ def test_what_the_page_asks_is_translated(dialect: Dialect) -> None:
     around(engine, "s", 5, datetime(2026, 1, 1, tzinfo=UTC), loggers=None, cancel=Cancel())
     for _, sql in EXAMPLES:
         turned(sql, dialect)
+
+
+@pytest.mark.parametrize(("dialect", "fields"), [(SPARK, ["ms=5", "a.b=5", "early|late=5"]), (HIVE, ["ms=5"])])
+def test_every_page_of_a_search_is_translated(dialect: Dialect, fields: list[str]) -> None:
+    engine: Any = Recorder(dialect)
+    times = Times.of("7d")
+    place = [micros(times.end), -1, micros(times.begin), "s", 5, 1]
+    after = base64.urlsafe_b64encode(msgspec.json.encode(place)).decode()
+    for pairs in ([], [("after", after)]):
+        asked = Search.parse([*pairs, *(("field", text) for text in fields)], times.begin, times.end)
+        page(engine, asked, 50, loggers=None, cancel=Cancel())
+    assert "row_number" in engine.asked[-1].lower()

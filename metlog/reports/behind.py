@@ -142,8 +142,8 @@ def _step(report: Told, value: Any, values: Mapping[str, Any], zone: str) -> tup
     if not isinstance(value, datetime) or step not in STEPS:
         raise _Unsaid
     place = ZoneInfo(zone or str(values.get("tz", "UTC")))
-    wall = value.astimezone(place).replace(tzinfo=None) if value.tzinfo is not None else value
     try:
+        wall = value.astimezone(place).replace(tzinfo=None) if value.tzinfo is not None else value
         return tuple(moment.replace(tzinfo=place).astimezone(UTC) for moment in (wall, step_after(wall, step)))  # type: ignore[return-value]
     except OverflowError:
         raise _Unsaid from None

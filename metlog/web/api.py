@@ -10,10 +10,9 @@ from starlette.responses import JSONResponse, Response
 
 from metlog.lake.query import Cancel, Result
 from metlog.listener.metrics import CONTENT_TYPE
-from metlog.values import whole_number
 from metlog.web.errors import Refused
 from metlog.web.events import find
-from metlog.web.forms import json_body, query_of
+from metlog.web.forms import json_body, query_of, whole
 from metlog.web.reports import listing, run
 from metlog.web.results import answer, json_response
 from metlog.web.search import Page
@@ -47,8 +46,8 @@ async def search(request: Request) -> Response:
     """`GET /api/events`: a page of events, newest first; `after` of one answer asks for the next."""
     given = query_of(request)
     text = given.get("limit", "50")
-    limit = whole_number(text)
-    if limit is None or not 1 <= limit <= 500:
+    limit = whole(text, 1, 500)
+    if limit is None:
         raise Refused(400, f"limit = {text!r}: wants 1 to 500")
     found: Page = await find(request, limit)
     return json_response(

@@ -35,7 +35,7 @@ from metlog.web.settings import WebSettings
 from metlog.web.state import Page, asker_of
 from metlog.web.templating import Views
 
-__all__ = ["Application", "create_app"]
+__all__ = ["Application", "create_app", "routes"]
 
 log = logging.getLogger("metlog.web")
 
@@ -54,7 +54,8 @@ def create_app(settings: WebSettings) -> Application:
     drawer = Drawer()
     assets = Assets(drawer)
     sessions = Sessions()
-    metrics = Metrics()
+    found = routes(assets)
+    metrics = Metrics(route.path for route in found)
     pool = QueryPool(settings.workers, settings.waiting, asker_of)
     page = Page(
         settings,
@@ -83,45 +84,7 @@ def create_app(settings: WebSettings) -> Application:
         drawer.close()
 
     app = Starlette(
-        routes=[
-            Route("/", overview.show, name="overview"),
-            Route("/reports", reports.index, name="reports"),
-            Route("/reports/{name}.{kind}", reports.download),
-            Route("/reports/{name}/edit", saved.edit),
-            Route("/reports/{name}/edit", saved.change, methods=["POST"]),
-            Route("/reports/{name}/delete", saved.remove, methods=["POST"]),
-            Route("/reports/{name}", reports.show, name="reports"),
-            Route("/dashboards", dashboards.index, name="dashboards"),
-            Route("/dashboards/new", dashboards.new),
-            Route("/dashboards/new", dashboards.make, methods=["POST"]),
-            Route("/dashboards/{name}.zip", dashboards.archive),
-            Route("/dashboards/{name}", dashboards.show, name="dashboards"),
-            Route("/dashboards/{name}/edit", dashboards.edit),
-            Route("/dashboards/{name}/edit", dashboards.change, methods=["POST"]),
-            Route("/dashboards/{name}/delete", dashboards.remove, methods=["POST"]),
-            Route("/tail", tail.show, name="tail"),
-            Route("/events", events.search, name="events"),
-            Route("/events/{stream}/{seq:int}", events.show, name="events"),
-            Route("/alerts", alerts.show, name="alerts"),
-            Route("/words", glossary.show),
-            Route("/sql", console.show, name="sql"),
-            Route("/sql/result.{kind}", console.download),
-            Route("/sql/chart.{kind}", console.draw),
-            Route("/sql/save", saved.save, methods=["POST"]),
-            Route("/api/schema", console.schema),
-            Route("/login", login.login, methods=["GET", "POST"]),
-            Route("/logout", login.logout, methods=["POST"]),
-            Route("/api/query", api.query, methods=["POST"]),
-            Route("/api/reports", api.report_list),
-            Route("/api/reports/{name}", api.report),
-            Route("/api/events", api.search),
-            Route("/api/tail", tail.stream),
-            Route("/jobs/{id}", waits.progress),
-            Route("/jobs/{id}/cancel", waits.cancel, methods=["POST"]),
-            Route("/healthz", api.healthz),
-            Route("/metrics", api.metrics),
-            Route("/static/{digest}/{name}", assets.serve),
-        ],
+        routes=found,
         middleware=[Middleware(_Refusals), Middleware(AccessMiddleware, settings=settings, sessions=sessions)],
         exception_handlers=cast(
             "Any",
@@ -137,6 +100,49 @@ def create_app(settings: WebSettings) -> Application:
     )
     app.state.page = page
     return Application(SecurityHeaders(metrics.around(RequestLimit(app, settings.requests))), page)
+
+
+def routes(assets: Assets) -> list[Route]:
+    """Every address of the page."""
+    return [
+        Route("/", overview.show, name="overview"),
+        Route("/reports", reports.index, name="reports"),
+        Route("/reports/{name}.{kind}", reports.download),
+        Route("/reports/{name}/edit", saved.edit),
+        Route("/reports/{name}/edit", saved.change, methods=["POST"]),
+        Route("/reports/{name}/delete", saved.remove, methods=["POST"]),
+        Route("/reports/{name}", reports.show, name="reports"),
+        Route("/dashboards", dashboards.index, name="dashboards"),
+        Route("/dashboards/new", dashboards.new),
+        Route("/dashboards/new", dashboards.make, methods=["POST"]),
+        Route("/dashboards/{name}.zip", dashboards.archive),
+        Route("/dashboards/{name}", dashboards.show, name="dashboards"),
+        Route("/dashboards/{name}/edit", dashboards.edit),
+        Route("/dashboards/{name}/edit", dashboards.change, methods=["POST"]),
+        Route("/dashboards/{name}/delete", dashboards.remove, methods=["POST"]),
+        Route("/tail", tail.show, name="tail"),
+        Route("/events", events.search, name="events"),
+        Route("/events/{stream}/{seq}", events.show, name="events"),
+        Route("/alerts", alerts.show, name="alerts"),
+        Route("/words", glossary.show),
+        Route("/sql", console.show, name="sql"),
+        Route("/sql/result.{kind}", console.download),
+        Route("/sql/chart.{kind}", console.draw),
+        Route("/sql/save", saved.save, methods=["POST"]),
+        Route("/api/schema", console.schema),
+        Route("/login", login.login, methods=["GET", "POST"]),
+        Route("/logout", login.logout, methods=["POST"]),
+        Route("/api/query", api.query, methods=["POST"]),
+        Route("/api/reports", api.report_list),
+        Route("/api/reports/{name}", api.report),
+        Route("/api/events", api.search),
+        Route("/api/tail", tail.stream),
+        Route("/jobs/{id}", waits.progress),
+        Route("/jobs/{id}/cancel", waits.cancel, methods=["POST"]),
+        Route("/healthz", api.healthz),
+        Route("/metrics", api.metrics),
+        Route("/static/{digest}/{name}", assets.serve),
+    ]
 
 
 @dataclass

@@ -20,9 +20,8 @@ from metlog.lake.query import Cancel, Result
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.lake.sql.vocabulary import FUNCTIONS, HIDDEN, KEYWORDS, VIEW_COLUMNS, Field, fields
 from metlog.reports.times import moment, zone
-from metlog.values import whole_number
 from metlog.web.errors import Refused
-from metlog.web.forms import query_of
+from metlog.web.forms import query_of, whole
 from metlog.web.pictures import PICTURES, chart, picture
 from metlog.web.querychart import KINDS, chosen, settings, suggested
 from metlog.web.results import Exported, export, json_response
@@ -93,11 +92,11 @@ class Query:
         except QueryError:
             parameters = ()  # the query will say what is wrong
         text, descends = given.get("sort", ""), given.get("order", "asc")
-        column = whole_number(text) or 0
-        if (text and not 0 < column < 10_000) or descends not in {"asc", "desc"}:
+        column = whole(text, 1, 9999)
+        if (text and column is None) or descends not in {"asc", "desc"}:
             raise Refused(400, f"sort = {text!r}, order = {descends!r}: wants the number of a column, and asc or desc")
         values = {name: given.get(_P + name, _DEFAULTS.get(name, "")) for name in parameters}
-        return cls(sql, parameters, tuple(values.items()), (column - 1, descends == "desc") if text else None)
+        return cls(sql, parameters, tuple(values.items()), None if column is None else (column - 1, descends == "desc"))
 
     @property
     def text(self) -> str:

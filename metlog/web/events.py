@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, cast
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, QueryError
+from metlog.reports.times import moment
 from metlog.web.conditions import Search
 from metlog.web.errors import Refused
 from metlog.web.facets import Facets, counted, sampled
-from metlog.web.forms import query_of
+from metlog.web.forms import query_of, whole
 from metlog.web.jobs import Job, Waiting
 from metlog.web.search import Around, Page, around, page, total
 from metlog.web.state import access_of, page_of
@@ -192,13 +194,13 @@ def with_gaps(events: list[dict[str, Any]]) -> list[dict[str, Any] | Gap]:
 async def show(request: Request) -> Response:
     """`/events/STREAM/SEQ`: one event, with 20 before and 20 after it in its stream."""
     here, access = page_of(request), access_of(request)
-    stream, seq = request.path_params["stream"], request.path_params["seq"]
-    if not 0 <= seq < 2**62:
+    stream, seq = request.path_params["stream"], whole(request.path_params["seq"], 0, 2**62)
+    if seq is None:
         raise Refused(404, "there is no such event")
     try:
-        at = datetime.fromisoformat(text).astimezone(UTC) if (text := query_of(request).get("at", "")) else None
-    except (ValueError, OverflowError):
-        raise Refused(400, f"at = {text!r}: wants a time such as 2026-01-31T12:00:00Z") from None
+        at = moment(text, ZoneInfo("UTC"), "at") if (text := query_of(request).get("at", "")) else None
+    except ConfigError as error:
+        raise Refused(400, str(error)) from None
 
     def work(cancel: Cancel) -> Around | None:
         found = around(here.lake, stream, seq, at, loggers=access.loggers, cancel=cancel)

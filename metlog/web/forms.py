@@ -11,7 +11,13 @@ from starlette.requests import Request
 from metlog.values import whole_number
 from metlog.web.errors import Refused
 
-__all__ = ["form", "json_body", "query_of"]
+__all__ = ["form", "json_body", "query_of", "whole"]
+
+
+def whole(text: str, least: int, most: int) -> int | None:
+    """The whole number that a text of digits is, where it is one from `least` to `most`; else None."""
+    number = whole_number(text)
+    return number if number is not None and least <= number <= most else None
 
 
 async def body(request: Request, most: int) -> bytes:

@@ -254,7 +254,7 @@ class Jobs:
     def find(self, identity: str, asker: str) -> Job:
         """The job with this id. Raises Refused 404, also for one of somebody else."""
         for job in self._by_key.values():
-            if secrets.compare_digest(job.id, identity) and job.asker == asker:
+            if secrets.compare_digest(job.id.encode(), identity.encode()) and job.asker == asker:
                 return job
         raise Refused(404, "there is no such query any more")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,25 +12,12 @@ from metlog.listener.metrics import Labels, Metric, of_alerts, render
 
 __all__ = ["Metrics"]
 
-_KNOWN: Final = (
-    "/reports",
-    "/events",
-    "/alerts",
-    "/sql",
-    "/tail",
-    "/api/query",
-    "/api/reports",
-    "/api/events",
-    "/api/tail",
-    "/static",
-    "/login",
-)
-
 
 class Metrics:
-    """Counts requests by page and status; the pages are a fixed list, so that paths from outside add none."""
+    """Counts requests by page and status; the pages are those of the routes' paths, so that paths from outside add none."""
 
-    def __init__(self) -> None:
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._pages = frozenset(map(_page, paths))
         self.requests: dict[tuple[str, int], int] = {}
         self.seconds: dict[str, float] = {}
 
@@ -54,6 +41,7 @@ class Metrics:
                 await app(scope, receive, look)
             finally:
                 page = _page(scope["path"])
+                page = page if page in self._pages else "other"
                 self.requests[page, status] = self.requests.get((page, status), 0) + 1
                 self.seconds[page] = self.seconds.get(page, 0.0) + time.perf_counter() - began
 
@@ -84,6 +72,7 @@ class Metrics:
 
 
 def _page(path: str) -> str:
-    if path in {"/", "/healthz", "/metrics"}:
-        return path
-    return next((known for known in _KNOWN if path == known or path.startswith(known + "/")), "other")
+    """The first part of a path, of the interface for programs the first two."""
+    parts = path.split("/", 3)
+    found = "/".join(parts[: 3 if parts[1:2] == ["api"] else 2])
+    return path if found == "/" else found

@@ -21,9 +21,8 @@ from metlog.reports.charts.labels import label, time_texts
 from metlog.reports.compare import comparable, compared, comparing
 from metlog.reports.library import Library
 from metlog.reports.report import Report, ReportResult
-from metlog.values import whole_number
 from metlog.web.errors import Refused
-from metlog.web.forms import query_of
+from metlog.web.forms import query_of, whole
 from metlog.web.pictures import PICTURES, chart, picture
 from metlog.web.results import Exported, export_result
 from metlog.web.state import access_of, page_of
@@ -202,10 +201,10 @@ def _table(made: Made, given: dict[str, str]) -> Table:
     """The rows that the page shows, in the order that `_sort` (the number of a column) and `_order` in the URL ask for. Raises Refused 400."""
     result, report = made.result, made.report
     text, descends = given.get("_sort", ""), given.get("_order", "asc") == "desc"
-    column = whole_number(text) or 0
-    if text and not 0 < column <= len(result.columns):
+    column = whole(text, 1, len(result.columns))
+    if text and column is None:
         raise Refused(400, f"_sort = {text!r}: wants the number of a column, 1 to {len(result.columns)}")
-    sort = (column - 1, descends) if text else None
+    sort = None if column is None else (column - 1, descends)
     rows = sorted_rows(result, *sort) if sort else result.rows
 
     def link(at: int, down: bool) -> str:

@@ -17,6 +17,7 @@ from metlog.lake.export import FORMATS, encode, json_rows, write
 from metlog.lake.interface import Engine, Params
 from metlog.lake.query import Cancel, Result, Stream
 from metlog.lake.values import as_text
+from metlog.web.times import in_zone
 
 __all__ = ["Exported", "answer", "cell", "export", "export_result", "json_response"]
 
@@ -40,8 +41,8 @@ def answer(result: Result) -> dict[str, Any]:
 
 def cell(value: Any, sql_type: str = "", zone: ZoneInfo | None = None) -> str:
     """A value of this type as the page shows it: times in UTC, or in the zone."""
-    if zone is not None and zone.key != "UTC" and isinstance(value, datetime) and value.tzinfo is not None:
-        value = value.astimezone(zone)
+    if isinstance(value, datetime):
+        value = in_zone(value, zone)
     text = _text(value, sql_type)
     return text if len(text) <= _CELL else f"{text[:_CELL]}…"
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from metlog.lake.interface import Result
 from metlog.lake.shown import fields_of, is_number, order, pairs, shown
 from metlog.lake.values import Column
+from metlog.web.times import in_zone
 
 __all__ = ["Cell", "Heading", "Table", "sorted_rows", "table"]
 
@@ -99,8 +100,7 @@ def _cell(value: Any, column: Column, zone: ZoneInfo | None, times: Callable[[st
     if members:
         return Cell(members=[(name, _cut(text)) for name, text in pairs(members)[:_MEMBERS]])
     if isinstance(value, datetime):
-        if zone is not None and value.tzinfo is not None and zone.key != "UTC":
-            value = value.astimezone(zone)
+        value = in_zone(value, zone)
         if times is not None:
             return Cell(times(column.name, value))
     text = _cut(shown(value, column))

@@ -25,7 +25,7 @@ from metlog.web.listeners import ago, sentences, size
 from metlog.web.members import flat, listed
 from metlog.web.results import cell
 from metlog.web.security import csrf_token
-from metlog.web.times import PRESETS, REFRESH, in_url, shown_times
+from metlog.web.times import PRESETS, REFRESH, in_url, in_zone, shown_times
 from metlog.web.words import SEVERITIES, service, severity_of, shown_type
 
 __all__ = ["Views"]
@@ -151,7 +151,7 @@ def moment(value: datetime | str | None, part: str = "all", zone: ZoneInfo | Non
         return ""
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
-    value = value.astimezone(zone or UTC)
+    value = in_zone(value, zone or ZoneInfo("UTC"))
     return {
         "minute": f"{value:%Y-%m-%d %H:%M}",
         "all": f"{value:%Y-%m-%d %H:%M:%S}.{value.microsecond // 1000:03d}",

@@ -16,7 +16,7 @@ from metlog.reports.times import moment, zone
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of
 
-__all__ = ["KEYS", "PRESETS", "REFRESH", "Times", "in_url", "shown_times", "times_of"]
+__all__ = ["KEYS", "PRESETS", "REFRESH", "Times", "in_url", "in_zone", "shown_times", "times_of"]
 
 PRESETS: Final = ("15m", "1h", "6h", "24h", "7d", "30d", "90d")
 """Spans of one click."""
@@ -106,6 +106,16 @@ class Times:
         year = "" if begin.year == end.year == datetime.now(self.zone).year else " %Y"
         last = "%H:%M" if begin.date() == end.date() else f"%-d %b{year} %H:%M"
         return f"{begin:%-d %b{year} %H:%M} – {end.strftime(last)}"
+
+
+def in_zone(value: datetime, tz: ZoneInfo | None) -> datetime:
+    """A time as it is shown in the zone: one without a zone as it is, and one in UTC that an offset leads out of the calendar."""
+    if tz is None or value.tzinfo is None:
+        return value
+    try:
+        return value.astimezone(tz)
+    except OverflowError:
+        return value
 
 
 def in_url(value: datetime) -> str:

@@ -50,8 +50,11 @@ def expire(
     """
     if older_than < timedelta(0):
         raise ValueError(f"older_than = {older_than}: wants an age of 0 or more")
-    before = (now or datetime.now(UTC)) - older_than
     done = Expired()
+    try:
+        before = (now or datetime.now(UTC)) - older_than
+    except OverflowError:  # before every time that there is
+        return done
     with opened(data) as upkeep:
         for day in days(upkeep):
             if day.day > before.date():

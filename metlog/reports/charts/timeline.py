@@ -112,7 +112,10 @@ def between(moments: Sequence[datetime], step: str, tz: str) -> list[datetime]:
 
 def _exists(wall: datetime, zone: ZoneInfo) -> bool:
     local = wall.replace(tzinfo=zone)
-    return local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall.replace(tzinfo=None)
+    try:
+        return local.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall.replace(tzinfo=None)
+    except OverflowError:  # at an end of the calendar no clock is changed
+        return True
 
 
 def _bridge(chart: Chart, rows: Rows, steps: list[datetime], series: str, value: str) -> bool:
@@ -184,10 +187,13 @@ def unit_of(chart: Chart, by: str) -> str:
 
 
 def step_after(begin: datetime, step: str) -> datetime:
-    """When the next step begins, as clocks without summer time count."""
-    if step == "month":
-        return (begin.replace(day=1) + timedelta(days=32)).replace(day=1)
-    return begin + timedelta(**{f"{step}s": 1})
+    """When the next step begins, as clocks without summer time count; the end of the calendar where that is before it."""
+    try:
+        if step == "month":
+            return (begin.replace(day=1) + timedelta(days=32)).replace(day=1)
+        return begin + timedelta(**{f"{step}s": 1})
+    except OverflowError:
+        return datetime.max.replace(tzinfo=begin.tzinfo)
 
 
 def label_of_step(begin: datetime, step: str) -> str:

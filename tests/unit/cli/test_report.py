@@ -294,3 +294,13 @@ def test_a_report_s_values_cannot_steer_the_terminal(tmp_path: Path) -> None:
             assert done.returncode == 0
             assert not {"\x1b", "\x07", "\u202e"} & set(done.stdout)
             assert "title" in done.stdout
+
+
+def test_a_time_near_the_end_of_the_calendar_is_a_wrong_question_and_no_fault(data: Path) -> None:
+    for given in (
+        ("--since", "0001-01-01T00:00Z", "--tz", "America/New_York"),
+        ("--until", "9999-12-31T23:59Z", "--tz", "Asia/Tokyo"),
+    ):
+        done = command("unique-users", *given, data=data)
+        assert done.returncode == 2
+        assert "wants a time of the years 1900 to 2200" in done.stderr

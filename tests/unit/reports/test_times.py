@@ -51,11 +51,32 @@ def test_a_time_means(text: str, tz: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "30", "d30", "3y", "2026-13-01", "2026-02-30", "last week", "99999999d", "9999999w", "0001-01-01"]
+    "text", ["", "30", "d30", "3y", "2026-13-01", "2026-02-30", "last week", "99999999d", "9999999w"]
 )
 def test_what_is_no_time_is_told_with_those_that_are(text: str) -> None:
     with pytest.raises(ConfigError, match=r"since = '.*': wants a time: now, today, yesterday, 15m, 24h, 30d"):
         moment(text, zone("Asia/Tokyo"), "since", NOW)
+
+
+@pytest.mark.parametrize("tz", ["UTC", "Asia/Tokyo", "America/New_York", "Pacific/Kiritimati"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0001-01-01", "0001-01-01T00:00Z", "0001-01-02", "1899-12-31T10:00Z", "2201-01-01T15:00Z", "9999-12-31T23:59", "9999-12-31T23:59Z",
+        "999999d", "999999w", "700000d",
+    ],
+)  # fmt: skip
+def test_a_time_near_an_end_of_the_calendar_is_told_with_the_years_that_there_are(text: str, tz: str) -> None:
+    with pytest.raises(ConfigError, match=r"since = '.*': wants a time of the years 1900 to 2200"):
+        moment(text, zone(tz), "since", NOW)
+
+
+@pytest.mark.parametrize(
+    "text", ["1900-01-02", "2200-12-31", "45000d", "1900-01-01T00:00Z", "2200-12-31T23:59:59.999999Z"]
+)
+def test_times_within_these_years_are_times(text: str) -> None:
+    for tz in ("UTC", "America/New_York", "Pacific/Kiritimati"):
+        assert 1900 <= moment(text, zone(tz), "since", NOW).year <= 2200
 
 
 @pytest.mark.parametrize("name", ["Berlin", "", "../etc/passwd", "/etc/localtime", "Europe/Berlin\x00", "UTC+1"])

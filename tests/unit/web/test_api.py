@@ -394,6 +394,10 @@ def test_metrics_have_a_bounded_number_of_series(own_page: TestClient) -> None:
     for number in range(30):
         own_page.get(f"/events/{number}/1")
         own_page.get(f"/nowhere/{number}")
+    for path in ("/dashboards", "/words", "/jobs/x", "/api/schema", "/api/nothing", "/api", "/sql/result.csv"):
+        own_page.get(path, headers={"accept": "application/json"})
     text = own_page.get("/metrics").text
-    assert 'metlog_page_requests_total{page="other",status="404"} 30' in text
+    pages = re.findall(r'metlog_page_requests_total{page="([^"]+)"', text)
+    assert pages == ["/api/schema", "/dashboards", "/events", "/jobs", "/sql", "/words", "other"]
+    assert 'metlog_page_requests_total{page="other",status="404"} 32' in text
     assert len(text.splitlines()) < 40

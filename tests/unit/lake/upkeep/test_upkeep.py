@@ -188,6 +188,12 @@ def test_old_files_go_by_their_newest_event(tmp_path: Path) -> None:
     assert expire(tmp_path, timedelta(days=2), now=now).events == 0
 
 
+def test_nothing_is_older_than_the_calendar(tmp_path: Path) -> None:
+    make_lake(tmp_path, days=1)
+    assert expire(tmp_path, timedelta(days=900_000)).events == 0
+    assert expire(tmp_path, timedelta.max).events == 0
+
+
 def test_a_type_is_removed_and_the_rest_of_its_files_stays(tmp_path: Path) -> None:
     make_lake(tmp_path, days=1)
     now = datetime(2026, 11, 1, tzinfo=UTC)

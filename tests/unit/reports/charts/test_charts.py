@@ -16,7 +16,7 @@ from metlog.lake.query import Column, Lake
 from metlog.reports import Chart, Library, Report, ReportResult
 from metlog.reports.charts.scales import decades, in_digits
 from metlog.reports.charts.terminal import lines
-from metlog.reports.charts.timeline import between
+from metlog.reports.charts.timeline import STEPS, between, step_after
 from metlog.reports.charts.vega import period
 from metlog.reports.times import zone
 from tests.helpers.reportdata import EVENTS, NOW, event, hours, numbered, write
@@ -473,3 +473,11 @@ def test_the_period_is_told_as_people_write_it(since: str, until: str, tz: str, 
     values = Library()["logins"].values({"since": since, "until": until, "tz": tz})
     assert period(values) == said
     assert period({**values, "logger": "shop"}) == f"{said}, shop only"
+
+
+@pytest.mark.parametrize("step", sorted(STEPS))
+def test_the_calendar_has_an_end(step: str) -> None:
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert last < step_after(last, step) == datetime.max.replace(tzinfo=UTC)
+    assert between([last, step_after(last, step)], step, "America/New_York")[-1] == datetime.max.replace(tzinfo=UTC)
+    assert between([datetime(1, 1, 1, tzinfo=UTC)], step, "Asia/Tokyo") == [datetime(1, 1, 1, tzinfo=UTC)]

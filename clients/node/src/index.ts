@@ -6,7 +6,6 @@ import type { LogOptions, MetlogOptions } from "./core/client.js";
 import { getClient, MetlogClient } from "./core/client.js";
 import type { Stats } from "./core/counts.js";
 import type { Fields } from "./core/event.js";
-import type { Timer } from "./core/timer.js";
 
 export { names, register } from "./config/registry.js";
 export { getClient, MetlogClient } from "./core/client.js";
@@ -59,10 +58,7 @@ export const incr = (name: string, count?: number, rate?: number): void => clien
 /** Logs an event of type `timer`: something took `ms` milliseconds. */
 export const timerSend = (name: string, ms: number, rate?: number): void => client.timerSend(name, ms, rate);
 /** A timer that runs until `stop()` or the end of a `using` block; or of a function, or of a promise. */
-export const timer: {
-  (name: string, options?: { rate?: number }): Timer;
-  <T>(name: string, work: (() => T) | PromiseLike<T>, options?: { rate?: number }): T;
-} = client.timer.bind(client) as never;
+export const timer: MetlogClient["timer"] = client.timer.bind(client) as never;
 /** A client that adds these fields to every event. */
 export const bind = (fields: Fields): MetlogClient => client.bind(fields);
 /** Puts a function on the client under its own name. */

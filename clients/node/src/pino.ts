@@ -1,12 +1,16 @@
 /** pino: `pino({ transport: { target: "metlog/pino", options: { sender: "udp://…" } } })`, or `pino(metlogStream())` in the same thread. */
 
 import { Writable } from "node:stream";
+import { StringDecoder } from "node:string_decoder";
 import "./config/builtin.js";
 import { getClient, MetlogClient } from "./core/client.js";
 import type { Fields } from "./core/event.js";
 import { put } from "./core/event.js";
+import { parseJson } from "./encoders/json-parse.js";
 
 const MAX_LINE = 1 << 24;
+/** Where it is not found, every number of a line is one that `JSON.parse` keeps as it is. */
+const LONG_NUMBER = /\d{16}/;
 
 /** The severity of a pino level (10 trace … 60 fatal); levels between two named ones count as the lower. */
 export function severityOf(level: number): number {
@@ -35,6 +39,7 @@ export function sendRecord(client: MetlogClient, record: Fields): void {
 }
 
 class RecordStream extends Writable {
+  private readonly decoder = new StringDecoder();
   private rest = "";
 
   constructor(
@@ -45,14 +50,14 @@ class RecordStream extends Writable {
   }
 
   override _write(chunk: string | Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    const lines = (this.rest + chunk.toString()).split("\n");
+    const lines = (this.rest + (typeof chunk === "string" ? chunk : this.decoder.write(chunk))).split("\n");
     this.rest = lines.pop() as string;
     if (this.rest.length > MAX_LINE) this.rest = "";
     for (const line of lines) {
       if (line === "") continue;
       let record: unknown;
       try {
-        record = JSON.parse(line);
+        record = LONG_NUMBER.test(line) ? parseJson(line, "keep") : JSON.parse(line);
       } catch {
         record = { msg: line }; // a custom format: the line is worth having
       }

@@ -5,6 +5,8 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import * as metlog from "metlog";
 import { until } from "./helpers.mjs";
 
@@ -132,6 +134,27 @@ test("counters and timers; a rate leaves some out and the weight makes up for it
   assert.deepEqual(events[2], { type: "timer", tokens: ["timer", "t"], payload: "12.5", fields: { name: "t", ms: 12.5 }, weight: 1 });
   assert.deepEqual([events[3].fields.name, events[3].weight], ["some", 2]);
   assert.deepEqual(events.slice(4).map((event) => event.fields.name).sort(), ["async", "block", "sync", "throws"]);
+});
+
+test("a timer awaits a thenable that runs at each `then` once, and leaves promises what they are", async () => {
+  const client = make();
+  let runs = 0;
+  const query = (fails) => ({
+    then(resolve, reject) {
+      runs += 1;
+      return (fails ? Promise.reject(new Error("no table")) : Promise.resolve("rows")).then(resolve, reject);
+    },
+  });
+  assert.equal(await client.timer("function", () => query(false)), "rows");
+  assert.equal(await client.timer("thenable", query(false)), "rows");
+  await assert.rejects(client.timer("fails", () => query(true)), /no table/);
+  assert.equal(runs, 3);
+  class Own extends Promise {}
+  for (const promise of [Promise.resolve(1), Own.resolve(2), runInNewContext("Promise.resolve(3)")]) {
+    assert.equal(client.timer("promise", promise), promise);
+    await promise;
+  }
+  assert.deepEqual((await eventsOf(client)).map((event) => event.fields.name), ["function", "thenable", "fails", "promise", "promise", "promise"]);
 });
 
 test("context goes with what is called and awaited, and not beside it", async () => {
@@ -419,6 +442,43 @@ test("components of strangers: registered by name, given as they are, checked", 
   client.addMethod(function twice() { return 2; });
   assert.equal(bound.twice(), 2);
   assert.ok(metlog.names("sender").includes("udp"));
+});
+
+test("methods: of all clients bound to one, made before or after, and of no other; bound to the one they are read from", async () => {
+  class Shop extends metlog.MetlogClient {
+    own() { return "own"; }
+  }
+  const client = new Shop().configure("memory:");
+  const [before, other] = [client.bind({ at: "before" }), make()];
+  client.addMethod(function sold() { this.log("sold"); return this; });
+  const after = before.bind({ at: "after" });
+  for (const each of [before, after]) {
+    const { sold } = each;
+    assert.equal(sold(), each);
+  }
+  assert.deepEqual((await eventsOf(client)).map((event) => event.fields.at), ["before", "after"]);
+  assert.ok(client.own() === "own" && client.sold() === client && !("sold" in other) && !Object.keys(client).includes("sold"));
+  assert.throws(() => after.addMethod(function sold() {}), /has a method 'sold' already/);
+  after.sold = () => "here only";
+  client.addMethod(function sold() { return "all"; }, true);
+  assert.deepEqual([client.sold(), before.sold(), after.sold()], ["all", "all", "here only"]);
+});
+
+test("a client bound and let go of leaves nothing behind", async () => {
+  setFlagsFromString("--expose-gc");
+  const gc = runInNewContext("gc");
+  const client = make();
+  const bindMany = async () => {
+    for (let n = 0; n < 100_000; n += 1) {
+      client.bind({ request: n });
+      if (n % 1000 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    gc();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = await bindMany();
+  const grown = ((await bindMany()) - before) / 1e6;
+  assert.ok(grown < 2, `${grown} MB`);
 });
 
 test("statsd: false, an object, a package by name, or none of these", async () => {

@@ -191,6 +191,20 @@ test("pino: in the same thread", async () => {
   await new Promise((resolve) => stream.end(resolve));
 });
 
+test("pino: integers keep all their digits, whatever else is in the line; characters that chunks cut in two stay whole", async () => {
+  const client = make();
+  pino({ base: undefined }, metlogStream({ client })).info({ order: 9007199254740993n, half: "\ud800" }, "paid");
+  const stream = metlogStream({ client });
+  stream.write('{"level":30,"order":9007199254740993,"deep":{"id":-18014398509481985},"text":"1234567890123456","ms":0.1234567890123456}\n');
+  for (const byte of Buffer.from('{"level":30,"msg":"größe 📏"}\n')) stream.write(Buffer.of(byte));
+  stream.write("1234567890123456 is no record\n");
+  await client.flush();
+  const [paid, order, size, line] = client.sender.events;
+  assert.deepEqual([paid.payload, paid.fields.order, paid.fields.half], ["paid", 9007199254740993n, "\\ud800"]);
+  assert.deepEqual([order.fields.order, order.fields.deep, order.fields.text, order.fields.ms], [9007199254740993n, { id: -18014398509481985n }, "1234567890123456", 0.1234567890123456]);
+  assert.deepEqual([size.payload, line.payload], ["größe 📏", "1234567890123456 is no record"]);
+});
+
 test("pino: as a transport in its worker thread, with a client of its own", async (t) => {
   const server = await udpServer(t);
   const script = `import pino from "pino"; const log = pino({ transport: { target: "metlog/pino", options: { sender: process.argv[1], logger: "worker" } } }); log.info({ n: 1 }, "hello"); log.flush(); setTimeout(() => {}, 300);`;

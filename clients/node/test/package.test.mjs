@@ -75,6 +75,10 @@ test("the types are right for both kinds of module", { timeout: 120_000 }, async
 const client: metlog.MetlogClient = metlog.configure("null:", { logger: "typed" });
 client.log(["a", "b"], "m", { severity: 3, fields: { x: 1n } });
 const n: number = metlog.timer("t", () => 5); const p: Promise<string> = metlog.timer("t", async () => "x"); const timer: metlog.Timer = metlog.timer("t", { rate: 0.5 });
+const query: PromiseLike<number> = { then: null as never }; const q: Promise<number>[] = [metlog.timer("t", query), metlog.timer("t", () => query)]; const text: Promise<string> = metlog.timer("t", Promise.resolve("x"));
+// @ts-expect-error a promise comes back, not its value
+metlog.timer("t", Promise.resolve("x")).length;
+function through<T>(work: () => T): T { return metlog.timer("t", work); }
 const sender: metlog.Sender = { max_frame: 100, send: async () => {} }; const filter: metlog.Filter = (event) => (event.severity > 3 ? null : event);
 metlog.register("sender", "mine", () => sender, { port: { kind: "integer", required: true } });
 const stats: metlog.Stats = metlog.stats(); const use: (request: never, response: never, next: () => void) => void = metlogMiddleware({ sample: 0.5 });
@@ -82,7 +86,7 @@ const stats: metlog.Stats = metlog.stats(); const use: (request: never, response
 client.log([1]);
 // @ts-expect-error no such option
 metlogMiddleware({ smaple: 1 });
-export { n, p, timer, filter, stats, use, transport };
+export { n, p, q, text, through, timer, filter, stats, use, transport };
 `;
   for (const name of ["module.mts", "common.cts"]) {
     writeFileSync(join(folder, name), name.endsWith("cts") ? text.replace('import transport from "metlog/pino";', 'import { default as transport } from "metlog/pino";') : text);

@@ -12,14 +12,15 @@ import { MetlogError } from "./errors.js";
 import type { Fields } from "./event.js";
 import { now } from "./event.js";
 import { format } from "./format.js";
+import type { Method } from "./home.js";
+import { Home } from "./home.js";
 import { admit, live } from "./lifecycle.js";
 import { readable } from "./values.js";
 import { Fan, Pipeline, Unconfigured } from "./pipeline.js";
 import { makeStatsd } from "./statsd.js";
-import { timed, Timer } from "./timer.js";
+import { isThenable, timed, Timer } from "./timer.js";
 import { isError } from "./tracebacks.js";
 
-const NOT_CONFIGURED = "metlog is not configured: events are counted and left out (metlog.configure() sends them; told once)";
 const CLOSED = "metlog is closed: events are counted and left out (told once)";
 
 export interface LogOptions {
@@ -37,19 +38,6 @@ export interface MetlogOptions extends LogOptions {
   weight?: number;
 }
 
-type Method = (this: MetlogClient, ...args: never[]) => unknown;
-
-/** What a client and those bound to it share. */
-class Home {
-  pipeline: Pipeline | Unconfigured = new Unconfigured(NOT_CONFIGURED);
-  statsd: unknown = null;
-  disabledTimers: ReadonlySet<string> = new Set();
-  readonly methods = new Map<string, Method>();
-  /** Pipelines that were replaced and still send what they hold. */
-  readonly closing = new Set<Promise<void>>();
-  readonly clients = new Set<WeakRef<MetlogClient>>();
-}
-
 /**
  * Logs events. A call never throws into the application and never waits for the network.
  *
@@ -65,12 +53,7 @@ export class MetlogClient {
     this.home = home as Home;
     this.bound = bound;
     this.hasBound = Object.keys(bound).length > 0;
-    this.home.clients.add(new WeakRef(this));
-    for (const [name, method] of this.home.methods) this.attach(name, method);
-  }
-
-  private attach(name: string, method: Method): void {
-    Object.defineProperty(this, name, { value: method.bind(this), configurable: true, writable: true });
+    Object.setPrototypeOf(this, this.home.face(new.target.prototype));
   }
 
   // ---- the calls that log
@@ -229,15 +212,18 @@ export class MetlogClient {
 
   /**
    * A timer that runs until `stop()`, or the end of a `using` block. With a function: times the call, and a promise that it gives
-   * until that settles; gives what the function gives. With a promise: times it.
+   * until that settles; gives what the function gives. With a promise: times it. Of another thenable, as a query is one that runs when
+   * it is awaited, `then` is called once, and the promise of what it gives comes back.
    */
   timer(name: string, options?: { rate?: number }): Timer;
-  timer<T>(name: string, work: (() => T) | PromiseLike<T>, options?: { rate?: number }): T;
-  timer<T>(name: string, work?: unknown, options?: { rate?: number }): T | Timer {
-    const isWork = typeof work === "function" || typeof (work as PromiseLike<unknown> | undefined)?.then === "function";
+  timer<T extends Promise<unknown>>(name: string, work: (() => T) | T, options?: { rate?: number }): T;
+  timer<T>(name: string, work: (() => PromiseLike<T>) | PromiseLike<T>, options?: { rate?: number }): Promise<T>;
+  timer<T>(name: string, work: () => T, options?: { rate?: number }): T;
+  timer(name: string, work?: unknown, options?: { rate?: number }): unknown {
+    const isWork = typeof work === "function" || isThenable(work);
     const { rate = 1 } = (isWork ? options : (work as { rate?: number } | undefined)) ?? {};
     const timer = new Timer(this, name, rate);
-    return isWork ? timed(timer, work as () => T) : timer;
+    return isWork ? timed(timer, work) : timer;
   }
 
   /** Whether the configuration turns this timer off (`disabled_timers`). */
@@ -275,7 +261,7 @@ export class MetlogClient {
       throw error;
     }
     const pipeline = made.pipeline();
-    for (const [name, method] of methods) this.put(name, method);
+    for (const [name, method] of methods) home.put(name, method);
     home.disabledTimers = made.disabledTimers;
     home.statsd = statsd;
     admit(pipeline);
@@ -310,16 +296,7 @@ export class MetlogClient {
     if (!override && name in this) {
       throw new MetlogError(`addMethod: the client has a method '${name}' already; addMethod(method, true) replaces it`);
     }
-    this.put(name, method);
-  }
-
-  private put(name: string, method: Method): void {
-    this.home.methods.set(name, method);
-    for (const reference of this.home.clients) {
-      const client = reference.deref();
-      if (client === undefined) this.home.clients.delete(reference);
-      else client.attach(name, method);
-    }
+    this.home.put(name, method);
   }
 
   /** Whether events go anywhere: configured, and not closed. */

@@ -1,5 +1,7 @@
 /** Timers: of a block (`using`), a function or a promise. */
 
+import { types } from "node:util";
+
 /** What a timer needs of the client. */
 interface Sending {
   timerSend(name: string, ms: number, rate?: number): void;
@@ -32,11 +34,11 @@ export class Timer {
 }
 
 /** Times a call, or a promise until it settles; gives what the call gives, and a promise's error goes on unchanged. */
-export function timed<T>(timer: Timer, work: (() => T) | T): T {
+export function timed(timer: Timer, work: unknown): unknown {
   if (typeof work !== "function") return whenSettled(timer, work);
-  let result: T;
+  let result: unknown;
   try {
-    result = (work as () => T)();
+    result = work();
   } catch (error) {
     timer.stop();
     throw error;
@@ -44,13 +46,22 @@ export function timed<T>(timer: Timer, work: (() => T) | T): T {
   return whenSettled(timer, result);
 }
 
-function whenSettled<T>(timer: Timer, result: T): T {
-  if (typeof (result as PromiseLike<unknown> | null | undefined)?.then !== "function") {
+/** Whether `await` would call a method `then` of it. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === "function";
+}
+
+function whenSettled(timer: Timer, result: unknown): unknown {
+  if (!isThenable(result)) {
     timer.stop();
     return result;
   }
   const stop = (): void => void timer.stop();
-  // Beside the promise, not in its place: an error that nobody handles is the application's to be told about.
-  (result as unknown as PromiseLike<unknown>).then(stop, stop);
-  return result;
+  if (types.isPromise(result)) {
+    // Beside the promise, not in its place: an error that nobody handles is the application's to be told about.
+    result.then(stop, stop);
+    return result;
+  }
+  // In its place: the query builders of databases run their query at each `then`.
+  return Promise.resolve(result).finally(stop);
 }

@@ -10,9 +10,9 @@ const ESCAPES: Record<string, string> = { '"': '"', "\\": "\\", "/": "/", b: "\b
 /** What is wrong with a text that is not JSON. */
 export class JsonError extends Error {}
 
-/** Parses one JSON value; throws JsonError. Integers that a number cannot hold exactly become BigInt. */
-export function parseJson(text: string): unknown {
-  const parser = new Parser(text);
+/** Parses one JSON value; throws JsonError. Integers that a number cannot hold exactly become BigInt. Lone surrogates are refused, or kept. */
+export function parseJson(text: string, surrogates: "refuse" | "keep" = "refuse"): unknown {
+  const parser = new Parser(text, surrogates === "keep");
   const value = parser.value(0);
   parser.end();
   return value;
@@ -21,7 +21,10 @@ export function parseJson(text: string): unknown {
 class Parser {
   private at = 0;
 
-  constructor(private readonly text: string) {}
+  constructor(
+    private readonly text: string,
+    private readonly anyText: boolean,
+  ) {}
 
   end(): void {
     this.space();
@@ -96,7 +99,7 @@ class Parser {
       if (code === 0x22) {
         made += this.text.slice(from, this.at);
         this.at += 1;
-        if (!made.isWellFormed()) throw new JsonError("a string holds a lone surrogate");
+        if (!this.anyText && !made.isWellFormed()) throw new JsonError("a string holds a lone surrogate");
         return made;
       }
       if (code < 0x20) throw new JsonError(this.malformed("invalid character"));

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -74,7 +74,7 @@ def compared(
     shifted = {key: _back(values[key], back, zone).isoformat() for key in ("since", "until")}
     then = report.run(
         engine,
-        {**(params or {}), **_bucket(report, values), **shifted},
+        {**(params or {}), **_bucket(report, values), **_all_names(report), **shifted},
         limit=limit,
         loggers=loggers,
         cancel=cancel,
@@ -86,6 +86,12 @@ def compared(
 def _bucket(report: Report, values: Mapping[str, Any]) -> dict[str, Any]:
     """The step, so that `auto` means the same for both times."""
     return {"by": values["by"]} if "by" in report.parameters else {}
+
+
+def _all_names(report: Report) -> dict[str, Any]:
+    """As many names as the report may have: one that is among the first now need not have been among them then."""
+    top = report.parameters.get("top")
+    return {"top": int(top.max)} if top is not None and top.type == "integer" and top.max is not None else {}
 
 
 def _back(moment: datetime, back: timedelta, zone: ZoneInfo) -> datetime:
@@ -100,7 +106,7 @@ def _joined(report: Report, found: ReportResult, then: ReportResult, back: timed
     keys = [name for name in (chart.x, chart.color) if name]
 
     def key(row: Mapping[str, Any], shift: timedelta) -> tuple[Any, ...]:
-        return tuple(row[name] + shift if isinstance(row[name], datetime) else row[name] for name in keys)
+        return tuple(row[name] + shift if isinstance(row[name], date) else row[name] for name in keys)
 
     known = {key(row, back): row for row in then.dicts()}
     table, columns = found.arrow, list(found.columns)

@@ -71,12 +71,12 @@ def _nothing(report: Charted) -> list[Text]:
 def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
     """A bar a time or name, its series one behind the other."""
     series = _series_of(chart, rows)
-    table: dict[Any, dict[str, float]] = {}
+    table: dict[Any, dict[str, float | None]] = {}
     for row in rows:
         parts = table.setdefault(row[chart.x], {})
         for name, column in series.items():
             if not chart.color or str(row[chart.color]) == name:
-                parts[name] = parts.get(name, 0) + _number(row.get(column))
+                parts[name] = _added(parts.get(name), _number(row.get(column)))
     _fill_gaps(table, by)
     whole = len(table)
     if whole > _BARS:
@@ -86,7 +86,7 @@ def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
         notes.append(f"without {whole - len(table):,} empty ones")
     shown = list(table.items())[-_BARS:]
     names = [_name(key, by) for key, _ in shown]
-    said = [[in_digits(parts.get(name, 0)) for name in series] for _, parts in shown]
+    said = [[_said(parts.get(name, 0)) for name in series] for _, parts in shown]
     sizes = [max(map(len, column)) for column in zip(*said, strict=True)]
     numbers = ["  ".join(text.rjust(size) for text, size in zip(texts, sizes, strict=True)) for texts in said]
     wide = min(max(map(len, names)), width // 2)
@@ -110,12 +110,20 @@ def _bars(chart: Chart, rows: Rows, by: str, width: int) -> list[Text]:
     return made
 
 
-def _length(value: float) -> float:
+def _length(value: float | None) -> float:
     """Of a bar: what is below zero has none, its number tells it."""
-    return max(value, 0.0)
+    return max(value or 0.0, 0.0)
 
 
-def _fill_gaps(table: dict[Any, dict[str, float]], by: str) -> None:
+def _said(value: float | None) -> str:
+    return "" if value is None else in_digits(value)
+
+
+def _added(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else one + other
+
+
+def _fill_gaps(table: dict[Any, dict[str, float | None]], by: str) -> None:
     """A bar of no length for each step without events between two that have some."""
     times = [key for key in table if isinstance(key, datetime)]
     if by not in STEPS or len(times) < len(table) or not times:
@@ -137,15 +145,18 @@ def _curves(chart: Chart, rows: Rows, by: str, tz: str, width: int) -> list[Text
     if by in STEPS and all(isinstance(time, datetime) for time in times):
         times = between(times, by, tz)
     missing = 0.0 if chart.missing == "zero" else None
-    wide = min(max(map(len, series)), width // 3)
     said: dict[str, list[float | None]] = {}
     ends: dict[str, str] = {}
     for name, column in series.items():
         mine = [row for row in rows if not chart.color or str(row[chart.color]) == name]
         found = {row[chart.x]: _number(row[column]) for row in mine}
-        said[name] = [found.get(time, missing) for time in times]
-        known = [point for point in said[name] if point is not None]
-        ends[name] = f"{in_digits(min(known))} to {in_digits(max(known))}"
+        points = [found.get(time, missing) for time in times]
+        if any(point is not None for point in found.values()):
+            known = [point for point in points if point is not None]
+            said[name], ends[name] = points, f"{in_digits(min(known))} to {in_digits(max(known))}"
+    if not said:
+        return [Text("There are no values in this time.")]
+    wide = min(max(map(len, said)), width // 3)
     room = max(8, width - wide - max(map(len, ends.values())) - 4)
     unit = unit_of(chart, by) or chart.y[0]
     first, last = _name(times[0], by), _name(times[-1], by)
@@ -169,7 +180,7 @@ def _spread(chart: Chart, rows: Rows, width: int) -> list[Text]:
     """A line from the least to the most of the values, each with its mark, and the numbers."""
     marks = dict(zip(chart.y, cycle(_MARKS), strict=False))
     names = [_name(row[chart.x], "") for row in rows]
-    numbers = [[in_digits(_number(row[key])) for key in chart.y] for row in rows]
+    numbers = [[_said(_number(row[key])) for key in chart.y] for row in rows]
     sizes = [max(len(line[index]) for line in numbers) for index in range(len(chart.y))]
     wide = min(max(map(len, names)), width // 3)
     room = max(12, width - wide - sum(sizes) - 2 * len(sizes) - 3)
@@ -183,8 +194,9 @@ def _spread(chart: Chart, rows: Rows, width: int) -> list[Text]:
         legend.append(f" {_clean(chart.labels.get(key) or word(key))}  ")
     made = [legend]
     for name, row, said in zip(names, rows, numbers, strict=True):
-        places = {key: round(_share(_number(row[key]), most, logarithmic) * (room - 1)) for key in chart.y}
-        begin, end = min(places.values()), max(places.values())
+        known = {key: number for key in chart.y if (number := _number(row[key])) is not None}
+        places = {key: round(_share(number, most, logarithmic) * (room - 1)) for key, number in known.items()}
+        begin, end = min(places.values(), default=0), max(places.values(), default=-1)
         cells = " " * begin + "─" * (end - begin + 1) + " " * (room - end - 1)
         drawn = Text(_cut(name, wide).ljust(wide) + "  ")
         by_place = {place: key for key, place in places.items()}  # of several in one place the last is seen
@@ -240,9 +252,9 @@ def _mean(points: list[float]) -> float | None:
     return sum(points) / len(points) if points else None
 
 
-def _number(value: Any) -> float:
-    """0 for none; within ±1e300, so that no sum or difference of a chart's numbers is infinite."""
-    return min(max(float(value), -1e300), 1e300) if value is not None else 0.0
+def _number(value: Any) -> float | None:
+    """Within ±1e300, so that no sum or difference of a chart's numbers is infinite."""
+    return min(max(float(value), -1e300), 1e300) if value is not None else None
 
 
 def _name(value: Any, by: str) -> str:

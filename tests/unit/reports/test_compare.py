@@ -14,6 +14,7 @@ from metlog.reports import Library
 from metlog.reports.charts.labels import label
 from metlog.reports.charts.vega import specification
 from metlog.reports.compare import before, compared, comparing
+from metlog.reports.report import Report
 from tests.helpers.reportdata import NOW, event, hours, write
 
 D0 = datetime(2026, 3, 10)
@@ -38,6 +39,27 @@ def test_names_are_compared_with_themselves_and_new_ones_with_nothing(tmp_path: 
     ])  # fmt: skip
     found = rows(tmp_path, "events-by-type", since="2026-03-10", until="2026-03-11")
     assert [(row[0], row[1], *row[4:]) for row in found] == [("b", 2, None, None), ("a", 1, 4.0, -75.0)]
+
+
+def test_a_name_that_was_not_among_the_first_before_has_what_it_was_then(tmp_path: Path) -> None:
+    counts = {-1: {"a": 5, "b": 4, "c": 3}, 0: {"c": 9, "a": 5, "b": 1}}
+    write(tmp_path, [
+        event(hours(8, day), name, {}, weight=float(count)) for day, names in counts.items() for name, count in names.items()
+    ])  # fmt: skip
+    found = rows(tmp_path, "events-by-type", since="2026-03-10", until="2026-03-11", top="2")
+    assert [(row[0], row[1], *row[4:]) for row in found] == [("c", 9, 3.0, 200.0), ("a", 5, 5.0, 0.0)]
+
+
+def test_days_that_are_dates_are_compared_as_times_are(tmp_path: Path) -> None:
+    report = Report.from_toml("dates", """
+title = "Events by date"
+sql = "SELECT date, count(*) AS n FROM events WHERE timestamp >= $since AND timestamp < $until GROUP BY date ORDER BY date"
+chart = { kind = "bars", x = "date", y = ["n"], step = "day" }
+""")  # fmt: skip
+    write(tmp_path, [event(hours(8, day), "a", {}) for day in (-2, -2, -1, 0, 1)])
+    with Lake(tmp_path) as lake:
+        found = compared(report, lake, {"since": "2026-03-10", "until": "2026-03-12"}, now=NOW).rows
+    assert found == [(D0.date(), 1, 2.0, -50.0), (D0.date() + timedelta(days=1), 1, 1.0, 0.0)]
 
 
 def test_series_are_compared_each_with_itself(tmp_path: Path) -> None:

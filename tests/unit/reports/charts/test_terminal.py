@@ -10,6 +10,7 @@ import pytest
 from metlog.lake.query import Lake
 from metlog.reports import Library
 from metlog.reports.charts.terminal import lines
+from metlog.reports.report import Report
 from tests.helpers.reportdata import EVENTS, NOW, event, hours, numbered, request, write
 
 
@@ -82,6 +83,35 @@ def test_curves_have_their_range_and_gaps(tmp_path: Path) -> None:
     ]
     events = [event(hours(8 + n), "timer", {"name": "took", "ms": n}) for n in (1, 2, 4, 8)]
     assert drawn(write(tmp_path / "t", events), "timers", by="hour", width=50)[2] == f"took  {'▁▂ ▄   █':<36}  1 to 8"
+
+
+@pytest.mark.parametrize(
+    ("kind", "drawing"),
+    [
+        ("lines", ["n  ▆ █                            3 to 4"]),
+        ("bars", ["x  ████████████████████████          3", "y", "z  ████████████████████████████████  4"]),
+        ("spread", ["x                        │          3", "y", "z                                │  4"]),
+    ],
+)  # fmt: skip
+def test_what_has_no_value_is_not_drawn_as_0(tmp_path: Path, kind: str, drawing: list[str]) -> None:
+    report = Report.from_toml("r", f"""
+title = "R"
+sql = "SELECT * FROM (VALUES ('x', 3, NULL), ('y', NULL, NULL), ('z', 4, NULL)) AS t(name, n, was) ORDER BY name"
+chart = {{ kind = "{kind}", x = "name", y = ["n", "was"] }}
+""")  # fmt: skip
+    with Lake(tmp_path) as lake:
+        assert [line.plain.rstrip() for line in lines(report, report.run(lake, now=NOW), 40)][2:] == drawing
+
+
+def test_curves_without_any_value_say_so(tmp_path: Path) -> None:
+    report = Report.from_toml("r", """
+title = "R"
+sql = "SELECT 'x' AS name, NULL::DOUBLE AS n"
+chart = { kind = "lines", x = "name", y = ["n"] }
+""")  # fmt: skip
+    with Lake(tmp_path) as lake:
+        found = [line.plain for line in lines(report, report.run(lake, now=NOW), 40)]
+    assert found[1:] == ["There are no values in this time."]
 
 
 @pytest.mark.slow

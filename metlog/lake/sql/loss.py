@@ -23,7 +23,7 @@ def streams(*, within: bool, prefix: str = "") -> str:
     `numbers` has `stream`, `got` (different numbers) and `got_inside`, of those from `first_seq` to `upto`.
 
     within: only events from `$since` up to `$until`. An event at the very edge may be numbered before its neighbour outside, so numbers
-    are missing only between those that are a second away from it, unless the edge is now.
+    are missing only between those that are a second away from it, unless the edge is now, or a stream has no others in between.
     """
     where = _WITHIN if within else ""
     inside = "min(seq) FILTER (timestamp >= $since + INTERVAL 1 SECOND)" if within else "min(seq)"
@@ -51,11 +51,13 @@ def streams(*, within: bool, prefix: str = "") -> str:
     GROUP BY stream
 ), {prefix}whole AS (
     SELECT stream, any_value(logger) AS logger, any_value(hostname) AS hostname, any_value(pid) AS pid, min(first_at) AS first_at,
-           max(last_at) AS last_at, CAST(sum(events) AS BIGINT) AS events, min(lowest) AS lowest,
-           coalesce(min(first_inside), min(lowest)) AS first_seq, coalesce(max(last_inside), max(highest)) AS last_seq
+           max(last_at) AS last_at, CAST(sum(events) AS BIGINT) AS events, min(lowest) AS lowest, max(highest) AS highest,
+           coalesce(min(first_inside), min(lowest)) AS first_known, coalesce(max(last_inside), max(highest)) AS last_known
     FROM {prefix}words GROUP BY stream
 ), {prefix}spans AS (
-    SELECT w.*, w.lowest - 1 AS before_first, e.ended, e.dropped, greatest(w.last_seq, coalesce(e.last_seq, 0)) AS upto
+    SELECT w.*, w.lowest - 1 AS before_first, e.ended, e.dropped,
+           CASE WHEN w.first_known > w.last_known THEN w.lowest ELSE w.first_known END AS first_seq,
+           greatest(CASE WHEN w.first_known > w.last_known THEN w.highest ELSE w.last_known END, coalesce(e.last_seq, 0)) AS upto
     FROM {prefix}whole w LEFT JOIN {prefix}ends e USING (stream)
 ), {prefix}numbers AS (  -- of the words at the edges only the bits from first_seq to upto
     SELECT stream, CAST(sum(bit_count(bits)) AS BIGINT) AS got,

@@ -94,7 +94,7 @@ def test_the_twenty_are_there() -> None:
         ("new-users", {"since": "2026-03-11", "tz": "Europe/Berlin", "known": "2026-03-12"}, [(D1, 2, 0)]),
         ("retention", {}, [(datetime(2026, 3, 9), 0, 4, 100)]),
         ("funnel", {}, [(1, "any page", 4, 100), (2, "/product/{id}", 0, 0), (3, "/cart", 0, 0), (4, "/checkout", 0, 0)]),
-        ("funnel", {"second": "/b", "third": "", "fourth": ""}, [(1, "any page", 4, 100), (2, "/b", 0, 0)]),
+        ("funnel", {"second": "/b", "third": "", "fourth": ""}, [(1, "any page", 4, 100), (2, "/b", 1, 25)]),
         ("funnel", {"second": "/b", "third": "", "fourth": "", "pause": "1440"}, [(1, "any page", 3, 100), (2, "/b", 1, 100 / 3)]),
         ("top-values", {"field": "user"}, [("u1", 3), ("u2", 3), ("u3", 3), ("u9", 1)]),
         ("top-values", {"field": "route", "type": "request", "top": 1}, [("/a", 5)]),
@@ -122,7 +122,37 @@ def test_a_funnel_goes_by_sessions_and_in_order(tmp_path: Path) -> None:
         (4, "/checkout", 1, third),
     ]
     assert run(tmp_path, "funnel", **{**steps, "fourth": ""})[-1][:3] == (3, "/cart", 1)
+    assert run(tmp_path, "funnel", **{**steps, "second": ""}) == [
+        (1, "/", 3, 100),
+        (3, "/cart", 2, 2 * third),
+        (4, "/checkout", 1, third),
+    ]
+    assert run(tmp_path, "funnel", **{**steps, "third": ""})[1:] == [
+        (2, "/p", 2, 2 * third),
+        (4, "/checkout", 1, third),
+    ]
+    assert run(tmp_path, "funnel", **{**steps, "second": "", "third": ""})[1:] == [(4, "/checkout", 1, third)]
+    assert run(tmp_path, "funnel", **{**steps, "second": "/"})[1] == (2, "/", 0, 0)  # a page is one step, not two
     assert run(tmp_path, "funnel", **steps, pause="90")[1] == (2, "/p", 3, 100)  # c's hour is no end of a session then
+
+
+def test_a_funnel_from_any_page_counts_who_lands_on_the_next(tmp_path: Path) -> None:
+    pages = [
+        ("a", 8.0, "/"), ("a", 8.1, "/p"), ("a", 8.2, "/cart"), ("a", 8.3, "/checkout"),
+        ("b", 9.0, "/p"), ("b", 9.1, "/cart"), ("c", 8.0, "/cart"), ("c", 8.1, "/p"), ("d", 8.0, "/"),
+    ]  # fmt: skip
+    write(tmp_path, [request(hours(hour), page, 200, 1.0, user=user) for user, hour, page in pages])
+    steps = {"first": "", "second": "/p", "third": "/cart", "fourth": "/checkout"}
+    for given, expected in (
+        ({}, [(1, "any page", 4), (2, "/p", 3), (3, "/cart", 2), (4, "/checkout", 1)]),
+        ({"second": ""}, [(1, "any page", 4), (3, "/cart", 3), (4, "/checkout", 1)]),
+        ({"third": ""}, [(1, "any page", 4), (2, "/p", 3), (4, "/checkout", 1)]),
+        ({"second": "", "third": "", "fourth": "/p"}, [(1, "any page", 4), (4, "/p", 3)]),
+        ({"second": "", "third": "", "fourth": ""}, [(1, "any page", 4)]),
+    ):
+        found = run(tmp_path, "funnel", **{**steps, **given})
+        assert [row[:3] for row in found] == expected
+        assert [row[3] for row in found] == [row[2] * 25 for row in expected]
 
 
 def test_retention_leaves_out_weeks_that_are_not_over(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from metlog.event import Event
 from metlog.lake.cancel import Cancel
 from metlog.lake.query import Lake
-from metlog.lake.sql.loss import DELIVERY, streams
+from metlog.lake.sql.loss import DELIVERY, LOSS_BY_LOGGER, streams
 from metlog.listener.accounting import Accounting
 from metlog.reports import Library
 from metlog.web.overview import look
@@ -71,6 +71,23 @@ def test_every_place_tells_the_same(data: Path) -> None:
     assert {name: entry["unconfirmed"] for name, entry in page.loss.items()} == {
         name: int(not ended) for name, (_, _, ended) in expected.items()
     }
+
+
+def test_a_stream_at_both_ends_of_the_time_only_has_what_it_lost_in_between(tmp_path: Path) -> None:
+    begin, until = NOW - timedelta(hours=2), NOW - timedelta(hours=1)
+    edges = {1: begin + timedelta(seconds=0.1), 2: begin + timedelta(seconds=0.2), 10: until - timedelta(seconds=0.5)}
+    events = [event(at, "x", {}, stream="edges", seq=seq, logger="edges") for seq, at in edges.items()]
+    confirmed = [{**item, "stream": "ended", "logger": "ended"} for item in events]
+    last = event(until - timedelta(seconds=0.4), "metlog.end", {"last_seq": 10}, stream="ended", seq=11, logger="ended")
+    write(tmp_path, [*events, *confirmed, last])
+    span = {"since": f"{begin:%Y-%m-%dT%H:%M}", "until": f"{until:%Y-%m-%dT%H:%M}"}
+    with Lake(tmp_path) as lake:
+        report = Library()["delivery"].run(lake, span).dicts()
+        minutes = Library()["delivery-by-minute"].run(lake, span).dicts()
+        loss = lake.query(LOSS_BY_LOGGER, {"since": begin, "until": until}).dicts()
+    assert {row["stream"]: (row["received"], row["lost"]) for row in report} == {"edges": (3, 7), "ended": (4, 7)}
+    assert {(row["stream"], row["lost"]) for row in minutes} == {("edges", 0), ("edges", 7), ("ended", 0), ("ended", 7)}
+    assert {row["logger"]: (row["sent"], row["lost"]) for row in loss} == {"edges": (10, 7), "ended": (11, 7)}
 
 
 def test_the_listener_counts_the_same() -> None:

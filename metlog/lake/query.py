@@ -25,6 +25,7 @@ from metlog.lake.connections import Cursors
 from metlog.lake.interface import check_sizes
 from metlog.lake.leases import reading
 from metlog.lake.result import Column, Params, Queryable, Result, Stream, unique
+from metlog.lake.running import FAULTS, Running, bind
 from metlog.lake.snapshot import Memory, snapshot
 from metlog.lake.sql.errors import EXPLAIN, explain
 from metlog.lake.sql.fields import VIEW
@@ -33,7 +34,6 @@ from metlog.lake.sql.loss import DELIVERY
 from metlog.lake.sql.promoted import hidden_columns
 from metlog.lake.sql.pruning import parameters
 from metlog.lake.sql.views import any_promoted, events_view, files_table, numbered
-from metlog.lake.sqltypes import carried, type_named
 from metlog.lake.storage import is_remote, local_path
 
 if TYPE_CHECKING:
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cancel", "Column", "Lake", "QueryError", "Queryable", "Result", "Stream", "open_lake"]
 
-_BATCH: Final = (
-    2048  # rows in a batch of a streamed result: long texts of more would not fit into one of Arrow's arrays
-)
 _BEHIND: Final = "behind"
 """Folder beside what the engine spills, for files of what the lake is behind by."""
 _FETCHED: Final = "fetched"
@@ -170,12 +167,11 @@ class Lake(Queryable):
                     views, tables = self._views(parsed, params, loggers, watch)
                     cursor = watch.cursor = self._cursors.take(views, tables)
                     columns, relation, ran = self._bound(cursor, sql, parsed, params, promoted=VIEW in views)
-                    reader = _carried(relation, columns).to_arrow_reader(_BATCH)
-                    schema = _named(reader.schema, columns)
-                except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, TypeError, MemoryError) as error:
+                    running = Running(cursor, sql, params, columns, (relation, ran), watch)
+                except (*FAULTS, TypeError) as error:  # of a type: a value that is none of the engine's
                     told = _placed(watch.cursor, sql, params, error)
                     raise explain(told, sql, ran, watch.reason, watch.timeout) from error
-                yield Stream(columns, _batches(reader, schema, sql, ran, watch), schema)
+                yield Stream(columns, running.batches(), running.schema)
         finally:
             if watch.finished:
                 self._cursors.give_back(cursor, views, tables)
@@ -191,7 +187,7 @@ class Lake(Queryable):
         columns = self._columns.get((sql, key)) if key is not None else None
         relation = None
         if columns is None:
-            relation = _bind(cursor, sql, params)
+            relation = bind(cursor, sql, params)
             columns = [Column(n, str(t)) for n, t in zip(unique(relation.columns), relation.types, strict=True)]
             if key is not None and len(sql) <= _REMEMBERED:
                 if len(self._columns) >= _KNOWN:
@@ -200,13 +196,13 @@ class Lake(Queryable):
         if promoted and parsed.promotable is not None:
             values = {name: value for name, value in _by_name(params).items() if name in parsed.promotable.parameters}
             try:
-                found = _bind(cursor, parsed.promotable.sql, values)
+                found = bind(cursor, parsed.promotable.sql, values)
             except duckdb.Error:  # such as a name that this form of it lacks: then as it was written
                 found = None
             if found is not None and [str(kind) for kind in found.types] == [column.type for column in columns]:
                 return [*columns], found, parsed.promotable.sql
         if relation is None or parsed.rewritten:
-            relation = _bind(cursor, parsed.sql, params)
+            relation = bind(cursor, parsed.sql, params)
         return [*columns], relation, parsed.sql
 
     def _views(
@@ -314,25 +310,6 @@ def _types_of(params: Params) -> tuple[object, ...] | None:
     return tuple(found)
 
 
-def _bind(cursor: duckdb.DuckDBPyConnection, sql: str, params: Params) -> duckdb.DuckDBPyRelation:
-    given = dict(params) if isinstance(params, Mapping) else list(params or ())
-    relation = cursor.sql(sql, params=given or None)
-    if relation is None:  # a SELECT gives a relation
-        raise QueryError("the query gives no result", "refused")
-    return relation
-
-
-def _carried(relation: duckdb.DuckDBPyRelation, columns: Sequence[Column]) -> duckdb.DuckDBPyRelation:
-    """The relation with casts of the columns that Arrow would not carry as they are; the order of rows stays."""
-    shown = []
-    for number, column in enumerate(columns, 1):
-        kind = type_named(column.type)
-        to = carried(kind)
-        shown.append(f"#{number}" if to == kind else f"CAST(#{number} AS {to})")
-    changed = any("(" in text for text in shown)
-    return relation.project(", ".join(shown)) if changed else relation
-
-
 def _placed(cursor: duckdb.DuckDBPyConnection | None, sql: str, params: Params, error: Exception) -> Exception:
     """The same error with the place of the mistake, which binding a relation does not tell and EXPLAIN does."""
     if cursor is None or not isinstance(error, (duckdb.BinderException, duckdb.CatalogException)):
@@ -342,19 +319,3 @@ def _placed(cursor: duckdb.DuckDBPyConnection | None, sql: str, params: Params, 
     except duckdb.Error as told:
         return told
     return error
-
-
-def _named(schema: pa.Schema, columns: Sequence[Column]) -> pa.Schema:
-    """The engine's schema under the names that the query as written gives; a rewritten one may spell them differently."""
-    return pa.schema([field.with_name(column.name) for field, column in zip(schema, columns, strict=True)])
-
-
-def _batches(
-    reader: pa.RecordBatchReader, schema: pa.Schema, sql: str, ran: str, watch: Watch
-) -> Iterator[pa.RecordBatch]:
-    try:
-        for batch in reader:
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
-        watch.finished = True
-    except (duckdb.Error, pa.ArrowException, OSError, RuntimeError, MemoryError) as error:
-        raise explain(error, sql, ran, watch.reason, watch.timeout) from error

@@ -13,13 +13,17 @@ from metlog.lake.sql.guard import QueryError
 from metlog.plugins.conversion import nearest
 from metlog.values import whole_number
 
-__all__ = ["EXPLAIN", "explain"]
+__all__ = ["EXPLAIN", "explain", "is_of_values"]
 
 EXPLAIN = "EXPLAIN "
 """What a query is prefixed with to hear where in it a mistake is; its positions are behind by as much."""
 
 _SYNTAX = {"Parser", "Syntax", "Binder", "Catalog", "Parameter Not Resolved", "Parameter Not Allowed", "Expression"}
 
+
+_OF_VALUES: Final = {"Conversion", "Out of Range", "Invalid Input"}
+_HIDDEN: Final = re.compile(r" when casting from source column metlog_field_\d+$")
+"""Columns of the view over promoted columns are in no query that was written."""
 
 _MISSING: Final = re.compile(
     r"Values were not provided for the following (?:prepared statement )?parameters?: ([\w, ]+)"
@@ -62,6 +66,11 @@ def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: f
     return QueryError(_plain(message, details), "syntax" if kind in _SYNTAX else "failed", position, sql)
 
 
+def is_of_values(error: Exception) -> bool:
+    """Whether a value among the events is at fault: one that cannot be converted, say."""
+    return _details(str(error)).get("exception_type") in _OF_VALUES
+
+
 def _details(text: str) -> dict[str, Any]:
     """The JSON object that the engine puts behind its error's name."""
     start = text.find("{")
@@ -99,4 +108,4 @@ def _plain(message: str, details: dict[str, Any]) -> str:
         closest = str(details.get("candidates", "")).split(",")[0].strip()
         what = str(details["type"]).lower()
         return f"there is no {what} {name!r}" + (f"; did you mean {closest!r}?" if closest else "")
-    return message.replace("\n\n", "\n")
+    return _HIDDEN.sub("", message).replace("\n\n", "\n")

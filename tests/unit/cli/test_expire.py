@@ -16,7 +16,7 @@ def expired(data: Path, age: str) -> int:
     return int(left.value.code or 0)
 
 
-@pytest.mark.parametrize("age", ["9999y", "99999999999999y", f"{'9' * 5000}d"])
+@pytest.mark.parametrize("age", ["60y", "1000y"])
 def test_nothing_is_as_old_as_that(tmp_path: Path, age: str, capsys: pytest.CaptureFixture[str]) -> None:
     make_lake(tmp_path, days=1)
     files = sorted((tmp_path / "events").rglob("*.parquet"))
@@ -25,7 +25,9 @@ def test_nothing_is_as_old_as_that(tmp_path: Path, age: str, capsys: pytest.Capt
     assert sorted((tmp_path / "events").rglob("*.parquet")) == files
 
 
-@pytest.mark.parametrize("age", ["", "90", "d", "-1d", "1e3d", "90 days"])
+@pytest.mark.parametrize(
+    "age", ["", "90", "d", "-1d", "1e3d", "90 days", "0d", "1001y", "99999999999999y", f"{'9' * 5000}d"]
+)
 def test_what_is_no_age_is_refused(tmp_path: Path, age: str, capsys: pytest.CaptureFixture[str]) -> None:
     make_lake(tmp_path, days=1)
     assert expired(tmp_path, age) == 2

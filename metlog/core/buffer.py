@@ -120,9 +120,8 @@ class Buffer:
                         frames.encode(pending, min(len(pending) // frames.chunk * frames.chunk, frames.in_one_go))
                     if self.flusher.awake:
                         self.flush_at_seq = seq + frames.in_one_go - len(pending)
-                    if (
-                        self.closed and frames.parts
-                    ):  # meanwhile, without this thread: nobody else would send or count them
+                    if self.closed and frames.parts:
+                        # Closed meanwhile, without this thread: nobody else would send or count them.
                         frames.send_frame()
             finally:
                 self.owner = 0

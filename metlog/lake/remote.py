@@ -117,30 +117,43 @@ class Remote:
         return found
 
     def fetch(self, files: Sequence[tuple[date, str]], folder: Path) -> list[tuple[date, Path]]:
-        """Copies of these files in `folder`, made once each; those of earlier queries make room. Raises QueryError, OSError."""
-        found = []
-        for day, name in files:
-            target = folder / f"date={day.isoformat()}" / name
+        """Copies of these files in `folder`, made once each; those of earlier queries make room. Raises OSError, and QueryError before more
+        than one file beyond the limit is copied."""
+        found = [(day, folder / f"date={day.isoformat()}" / name) for day, name in files]
+        wanted = {target for _, target in found}
+        others = [path for path in reversed(self._fetched) if path not in wanted]
+        needed = sum(size for path, size in self._fetched.items() if path in wanted)
+        for (day, name), (_, target) in zip(files, found, strict=True):
+            self._make_room(needed, others)
             if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary = target.with_name(f".{name}.tmp")
-                content = self._storage.read(_path(day, name))
-                temporary.write_bytes(content)
-                temporary.replace(target)
-                self._fetched[target] = len(content)
-            found.append((day, target))
-        wanted = {path for _, path in found}
-        if sum(self._fetched[path] for path in wanted) > _COPIED:
+                self._copy(day, name, target)
+            if target not in self._fetched:
+                self._fetched[target] = target.stat().st_size
+                needed += self._fetched[target]
+        self._make_room(needed, others)
+        return found
+
+    def _make_room(self, needed: int, others: list[Path]) -> None:
+        """Removes the last of other copies, until all of them are few enough beside the bytes that are needed."""
+        if needed > _COPIED:
             raise QueryError(
                 f"more than {_COPIED >> 30} GiB would have to be copied from {self._storage.describe()}; ask for fewer days",
                 "memory",
             )
-        for path in [path for path in self._fetched if path not in wanted]:
-            if sum(self._fetched.values()) <= _COPIED:
-                break
+        spare = sum(self._fetched[path] for path in others)
+        while others and needed + spare > _COPIED:
+            path = others.pop()
             path.unlink(missing_ok=True)
-            del self._fetched[path]
-        return found
+            spare -= self._fetched.pop(path)
+
+    def _copy(self, day: date, name: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{name}.tmp")
+        try:
+            temporary.write_bytes(self._storage.read(_path(day, name)))
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _fragment(self, day: date, name: str) -> ds.ParquetFileFragment:
         known = self._fragments.get((day, name))

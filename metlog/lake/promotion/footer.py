@@ -30,6 +30,8 @@ TYPES: Final[dict[Kind, pa.DataType]] = {
 }
 """Types of the columns; of the kind `none` there is no column, since no event of the file has the name."""
 
+_TEXTS: Final = frozenset({"integer", "boolean"})
+"""Kinds of columns that may have a second one beside them."""
 _PLAIN: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _OTHER: Final = re.compile(r"[^a-z0-9_]+")
 
@@ -72,8 +74,17 @@ def encode(promoted: list[Promoted]) -> bytes:
 
 
 def decode(metadata: Mapping[bytes, bytes] | None) -> tuple[Promoted, ...]:
-    """What a footer says; nothing for a file without such columns, and for one of a later release that says it in another way."""
+    """What a footer says; nothing for a file without such columns, and for one of a later release that says it in another way. An entry
+    whose columns are not called as columns for its name are is left out: it may stand for any column of the file."""
     try:
-        return tuple(msgspec.json.decode((metadata or {})[PROMOTED], type=list[Promoted]))
+        said = msgspec.json.decode((metadata or {})[PROMOTED], type=list[Promoted])
     except (KeyError, msgspec.DecodeError):
         return ()
+    return tuple(filter(_sound, said))
+
+
+def _sound(entry: Promoted) -> bool:
+    if entry.kind == "none":
+        return not entry.column and not entry.texts
+    texts = {"", column_name(entry.name, "text")} if entry.kind in _TEXTS else {""}
+    return entry.column == column_name(entry.name, entry.kind) and entry.texts in texts

@@ -65,11 +65,16 @@ def name_in(path: str) -> str | None:
     return path if _NAME.fullmatch(path) else None
 
 
+def _quoted(column: str) -> str:
+    """A column's name, which a file's footer says, as an identifier."""
+    return '"' + column.replace('"', '""') + '"'
+
+
 def _number(entry: Promoted | None, kind: str) -> str:
     if entry is not None and entry.kind == kind:
-        return entry.column
+        return _quoted(entry.column)
     if entry is not None and entry.kind == "integer" and kind == "double":
-        return f"CAST({entry.column} AS DOUBLE)"
+        return f"CAST({_quoted(entry.column)} AS DOUBLE)"
     return "NULL"
 
 
@@ -79,13 +84,13 @@ def _text(entry: Promoted | None) -> str:
         return ""
     if entry.kind == "none":
         return "NULL"
+    column = _quoted(entry.column)
     if entry.kind == "double" and entry.whole:
-        column = entry.column
         whole = f"CAST(CAST({column} AS BIGINT) AS VARCHAR)"
         return f"CASE WHEN {column} = trunc({column}) THEN {whole} ELSE CAST({column} AS VARCHAR) END"
     if entry.texts:
-        return entry.texts
-    return entry.column if entry.kind == "text" else f"CAST({entry.column} AS VARCHAR)"
+        return _quoted(entry.texts)
+    return column if entry.kind == "text" else f"CAST({column} AS VARCHAR)"
 
 
 def _json(entry: Promoted | None) -> str:
@@ -93,5 +98,5 @@ def _json(entry: Promoted | None) -> str:
     if entry is None or not entry.json or not entry.text:
         return ""
     if entry.kind == "text":
-        return f"to_json({entry.column})"
+        return f"to_json({_quoted(entry.column)})"
     return _text(entry)

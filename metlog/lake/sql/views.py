@@ -146,7 +146,7 @@ def _described(path: Path, identity: tuple[int, int]) -> tuple[tuple[str, ...], 
         _column(name, sql_type, found.get(name)) if name != "date" else "date" for name, sql_type in COLUMNS.items()
     )
     said = decode(metadata.metadata)
-    promoted = {entry.name: entry for entry in said if entry.right and columns_of([entry]).keys() <= found.keys()}
+    promoted = {entry.name: entry for entry in said if entry.right and columns_of([entry]).items() <= found.items()}
     return columns, promoted
 
 

@@ -50,6 +50,18 @@ class Folder:
                 pass
         return Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.fd), self.path / name)
 
+    def sub_if(self, name: str) -> Folder | None:
+        """A folder below; None where a file or a link has its name, or nothing has by now. Raises OSError for one that cannot be opened: who
+        asks must not go on without what it holds."""
+        try:
+            return self.sub(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            raise
+
     def open(self, name: str, flags: int) -> int:
         """A descriptor of a file here, made with mode 0640 when `flags` say so."""
         return os.open(name, flags | _NO_LINK, FILE_MODE, dir_fd=self.fd)
@@ -175,26 +187,17 @@ class Folder:
 
 def journals(data: Folder) -> Iterator[tuple[str, Folder]]:
     """Yields the name of each journal of a data folder, and the journal, open while the caller has it; nothing where no listener has run.
-    A file or a link in the place of a journal, and a journal that is removed meanwhile, are passed over. Raises OSError for a journal that
-    cannot be opened: what it holds must not count as committed."""
+    What is no folder in the place of a journal is passed over. Raises OSError for a journal that cannot be opened."""
     try:
         folder = data.sub("journal")
     except FileNotFoundError:
         return
     with folder:
         for name in folder.names():
-            if not _JOURNAL.fullmatch(name):
-                continue
-            try:
-                journal = folder.sub(name)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                if error.errno == errno.ELOOP:
-                    continue
-                raise
-            with journal:
-                yield name, journal
+            journal = folder.sub_if(name) if _JOURNAL.fullmatch(name) else None
+            if journal is not None:
+                with journal:
+                    yield name, journal
 
 
 def write_all(descriptor: int, content: bytes | memoryview) -> None:

@@ -225,9 +225,8 @@ def _files(
             day = day_of(name)
             if day is None or not _within(day, since, until):
                 continue
-            try:
-                folder = events.sub(name)
-            except OSError:  # a planted link, or a folder that has just been expired
+            folder = events.sub_if(name)
+            if folder is None:  # a planted link, or a folder that has just been expired
                 continue
             with folder:
                 names = [entry.name for entry in folder.regular(PARQUET)]

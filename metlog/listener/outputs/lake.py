@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
 from metlog.errors import ConfigError, MetlogError
@@ -142,19 +143,21 @@ class LakeOutput(BaseOutput):
         from metlog.lake.writer import LakeWriter
 
         attach(context.data, self._uri)  # queries over the data folder find the events there
-        root = context.data
-        storage: Storage
-        if is_remote(self._uri):
-            storage = open_storage(self._uri)
-        else:
-            root = Folder.root(local_path(self._uri), create=True) if self._uri else context.data
-            storage = FolderStorage(root)
-        if self._uri:  # others may write there too
-            self._claim = Claim(storage, context.journal)
-        if is_remote(self._uri):
-            return LakeWriter(storage, self._codec, self._level, promote=self._promote)
-        events = root.sub("events", create=True)
-        make_lease(events)
+        with ExitStack() as opened:  # closed when not all of it is to be had: it is tried again
+            storage: Storage
+            events = None
+            if is_remote(self._uri):
+                storage = open_storage(self._uri)
+            else:
+                root = context.data
+                if self._uri:
+                    root = opened.enter_context(Folder.root(local_path(self._uri), create=True))
+                storage = FolderStorage(root)
+                events = opened.enter_context(root.sub("events", create=True))
+                make_lease(events)
+            if self._uri:  # others may write there too
+                self._claim = Claim(storage, context.journal)
+            opened.pop_all()
         return LakeWriter(storage, self._codec, self._level, events, promote=self._promote)
 
     def _survivors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from metlog.journal.failpoints import IMPORT_POINTS
 from metlog.lake.query import Lake
 from tests.helpers.lakes import make_lake
 from tests.system.upkeep.killing import ASK, POINTS, run
@@ -35,6 +37,34 @@ def test_an_upkeep_killed_at(tmp_path: Path, point: str) -> None:
         assert lake.query(ASK).rows == [whole], "after the next upkeep"
     left = [path.name for path in (tmp_path / "events").rglob("*") if path.is_file()]
     assert sorted(left) == [".lease", "000000000004-abc123.parquet", "000000000008-abc123.parquet"]
+
+
+@pytest.mark.parametrize("passing", [1, 3])
+@pytest.mark.parametrize("point", IMPORT_POINTS)
+def test_an_import_killed_at(tmp_path: Path, point: str, passing: int) -> None:
+    """And its files beside those of a listener that are merged before it is run again."""
+    data, source = tmp_path / "data", tmp_path / "old.ndjson"
+    count = make_lake(data, days=3, files=3, events=20)
+    lines = [{"time": f"2026-10-0{1 + n % 3}T00:00:00Z", "n": count + n} for n in range(60)]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    whole = (count + 60, count + 60, (count + 60) * (count + 59) // 2)
+    once = point in {"import.written", "import.known"}
+    first = upkeep(data, "import", str(source), fault=point if once else f"{point}:{passing}")
+    assert first.returncode == -9, first.stderr
+    for arguments in (
+        ("compact", "--fewest", "2"),
+        ("import", str(source)),
+        ("compact", "--fewest", "2"),
+        ("import", str(source)),
+    ):
+        done = upkeep(data, *arguments)
+        assert done.returncode == 0, done.stderr
+    assert "imported before" in done.stdout
+    with Lake(data) as lake:
+        assert lake.query(ASK).rows == [whole]
+    left = [path.name for path in (data / "events").rglob("*") if path.is_file() and path.name != ".lease"]
+    assert len(left) == 3
+    assert not [name for name in left if name.startswith(".")]
 
 
 def test_random_kills_beside_queries() -> None:

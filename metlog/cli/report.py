@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +19,7 @@ from metlog.errors import ConfigError
 from metlog.lake.values import Column
 from metlog.reports import COMMON
 from metlog.reports.charts.drawing import Drawer, Kind
+from metlog.reports.spec import Parameter
 
 if TYPE_CHECKING:
     from metlog.reports import Library, Report, ReportResult
@@ -55,7 +58,7 @@ def report(
     reports: Annotated[
         Path | None,
         typer.Option(
-            "--reports", metavar="DIR", envvar="METLOG_REPORTS", help="A folder with more reports, each a TOML file."
+            "--reports", metavar="DIR", help="A folder with more reports, each a TOML file; else METLOG_REPORTS."
         ),
     ] = None,
     param: Annotated[
@@ -81,6 +84,8 @@ def report(
     from metlog.reports import Library
 
     folder = data_folder(data)
+    if reports is not None and not reports.is_dir():
+        raise UsageError(f"--reports {str(reports)!r}: no such folder")
     library = Library(folder if folder.is_dir() else None, reports)
     for line in library.broken:
         typer.echo(f"metlog report: left out: {line}", err=True)
@@ -88,7 +93,7 @@ def report(
         _list(library)
         return
     chosen = library[name]
-    given = _given(context.args, param or [])
+    given = _given(context.args, param or [], chosen.parameters)
     given.update({key: value for key, value in (("since", since), ("until", until), ("tz", tz)) if value is not None})
     conditions = [_condition(text) for text in fail_if or []]
     _check_chart(chart)
@@ -129,20 +134,28 @@ def _list(library: Library) -> None:
     )  # fmt: skip
 
 
-def _given(extra: list[str], pairs: list[str]) -> dict[str, str]:
-    """Parameters from `--param k=v` and from options of the report's own (`--by week`, `--by=week`)."""
+def _given(extra: list[str], pairs: list[str], parameters: Mapping[str, Parameter]) -> dict[str, str]:
+    """Parameters from `--param k=v` and from options of the report's own (`--by week`, `--by=week`, `--each`)."""
     given: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"--param {pair!r}: wants NAME=VALUE")
         given[key] = value
-    words = iter(extra)
-    for word in words:
+    words = deque(extra)
+    while words:
+        word = words.popleft()
         if not word.startswith("--"):
             raise UsageError(f"{word!r}: a parameter is given as --NAME VALUE")
-        key, equals, value = word[2:].partition("=")
-        given[key.replace("-", "_")] = value if equals else next(words, "")
+        name, equals, value = word.partition("=")
+        key = name[2:].replace("-", "_")
+        if not equals and words and not words[0].startswith("--"):
+            value = words.popleft()
+        elif not equals and key in parameters:
+            if parameters[key].type != "boolean":
+                raise UsageError(f"{name}: wants a value; one that begins with -- is given as {name}=VALUE")
+            value = "true"
+        given[key] = value
     return given
 
 

@@ -36,12 +36,13 @@ class Library:
     def __init__(self, data: Path | str | None = None, folder: Path | str | None = None) -> None:
         self.reports: dict[str, Report] = {}
         self.broken: list[str] = []
-        configured = folder or os.environ.get("METLOG_REPORTS")
+        configured = os.environ.get("METLOG_REPORTS") if folder is None else folder
         self._files(_PACKAGE)
         self._entry_points()
         if configured:
             if not Path(configured).is_dir():
-                raise ConfigError(f"folder of reports (METLOG_REPORTS) = {str(configured)!r}: no such folder")
+                named = "METLOG_REPORTS" if folder is None else "folder of reports"
+                raise ConfigError(f"{named} = {str(configured)!r}: no such folder")
             self._files(Path(configured))
         self._given = dict(self.reports)
         if data is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import duckdb
@@ -13,7 +15,7 @@ from metlog.lake.sql.guard import QueryError
 from metlog.plugins.conversion import nearest
 from metlog.values import whole_number
 
-__all__ = ["EXPLAIN", "explain", "is_of_values"]
+__all__ = ["EXPLAIN", "explain", "is_of_values", "placed_in"]
 
 EXPLAIN = "EXPLAIN "
 """What a query is prefixed with to hear where in it a mistake is; its positions are behind by as much."""
@@ -64,6 +66,23 @@ def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: f
     elif sql != ran and not _same_place(sql, ran, position, str(details.get("name", ""))):
         position = None
     return QueryError(_plain(message, details), "syntax" if kind in _SYNTAX else "failed", position, sql)
+
+
+@contextmanager
+def placed_in(condition: str, head: str) -> Iterator[None]:
+    """Raises errors of the query `head`, the condition, a line of `)` with their place in the condition."""
+    try:
+        yield
+    except QueryError as error:
+        if error.line is None or error.column is None:
+            raise
+        lines = condition.split("\n")
+        line, column, message = error.line, error.column, error.message
+        if line > len(lines):
+            line, column, message = len(lines), len(lines[-1]) + 1, "syntax error at the end of the condition"
+        elif line == 1:
+            column -= len(head)
+        raise QueryError.placed(message, error.kind, line, column) from error
 
 
 def is_of_values(error: Exception) -> bool:

@@ -30,6 +30,7 @@ from metlog.lake.parquet import may_replace
 from metlog.lake.query import Lake
 from metlog.lake.replacing import replace
 from metlog.lake.schema import tables
+from metlog.lake.sql.errors import placed_in
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.lake.upkeep.folders import PATIENCE, Progress, Upkeep, UpkeepError, days, opened, write_hidden
 from metlog.lake.upkeep.lines import remove_lines
@@ -42,6 +43,7 @@ _ROUNDS: Final = 5
 """How often all places are gone through: an event may pass from the journal into a Parquet file meanwhile."""
 _SEALING: Final = 150.0
 """Seconds that a segment which a listener is writing gets to be sealed."""
+_HEAD: Final = "SELECT count(*) AS n FROM events WHERE ("
 _LITERAL: Final = re.compile(r"(->>?\s*)?'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
 _EMPTY: Final = b'{"type":"metlog.forgotten"}'
 _SHORTEST: Final = b'{"type":"-"}'
@@ -65,13 +67,14 @@ class Forgotten(Struct):
 
 def check_condition(where: str) -> None:
     """Raises QueryError when a condition is none over the columns of `events`, such as one that asks other tables."""
-    parsed = parse(_question(where))
+    with placed_in(where, _HEAD):
+        parsed = parse(_question(where))
     if parsed.tables != {"events"} or parsed.parameters:
         raise QueryError("the condition asks more than the columns of `events`", "refused")
 
 
 def _question(where: str) -> str:
-    return f"SELECT count(*) AS n FROM events WHERE ({where}\n)"  # noqa: S608 - parsed by the guard before it runs
+    return f"{_HEAD}{where}\n)"  # parsed by the guard before it runs
 
 
 def forget(
@@ -99,7 +102,7 @@ def forget(
     check_condition(where)
     done = Forgotten()
     condition = f"({where}\n)"
-    with Lake(data) as lake:
+    with placed_in(where, _HEAD), Lake(data) as lake:
         lake.query(_question(where))  # what cannot be asked is told before anything is removed
     with opened(data) as upkeep, _held(files, dry_run) as held:
         for _ in range(1 if dry_run else _ROUNDS):

@@ -140,6 +140,27 @@ def test_options_of_a_report_s_own_are_taken_in_each_way(data: Path) -> None:
         assert found == [{"time": "2026-03-01T00:00:00", "users": 4}], way
 
 
+def test_a_boolean_alone_is_true_and_the_next_option_is_no_value(data: Path) -> None:
+    whole = json.loads(command("status-codes", *SINCE, "--each", "true", "-f", "json", data=data).stdout)
+    assert {row["status"] for row in whole} == {"200", "404", "500"}
+    for way in (["--each", "--by", "day"], ["--each"], ["--by=day", "--each=yes"], ["--by", "day", "--each", "1"]):
+        found = command("status-codes", *SINCE, *way, "-f", "json", data=data)
+        assert {row["status"] for row in json.loads(found.stdout)} == {"200", "404", "500"}, way
+    done = command("events-by-type", *SINCE, "--top", "--logger", "svc", data=data)
+    assert (done.returncode, done.stderr) == (
+        2, "metlog report: --top: wants a value; one that begins with -- is given as --top=VALUE\n",
+    )  # fmt: skip
+    done = command("events-by-type", *SINCE, "--tpo", data=data)
+    assert done.stderr.endswith("tpo: report 'events-by-type' has no such parameter; did you mean 'top'?\n")
+
+
+def test_a_folder_of_reports_that_is_not_there_is_told_by_who_named_it(data: Path) -> None:
+    done = command("logins", "--reports", "/nope", data=data)
+    assert (done.returncode, done.stderr) == (2, "metlog report: --reports '/nope': no such folder\n")
+    done = command("logins", data=data, METLOG_REPORTS="/nope")
+    assert (done.returncode, done.stderr) == (2, "metlog report: METLOG_REPORTS = '/nope': no such folder\n")
+
+
 def test_days_are_those_of_the_named_time_zone(data: Path) -> None:
     arguments = ("unique-users", *SINCE, "--tz", "Europe/Berlin", "-f", "csv")
     assert command(*arguments, data=data).stdout.splitlines()[2] == "2026-03-11T00:00:00,2"

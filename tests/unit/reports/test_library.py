@@ -48,7 +48,7 @@ def test_a_configured_folder_is_looked_into_and_the_data_folder_wins(
     found = Library(tmp_path / "data")
     assert (found["logins"].title, found["both"].title) == ("Configured", "Data")
     monkeypatch.setenv("METLOG_REPORTS", str(tmp_path / "none"))
-    with pytest.raises(ConfigError, match=r"\(METLOG_REPORTS\) = '.*none': no such folder"):
+    with pytest.raises(ConfigError, match=r"^METLOG_REPORTS = '.*none': no such folder"):
         Library()
 
 

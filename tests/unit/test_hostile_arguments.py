@@ -68,7 +68,8 @@ def loop() -> list[Any]:
 MAKERS: dict[str, Callable[[], Any]] = {
     "evil": Evil, "list of evil": lambda: [Evil()], "tuple of evil": lambda: (Evil(), "b"), "dict of evil": lambda: {"a": Evil()},
     "evil key": lambda: {Name(): 1}, "evil mapping": EvilMapping, "evil text": lambda: EvilText("text"), "broken iterator": broken,
-    "nan": lambda: math.nan, "inf": lambda: math.inf, "minus": lambda: -1, "huge": lambda: 10**400, "tiny": lambda: 1e-320, "zero": lambda: 0,
+    "nan": lambda: math.nan, "inf": lambda: math.inf, "minus": lambda: -1, "huge": lambda: 10**400, "tiny": lambda: 1e-320,
+    "zero": lambda: 0,
     "more digits than Python writes": lambda: 10**5000, "loop": loop,
     "bytes": lambda: b"caf\xc3\xa9 \xff", "surrogate": lambda: "\ud800", "none": lambda: None, "true": lambda: True,
     "array": lambda: numpy.array([1, 2]), "class": lambda: Evil, "function": lambda: broken, "empty": lambda: "", "set": lambda: {1},

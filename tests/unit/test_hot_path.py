@@ -64,7 +64,7 @@ class Colour(enum.Enum):
     RED = "red"
 
 
-class Kind(str, enum.Enum):
+class Kind(enum.StrEnum):
     LOGIN = "login"
 
 
@@ -117,7 +117,8 @@ def test_a_lone_surrogate_costs_no_other_event_of_its_frame(client: MetlogClient
         (("a", 1), ("a", "1")), ((True,), ("True",)), ((1,), ("1",)), ((1.0,), ("1.0",)), (("a", [1]), ("a", "[1]")),
         (("a", Text("b")), ("a", "b")), (["x", "y"], ("x", "y")), (Text("t"), ("t",)), ((), ("event",)), (Colour.RED, ("Colour.RED",)),
         ((t for t in "ab"), ("a", "b")), (b"login", ("login",)), ((b"caf\xc3\xa9", "x"), ("café", "x")), (bytearray(b"login"), ("login",)),
-        ([b"login"], ("login",)), (Kind.LOGIN, ("login",)), ((Kind.LOGIN, "x"), ("login", "x")), ([Kind.LOGIN], ("login",)), ([], ("event",)),
+        ([b"login"], ("login",)), (Kind.LOGIN, ("login",)), ((Kind.LOGIN, "x"), ("login", "x")), ([Kind.LOGIN], ("login",)),
+        ([], ("event",)),
     ],
 )  # fmt: skip
 def test_tokens_are_text_all_through_the_first_time_and_the_second(

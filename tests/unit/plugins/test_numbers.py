@@ -71,7 +71,7 @@ def test_a_size_or_a_time_beyond_all_measure_is_refused(table: str, key: str) ->
         ({"name": "kafka", "linger": 901}, "sender.linger = 901.0: wants a number of seconds, 900 or less"),
         ({"name": "kafka", "give_up": 1e9}, "sender.give_up = 1000000000.0: wants 1000000 seconds at most"),
         ({"name": "kafka", "max_frame": 1 << 30}, "sender.max_frame = 1073741824: wants a number of bytes, 999900000 or less"),
-        ({"name": "file", "path": "/tmp/x", "keep": 10**9}, "sender.keep = 1000000000: wants a number of files, 10000 or less"),  # noqa: S108
+        ({"name": "file", "path": "/tmp/x", "keep": 10**9}, "sender.keep = 1000000000: wants a number of files, 10000 or less"),
     ],
 )  # fmt: skip
 def test_more_than_what_takes_the_number_can_is_refused_when_it_is_set(spec: dict[str, Any], fault: str) -> None:

@@ -51,8 +51,7 @@ class Folder:
         return Folder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.fd), self.path / name)
 
     def sub_if(self, name: str) -> Folder | None:
-        """A folder below; None where a file or a link has its name, or nothing has by now. Raises OSError for one that cannot be opened:
-        who asks must not go on without what it holds."""
+        """A folder below; None where a file or a link has its name, or nothing has by now. Raises OSError for one that cannot be opened."""
         try:
             return self.sub(name)
         except (FileNotFoundError, NotADirectoryError):

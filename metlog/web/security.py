@@ -256,7 +256,10 @@ def _host_name(text: str) -> str | None:
 
 
 def _same_host(origin: str, headers: Headers) -> bool:
-    return origin != "null" and urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    try:
+        return origin != "null" and urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    except ValueError:  # half of an IPv6 address
+        return False
 
 
 _SECRET: Final = secrets.token_bytes(32)

@@ -13,7 +13,7 @@ from metlog.listener.metrics import CONTENT_TYPE
 from metlog.web.errors import Refused
 from metlog.web.events import find
 from metlog.web.forms import json_body, query_of, whole
-from metlog.web.reports import listing, run
+from metlog.web.reports import listing, run_of
 from metlog.web.results import answer, json_response
 from metlog.web.search import Page
 from metlog.web.state import access_of, page_of
@@ -62,7 +62,7 @@ async def report_list(request: Request) -> Response:
 
 async def report(request: Request) -> Response:
     """`GET /api/reports/NAME?param=…`: columns, rows, and the Vega-Lite specification under `chart`."""
-    made = await run(request)
+    made = await run_of(request)
     shown = query_of(request)
     return json_response(
         {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 from urllib.parse import parse_qsl, urlencode
@@ -24,8 +25,8 @@ from metlog.reports.report import Report
 from metlog.reports.spec import COMMON
 from metlog.web.errors import Refused
 from metlog.web.forms import form, query_of
-from metlog.web.pictures import PICTURES, chart
-from metlog.web.reports import library
+from metlog.web.pictures import PICTURES
+from metlog.web.reports import Made, library, run_all
 from metlog.web.results import export_result
 from metlog.web.security import require_csrf
 from metlog.web.state import access_of, page_of
@@ -56,9 +57,14 @@ class Shown:
     width: str
     show: str
     report: Report | None
-    query: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     table: Table | None = None
+
+    @property
+    def query(self) -> str:
+        """The parameters in the address of the report."""
+        return urlencode(self.parameters)
 
 
 async def _all(request: Request) -> Dashboards:
@@ -105,7 +111,7 @@ async def _shown(request: Request, board: Dashboard) -> list[Shown]:
             continue
         parameters = _parameters(board, report, panel.parameters, given)
         show = "table" if report.chart_spec is None else panel.show
-        made.append(Shown(panel.title or report.title, panel.width, show, report, urlencode(parameters)))
+        made.append(Shown(panel.title or report.title, panel.width, show, report, parameters))
     return made
 
 
@@ -127,71 +133,81 @@ async def show(request: Request) -> Response:
     given = query_of(request)
     times_of(request, board.since or _SINCE, board.until or "now")
     panels = await _shown(request, board)
-    for panel in panels:
-        if panel.report is not None and panel.show != "chart":
-            await _fill(request, panel)
+    cancelled = False
+    try:
+        await _fill(request, board, [panel for panel in panels if panel.show != "chart"])
+    except Refused as refused:
+        if refused.kind != "cancelled":
+            raise
+        cancelled = True
     values = {
         "here": "dashboards", "board": board, "panels": panels, "given": given, "logger": given.get("logger") or board.logger,
-        "query": urlencode({key: value for key, value in given.items() if value}),
+        "query": urlencode({key: value for key, value in given.items() if value and not key.startswith("_")}),
         "may_change": board.saved and _may_save(request), "everything": access.everything, "settings": page.settings,
+        "cancelled": cancelled, "now": time.time(),
     }  # fmt: skip
     return page.views.render(request, "dashboard.html", values)
 
 
-async def _fill(request: Request, panel: Shown) -> None:
-    """Runs the report of a panel that shows its rows."""
-    report = panel.report
-    assert report is not None
-    try:
-        result = await _run(request, report, panel.query)
-    except Refused as refused:
-        panel.problem = refused.message
-        return
-    labels = {column.name: label(report, column.name) for column in result.columns}
-    panel.table = table(result, result.rows[:_ROWS], labels=labels, times=time_texts(report, result.values))
+async def _fill(request: Request, board: Dashboard, panels: Sequence[Shown]) -> None:
+    """Runs the reports of panels that show their rows."""
+    wanted = [(panel.report, panel.parameters) for panel in panels if panel.report is not None]
+    found = iter(await run_all(request, board.title, wanted))
+    for panel in panels:
+        if panel.report is None:
+            continue
+        made = next(found)
+        if isinstance(made, Refused):
+            panel.problem = _problem(made)
+            continue
+        result = made.result
+        labels = {column.name: label(panel.report, column.name) for column in result.columns}
+        times = time_texts(panel.report, result.values)
+        panel.table = table(result, result.rows[:_ROWS], labels=labels, times=times)
 
 
-async def _run(request: Request, report: Report, query: str) -> Any:
-    page, access = page_of(request), access_of(request)
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers)
-    kept = page.caches.results.get(key)
-    if kept is not None:
-        return kept
-
-    def work(cancel: Cancel) -> Any:
-        return report.run(page.lake, given, loggers=access.loggers, cancel=cancel)
-
-    try:
-        return page.caches.results.put(key, await page.pool.run(request, work))
-    except ConfigError as error:
-        raise Refused(400, str(error)) from None
+def _problem(refused: Refused) -> str:
+    """What a panel says in the place of its rows. Raises what is no matter of one panel."""
+    if refused.status not in {400, 408, 413}:
+        raise refused
+    return refused.message
 
 
 async def archive(request: Request) -> Response:
-    """`/dashboards/NAME.zip`: of each panel the rows as CSV and the chart as SVG and PNG."""
+    """`/dashboards/NAME.zip`: of each panel the rows as CSV and the chart as SVG and PNG; a text where there are none."""
     board = await _board(request)
+    panels = [(number, panel) for number, panel in enumerate(await _shown(request, board), 1)]
+    wanted = [(panel.report, panel.parameters) for _, panel in panels if panel.report is not None]
+    found = iter(await run_all(request, board.title, wanted, to_the_end=True))
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as into:
-        for number, panel in enumerate(await _shown(request, board), 1):
+        for number, panel in panels:
             if panel.report is None:
+                into.writestr(f"{number:02d}.txt", f"{panel.problem}\n")
                 continue
-            result = await _run(request, panel.report, panel.query)
-            stem = f"{number:02d}-{panel.report.name}"
-            exported = await asyncio.to_thread(export_result, result, "csv")
-            with exported.file:
-                exported.file.seek(0)
-                into.writestr(f"{stem}.csv", exported.file.read())
-            if panel.report.chart_spec is None:
-                continue
-            spec = chart(panel.report, result)
-            try:
-                for kind in PICTURES:
-                    into.writestr(f"{stem}.{kind}", await _drawn(request, spec, kind))
-            except DrawError as error:
-                into.writestr(f"{stem}.txt", f"The chart cannot be drawn: {error}\n")
+            stem, made = f"{number:02d}-{panel.report.name}", next(found)
+            if isinstance(made, Refused):
+                into.writestr(f"{stem}.txt", f"{_problem(made)}\n")
+            else:
+                await _pack(request, into, stem, made)
     headers = {"Content-Disposition": f'attachment; filename="{board.name}.zip"'}
     return Response(packed.getvalue(), media_type="application/zip", headers=headers)
+
+
+async def _pack(request: Request, into: zipfile.ZipFile, stem: str, made: Made) -> None:
+    """Writes the rows and the chart of a report."""
+    exported = await asyncio.to_thread(export_result, made.result, "csv")
+    with exported.file:
+        exported.file.seek(0)
+        into.writestr(f"{stem}.csv", exported.file.read())
+    if made.report.chart_spec is None:
+        return
+    spec = made.chart()
+    try:
+        for kind in PICTURES:
+            into.writestr(f"{stem}.{kind}", await _drawn(request, spec, kind))
+    except DrawError as error:
+        into.writestr(f"{stem}.txt", f"The chart cannot be drawn: {error}\n")
 
 
 async def _drawn(request: Request, spec: dict[str, Any], kind: str) -> bytes:

@@ -7,10 +7,12 @@ that began it, and ends when nobody asks for it any more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, cast
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,7 +21,10 @@ from metlog.lake.interface import Cancel
 from metlog.web.errors import Refused
 from metlog.web.pool import QueryPool
 
-__all__ = ["Job", "Jobs", "Outcome", "Waiting"]
+__all__ = ["Job", "Jobs", "Outcome", "Waiting", "Work"]
+
+Work = Callable[[Cancel], Any]
+"""What runs in the pool; it hands its `Cancel` to every query."""
 
 _PATIENCE: Final = 1.0
 """Seconds that a page waits before it says that it waits."""
@@ -69,6 +74,8 @@ class Job:
     """Nobody asked for it any more: who comes later gets a new one."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set to end it."""
+    parts: list[Job] = field(default_factory=list)
+    """The jobs that it waits for, where it is no query itself."""
 
     @property
     def done(self) -> bool:
@@ -78,12 +85,27 @@ class Job:
         """How far it is, for the page that waits."""
         said = self.cancel.progress if self.cancel is not None else None
         text = said.text if said is not None else ("waits for its turn" if self.cancel is None else "running")
+        share = said.share if said is not None else None
+        if self.parts:
+            ready = sum(part.done for part in self.parts)
+            text, share = f"{ready} of {len(self.parts)} are there", ready / len(self.parts)
         return {
             "state": "done" if self.done else "running",
             "seconds": round(time.monotonic() - self.began, 1),
             "text": text,
-            "share": said.share if said is not None else None,
+            "share": share,
         }
+
+    def value(self) -> Any:
+        """What it gave. Raises what it raised, and Refused where it was cancelled."""
+        assert self.task is not None
+        if self.task.cancelled() or isinstance(self.task.exception(), ClientDisconnect):
+            raise Refused(400, "the query was cancelled", kind="cancelled")
+        return self.task.result()
+
+    def outcome(self, *, once: bool) -> Outcome:
+        """Its value, with its age where it is not made for one page alone. Raises as `value`."""
+        return Outcome(self.value(), 0.0 if once else time.monotonic() - self.began)
 
 
 class Waiting(Exception):
@@ -131,7 +153,7 @@ class Jobs:
         asker: str,
         key: Hashable,
         title: str,
-        work: Callable[[Cancel], Any],
+        work: Work,
         *,
         to_the_end: bool = False,
         since: float = 0.0,
@@ -146,10 +168,54 @@ class Jobs:
         kept for who asks next. patience: seconds of that moment. Raises Refused as the pool does.
         """
         key = (asker, key)
-        kept = min(self._kept, _UNSEEN) if once else self._kept
-        job = self._current(key, since) or self._begin(request, asker, key, title, work, detail, kept)
+        job = self._current(key, since) or self._begin(
+            asker, key, title, partial(self._in_pool, request, work), detail, self._keeps(once=once)
+        )
+        await self._ended(request, job, to_the_end=to_the_end, once=once, patience=patience)
+        if once:
+            self._forget(key, job)
+        return job.outcome(once=once)
+
+    async def results(
+        self,
+        request: Request,
+        asker: str,
+        title: str,
+        works: Mapping[Hashable, Work],
+        *,
+        to_the_end: bool = False,
+        since: float = 0.0,
+        once: bool = False,
+        patience: float | None = None,
+    ) -> list[Outcome | Refused]:
+        """What several give, or how each was refused: one job for the page that waits, over a job with each of these keys, which is shared
+        with who asks for that one alone. They run as many at once as one asker may have.
+
+        The rest as for `result`.
+        """
+        key = (asker, tuple(works))
+        job = self._current(key, since) or self._begin(
+            asker,
+            key,
+            title,
+            partial(self._gather, request, title, works, since, once=once),
+            "",
+            self._keeps(once=once),
+        )
+        await self._ended(request, job, to_the_end=to_the_end, once=once, patience=patience)
+        self._forget(key, job)
+        return [_told(part, once=once) for part in job.value()]
+
+    def _keeps(self, *, once: bool) -> float:
+        return min(self._kept, _UNSEEN) if once else self._kept
+
+    def _forget(self, key: Hashable, job: Job) -> None:
+        if self._by_key.get(key) is job:
+            del self._by_key[key]
+
+    async def _ended(self, request: Request, job: Job, *, to_the_end: bool, once: bool, patience: float | None) -> None:
+        """Waits until the job has ended. Raises Waiting."""
         job.seen = time.monotonic()
-        assert job.task is not None
         if not job.done:
             job.waiters += 1
             try:
@@ -162,11 +228,6 @@ class Jobs:
                 job.seen = time.monotonic()
         if not job.done:
             raise Waiting(job)
-        if once and self._by_key.get(key) is job:
-            del self._by_key[key]
-        if job.task.cancelled() or isinstance(job.task.exception(), ClientDisconnect):
-            raise Refused(400, "the query was cancelled", kind="cancelled")
-        return Outcome(job.task.result(), 0.0 if once else time.monotonic() - job.began)
 
     async def _moment(self, request: Request, job: Job, patience: float) -> None:
         """As long as a page waits before it says that it waits. A client that goes away within that time takes a query of its own along."""
@@ -209,11 +270,10 @@ class Jobs:
 
     def _begin(
         self,
-        request: Request,
         asker: str,
         key: Hashable,
         title: str,
-        work: Callable[[Cancel], Any],
+        work: Callable[[Job], Coroutine[Any, Any, Any]],
         detail: str,
         kept: float,
     ) -> Job:
@@ -225,14 +285,10 @@ class Jobs:
             if other.ended is None or now - other.ended <= other.kept
         }
 
-        def known(cancel: Cancel) -> Any:
-            job.cancel = cancel
-            return work(cancel)
-
         async def run() -> Any:
             reaper = asyncio.create_task(self._reap(job))
             try:
-                return await self._pool.run(cast("Request", _Detached(request, job)), known)
+                return await work(job)
             finally:
                 job.ended = time.monotonic()
                 reaper.cancel()
@@ -244,6 +300,46 @@ class Jobs:
             self._by_key.pop(oldest).gone.set()
         self._by_key[key] = job
         return job
+
+    async def _in_pool(self, request: Request, work: Work, job: Job, turns: asyncio.Semaphore | None = None) -> Any:
+        def known(cancel: Cancel) -> Any:
+            job.cancel = cancel
+            return work(cancel)
+
+        async with turns or contextlib.nullcontext():
+            return await self._pool.run(cast("Request", _Detached(request, job)), known)
+
+    async def _gather(
+        self, request: Request, title: str, works: Mapping[Hashable, Work], since: float, job: Job, *, once: bool
+    ) -> list[Job]:
+        """The jobs with these keys when all have ended. Given up, it gives up those that nobody else waits for."""
+        turns = asyncio.Semaphore(self._pool.each)
+        keys = [(job.asker, key) for key in works]
+        for key, work in zip(keys, works.values(), strict=True):
+            part = self._current(key, since) or self._begin(
+                job.asker, key, title, partial(self._in_pool, request, work, turns=turns), "", job.kept
+            )
+            part.waiters += 1
+            job.parts.append(part)
+        gone = asyncio.create_task(job.gone.wait())
+        left = {part.task for part in job.parts if part.task is not None}
+        try:
+            while left and not gone.done():
+                _, waits = await asyncio.wait({*left, gone}, return_when=asyncio.FIRST_COMPLETED)
+                left &= waits
+        finally:
+            gone.cancel()
+            for key, part in zip(keys, job.parts, strict=True):
+                part.waiters -= 1
+                part.seen = time.monotonic()
+                if not part.done and not part.waiters:
+                    part.abandoned = True
+                    part.gone.set()
+                if once:
+                    self._forget(key, part)
+        if left:
+            raise ClientDisconnect
+        return job.parts
 
     async def _reap(self, job: Job) -> None:
         while job.waiters or time.monotonic() - job.seen < self._abandoned:  # noqa: ASYNC110 - a clock is looked at
@@ -257,6 +353,13 @@ class Jobs:
             if secrets.compare_digest(job.id.encode(), identity.encode()) and job.asker == asker:
                 return job
         raise Refused(404, "there is no such query any more")
+
+
+def _told(job: Job, *, once: bool) -> Outcome | Refused:
+    try:
+        return job.outcome(once=once)
+    except Refused as refused:
+        return refused
 
 
 async def _left(request: Request) -> None:

@@ -34,6 +34,11 @@ class Turns:
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
         """Who waits, the asker whose turn it is first."""
 
+    @property
+    def each(self) -> int:
+        """Turns of a single asker at once."""
+        return self._each
+
     def full(self, asker: str) -> bool:
         """Whether this asker may not even wait."""
         free = sum(self._has.values()) < self._running and self._has.get(asker, 0) < self._each
@@ -98,6 +103,11 @@ class QueryPool:
         """Queries that run or wait."""
         self.outcomes: dict[str, int] = {}
         """Queries ended, by outcome: `ok` or the kind of the error."""
+
+    @property
+    def each(self) -> int:
+        """Queries of one asker that run at once."""
+        return self._turns.each
 
     async def run(self, request: Request, work: Callable[[Cancel], T]) -> T:
         """Returns what `work` gives; it must hand its `Cancel` to every query.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -23,14 +23,15 @@ from metlog.reports.library import Library
 from metlog.reports.report import Report, ReportResult
 from metlog.web.errors import Refused
 from metlog.web.forms import query_of, whole
+from metlog.web.jobs import Work
 from metlog.web.pictures import PICTURES, chart, picture
 from metlog.web.results import Exported, export_result
-from metlog.web.state import access_of, page_of
+from metlog.web.state import Page, access_of, page_of
 from metlog.web.tables import Table, sorted_rows, table
 from metlog.web.times import times_of
-from metlog.web.waiting import awaited
+from metlog.web.waiting import awaited, awaited_all
 
-__all__ = ["Made", "download", "featured", "index", "listing", "report_of", "run", "show"]
+__all__ = ["Made", "download", "featured", "index", "listing", "report_of", "run", "run_all", "run_of", "show"]
 
 _ROWS: Final = 200
 """Rows of a report that its page shows; a chart shows all of them, and so does a download."""
@@ -98,39 +99,82 @@ async def report_of(request: Request) -> Report:
     return found[name]
 
 
-async def run(request: Request, *, to_the_end: bool = True) -> Made:
-    """Runs the report in the path with the parameters in the URL; those that begin with `_` say how it is shown.
+@dataclass(frozen=True)
+class _Asked:
+    """A report with its parameters, as its result is kept and asked for."""
 
-    Raises Refused 400 for a parameter that cannot be used, 404 for a report that is not there.
-    """
-    page, access, report = page_of(request), access_of(request), await report_of(request)
-    compares = query_of(request).get("_compare") == "1"
-    given = {
-        key: value
-        for key, value in query_of(request).items()
-        if value.strip() and not key.startswith("_") and (key != "refresh" or key in report.parameters)
-    }
-    key = (page.settings.data, report.name, report.sql, tuple(sorted(given.items())), access.loggers, compares)
-    result, age = page.caches.results.get(key), 0.0
-    if result is None or page.lake.slow:
+    page: Page
+    report: Report
+    given: dict[str, str]
+    loggers: tuple[str, ...] | None
+    compares: bool = False
 
-        def work(cancel: Cancel) -> ReportResult:
-            if compares:
-                return compared(report, page.lake, given, loggers=access.loggers, cancel=cancel)
-            return report.run(page.lake, given, loggers=access.loggers, cancel=cancel)
+    @property
+    def key(self) -> tuple[object, ...]:
+        report = self.report
+        given = tuple(sorted(self.given.items()))
+        return (self.page.settings.data, report.name, report.sql, given, self.loggers, self.compares)
 
+    def kept(self) -> ReportResult | None:
+        """The result that was shown just now; of a slow engine the job has it, with its age."""
+        found: ReportResult | None = None if self.page.lake.slow else self.page.caches.results.get(self.key)
+        return found
+
+    def work(self, cancel: Cancel) -> ReportResult:
+        run = compared if self.compares else Report.run
         try:
-            outcome = await awaited(request, ("report", key), report.title, work, to_the_end=to_the_end)
-            result, age = page.caches.results.put(key, outcome.value), outcome.age
+            return run(self.report, self.page.lake, self.given, loggers=self.loggers, cancel=cancel)
         except ConfigError as error:
             raise Refused(400, str(error)) from None
-    return Made(
-        comparing(report) if compares else report,
-        result,
-        given,
-        (*key, result.arrow.num_rows, round(time.monotonic() - age)) if age else key,
-        age,
-    )
+
+    def made(self, result: ReportResult, age: float = 0.0) -> Made:
+        self.page.caches.results.put(self.key, result)
+        key = (*self.key, result.arrow.num_rows, round(time.monotonic() - age)) if age else self.key
+        return Made(comparing(self.report) if self.compares else self.report, result, self.given, key, age)
+
+
+async def run(
+    request: Request, report: Report, given: dict[str, str], *, compares: bool = False, to_the_end: bool = True
+) -> Made:
+    """Runs a report. Raises Refused 400 for a parameter that cannot be used, Waiting unless it is to be run to the end."""
+    asked = _Asked(page_of(request), report, given, access_of(request).loggers, compares)
+    if (kept := asked.kept()) is not None:
+        return Made(comparing(report) if compares else report, kept, given, asked.key)
+    outcome = await awaited(request, ("report", asked.key), report.title, asked.work, to_the_end=to_the_end)
+    return asked.made(outcome.value, outcome.age)
+
+
+async def run_all(
+    request: Request, title: str, wanted: Sequence[tuple[Report, dict[str, str]]], *, to_the_end: bool = False
+) -> list[Made | Refused]:
+    """Runs several reports at once; each one's result, or how it was refused. Raises Waiting unless they are to be run to the end."""
+    page, loggers = page_of(request), access_of(request).loggers
+    asked = [_Asked(page, report, given, loggers) for report, given in wanted]
+    found: dict[tuple[object, ...], Made | Refused] = {}
+    for each in asked:
+        if (kept := each.kept()) is not None:
+            found[each.key] = Made(each.report, kept, each.given, each.key)
+    left = {each.key: each for each in asked if each.key not in found}
+    if left:
+        works: dict[Hashable, Work] = {("report", key): each.work for key, each in left.items()}
+        outcomes = await awaited_all(request, title, works, to_the_end=to_the_end)
+        for (key, each), outcome in zip(left.items(), outcomes, strict=True):
+            found[key] = outcome if isinstance(outcome, Refused) else each.made(outcome.value, outcome.age)
+    return [found[each.key] for each in asked]
+
+
+async def run_of(request: Request, *, to_the_end: bool = True) -> Made:
+    """Runs the report in the path with the parameters in the URL; those that begin with `_` say how it is shown.
+
+    Raises as `run`, and Refused 404 for a report that is not there.
+    """
+    report, said = await report_of(request), query_of(request)
+    given = {
+        key: value
+        for key, value in said.items()
+        if value.strip() and not key.startswith("_") and (key != "refresh" or key in report.parameters)
+    }
+    return await run(request, report, given, compares=said.get("_compare") == "1", to_the_end=to_the_end)
 
 
 async def listing(request: Request) -> list[dict[str, Any]]:
@@ -182,7 +226,7 @@ async def show(request: Request) -> Response:
     problem: Refused | None = None
     try:
         times_of(request, **span)
-        made = await run(request, to_the_end=False)
+        made = await run_of(request, to_the_end=False)
     except Refused as refused:  # told beside the form that has the value at fault
         if refused.status not in {400, 408, 413}:
             raise
@@ -228,7 +272,7 @@ async def download(request: Request) -> Response:
     kind = request.path_params["kind"]
     if kind not in FORMATS and kind not in PICTURES:
         raise Refused(404, f"there is no report as {kind!r}; there is {', '.join([*PICTURES, *FORMATS])}")
-    made = await run(request)
+    made = await run_of(request)
     if kind in PICTURES:
         return await picture(request, kind, made.key, made.report, made.result, made.report.name)
     exported: Exported = await asyncio.to_thread(export_result, made.result, kind)

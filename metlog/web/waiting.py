@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Hashable
-from typing import Any, Final, cast
+from collections.abc import Hashable, Mapping
+from typing import Final, cast
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from metlog.lake.interface import Cancel
 from metlog.web.errors import Refused
 from metlog.web.forms import form
-from metlog.web.jobs import Job, Outcome, Waiting
+from metlog.web.jobs import Job, Outcome, Waiting, Work
 from metlog.web.results import json_response
 from metlog.web.security import require_csrf
 from metlog.web.state import access_of, page_of
 
-__all__ = ["Outcome", "asked", "awaited", "cancel", "progress", "reads", "waiting_page", "wanted_since"]
+__all__ = ["Outcome", "asked", "awaited", "awaited_all", "cancel", "progress", "reads", "waiting_page", "wanted_since"]
 
 _MOMENT: Final = 0.8
 """Seconds that a page waits for a quick engine before it says that it waits."""
@@ -29,7 +28,7 @@ async def asked(
     request: Request,
     key: Hashable,
     title: str,
-    work: Callable[[Cancel], Any],
+    work: Work,
     *,
     to_the_end: bool = False,
     detail: str = "",
@@ -55,12 +54,27 @@ async def asked(
     )
 
 
-async def awaited(
-    request: Request, key: Hashable, title: str, work: Callable[[Cancel], Any], *, to_the_end: bool = False
-) -> Outcome:
+async def awaited(request: Request, key: Hashable, title: str, work: Work, *, to_the_end: bool = False) -> Outcome:
     """As `asked`, for a page that says to a reader after a moment that it waits, whatever the engine; a program gets what it asked for."""
     to_the_end = to_the_end or (not page_of(request).lake.slow and not reads(request))
     return await asked(request, key, title, work, to_the_end=to_the_end, job=True, patience=_MOMENT)
+
+
+async def awaited_all(
+    request: Request, title: str, works: Mapping[Hashable, Work], *, to_the_end: bool = False
+) -> list[Outcome | Refused]:
+    """As `awaited`, of several at once, by key: what each gives, or how it was refused."""
+    page = page_of(request)
+    return await page.jobs.results(
+        request,
+        access_of(request).name,
+        title,
+        works,
+        to_the_end=to_the_end or (not page.lake.slow and not reads(request)),
+        since=wanted_since(request),
+        once=not page.lake.slow,
+        patience=None if page.lake.slow else _MOMENT,
+    )
 
 
 def reads(request: Request) -> bool:

@@ -12,7 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from metlog.lake.cancel import Cancel
 from metlog.web import jobs
-from metlog.web.jobs import Jobs, Waiting
+from metlog.web.errors import Refused
+from metlog.web.jobs import Jobs, Outcome, Waiting
 from metlog.web.pool import QueryPool
 
 
@@ -100,5 +101,75 @@ def test_results_that_nobody_fetches_are_let_go(monkeypatch: pytest.MonkeyPatch)
                 await made.result(request, "", key, "Title", soon, once=True, patience=0.0)
             await asyncio.sleep(0.3)
         assert len(made._by_key) == 1
+
+    in_loop(work)
+
+
+def test_several_are_one_job_for_who_waits_and_their_own_for_who_asks_for_one() -> None:
+    go, begun = threading.Event(), list[str]()
+
+    def part(name: str) -> Callable[[Cancel], str]:
+        def work(_: Cancel) -> str:
+            begun.append(name)
+            go.wait(20)
+            return name
+
+        return work
+
+    def wrong(_: Cancel) -> str:
+        raise Refused(400, "no such parameter")
+
+    async def work(made: Jobs, request: Request, _: Client) -> None:
+        works = {"a": part("a"), "wrong": wrong, "b": part("b")}
+        with pytest.raises(Waiting) as waits:
+            await made.results(request, "", "Title", works, once=True, patience=0.05)
+        assert waits.value.job.told()["text"].endswith("of 3 are there")
+        assert waits.value.job is made.find(waits.value.job.id, "")
+        alone = asyncio.create_task(made.result(request, "", "a", "Title", part("twice"), to_the_end=True, once=True))
+        await asyncio.sleep(0.05)
+        go.set()
+        assert (await alone).value == "a"
+        a, refused, b = await made.results(request, "", "Title", works, to_the_end=True, once=True)
+        assert isinstance(refused, Refused)
+        assert [found.value for found in (a, b) if isinstance(found, Outcome)] == ["a", "b"]
+        assert sorted(begun) == ["a", "b"]
+        assert made._by_key == {}
+
+    in_loop(work)
+
+
+def test_several_that_are_given_up_end_those_that_nobody_else_waits_for() -> None:
+    async def work(made: Jobs, request: Request, _: Client) -> None:
+        shared = asyncio.create_task(made.result(request, "", "shared", "Title", until_cancelled, to_the_end=True))
+        await asyncio.sleep(0.05)
+        works = {"shared": until_cancelled, "own": until_cancelled, "later": until_cancelled}
+        with pytest.raises(Waiting) as waits:
+            await made.results(request, "", "Title", works, patience=0.05)
+        parts = waits.value.job.parts
+        waits.value.job.gone.set()
+        with pytest.raises(Refused, match="cancelled"):
+            await made.results(request, "", "Title", works, to_the_end=True)
+        await asyncio.wait([part.task for part in parts[1:] if part.task is not None], timeout=20)
+        assert [part.done for part in parts] == [False, True, True]
+        parts[0].gone.set()
+        with pytest.raises(Refused, match="cancelled"):
+            await shared
+
+    in_loop(work)
+
+
+def test_one_asker_has_no_more_turns_for_several() -> None:
+    most, inside = [0], [0]
+
+    def part(_: Cancel) -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        threading.Event().wait(0.02)
+        inside[0] -= 1
+
+    async def work(made: Jobs, request: Request, _: Client) -> None:
+        found = await made.results(request, "", "Title", dict.fromkeys(range(30), part), to_the_end=True)
+        assert all(isinstance(outcome, Outcome) for outcome in found)  # 2 turns and 8 places, and nobody was sent away
+        assert most == [1]
 
     in_loop(work)

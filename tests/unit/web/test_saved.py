@@ -7,6 +7,7 @@ import io
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import to_builtins
@@ -255,6 +256,44 @@ def test_everything_of_a_dashboard_in_one_file(own_page: TestClient) -> None:
         ]
         assert packed.read("01-requests-by-hour.csv").startswith(b"time,served,failed\n")
         assert packed.read("02-events-by-type.png").startswith(b"\x89PNG")
+
+
+def test_a_dashboard_and_its_charts_ask_once(own_page: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_page.post("/dashboards/new", data={**BOARD, "show1": "both", "csrf": csrf_of(own_page)})
+    lake = own_page.app.page.lake  # type: ignore[attr-defined]
+    asked: list[str] = []
+    query = lake.query
+
+    def counted(sql: str, *given: Any, **more: Any) -> Any:
+        asked.append(sql)
+        return query(sql, *given, **more)
+
+    monkeypatch.setattr(lake, "query", counted)
+    text = own_page.get("/dashboards/shop").text
+    assert text.count('<table class="data">') == 2
+    for picture in re.findall(r'<img src="([^"]+)"', text):
+        assert own_page.get(html.unescape(picture)).headers["content-type"] == "image/svg+xml"
+    assert len(asked) == 2
+
+
+def test_a_panel_that_is_refused_keeps_the_others(own_page: TestClient, own_data: Path) -> None:
+    wrong = {**BOARD, "parameters1": "by=year", "show1": "both"}
+    assert own_page.post("/dashboards/new", data={**wrong, "csrf": csrf_of(own_page)}).status_code == 303
+    shown = html.unescape(own_page.get("/dashboards/shop").text)
+    assert "by = 'year': wants one of" in shown
+    assert shown.count('<table class="data">') == 1
+    path = own_data / "dashboards" / "shop.toml"
+    path.write_text(path.read_text("utf-8") + '[[panels]]\nreport = "gone"\n', "utf-8")
+    answer = own_page.get("/dashboards/shop.zip")
+    assert answer.status_code == 200
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        assert packed.namelist() == [
+            "01-requests-by-hour.txt",
+            *(f"02-events-by-type.{kind}" for kind in ("csv", "svg", "png")),
+            "03.txt",
+        ]
+        assert packed.read("01-requests-by-hour.txt").startswith(b"by = 'year': wants one of")
+        assert packed.read("03.txt") == b"There is no report 'gone' any more.\n"
 
 
 @pytest.mark.parametrize(

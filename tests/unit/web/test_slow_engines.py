@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import threading
 import time
@@ -189,3 +190,37 @@ def test_without_a_data_folder_there_is_no_tail_and_nothing_is_saved(
     refused = page.post("/sql/save", data=given, headers={"origin": "http://127.0.0.1:8565"})
     assert refused.status_code == 403
     assert "This page asks an engine and has none" in refused.text
+
+
+@pytest.mark.process
+def test_the_tables_of_a_dashboard_are_asked_for_at_once_and_shared_with_its_charts(
+    engine: Slow, start: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    board = 'title = "Board"\n' + "".join(
+        f'[[panels]]\nreport = "{name}"\nshow = "{show}"\n'
+        for name, show in (("logins", "both"), ("status-codes", "table"), ("volume", "chart"))
+    )
+    (tmp_path / "board.toml").write_text(board, "utf-8")
+    page = start(engine="sloth://h", dashboards=tmp_path)
+    first = page.get("/dashboards/board")
+    assert first.status_code == 202
+    job = job_of(first.text)
+    assert page.get(job).json()["text"] == "0 of 2 are there"
+    assert len(wait_for(lambda: engine.asked if len(engine.asked) == 2 else None) or []) == 2
+    given = {"csrf": csrf_of(first.text), "back": "/dashboards/board"}
+    back = page.post(f"{job}/cancel", data=given, headers={"origin": "http://127.0.0.1:8565"})
+    assert len(wait_for(lambda: engine.ended if len(engine.ended) == 2 else None) or []) == 2
+    shown = page.get(back.headers["location"])
+    assert shown.status_code == 200
+    assert "was cancelled" in shown.text
+    again = re.search(r'href="(/dashboards/board\?[^"]*_since=[^"]+)"', shown.text)
+    assert again
+    assert page.get(again[1].replace("&amp;", "&")).status_code == 202
+    engine.go.set()
+    whole = wait_for(lambda: got if (got := page.get("/dashboards/board")).status_code == 200 else None)
+    assert whole is not None
+    assert whole.text.count('<table class="data">') == 2
+    assert len(engine.asked) == 4
+    for picture in re.findall(r'<img src="([^"]+)"', whole.text):
+        assert page.get(html.unescape(picture)).status_code == 200
+    assert len(engine.asked) == 5, "the third panel has a chart only"

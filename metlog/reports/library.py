@@ -97,6 +97,11 @@ class Library:
         """Whether the report of this name lies in the data folder, and may be changed there."""
         return name in self.reports and self.reports[name] is not self._given.get(name)
 
+    def is_given(self, name: str) -> bool:
+        """Whether a report of this name comes with the package, a plugin or the configured folder. The data folder may have another one in
+        its place."""
+        return name in self._given
+
     def __getitem__(self, name: str) -> Report:
         """The report; raises ConfigError that names the nearest one."""
         if name in self.reports:

@@ -340,6 +340,8 @@ async def _take(request: Request, before: Dashboard | None) -> Response:
             settings["loggers"] = list(loggers)
         stored.check(settings, await library(request))
         renamed = before is not None and before.name != name
+        if (before is None or renamed) and await asyncio.to_thread(_taken, page_of(request).settings.dashboards, name):
+            raise Refused(400, f"name = {name!r}: this address has another page; choose another name")
         await asyncio.to_thread(stored.save, data, name, settings, replace=before is not None and not renamed)
         if before is not None and renamed:
             await asyncio.to_thread(stored.delete, data, before.name)
@@ -348,6 +350,11 @@ async def _take(request: Request, before: Dashboard | None) -> Response:
         shown = {**given, "panels": lines}
         return await _form(request, shown, refused, name=before.name if before else "", heading=heading)
     return RedirectResponse(f"/dashboards/{name}", 303)
+
+
+def _taken(folder: Path | None, name: str) -> bool:
+    """Whether a dashboard of this name would not be seen: the configured one is, or the form."""
+    return name == "new" or name in Dashboards(None, folder).found
 
 
 def _told(error: Exception, name: str) -> Refused:

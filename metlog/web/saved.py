@@ -63,6 +63,12 @@ async def save(request: Request) -> Response:
 async def _write(request: Request, data: Path, given: Mapping[str, str], before: Report | None = None) -> str:
     """Writes the report of a form; returns its name. It must run, as whoever saves it sees it. Raises Refused."""
     page, access = page_of(request), access_of(request)
+    name = given.get("name", "").strip()
+    renamed = before is not None and before.name != name
+    if (before is None or renamed) and (await library(request)).is_given(name):
+        raise Refused(
+            400, f"name = {name!r}: a report of this name does not lie in the data folder; choose another name"
+        )
     query = Query.of(given)
     values = _values(query, before)
 
@@ -70,12 +76,10 @@ async def _write(request: Request, data: Path, given: Mapping[str, str], before:
         return page.lake.query(query.sql, values, limit=1, loggers=access.loggers, cancel=cancel).columns
 
     columns = await page.pool.run(request, work)
-    name = given.get("name", "").strip()
     made = _settings(given, query, columns, before)
     loggers = before.loggers if before is not None and before.loggers else access.loggers
     if loggers is not None:
         made["loggers"] = list(loggers)
-    renamed = before is not None and before.name != name
     try:
         await asyncio.to_thread(save_report, data, name, made, replace=before is not None and not renamed)
         if before is not None and renamed:

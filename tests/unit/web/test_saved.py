@@ -134,23 +134,20 @@ def test_a_saved_query_keeps_a_text_of_digits(own_page: TestClient, own_data: Pa
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"name": "unique-users"}, None),
+        ({"name": "unique-users"}, "does not lie in the data folder; choose another name"),
         ({"name": "No Name"}, "lower-case"),
         ({"sql": "SELECT nothing"}, "nothing"),
         ({"x": "nothing"}, "no such column"),
     ],
 )
 def test_what_is_wrong_is_told_and_the_form_keeps_its_text(
-    own_page: TestClient, wrong: dict[str, str], says: str | None
+    own_page: TestClient, wrong: dict[str, str], says: str
 ) -> None:
     csrf = csrf_of(own_page)
     own_page.post("/sql/save", data={**SAVED, "csrf": csrf})
     answer = own_page.post(
         "/sql/save", data={**SAVED, "name": "other", "description": "my own words", **wrong, "csrf": csrf}
     )
-    if says is None:  # a file of the data folder goes before one of the package
-        assert answer.status_code == 303
-        return
     assert answer.status_code == 400
     assert says in html.unescape(answer.text)
     assert "my own words" in answer.text
@@ -214,6 +211,25 @@ def test_who_sees_one_service_changes_what_is_theirs_and_nothing_else(start: Sta
     assert page.get("/dashboards/all", headers=SHOP).status_code == 404
     assert "/dashboards/all" not in page.get("/dashboards", headers=SHOP).text
     assert page.get("/dashboards/new", headers=READER).status_code == 403
+
+
+@pytest.mark.parametrize("who", [ALL, SHOP])
+def test_nobody_replaces_on_the_page_what_comes_with_the_package(
+    start: Start, own_data: Path, who: dict[str, str]
+) -> None:
+    """A file in the data folder goes before a built-in report for all who see it; that is for who has the folder."""
+    page = start(data=own_data, tokens=TOKENS)
+    csrf = csrf_of(page, **who)
+    answer = page.post("/sql/save", data={**SAVED, "name": "unique-users", "csrf": csrf}, headers=who)
+    assert answer.status_code == 400
+    assert page.post("/sql/save", data={**SAVED, "csrf": csrf}, headers=who).status_code == 303
+    renamed = page.post("/reports/mine/edit", data={**SAVED, "name": "unique-users", "csrf": csrf}, headers=who)
+    assert renamed.status_code == 400
+    assert [path.name for path in (own_data / "reports").iterdir()] == ["mine.toml"]
+    (own_data / "reports" / "mine.toml").rename(own_data / "reports" / "unique-users.toml")
+    page.app.page.caches.libraries.drop(own_data)  # type: ignore[attr-defined]
+    changed = page.post("/reports/unique-users/edit", data={**SAVED, "name": "unique-users", "csrf": csrf}, headers=who)
+    assert changed.status_code == 303, "one that lies there is changed as before"
 
 
 BOARD = {
@@ -333,6 +349,10 @@ def test_a_dashboard_of_the_configuration_is_shown_and_not_changed(
     assert "There is no report" in text
     assert "/edit" not in text
     assert page.get("/dashboards/ops/edit").status_code == 403
+    for name in ("ops", "new"):  # nobody would see it
+        refused = page.post("/dashboards/new", data={**BOARD, "name": name, "csrf": csrf_of(page)})
+        assert refused.status_code == 400
+        assert "choose another name" in refused.text
     config.write_text('dashboards = "nowhere"\n', "utf-8")
     with pytest.raises(ConfigError, match="dashboards = 'nowhere': no such folder"):
         load(own_data, config=config)

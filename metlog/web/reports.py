@@ -35,7 +35,8 @@ __all__ = ["Made", "download", "featured", "index", "listing", "report_of", "run
 
 _ROWS: Final = 200
 """Rows of a report that its page shows; a chart shows all of them, and so does a download."""
-_FEATURED: Final = ("requests", "request-times", "unique-users", "errors", "logins", "events")
+_FEATURED: Final = ("request-times", "unique-users", "logins")
+"""Built-in reports that the overview shows."""
 
 
 @dataclass
@@ -201,11 +202,9 @@ async def listing(request: Request) -> list[dict[str, Any]]:
 
 
 async def featured(request: Request) -> list[Report]:
-    """The three reports that the overview shows."""
-    found = (await library(request)).reports
-    wanted: list[str] = [name for name in _FEATURED if name in found]
-    wanted += [name for name, report in found.items() if report.chart_spec and name not in wanted]
-    return [found[name] for name in wanted[:3]]
+    """The reports that the overview shows."""
+    found = await library(request)
+    return [found[name] for name in _FEATURED]
 
 
 async def index(request: Request) -> Response:

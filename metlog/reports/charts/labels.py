@@ -24,8 +24,8 @@ _SECONDS: Final = "%Y-%m-%d %H:%M:%S"
 _COLUMNS: Final = {
     "time": "time", "p50": "median", "p95": "95th percentile", "p99": "99th percentile", "last_at": "last seen", "logger": "service",
     "loggers": "services", "calls": "calls", "ended": "ended in order", "kernel_drops": "dropped by the kernel",
-    "journal_full": "refused, journal full", "numbered_before": "before this time", "dropped_by_client": "dropped by the client",
-    "bytes_per_event": "bytes an event", "rate": "share",
+    "journal_full": "refused, journal full", "dropped_by_client": "dropped by the client",
+    "bytes_per_event": "bytes an event",
 }  # fmt: skip
 _PARAMETERS: Final = {
     "since": "From", "until": "Until", "tz": "Time zone", "logger": "Service", "by": "Step", "top": "How many", "each": "Each by itself",

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
+from metlog.reports import Library
 from metlog.web.console import EXAMPLES, SCHEMA
+from metlog.web.reports import _FEATURED
 from tests.helpers.webdata import event, write
 
 pytestmark = pytest.mark.process
@@ -316,6 +318,14 @@ def test_the_overview_shows_what_the_listener_says(own_page: TestClient, own_dat
         "status-broken.json cannot be read",
     ):
         assert words in text
+
+
+def test_the_overview_shows_built_in_reports_that_have_a_chart(page: TestClient) -> None:
+    text = page.get("/").text
+    shown = list(dict.fromkeys(re.findall(r'<img src="/reports/([a-z-]+)\.svg', text)))
+    assert shown == ["request-times", "unique-users", "logins"]
+    assert all(Library()[name].chart_spec is not None for name in _FEATURED)
+    assert shown == [*_FEATURED]
 
 
 def test_an_empty_folder_says_what_to_do(start: Callable[..., TestClient], tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from metlog.lake.sql.vocabulary import VIEW_COLUMNS
 from metlog.lake.values import Column
 from metlog.reports import Library
-from metlog.reports.charts.labels import label, parameter_label, time_texts
+from metlog.reports.charts.labels import _COLUMNS, _PARAMETERS, label, parameter_label, time_texts
 from metlog.reports.charts.scales import spread_range
 from metlog.reports.charts.vega import specification
 from metlog.reports.report import ReportResult
@@ -27,6 +29,14 @@ def test_columns_have_words() -> None:
     ]
     assert label(Library()["new-users"], "new_users") == "new"
     assert [parameter_label(name) for name in ("tz", "logger", "target")] == ["Time zone", "Service", "Target"]
+
+
+def test_words_are_of_columns_and_parameters_that_there_are() -> None:
+    library = Library()
+    columns = {name for view in VIEW_COLUMNS.values() for name, _ in view}
+    queries = " ".join(report.sql for report in library)
+    assert [name for name in _COLUMNS if name not in columns and not re.search(rf"\b{name}\b", queries)] == []
+    assert [name for name in _PARAMETERS if not any(name in report.parameters for report in library)] == []
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from metlog.journal.folder import Folder
 from metlog.journal.follow import events_of
 from metlog.journal.inspect import Backlog, CheckedSegment, JournalState
 from metlog.journal.segment import Clock, Record, Scan, read_header
+from metlog.lake.shown import plural, size
 from metlog.lake.values import Column
 
 __all__ = ["journal"]
@@ -62,14 +63,14 @@ def _show(look: JournalState) -> None:
     live = sum(segment.open for segment in look.segments)
     span = f", the oldest of {look.segments[0].written_at:%Y-%m-%d %H:%M:%S} UTC" if look.segments else ""
     typer.echo(
-        f"  holds       {_size(look.bytes)} in {_many(len(look.segments) - live, 'sealed segment')} and {live} open{span}"
+        f"  holds       {size(look.bytes)} in {plural(len(look.segments) - live, 'sealed segment')} and {live} open{span}"
     )
-    typer.echo(f"  disk        {_size(look.free)} free")
+    typer.echo(f"  disk        {size(look.free)} free")
     if refuses := (running.get("journal") or {}).get("refuses"):
         typer.echo(f"  refuses     {refuses}")
     if look.quarantined:
         typer.echo(
-            f"  quarantine  {_many(look.quarantined, 'file')}, {_size(look.quarantined_bytes)}: read by nobody, safe to delete"
+            f"  quarantine  {plural(look.quarantined, 'file')}, {size(look.quarantined_bytes)}: read by nobody, safe to delete"
         )
     outputs = running.get("outputs") or {}
     columns = [Column(n, t) for n, t in _COLUMNS]
@@ -87,7 +88,7 @@ _COLUMNS = (
 
 
 def _row(item: Backlog, told: dict[str, Any], look: JournalState) -> tuple[Any, ...]:
-    behind = f"{_many(item.segments, 'segment')}, {_size(item.bytes)}" if item.segments else "nothing"
+    behind = f"{plural(item.segments, 'segment')}, {size(item.bytes)}" if item.segments else "nothing"
     if item.damaged:
         remark = "its cursor is damaged: it begins at the oldest segment"
     elif told.get("error"):
@@ -129,7 +130,7 @@ def _show_checked(name: str, items: list[CheckedSegment], wrong: list[str]) -> N
     rows = [(item.segment.file, item.records, item.events, item.segment.bytes, _wrong_in(item)) for item in items]
     total = sum(item.events for item in items)
     print_table(
-        columns, rows, title=f"journal {name}", caption=f"{_many(total, 'event')} in {_many(len(items), 'segment')}"
+        columns, rows, title=f"journal {name}", caption=f"{plural(total, 'event')} in {plural(len(items), 'segment')}"
     )
     for line in wrong:
         typer.echo(f"  {line}")
@@ -141,7 +142,7 @@ def _wrong_in(item: CheckedSegment) -> str:
         for start, end in item.damaged
     ]
     if item.unreadable:
-        texts.append(f"{_many(item.unreadable, 'event')} that this release cannot read")
+        texts.append(f"{plural(item.unreadable, 'event')} that this release cannot read")
     return ", ".join(texts)
 
 
@@ -173,7 +174,7 @@ def export(
                 count += 1
                 if count % 10_000 == 0:
                     tell(f"{count:,} events", 0, 0)
-    print(f"{_many(count, 'event')} written", file=sys.stderr)
+    print(f"{plural(count, 'event')} written", file=sys.stderr)
 
 
 Exported = Iterator[tuple[Record, Clock, Cursor, int]]
@@ -241,14 +242,3 @@ def _opened(data: Path | None, name: str | None) -> Iterator[tuple[Folder, Itera
             if error.filename == "journal":
                 raise UsageError(f"{folder} holds no journal: no listener has run with it") from None
             raise
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"

@@ -45,15 +45,15 @@ _SHOWN: Final = 6
 
 
 def _segments(segments: list[dict[str, Any]]) -> Iterator[str]:
-    from metlog.cli.upkeep import bytes_text
+    from metlog.lake.shown import size
 
     for segment in segments[:_SHOWN]:
         state = "is written" if segment["open"] else "sealed"
         waits = f", waits for {', '.join(segment['waits_for'])}" if segment["waits_for"] and not segment["open"] else ""
         since = f"{segment['written_at']:%Y-%m-%d %H:%M:%S}"
-        yield f"    segment {segment['name'].split('-')[0]} {state}, {bytes_text(segment['bytes'])}, last written {since}{waits}"
+        yield f"    segment {segment['name'].split('-')[0]} {state}, {size(segment['bytes'])}, last written {since}{waits}"
     if more := segments[_SHOWN:]:
-        yield f"    {len(more):,} more segments, {bytes_text(sum(segment['bytes'] for segment in more))}"
+        yield f"    {len(more):,} more segments, {size(sum(segment['bytes'] for segment in more))}"
 
 
 def _upkeep(facts: dict[str, Any]) -> str:
@@ -71,7 +71,7 @@ def _short(moment: str) -> str:
 
 
 def _lines(found: Any) -> Iterator[str]:
-    from metlog.cli.upkeep import bytes_text
+    from metlog.lake.shown import size
 
     process = f" (process {found.pid})" if found.pid and found.state == "running" else ""
     told = f"{process}, told at {found.told_at[:19].replace('T', ' ')} UTC" if found.told_at else ""
@@ -90,7 +90,7 @@ def _lines(found: Any) -> Iterator[str]:
     if found.journal:
         journal = found.journal
         yield (
-            f"  journal            {journal.get('journaled', 0):,} events taken, {bytes_text(journal.get('bytes', 0))} in "
+            f"  journal            {journal.get('journaled', 0):,} events taken, {size(journal.get('bytes', 0))} in "
             f"{journal.get('segments', 0)} segments wait for the outputs"
         )
         if journal.get("refuses"):
@@ -101,7 +101,7 @@ def _lines(found: Any) -> Iterator[str]:
         error = f"; {output['error']}" if output.get("error") else ""
         keeps = "keeps up" if behind < 5 else f"is {behind:,.0f} s behind"
         leaves = ", ends with what came until it was taken out" if output.get("leaving") else ""
-        waits = f", {bytes_text(output['lag_bytes'])} wait" if output.get("lag_bytes") else ""
+        waits = f", {size(output['lag_bytes'])} wait" if output.get("lag_bytes") else ""
         yield f"  output {name:<11} {keeps}{waits}, {output.get('events', 0):,} events to {output.get('describe', '?')}{leaves}{error}"
     for job, facts in found.upkeep.items():
         yield f"  upkeep {job:<11} {_upkeep(facts)}"
@@ -115,8 +115,8 @@ def _lines(found: Any) -> Iterator[str]:
         worst = max(found.dead_letters, key=lambda reason: found.dead_letters[reason])
         yield f"  dead letters       {total:,}, most of them: {worst}"
     parquet = found.parquet
-    rate = f", {bytes_text(parquet['bytes_a_day'])} a day" if parquet["bytes_a_day"] else ""
-    yield f"  data set           {parquet['files']:,} files, {bytes_text(parquet['bytes'])} on {parquet['days']:,} days{rate}"
+    rate = f", {size(parquet['bytes_a_day'])} a day" if parquet["bytes_a_day"] else ""
+    yield f"  data set           {parquet['files']:,} files, {size(parquet['bytes'])} on {parquet['days']:,} days{rate}"
     full = found.disk["full_in_days"]
     when = f"full in {full:,.0f} days at this rate" if full is not None else "no whole day yet to tell a rate from"
-    yield f"  disk               {bytes_text(found.disk['free'])} of {bytes_text(found.disk['total'])} free, {when}"
+    yield f"  disk               {size(found.disk['free'])} of {size(found.disk['total'])} free, {when}"

@@ -16,9 +16,10 @@ from metlog.cli.progress import working
 from metlog.cli.words import columns_for_shell
 from metlog.errors import MetlogError
 from metlog.lake.replacing import ReadersHold
+from metlog.lake.shown import plural, size
 from metlog.plugins.conversion import age
 
-__all__ = ["bytes_text", "compact", "expire", "forget", "import_"]
+__all__ = ["compact", "expire", "forget", "import_"]
 
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; without a terminal nothing is asked.")]
@@ -45,20 +46,6 @@ def _age(text: str) -> timedelta:
         raise UsageError(f"--older-than {text!r}: {error}") from None
 
 
-def bytes_text(size: int) -> str:
-    """Returns a number of bytes for people: `1.5 MB`."""
-    number = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000 or unit == "GB":
-            return f"{number:,.0f} {unit}" if unit == "bytes" else f"{number:,.1f} {unit}"
-        number /= 1000
-    raise AssertionError
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def compact(
     data: DataOption = None,
     target_mb: Annotated[int, typer.Option(min=1, help="Size of a merged file, about, in MB.")] = 128,
@@ -76,8 +63,8 @@ def compact(
     if not done.days:
         print("nothing to merge")
         return
-    sizes = "" if dry_run else f", {bytes_text(done.bytes_before)} into {bytes_text(done.bytes_after)}"
-    print(f"{verb}: {_plural(done.files_before, 'file')} into {done.files_after} on {_plural(done.days, 'day')}{sizes}")
+    sizes = "" if dry_run else f", {size(done.bytes_before)} into {size(done.bytes_after)}"
+    print(f"{verb}: {plural(done.files_before, 'file')} into {done.files_after} on {plural(done.days, 'day')}{sizes}")
 
 
 def expire(
@@ -107,7 +94,7 @@ def expire(
     with _told():
         if not dry_run and not yes and sys.stdin.isatty():
             would = run(folder, age, types=type or (), dry_run=True)
-            _confirmed(f"Remove {_plural(would.events, 'event')} of {_plural(len(would.days), 'day')}?", yes)
+            _confirmed(f"Remove {plural(would.events, 'event')} of {plural(len(would.days), 'day')}?", yes)
         with working("removing") as progress:
             done = run(folder, age, types=type or (), dry_run=dry_run, progress=progress)
     if not done.events:
@@ -115,8 +102,8 @@ def expire(
         return
     verb = "would be removed" if dry_run else "removed"
     span = done.days[0] if len(done.days) == 1 else f"{done.days[0]} to {done.days[-1]}"
-    files = f"{_plural(done.files, 'file')}, {_plural(done.rewritten, 'file')} rewritten, {bytes_text(done.bytes)}"
-    print(f"{verb}: {_plural(done.events, 'event')} of {span}: {files}")
+    files = f"{plural(done.files, 'file')}, {plural(done.rewritten, 'file')} rewritten, {size(done.bytes)}"
+    print(f"{verb}: {plural(done.events, 'event')} of {span}: {files}")
 
 
 def forget(
@@ -143,13 +130,13 @@ def forget(
     with _told():
         if not dry_run and not yes and sys.stdin.isatty():
             would = run(folder, where, files=file or (), dry_run=True)
-            _confirmed(f"Remove {_plural(would.total, 'event')} for good?", yes)
+            _confirmed(f"Remove {plural(would.total, 'event')} for good?", yes)
         with working("removing") as progress:
             done = run(folder, where, files=file or (), dry_run=dry_run, progress=progress)
     verb = "would be removed" if dry_run else "removed"
     print(
         f"{verb}: {done.parquet:,} from Parquet, {done.journal:,} from the journal, "
-        f"{_plural(done.dead_letters, 'dead letter')}, {_plural(done.files, 'line')} of files"
+        f"{plural(done.dead_letters, 'dead letter')}, {plural(done.files, 'line')} of files"
     )
     if not dry_run:
         if done.left:
@@ -192,7 +179,7 @@ def import_(
             print(f"{path}: imported before, left out")
             continue
         skipped += done.skipped
-        more = f", {_plural(done.skipped, 'record')} left out; the first: {done.first_fault}" if done.skipped else ""
-        print(f"{path}: {_plural(done.events, 'event')}{' would be imported' if dry_run else ''}{more}")
+        more = f", {plural(done.skipped, 'record')} left out; the first: {done.first_fault}" if done.skipped else ""
+        print(f"{path}: {plural(done.events, 'event')}{' would be imported' if dry_run else ''}{more}")
     if skipped:
         raise typer.Exit(1)

@@ -62,7 +62,7 @@ def gather(settings: object = None, more: Mapping[str, Any] | None = None) -> di
         found = _from_file(Path(settings)) if _is_path(settings) else {"sender": settings}
     else:
         raise ConfigError(
-            f"settings = {settings!r}: wants a dict, a URL, a path or keywords, not {type(settings).__name__}"
+            f"settings = {shown('settings', settings)}: wants a dict, a URL, a path or keywords, not {type(settings).__name__}"
         )
     return _merged(found, more or {})
 

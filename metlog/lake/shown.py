@@ -10,7 +10,7 @@ import msgspec
 from metlog.lake.schema import COLUMNS
 from metlog.lake.values import Column, as_text
 
-__all__ = ["fields_of", "is_number", "number", "order", "pairs", "shown"]
+__all__ = ["cut", "fields_of", "is_number", "number", "order", "pairs", "plural", "shown", "size"]
 
 _FIRST: Final = ("timestamp", "logger", "type", "severity", "payload", "fields", "tokens")
 """Columns of an event that are read first."""
@@ -21,6 +21,8 @@ _NAMES: Final = frozenset(
 )
 """Columns whose numbers are names of something: no separators in them, and none after an underscore (`last_seq`)."""
 _LARGEST: Final = 1e15
+_CELL: Final = 4000
+"""Characters of a cell that the page shows; a download has all of them."""
 
 
 def order(columns: Sequence[Column]) -> list[int]:
@@ -71,3 +73,22 @@ def fields_of(value: Any, column: Column) -> dict[str, Any] | None:
 def pairs(members: dict[str, Any]) -> list[tuple[str, str]]:
     """Names and values of such members as text: numbers as they are, what holds others as JSON."""
     return [(str(name), as_text(value)) for name, value in members.items()]
+
+
+def cut(text: str) -> str:
+    """A text as long as a cell of the page may be."""
+    return text if len(text) <= _CELL else f"{text[:_CELL]}…"
+
+
+def plural(count: int, noun: str) -> str:
+    """So many of something: `1 event`, `1,200 events`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: float) -> str:
+    """Bytes for people, in powers of 1,000: `4.2 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(count) < 999.5:
+            return f"{count:.0f} {unit}" if unit == "bytes" or abs(count) >= 100 else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.0f} TB"

@@ -45,6 +45,7 @@ FilePath = Path
 _SECRET: Final = re.compile(r"(?:^|_|\.|\])(?:keys?|secret|token|password|passwd|pwd|credentials?)$", re.IGNORECASE)
 _IN_URL: Final = re.compile(r"([?&][^=&]*=)[^&]+")
 """Values in a URL. Any of them may be a secret: of a misspelt option nobody knows."""
+_FRAGMENT: Final = re.compile(r"(?<=:)([^#]*#).+", re.DOTALL)
 _USER: Final = re.compile(r"//[^/@\s]+@")
 _LONGEST: Final = 200
 _BOOLEANS: Final[Mapping[str, bool]] = {
@@ -256,5 +257,5 @@ def _masked(key: str, value: object) -> object:
     if isinstance(value, list | tuple):
         return [_masked("", item) for item in value]
     if isinstance(value, str):
-        return _USER.sub("//***@", _IN_URL.sub(r"\1***", value))
+        return _FRAGMENT.sub(r"\1***", _USER.sub("//***@", _IN_URL.sub(r"\1***", value)))
     return value

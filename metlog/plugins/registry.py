@@ -151,7 +151,7 @@ def _url_options(url: str, rest: str, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}: a URL must not hold a user name or password; use the options of the component")
     if parts.fragment:
         raise ConfigError(
-            f"{where} = {shown(where, url)}: a URL here has no fragment (#{parts.fragment}); write %23 for a # in a value"
+            f"{where} = {shown(where, url)}: a URL here has no fragment (#…); write %23 for a # in a value"
         )
     if parts.hostname:
         options["host"] = parts.hostname

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from metlog.journal.folder import Folder
+from metlog.lake.shown import plural, size
 
-__all__ = ["Sentence", "ago", "listeners", "sentences", "size"]
+__all__ = ["Sentence", "ago", "listeners", "sentences"]
 
 _STALE: Final = 15.0
 """Seconds after which a listener that has not written its status counts as gone; it writes twice a second."""
@@ -76,7 +77,7 @@ def _taken(status: Mapping[str, Any]) -> Iterator[Sentence]:
     taken = int(intake.get("journaled", 0))
     past = status["state"] != "running"
     text = (
-        f"It {'took' if past else 'has taken'} {_many(taken, 'event')} since it started"
+        f"It {'took' if past else 'has taken'} {plural(taken, 'event')} since it started"
         if taken
         else "It has not taken any event yet"
     )
@@ -85,27 +86,25 @@ def _taken(status: Mapping[str, Any]) -> Iterator[Sentence]:
         said = (
             "none of them was lost on the way"
             if not lost
-            else f"{_many(lost, 'more event')} {_was(lost)} lost on the way"
+            else f"{plural(lost, 'more event')} {_was(lost)} lost on the way"
         )
-        text += (
-            f", from {_many(clients, 'client')} that {'numbers its' if clients == 1 else 'number their'} events; {said}"
-        )
+        text += f", from {plural(clients, 'client')} that {'numbers its' if clients == 1 else 'number their'} events; {said}"
     yield Sentence(f"{text}.", bool(delivery.get("lost")))
     if repeated := int(intake.get("repeated", 0)):
-        yield Sentence(f"{_many(repeated, 'event')} came twice and {_was(repeated)} taken once.")
+        yield Sentence(f"{plural(repeated, 'event')} came twice and {_was(repeated)} taken once.")
     for name, facts in status.get("inputs", {}).items():
         if dropped := int(facts.get("kernel_drops", 0)):
             yield Sentence(
-                f"Input {name}: the kernel dropped {_many(dropped, 'datagram')}, as they came faster than they were read. "
+                f"Input {name}: the kernel dropped {plural(dropped, 'datagram')}, as they came faster than they were read. "
                 "A larger receive_buffer or more sockets help.", True,
             )  # fmt: skip
     if dropped := int(intake.get("dropped_full", 0)) + int(intake.get("refused_full", 0)):
-        yield Sentence(f"{_many(dropped, 'event')} found no room and {_was(dropped)} turned away.", True)
+        yield Sentence(f"{plural(dropped, 'event')} found no room and {_was(dropped)} turned away.", True)
     dead = {reason: int(count) for reason, count in status.get("dead_letters", {}).items() if count}
     if dead:
         reasons = ", ".join(f"{reason.replace('_', ' ')}: {count:,}" for reason, count in dead.items())
         yield Sentence(
-            f"{_many(sum(dead.values()), 'message')} could not be taken for an event ({reasons}); dead/ of the data folder has them, each with its reason.",
+            f"{plural(sum(dead.values()), 'message')} could not be taken for an event ({reasons}); dead/ of the data folder has them, each with its reason.",
             True,
         )
 
@@ -130,10 +129,6 @@ def _outputs(status: Mapping[str, Any]) -> Iterator[Sentence]:
         yield Sentence(f"The journal takes nothing: {journal['refuses']}", True)
 
 
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _was(number: int) -> str:
     return "was" if number == 1 else "were"
 
@@ -153,12 +148,3 @@ def ago(value: datetime | str | None, now: datetime | None = None) -> str:
         value = datetime.fromisoformat(value)
     seconds = ((now or datetime.now(UTC)) - value).total_seconds()
     return "now" if seconds < 2 else f"{_length(seconds)} ago"
-
-
-def size(count: float) -> str:
-    """Bytes as people write them: 4.2 MB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or abs(count) >= 100 else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.0f} TB"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from metlog.lake.shown import cut
 from metlog.web.conditions import Condition, text_of, within
 from metlog.web.errors import Refused
 
@@ -20,8 +21,6 @@ _ASKED: Final = 200
 """Characters of a value that a search is offered for."""
 _UNASKED: Final = re.compile(r"[\x00\r\n]")
 """What a form in a browser does not send as it is."""
-_CELL: Final = 4000
-"""Characters of a value in a list of events; the event's own page has all of them."""
 _ROOM: Final = 20_000
 """Characters of names and values of one event there."""
 
@@ -62,7 +61,7 @@ def listed(fields: Mapping[str, Any]) -> tuple[Members, int]:
     rows: Members = []
     room = _ROOM
     for name, whole, asked in every:
-        text = whole if len(whole) <= _CELL else f"{whole[:_CELL]}…"
+        text = cut(whole)
         room -= len(name) + len(text)
         if room < 0:
             break

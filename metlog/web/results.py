@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 import anyio.to_thread
@@ -16,13 +16,11 @@ from starlette.responses import Response, StreamingResponse
 from metlog.lake.export import FORMATS, encode, json_rows, write
 from metlog.lake.interface import Engine, Params
 from metlog.lake.query import Cancel, Result, Stream
+from metlog.lake.shown import cut
 from metlog.lake.values import as_text
 from metlog.web.times import in_zone
 
 __all__ = ["Exported", "answer", "cell", "export", "export_result", "json_response"]
-
-_CELL: Final = 4000
-"""Characters of a cell that the page shows; a download has all of them."""
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -43,8 +41,7 @@ def cell(value: Any, sql_type: str = "", zone: ZoneInfo | None = None) -> str:
     """A value of this type as the page shows it: times in UTC, or in the zone."""
     if isinstance(value, datetime):
         value = in_zone(value, zone)
-    text = _text(value, sql_type)
-    return text if len(text) <= _CELL else f"{text[:_CELL]}…"
+    return cut(_text(value, sql_type))
 
 
 def _text(value: Any, sql_type: str) -> str:

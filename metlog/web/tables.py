@@ -9,14 +9,12 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from metlog.lake.interface import Result
-from metlog.lake.shown import fields_of, is_number, order, pairs, shown
+from metlog.lake.shown import cut, fields_of, is_number, order, pairs, shown
 from metlog.lake.values import Column
 from metlog.web.times import in_zone
 
 __all__ = ["Cell", "Heading", "Table", "sorted_rows", "table"]
 
-_CELL: Final = 4000
-"""Characters of a cell that the page shows; a download has all of them."""
 _MEMBERS: Final = 50
 """Members of a JSON object that a cell lists."""
 
@@ -98,17 +96,13 @@ def _cell(value: Any, column: Column, zone: ZoneInfo | None, times: Callable[[st
         return Cell()
     members = fields_of(value, column)
     if members:
-        return Cell(members=[(name, _cut(text)) for name, text in pairs(members)[:_MEMBERS]])
+        return Cell(members=[(name, cut(text)) for name, text in pairs(members)[:_MEMBERS]])
     if isinstance(value, datetime):
         value = in_zone(value, zone)
         if times is not None:
             return Cell(times(column.name, value))
-    text = _cut(shown(value, column))
+    text = cut(shown(value, column))
     return Cell(text, number=is_number(column), long=len(text) > 60)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _CELL else f"{text[:_CELL]}…"
 
 
 def sorted_rows(result: Result, at: int, descending: bool) -> list[tuple[Any, ...]]:

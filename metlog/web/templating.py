@@ -16,12 +16,12 @@ from starlette.responses import HTMLResponse
 
 from metlog import __version__
 from metlog.lake.export import encode
-from metlog.lake.shown import is_number
+from metlog.lake.shown import is_number, size
 from metlog.reports.charts.labels import parameter_label
 from metlog.reports.charts.vega import period
 from metlog.web.assets import Assets
 from metlog.web.conditions import within
-from metlog.web.listeners import ago, sentences, size
+from metlog.web.listeners import ago, sentences
 from metlog.web.members import flat, listed
 from metlog.web.results import cell
 from metlog.web.security import csrf_token

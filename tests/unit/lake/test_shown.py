@@ -11,7 +11,7 @@ import pytest
 
 from metlog.lake.export_text import markdown_rows, vertical_rows
 from metlog.lake.schema import COLUMNS
-from metlog.lake.shown import fields_of, number, order, shown
+from metlog.lake.shown import cut, fields_of, number, order, plural, shown, size
 from metlog.lake.values import Column
 
 
@@ -98,3 +98,22 @@ def test_a_block_a_row_lists_the_members_of_fields() -> None:
     empty = io.BytesIO()
     assert vertical_rows(COLUMNS_HERE, [], empty) == 0
     assert empty.getvalue() == b""
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (1024, "1.02 kB"), (999_499, "999 kB"), (999_999, "1 MB"),
+        (1_234_567, "1.23 MB"), (99_960_000, "100 MB"), (8e10, "80 GB"), (5e15, "5,000 TB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_powers_of_a_thousand(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+def test_one_of_a_thing_and_several() -> None:
+    assert [plural(count, "event") for count in (0, 1, 1200)] == ["0 events", "1 event", "1,200 events"]
+
+
+def test_a_cell_ends_somewhere() -> None:
+    assert (len(cut("x" * 4000)), cut("x" * 4001)) == (4000, "x" * 4000 + "…")

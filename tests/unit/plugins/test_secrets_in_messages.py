@@ -61,3 +61,8 @@ def test_a_url_echoes_no_secret(url: str) -> None:
 
 def test_a_proxy_echoes_no_password() -> None:
     assert "SECRET" not in told("sender", {"name": "http", "host": "h", "proxy": f"ftp://user:{SECRET}@proxy:1"})
+
+
+@pytest.mark.parametrize("url", ["udp://h?token=abc#{}", "udp://h#{}", "http://h/p?x=1#a{}"])
+def test_a_fragment_may_be_the_end_of_a_secret(url: str) -> None:
+    assert SECRET not in told("sender", url.format(SECRET))

@@ -35,8 +35,8 @@ _ANYWHERE = 1 << 62  # beyond every offset
 
 
 class LakeOutput(BaseOutput):
-    """Writes `events/date=YYYY-MM-DD/` in the data folder; a listener has one lake in one place. The size and age of its files are the journal's
-    `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
+    """Writes `events/date=YYYY-MM-DD/` in the data folder; a listener has one lake in one place. The size and age of its files are the
+    journal's `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
     Options: `compression`, `zstd` (with its `compression_level`, 1 to 19), or `snappy`, `gzip`, `none` for readers that have no
     zstd (a Hive before 4). `metastore`, `thrift://HOST:PORT`: each new day is added there to the table `metastore_table`; while the

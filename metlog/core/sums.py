@@ -1,6 +1,6 @@
 """Equal measurements of a flush interval as one event: counters added up, and timers where that is asked for.
 
-A call appends to a list, which is atomic, and so needs no lock; the thread that flushes adds up what is there. Equal are those
+A call appends to a list, which is atomic, and so needs no lock; the thread that flushes adds up what the calls appended. Equal are those
 of one name with the same fields of `bind`, context, configuration and call, in value and type.
 """
 
@@ -78,7 +78,7 @@ class Sums(Generic[T]):
         return True
 
     def _attend(self) -> None:
-        """Looks after what is there, in the thread that logs."""
+        """Adds up the calls so far, or makes events of the sums, or wakes the flusher to do so; called by the thread that logs."""
         if self.closed:
             self.collect(monotonic())
         elif self._flushing.wake():
@@ -92,11 +92,11 @@ class Sums(Generic[T]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is here."""
+        """Whether there is no call and no sum that waits to become an event."""
         return not self._calls and not self._sums and not self._owner
 
     def collect(self, deadline: float) -> bool:
-        """Makes events of all that is here; False when another thread still did so at the deadline (monotonic seconds)."""
+        """Makes events of all calls and sums; False when another thread still did so at the deadline (monotonic seconds)."""
         return self.idle or self._exclusively(self._make_events, deadline)
 
     def close(self) -> None:

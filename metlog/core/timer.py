@@ -78,7 +78,7 @@ class Timer:
         end = perf_counter()
         starts = _starts.get()
         if not self._free and (starts is self._outer or starts == self._outer):
-            # As it was when the first one entered: this is that one.
+            # The context is as it was when the first block was entered: that block ends here.
             ms = self._result = (end - self._start) * 1000.0
             self._free = True
             last = _last.get()

@@ -54,22 +54,22 @@ class FieldRedactor:
                 self._full(here)
                 break
             self._left -= 1
-            said: Any
+            found: Any
             if code > KEEP:
-                said = self.changed(item, here, code)
+                found = self.changed(item, here, code)
             elif kind is str:
-                said = item if text is None else text(item)
+                found = item if text is None else text(item)
             elif item is None or kind is bool:
-                said = item
+                found = item
             else:
-                said = self.value(item, here, kept=bool(keep))
-                if not keep and not (said and isinstance(said, dict | list)):
+                found = self.value(item, here, kept=bool(keep))
+                if not keep and not (found and isinstance(found, dict | list)):
                     continue
             if text is not None:
                 key = rules.name(key)
                 if key in made:
                     key = _beside(key, made, again)
-            made[key] = said
+            made[key] = found
         return made
 
     def items(self, value: Iterable[Any], path: str, *, kept: bool) -> list[Any]:
@@ -86,9 +86,9 @@ class FieldRedactor:
                 self._full(here)
                 break
             self._left -= 1
-            said = self.changed(item, here, code) if code > KEEP else self.value(item, here, kept=keep)
-            if keep or (said and isinstance(said, dict | list)):
-                made.append(said)
+            found = self.changed(item, here, code) if code > KEEP else self.value(item, here, kept=keep)
+            if keep or (found and isinstance(found, dict | list)):
+                made.append(found)
         return made
 
     def changed(self, value: Any, path: str, code: int) -> Any:
@@ -99,8 +99,8 @@ class FieldRedactor:
         if value is None and code & PSEUDONYMIZE:
             return None
         if type(value) in {list, tuple, set, frozenset}:
-            return [change(_said(item, path)) for item in list(value)[: max(0, self._left)]]
-        return change(_said(value, path))
+            return [change(_as_json_text(item, path)) for item in list(value)[: max(0, self._left)]]
+        return change(_as_json_text(value, path))
 
     def value(self, value: Any, path: str, *, kept: bool) -> Any:
         """What is left of a value that no path names."""
@@ -126,9 +126,9 @@ class FieldRedactor:
         if issubclass(kind, BaseException):
             trace = render(value)
             return trace if text is None else text(trace)
-        said, notes = to_json_value(value, path)
+        found, notes = to_json_value(value, path)
         self.notes += notes
-        return self.value(said, path, kept=kept)
+        return self.value(found, path, kept=kept)
 
     def _inside(self, value: Any, path: str, *, kept: bool) -> Any:
         above = self._above
@@ -163,15 +163,15 @@ def _beside(name: str, taken: Mapping[str, Any], again: dict[str, int]) -> str:
 
 
 def _name(key: Any) -> str:
-    said, _ = to_json_value({key: None}, "")
-    return next(iter(said), "") if isinstance(said, dict) else str(said)
+    found, _ = to_json_value({key: None}, "")
+    return next(iter(found), "") if isinstance(found, dict) else str(found)
 
 
-def _said(value: Any, path: str) -> str:
+def _as_json_text(value: Any, path: str) -> str:
     """A value as text: the same for the same value, and for a number and its digits."""
     if issubclass(type(value), str):
         return str.__str__(value)
     if issubclass(type(value), bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "replace")
-    said, _ = to_json_value(value, path)
-    return said if isinstance(said, str) else msgspec.json.encode(said, order="deterministic").decode()
+    found, _ = to_json_value(value, path)
+    return found if isinstance(found, str) else msgspec.json.encode(found, order="deterministic").decode()

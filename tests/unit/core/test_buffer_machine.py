@@ -6,6 +6,7 @@ METLOG_TEST_EXAMPLES=N runs N sequences of steps (`make test`: 40).
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -136,6 +137,7 @@ class Buffer(RuleBasedStateMachine):
             warnings.simplefilter("ignore", DeprecationWarning)  # other threads are running: that is the point
             pid = os.fork()
         if pid == 0:
+            logging.disable()  # a thread that stayed in the parent may hold the lock of standard error
             try:
                 verdict = self._as_child(count)
             except BaseException:

@@ -59,6 +59,7 @@ def serve(
     engine: EngineOption = None,
 ) -> None:
     """Serve the page: overview, reports, charts, live tail, search and SQL. Ends with SIGTERM or Ctrl-C."""
+    from metlog.web.server import AddressError
     from metlog.web.server import serve as run
     from metlog.web.settings import load
 
@@ -85,7 +86,7 @@ def serve(
 
     try:
         run(settings, ready)
-    except OSError as error:
+    except AddressError as error:
         raise UsageError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; choose another --port or --host"
         ) from error

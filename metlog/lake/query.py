@@ -126,7 +126,10 @@ class Lake(Queryable):
         if where:
             path = local_path(where).resolve()
             if not path.is_dir():
-                raise FileNotFoundError(f"there is no data set {where!r}, where {self.data} has its events")
+                raise FileNotFoundError(
+                    f"there is no data set {where!r}, where the events of {self.data} are (its lake.json says so): mount it, or"
+                    " start the listener with its new place"
+                )
             self._folders.append(f"{path}/events/")
         return None
 

@@ -116,6 +116,10 @@ class Queryable(ABC):
     ) -> AbstractContextManager[Stream]:
         """As `query`, for a result of any size: batches are made while they are read, inside the `with` block."""
 
+    def start(self) -> None:
+        """Makes ready for the first query, which need not wait for it then. Raises QueryError."""
+        return
+
     @abstractmethod
     def close(self) -> None:
         """Ends what runs, and removes what was spilled."""

@@ -14,14 +14,19 @@ from typing import Final, cast
 import uvicorn
 
 from metlog.core.hosts import host_port
+from metlog.lake.result import Queryable
 from metlog.web.app import Application, create_app
 from metlog.web.connections import Connections
 from metlog.web.settings import WebSettings
 
-__all__ = ["serve"]
+__all__ = ["AddressError", "serve"]
 
 _GRACE: Final = 3
 """Seconds that requests have left when the page is told to end."""
+
+
+class AddressError(OSError):
+    """The address to listen on is taken, or not one of this machine."""
 
 
 class _Server(uvicorn.Server):
@@ -100,10 +105,20 @@ async def _run(server: _Server, connections: Connections, sock: socket.socket) -
 def serve(settings: WebSettings, on_ready: Callable[[str], None] = lambda _: None) -> None:
     """Serves until SIGTERM or Ctrl-C. `on_ready` gets the address when requests are taken.
 
-    Raises FileNotFoundError (no data folder) and OSError (the address is taken, or not ours).
+    Raises FileNotFoundError (no data folder), QueryError (the engine does not start) and AddressError.
     """
     app = create_app(settings)
-    sock = _bind(settings.host, settings.port)
+    lake = app.page.lake
+    try:
+        if isinstance(lake, Queryable):
+            lake.start()
+        try:
+            sock = _bind(settings.host, settings.port)
+        except OSError as error:
+            raise AddressError(*error.args) from error
+    except BaseException:
+        lake.close()
+        raise
     connections = _connections(settings)
     try:
         config = uvicorn.Config(

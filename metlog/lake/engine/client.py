@@ -95,10 +95,14 @@ class _Engine:
         try:
             setup = msgspec.structs.replace(setup, spill_folder=self.folder)
             protocol.send(self._control, HEAD, msgspec.msgpack.encode(setup))
-            protocol.receive(protocol.exactly(self._control))
+            kind, content = protocol.receive(protocol.exactly(self._control))
         except (OSError, EOFError, ValueError):
             self.end()
             raise QueryError("the query engine does not start; the log has what it said", "failed") from None
+        if kind == ERROR:
+            self.end()
+            told = msgspec.msgpack.decode(content, type=ErrorMessage)
+            raise QueryError(f"the query engine does not start: {told.message}", told.kind)
 
     @property
     def alive(self) -> bool:

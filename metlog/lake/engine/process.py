@@ -27,6 +27,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
+from metlog.errors import MetlogError
 from metlog.lake.cancel import Progress
 from metlog.lake.engine import protocol
 from metlog.lake.engine.protocol import (
@@ -223,6 +224,20 @@ def _fault(found: sys.UnraisableHookArgs) -> None:
     _leave()
 
 
+def _begun(control: socket.socket, setup: Setup) -> _Engine | None:
+    """The engine; None where the lake cannot be opened, which who started this process is told."""
+    try:
+        lake = Lake(
+            setup.data, memory=setup.memory, spill=setup.spill, timeout=setup.timeout, threads=setup.threads,
+            spill_folder=setup.spill_folder, credentials=setup.credentials,
+        )  # fmt: skip
+    except (MetlogError, OSError, duckdb.Error) as error:
+        told = ErrorMessage(str(error).split("\n", 1)[0], "failed")
+        protocol.send(control, ERROR, msgspec.msgpack.encode(told))
+        return None
+    return _Engine(control, lake, _limit(setup))
+
+
 def main(descriptor: int) -> None:
     """Serves queries until the control socket is closed."""
     sys.unraisablehook = _fault
@@ -231,18 +246,14 @@ def main(descriptor: int) -> None:
     status = 0
     try:
         pa.set_cpu_count(1)
-        lake = Lake(
-            setup.data, memory=setup.memory, spill=setup.spill, timeout=setup.timeout, threads=setup.threads,
-            spill_folder=setup.spill_folder, credentials=setup.credentials,
-        )  # fmt: skip
-        engine = _Engine(control, lake, _limit(setup))
-        protocol.send(control, DONE, b"")
-        engine.run()
+        engine = _begun(control, setup)
+        if engine is None:
+            status = 1
+        else:
+            protocol.send(control, DONE, b"")
+            engine.run()
     except (RuntimeError, MemoryError):  # no thread for a query
         status = EXIT_RECYCLE
-    except QueryError as error:
-        print(f"metlog query engine: {error}", file=sys.stderr)
-        status = 1
     except Exception:  # noqa: BLE001 - told, and then the process ends in any case
         traceback.print_exc()
         status = 1

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -172,6 +173,32 @@ def test_it_says_why_it_does_not_start(data: Path, options: list[str], words: st
     assert ran.stderr.startswith("metlog serve: ")
     assert words in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "there is no data set 'file:///nonexistent/lake'"),
+        (["--engine", "duckdb:///nonexistent/folder"], "there is no data folder '/nonexistent/folder'"),
+    ],
+)
+def test_data_that_is_not_there_is_told_in_a_line(tmp_path: Path, options: list[str], words: str) -> None:
+    (tmp_path / "lake.json").write_text('{"uri":"file:///nonexistent/lake"}')
+    arguments = [sys.executable, "-m", "metlog", "serve", "--data", str(tmp_path), "--port", "0", *options]
+    ran = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert words in ran.stderr
+    assert re.fullmatch(r"metlog serve: [^\n]+\n", ran.stderr)
+    assert "cannot listen" not in ran.stderr
+
+
+def test_an_address_that_is_taken_is_told(data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = [sys.executable, "-m", "metlog", "serve", "--data", str(data), "--port", port]
+        ran = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"metlog serve: cannot listen on 127.0.0.1:{port}: ")
 
 
 def test_it_listens_where_other_machines_reach_it_when_it_knows_who_asks(data: Path, tmp_path: Path) -> None:

@@ -268,6 +268,19 @@ def test_an_engine_that_cannot_start_says_so(data: Path, monkeypatch: pytest.Mon
     lake.close()
 
 
+def test_an_engine_without_its_data_set_says_where_it_should_be(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lake.json").write_text('{"uri":"file:///nonexistent/lake"}')
+    lake = GuardedLake(tmp_path)
+    with pytest.raises(
+        QueryError, match=r"does not start: there is no data set 'file:///nonexistent/lake'.*lake\.json"
+    ):
+        lake.start()
+    lake.close()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_query_that_takes_its_time_tells_how_far_it_is(lake: GuardedLake) -> None:
     cancel = Cancel()
     ended = threading.Event()

@@ -145,8 +145,8 @@ def test_fastapi(load: Any) -> None:
     http = TestClient(load("web_fastapi").app)
     assert http.get("/orders/17", headers={"X-User": "u7"}).json() == {"order": 17, "user": "u7"}
     assert http.get("/orders/17").status_code == 422
-    assert http.post("/login", params={"user": "u7", "password": "wrong"}).status_code == 401
-    assert http.post("/login", params={"user": "u7", "password": "secret"}).json() == {"user": "u7"}
+    assert http.post("/login", json={"user": "u7", "password": "wrong"}).status_code == 401
+    assert http.post("/login", json={"user": "u7", "password": "secret"}).json() == {"user": "u7"}
     assert [event.payload for event in events()] == [
         "GET /orders/{number} 200", "GET /orders/{number} 422", "POST /login 401", "POST /login 200",
     ]  # fmt: skip

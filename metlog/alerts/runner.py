@@ -81,7 +81,10 @@ class Alerts:
         for prepared in self._settings.alerts:
             for key, component in _keyed(prepared):
                 target = component.build()
-                target.bind(self._submit)
+                try:
+                    target.bind(self._submit)
+                except ValueError as error:
+                    raise ConfigError(f"alert {prepared.name}: {component.name}: {error}") from error
                 self._targets[f"{prepared.name} {key}"] = target
         if self._settings.alerts:
             self._store = Store(state_folder(self._settings, self._data), self._runner)

@@ -73,8 +73,8 @@ class RunningInputs:
         self._mute = {key: fault for key, fault in self._mute.items() if key[0] in self.items}
 
     def _sink_of(self, config: InputConfig) -> Sink:
-        """What an input gives its frames to: behind a check of their signatures where it is told to have one. What that check remembers
-        outlives the input."""
+        """Returns what an input gives its frames to: the sink, behind a check of signatures where the input has keys. What the check
+        remembers outlives the input."""
         assert self._sink is not None
         if config.signing is None:
             return self._sink
@@ -142,10 +142,10 @@ class RunningInputs:
         return found
 
     def replace(self, configs: Sequence[InputConfig]) -> list[str]:
-        """Goes over to other settings: what is as it was runs on, what is new starts, on the sockets of what it replaces, and then
-        what is not wanted any more takes what has come and stops. Returns what was changed, for the log. Raises what an input raises,
-        ConfigError and OSError above all; then everything is as it was before, but for inputs that could not be started again, which
-        the health tells."""
+        """Goes over to other settings. An input that has not changed runs on; a new or changed one starts, on the sockets of the one that
+        it replaces; then those that are wanted no more take what their sockets hold, and stop. Returns what was changed, for the log.
+        Raises what an input raises, ConfigError and OSError above all; then everything is as it was before, but for inputs that could
+        not be started again, which the health tells."""
         same = {config.id for config in configs if config.id in self.items and mark(config) == self._marks[config.id]}
         same -= self._ended.keys()
         leaving = {name: item for name, item in self.items.items() if name not in same and name not in self._ended}
@@ -156,7 +156,7 @@ class RunningInputs:
         try:
             waiting = self._beside(fresh, leaving, handed, started)
             heirs = handed.heirs(handed.taken)
-            for name in waiting:  # those that want what the one before them holds
+            for name in waiting:  # what they need, the inputs before them hold
                 ended.append(name)
                 _stop(name, leaving[name])
                 handed.close(name)
@@ -208,7 +208,7 @@ class RunningInputs:
         try:
             handed.heir = config.id
             item.bind_sockets(handed)
-            item.handed_over = handed.taken != before  # until all is decided, what it shares is not its own
+            item.handed_over = handed.taken != before  # until the change is done, sockets that it shares outlive it
             self._start(config, item)
         except Exception:
             _stop(config.id, item)
@@ -227,7 +227,8 @@ class RunningInputs:
 
 
 def mark(config: InputConfig) -> object:
-    """Returns what is the same for two inputs that are: name, options, keys, and the files that the options name as they are now."""
+    """Returns what is equal for two inputs with the same settings: name, options, keys, and the files that the options name, as they are
+    now."""
     options = config.component.options
     return (
         config.component.name,
@@ -262,5 +263,5 @@ def _stamp(path: Any) -> object:
 
 
 def _streams_first(items: Mapping[str, BaseInput]) -> list[tuple[str, BaseInput]]:
-    """Inputs in the order in which they stop: what comes to a datagram socket has least time to wait for whoever is next."""
+    """Inputs in the order in which they stop: those with datagram sockets last, since what comes to these waits the shortest."""
     return sorted(items.items(), key=lambda item: bool(item[1].sockets()))

@@ -352,7 +352,7 @@ class Service:
         }
 
     def health(self) -> list[str]:
-        """What has stopped moving; empty when all is well, and once stopped, when nothing moves any more."""
+        """What does not work; empty when all is well, and when the listener has been stopped."""
         if self._stopped:
             return []
         wrong = self._inputs.health()

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from metlog.errors import MetlogError
 from metlog.event import Event
 from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor, Position
@@ -26,7 +27,7 @@ __all__ = ["Limits", "run_batches"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KEEP: Final = 1.0
-"""Seconds between saves of a cursor that passes only events of other outputs."""
+"""Seconds after which a cursor that has moved is saved, and an output without events looks again."""
 
 
 class _Forming:
@@ -51,19 +52,19 @@ class _Forming:
 
 
 def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
-    """Until the listener ends. The end of a batch is durable before it is delivered, so that after a crash the same batch,
-    under the same id, is formed again; but not when the process has ended there several times: then it is formed in halves."""
+    """Forms batches and delivers them until the listener ends. Where a batch ends is durable before the batch is delivered, so that after a
+    crash the same one is formed again, under the same id. Once the process has ended several times at one place, smaller ones are."""
     cursor = context.cursor()
     context.report(at=cursor.at, starting=True)
     _try(output.start, context)
     context.report(starting=False, error="")
     care = Care(context, limits)
     if care.halves:
-        cursor.pending = None  # the whole of it is too much
+        cursor.pending = None  # smaller batches take the place of the one that was under way
     delivered = rejected = 0
     saved = time.monotonic()
     while True:
-        context.pause(0)  # with a long backlog it waits nowhere else
+        context.pause(0)  # raises Stopped, which nothing else here does while there is a backlog
         if cursor.pending is not None:
             forming = _read(context, _form, cursor, cursor.pending, care)
         else:
@@ -84,7 +85,7 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
             care.passed(len(forming.deliveries))
         moved = forming.end > cursor.at
         cursor.at, cursor.pending = forming.end, None
-        draining = context.draining  # before `end`: no `advance` comes after `drain`
+        draining = context.draining  # asked for before `end`, which does not change once it drains
         idle = cursor.at >= context.end
         if moved and (idle or care.taken or time.monotonic() - saved >= _KEEP):
             context.keep(cursor)
@@ -136,7 +137,7 @@ def _collect(context: Context, cursor: Cursor, limits: Limits, care: Care) -> _F
 
 
 def _form(context: Context, cursor: Cursor, end: Position, care: Care) -> _Forming:
-    """The batch that may have been delivered before a crash, again."""
+    """Forms again the batch that was under way at a crash."""
     forming = _Forming(cursor.at, care.fatal)
     _extend(forming, context, cursor, end, None)
     forming.end = end
@@ -145,7 +146,7 @@ def _form(context: Context, cursor: Cursor, end: Position, care: Care) -> _Formi
 
 def _extend(forming: _Forming, context: Context, cursor: Cursor, end: Position, limits: Limits | None) -> bool:
     """Adds events up to `end` (exclusive) or the limits; True when a limit was reached."""
-    # A position within a record: that record is wanted whole, to take the events before it from.
+    # Where `end` is within a record, the record is read too, for the events before that place.
     last = Position(end.number + 1) if end.skip else end
     for entry in read(context.journal, forming.end, last, context.damaged):
         here = Position(entry.segment.number, entry.record.offset)
@@ -159,7 +160,7 @@ def _extend(forming: _Forming, context: Context, cursor: Cursor, end: Position, 
                 break
             forming.end = Position(here.number, here.offset, line.number + 1)
             if line.row is None:
-                if limits is not None:  # told once: not when the batch is formed again
+                if limits is not None:  # a dead letter already, where the batch is formed again
                     _refuse([(line.text, clean_source(entry.record.source), line.reason)], context)
             elif cursor.route.takes(line.row):
                 if not forming.deliveries:
@@ -193,7 +194,7 @@ def _deliver(output: BaseOutput, batch: Batch, context: Context) -> int:
             _refuse([(msgspec.json.encode(d.event), d.source, reason) for d, reason in refused.rejected], context)
             return len(refused.rejected)
         except Exception as error:  # noqa: BLE001 - whatever an output raises means "not delivered": told, and tried again
-            context.report(error=f"{type(error).__name__}: {error}")
+            context.report(error=_words(error))
             context.pause(delay)
         else:
             return 0
@@ -205,17 +206,23 @@ def _refuse(letters: list[tuple[bytes, str, str]], context: Context) -> None:
     _try(lambda: context.dead.add(letters, durable=True), context)
 
 
-def _try(call: Any, context: Context) -> None:
+def _try(call: Callable[[], object], context: Context) -> None:
+    """Calls until nothing is raised."""
     for delay in context.backoff():
         try:
             call()
         except Exception as error:  # noqa: BLE001 - as in _deliver
-            context.report(error=f"{type(error).__name__}: {error}")
+            context.report(error=_words(error))
             context.pause(delay)
         else:
             return
 
 
+def _words(error: Exception) -> str:
+    """What is told of an error; those that metlog raises on purpose say all of it."""
+    return str(error) if isinstance(error, MetlogError) else f"{type(error).__name__}: {error}"
+
+
 def limits_of(output: BaseOutput, options: Mapping[str, Any]) -> Limits:
-    """The limits of a batch: the configuration's, else the output's own defaults, else ours."""
+    """The limits of a batch: the configuration's, else the output's own defaults, else those of `Limits`."""
     return Limits(**{**output.batch_defaults, **options})

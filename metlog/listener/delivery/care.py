@@ -16,12 +16,13 @@ from metlog.plugins.schema import Seconds, Size
 __all__ = ["UNDELIVERABLE", "Care", "Limits"]
 
 DEATHS: Final = 2
-"""Ends of the process at a position from which on events are tried."""
+"""How often the process must have ended at one place before events are tried."""
 _HALVES: Final = 4
-"""And from which on batches are halved. Parts have other ids, also of a batch that was delivered: two chance ends must not do so."""
+"""How often before batches are halved. A part has another id than its batch, which may have been delivered: two ends by chance are too
+few for that."""
 UNDELIVERABLE: Final = "ended the process that was to deliver it"
 _LARGE: Final = 4096
-"""Bytes of an event that is tried: so little as others have harms no process that is alive."""
+"""Bytes above which an event is tried; a smaller one needs less memory than any process that runs has left."""
 _BESIDE: Final = 64 << 20
 """Bytes that the process holds beside an event: a batch, and what the output makes of it."""
 
@@ -36,15 +37,15 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Care:
-    """The limits of batches: halved with each further end of the process at a position, until what was the first batch is over. An event
-    at which it ends when it is alone in its batch is given up."""
+    """The limits of batches. With each further end of the process at one place they are halved, until as many events have passed as a whole
+    batch holds. An event is given up when the process has ended with it alone in a batch."""
 
     def __init__(self, context: Context, limits: Limits) -> None:
         self._whole = self.limits = limits
         self.taken = context.deaths >= DEATHS
         self.halves = context.deaths >= _HALVES
         self.gives_up = False
-        """The next event has been in a batch of its own, and the process ended."""
+        """Whether the next event is given up."""
         self.fatal = Fatal()
         self._left = limits.batch_events
         if not self.taken:
@@ -58,7 +59,7 @@ class Care:
         context.report(error=f"its process ended {context.deaths} times at one position: looks for the event at fault")
 
     def passed(self, events: int) -> None:
-        """So many events are behind it."""
+        """Counts events that were delivered or given up."""
         if self.taken:
             self.gives_up = False
             self._left -= events

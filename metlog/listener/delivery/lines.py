@@ -12,7 +12,7 @@ from metlog.lake.careful import REASON
 __all__ = ["Line", "lines_of"]
 
 _PIECE: Final = 64 << 10
-"""Bytes that are decoded at once, a longer event aside."""
+"""Bytes that are decoded at once, unless one event is longer."""
 
 
 class Line(NamedTuple):

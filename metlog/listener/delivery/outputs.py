@@ -43,7 +43,7 @@ class RunningOutputs:
             process.advance(end)
 
     def retry_notify(self) -> None:
-        """Tells again what could not be told; to be called now and then."""
+        """Tells processes again what found no room in their pipes; to be called now and then."""
         for process in self.processes.values():
             process.retry_notify()
 
@@ -71,9 +71,9 @@ class RunningOutputs:
         return found
 
     def replace(self, assignments: Sequence[Assignment], end: Callable[[], Position]) -> list[str]:
-        """Goes over to other settings: what is as it was runs on; what has changed begins where it was, with the new settings; what
-        is new begins; what is no more hands on what was journaled until now, beside the others, and then ends. `end` gives how far
-        the journal may be read. Returns what was changed, for the log."""
+        """Goes over to other settings. An output that has not changed runs on; one that has is ended, and begins at its cursor with the new
+        settings; a new one begins; one that is configured no more hands on what was journaled until now, beside the others, and ends.
+        `end` gives how far the journal may be read. Returns what was changed, for the log."""
         self._settle()
         wanted = {assignment.id: assignment for assignment in assignments}
         gone = {name: process for name, process in self.processes.items() if name not in wanted}

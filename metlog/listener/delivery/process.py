@@ -31,7 +31,7 @@ _KILLED: Final = 6.0
 _PLACE: Final = ("at", "by_segment")
 """What stays known of an output's place until its next process tells it."""
 _ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-"""Memory that is free after a burst goes back to the operating system; of many arenas, much is kept."""
+"""So that memory which a burst took goes back to the operating system: with many arenas much of it is kept."""
 
 
 class OutputProcess:
@@ -70,7 +70,7 @@ class OutputProcess:
             self._tell(Message(end))
 
     def retry_notify(self) -> None:
-        """Tells it again what it could not be told when it was busy; to be called now and then."""
+        """Tells the process again what found no room in its pipe; to be called now and then."""
         with self._lock:
             if self._untold:
                 self._tell(Message(self._end, self._draining))

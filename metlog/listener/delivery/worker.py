@@ -35,7 +35,7 @@ log = logging.getLogger("metlog.listener")
 _LAST: Final = 2.0
 """Seconds that an output which hangs in a call gets to come out of it when its listener is gone."""
 _NICE: Final = 5
-"""Below the listener: what an output reads waits on the disk, what the listener does not take in time is lost."""
+"""A lower priority than the listener's: what an output reads waits on the disk, what the listener does not take in time is lost."""
 _ERROR: Final = 1000
 """Characters of an error that are told."""
 
@@ -63,7 +63,7 @@ class Message(Struct):
 
 def main() -> int:
     os.nice(_NICE)
-    for number in (signal.SIGINT, signal.SIGTERM):  # the listener ends us, when all is handed on
+    for number in (signal.SIGINT, signal.SIGTERM):  # the listener ends this process, when all is handed on
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
     lines = _lines()
@@ -110,7 +110,8 @@ def _begin(context: Context) -> None:
 
 
 def _lock(cursors: Folder, output: str, report: Callable[[dict[str, Any]], None]) -> None:
-    """Waits until the output's process of a listener that was killed has noticed, so that a cursor has one writer."""
+    """Takes the cursor's lock, so that it has one writer. The process of a listener that was killed may still hold the lock: it is waited
+    for, and ends by itself."""
     fd = cursors.open(f"{output}{LOCK}", os.O_RDWR | os.O_CREAT)  # held until the process ends
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ from metlog.errors import MetlogError
 from metlog.event import Event
 from metlog.listener.outputs.context import Context
 
-__all__ = ["BaseOutput", "Batch", "Delivery", "Output", "Rejected"]
+__all__ = ["BaseOutput", "Batch", "Delivery", "Output", "Rejected", "Undelivered"]
 
 
 class Delivery(Struct, gc=False):
@@ -47,6 +47,10 @@ class Rejected(MetlogError):
         self.rejected = list(rejected)
         """Deliveries and the reason for each."""
         super().__init__(f"{len(self.rejected)} events refused: {self.rejected[0][1] if self.rejected else ''}")
+
+
+class Undelivered(MetlogError):
+    """Raised by `write` of the outputs here: the batch was not delivered now, and is tried again."""
 
 
 @runtime_checkable

@@ -17,16 +17,15 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
-from metlog.errors import MetlogError
-from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
+from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected, Undelivered
 from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, retry_after
 from metlog.senders.options import at_most
 from metlog.values import whole_number
 
-__all__ = ["Held", "Posting", "Post"]
+__all__ = ["Posting", "Post"]
 
 _AT_FAULT: Final = frozenset({400, 413, 422})
-"""Answers that blame the body. All others blame the way there, or the moment: no event is given up for these."""
+"""Answers by which the body is at fault. By all others the collector or the way there is, and no event is given up."""
 _ANSWER: Final = 4096
 """Bytes of an answer that are read, to tell the reason."""
 _LONGEST: Final = 300.0
@@ -36,10 +35,6 @@ _LASTING: Final = 180.0
 """Seconds after which an answer that stays the same is told as a fault of the configuration."""
 
 log = logging.getLogger("metlog.listener")
-
-
-class Held(MetlogError):
-    """Not delivered now; the same batch is tried again."""
 
 
 class Post(NamedTuple):
@@ -124,14 +119,14 @@ class Posting(BaseOutput):
             try:
                 token = Path(self._token_file).read_text(encoding="ascii").split("\n", 1)[0].strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise Held(f"token_file = {self._token_file!r}: cannot be read: {error}") from error
+                raise Undelivered(f"token_file = {self._token_file!r}: cannot be read: {error}") from error
         if token:
             self._client.headers["authorization"] = f"Bearer {token}"
 
     def write(self, batch: Batch) -> None:
         wait = self._not_before - monotonic()
         if wait > 0:
-            raise Held(f"{self._url} asked to wait, {wait:.0f} s more")
+            raise Undelivered(f"{self._url} asked to wait, {wait:.0f} s more")
         rejected: list[tuple[Delivery, str]] = []
         # A half's id comes from its batch and its place: after a crash the same halves have the same ids.
         parts = self.parts(batch)
@@ -151,7 +146,7 @@ class Posting(BaseOutput):
 
     def _put(self, ident: str, deliveries: Sequence[Delivery]) -> tuple[str, bool]:
         """Sends some events: "" when they were taken, else why they are refused, and whether some of them may be taken alone.
-        Raises `Held`."""
+        Raises `Undelivered`."""
         assert self._client is not None
         method, url, plain = self.post(ident, deliveries)
         body = self._compress(plain)
@@ -178,17 +173,17 @@ class Posting(BaseOutput):
                 if deadline.over
                 else str(error) or type(error).__name__
             )
-            raise Held(f"{self._url}: {words}") from error
+            raise Undelivered(f"{self._url}: {words}") from error
         if answer.status_code in _AT_FAULT:
             return text, True
         self._counts["held"] += 1
         self._not_before = monotonic() + min(retry_after(answer.headers.get("retry-after")) or 0.0, _LONGEST)
         if answer.status_code in {401, 403} and self._token_file:
             self._read_token()
-        raise Held(f"{self._url}: {text}{self._lasting(answer.status_code)}")
+        raise Undelivered(f"{self._url}: {text}{self._lasting(answer.status_code)}")
 
     def _lasting(self, status: int) -> str:
-        """What is to be said of an answer that stays the same: it is not the moment that is wrong."""
+        """What is added to the error once the same answer has come for minutes: then the settings are wrong, most likely."""
         now = monotonic()
         if self._refused is None or self._refused[0] != status:
             self._refused, self._told = (status, now), False

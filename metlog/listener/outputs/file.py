@@ -83,16 +83,14 @@ class FileOutput(BaseOutput):
             self._state = msgspec.json.decode(self._folder.read(f".{self._name}.state"), type=_State)
         except FileNotFoundError:
             self._state = _State()
-        except msgspec.DecodeError as error:  # it is replaced whole, never half: somebody else's hand
+        except msgspec.DecodeError as error:  # another program's doing: this one replaces it whole
             log.warning(
                 "file output: %s is damaged and set aside: %s", self._path.parent / f".{self._name}.state", error
             )
             self._state = _State()
         self._torn = True  # what lies beyond the known size was being written when the process ended
         self._open(self._folder)
-        self._folder.tidy(
-            f".{self._name}.state."
-        )  # nobody else writes it now: what is there is of a process that was killed
+        self._folder.tidy(f".{self._name}.state.")  # what a process left that was killed while it wrote
 
     def write(self, batch: Batch) -> None:
         if self._folder is None or self._replaced(self._folder):
@@ -114,7 +112,7 @@ class FileOutput(BaseOutput):
         self._torn = False
 
     def _mend(self) -> None:
-        """Cuts off what a batch left that did not come to its end; takes what others appended as it is."""
+        """Cuts off what an unfinished batch left. Without one the file's size counts as it is, with what others appended."""
         size = os.fstat(self._fd).st_size
         if self._torn and size > self._state.size:
             log.warning("file output: %s: cut off %d bytes of an unfinished batch", self._path, size - self._state.size)
@@ -135,7 +133,7 @@ class FileOutput(BaseOutput):
             there = 0
         if there != self._state.inode:
             if self._torn:
-                self._mend()  # nobody comes back to the old one
+                self._mend()  # the last time that the old file is open
             self._open(folder)
 
     def _open(self, folder: Folder) -> None:

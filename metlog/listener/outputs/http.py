@@ -10,11 +10,11 @@ from urllib.parse import quote
 import msgspec
 
 from metlog.listener.outputs import Batch, Delivery
-from metlog.listener.outputs._posting import Held, Post, Posting
+from metlog.listener.outputs._posting import Post, Posting
 from metlog.senders.options import one_of
 from metlog.senders.tcp import tls_context
 
-__all__ = ["Held", "HttpOutput", "HttpsOutput"]
+__all__ = ["HttpOutput", "HttpsOutput"]
 
 _NAMESPACE: Final = uuid.UUID("6c3f5c3e-95d1-5a0e-9f0a-4d1c2f1f2a77")
 """Namespace (RFC 9562, section 5.5) of the ids that are made of batches' ids; it must never change."""
@@ -47,8 +47,8 @@ class HttpOutput(Posting):
 
     What is answered with 400, 413 or 422 is sent again in halves, until the events at fault are found: these are
     rejected. After any other answer, or none, the whole batch is tried again, for as long as it takes; a `Retry-After`
-    is honoured. An answer that stays the same for minutes, a 404 above all, is told in `metlog status` and in the log: then it is
-    the path or the namespace that is wrong, and not the moment. No header `X-Obsolete-Document` is ever sent.
+    is honoured. An answer that stays the same for minutes, a 404 above all, is told in `metlog status` and in the log: then the path or
+    the namespace is wrong. No header `X-Obsolete-Document` is ever sent.
     """
 
     scheme: ClassVar[str] = "http"

@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from metlog.errors import MetlogError
-from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
+from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected, Undelivered
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 from metlog.senders._topics import Template
 from metlog.senders.options import at_least, at_most, positive
@@ -18,11 +17,7 @@ __all__ = ["KafkaOutput"]
 
 _encode: Final = msgspec.json.Encoder().encode
 _AT_FAULT: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD})
-"""Errors that blame the message. All others blame the way there, or the moment."""
-
-
-class Undelivered(MetlogError):
-    """Not delivered now; the same batch is tried again."""
+"""Errors of a message itself. All others are of the brokers or the connection, and may pass."""
 
 
 class KafkaOutput(BaseOutput):
@@ -116,7 +111,7 @@ class KafkaOutput(BaseOutput):
             self._produce(producer, f"{batch.id}/{index}", delivery, reported, rejected)
         producer.flush(self._timeout + 1)
         if len(producer) or failed:
-            # Reports that come later must find nobody: the batch is tried again as a whole.
+            # The batch is tried again as a whole: what is queued is dropped, and no later report of it counts.
             producer.purge()
             producer.flush(1)
             self._counts["undelivered"] += len(batch.deliveries)

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["LakeOutput"]
 
 _DEATHS = 2
-"""Ends of the process at a segment from which on its events are tried one by one."""
+"""How often the process must have ended at a segment before its events are tried one by one."""
 _BESIDE = 96 << 20
 """Bytes that the process holds beside a segment and an event."""
 _LARGE = 4 << 20
-"""Bytes of a segment after which memory is given back; after small ones there is little, and it would cost more than they do."""
+"""Bytes of a segment from which on memory is given back after it: after a smaller one that costs more than it brings."""
 _ANYWHERE = 1 << 62  # beyond every offset
 
 
@@ -105,7 +105,7 @@ class LakeOutput(BaseOutput):
             end = context.end
             sealed, _ = listing(context.journal)
             for segment in sealed:
-                context.pause(0)  # with a long backlog it waits nowhere else
+                context.pause(0)  # raises Stopped, which nothing else here does while there is a backlog
                 if cursor.at.number <= segment.number < end.number:
                     done += self._write(context, segment, writer)
                     cursor.at = Position(segment.number + 1)
@@ -116,7 +116,7 @@ class LakeOutput(BaseOutput):
                     context.report(
                         at=cursor.at, events=done, repeated=repeated, error="", moved=time.time(), by_segment=True
                     )
-            if end.number > cursor.at.number:  # numbers that hold nothing
+            if end.number > cursor.at.number:  # numbers without a segment
                 cursor.at = Position(end.number)
                 context.keep(cursor)
             problem = self._days.look(context.data.path) if self._days is not None else ""

@@ -10,12 +10,12 @@ import msgspec
 
 from metlog.listener.outputs import Delivery
 from metlog.listener.outputs._otlp import json_of, protobuf_of
-from metlog.listener.outputs._posting import Held, Post, Posting
+from metlog.listener.outputs._posting import Post, Posting
 from metlog.listener.protobuf import Budget, ProtobufError, fields
 from metlog.senders.options import one_of
 from metlog.senders.tcp import tls_context
 
-__all__ = ["Held", "OtlpOutput"]
+__all__ = ["OtlpOutput"]
 
 _PARTS: Final = 1000
 """Fields of an answer that are read."""

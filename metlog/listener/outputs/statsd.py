@@ -161,8 +161,8 @@ def _safe(found: re.Match[str]) -> str:
 
 
 class _Pipeline(Pipeline):  # type: ignore[misc] # the package has no annotations
-    """The package's, for metrics that were sampled already: a rate is told, not thrown dice for again. And with datagrams of so many
-    bytes, not characters."""
+    """The package's, but that a rate is written and nothing sampled by it (the client did that), and that `max_packet` is in bytes, not
+    in characters."""
 
     def _prepare(self, stat: str, value: str, rate: float) -> str:
         line: str = super()._prepare(stat, value, 1)

@@ -8,8 +8,7 @@ from time import monotonic, sleep
 from typing import Any, ClassVar, Final
 
 from metlog import plugins
-from metlog.errors import MetlogError
-from metlog.listener.outputs import BaseOutput, Batch, Rejected
+from metlog.listener.outputs import BaseOutput, Batch, Rejected, Undelivered
 from metlog.listener.outputs._frames import frames_of
 from metlog.senders.options import Address, at_least, port_number
 from metlog.senders.udp import LOOPBACK_FRAME, REMOTE_FRAME, UdpSender
@@ -20,10 +19,6 @@ _LOOK_UP: Final = 60.0
 """Seconds after which the name is looked up again."""
 _WAIT: Final = 5.0
 """Seconds that a full send buffer is waited for."""
-
-
-class Refused(MetlogError):
-    """Not delivered now; the same batch is tried again."""
 
 
 class UdpOutput(BaseOutput):
@@ -81,7 +76,7 @@ class UdpOutput(BaseOutput):
         try:
             sock, max_frame = self._connected()
             frames, rejected = frames_of(self._encoder, batch.deliveries, max_frame, UdpSender.max_event)
-            self._check(sock)  # of the batch before: it cannot be sent again, and the way is not open
+            self._check(sock)  # a refusal of the batch before: the receiver is not there
             for frame in frames:
                 self._pace(len(batch.deliveries) / len(frames))
                 sock.send(frame)
@@ -92,7 +87,7 @@ class UdpOutput(BaseOutput):
             self._counts["refused"] += 1
             self._current += 1  # another address of the name, where it has several
             self.close()
-            raise Refused(f"{self.describe()}: {error.strerror or error}") from error
+            raise Undelivered(f"{self.describe()}: {error.strerror or error}") from error
         if rejected:
             raise Rejected(rejected)
 

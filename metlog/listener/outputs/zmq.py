@@ -12,8 +12,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from metlog import plugins
-from metlog.errors import MetlogError
-from metlog.listener.outputs import BaseOutput, Batch, Rejected
+from metlog.listener.outputs import BaseOutput, Batch, Rejected, Undelivered
 from metlog.listener.outputs._frames import frames_of
 from metlog.senders.options import at_least, at_most, positive
 from metlog.senders.zmq import ZmqSender
@@ -27,10 +26,6 @@ _FAILED: Final = frozenset({
 })  # fmt: skip
 
 _WATCHED: Final = zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED | functools.reduce(operator.or_, _FAILED)
-
-
-class Undelivered(MetlogError):
-    """Not delivered now; the same batch is tried again."""
 
 
 class ZmqOutput(BaseOutput):

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from metlog.listener.inputs.http import HttpInput
-from metlog.listener.outputs.http import Held, HttpsOutput
+from metlog.listener.outputs import Undelivered
+from metlog.listener.outputs.http import HttpsOutput
 from tests.helpers import certificates
 from tests.helpers.sink import FakeSink, batch, numbered
 from tests.helpers.waiting import wait_for
@@ -59,7 +60,7 @@ def test_a_client_without_its_certificate_is_held(
 ) -> None:
     item, sink, port = server
     out = output(pems, port, name)
-    with pytest.raises(Held):
+    with pytest.raises(Undelivered):
         out.write(batch(*numbered(3)))
     out.close()
     assert sink.events == []
@@ -70,7 +71,7 @@ def test_a_server_of_another_authority_gets_nothing(pems: Path, server: tuple[Ht
     _, sink, port = server
     out = HttpsOutput(port=port, ca_file=f"{pems}/otherca.pem")
     out.start()
-    with pytest.raises(Held, match=r"(?i)certificate"):
+    with pytest.raises(Undelivered, match=r"(?i)certificate"):
         out.write(batch(*numbered(1)))
     out.close()
     assert sink.events == []

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from metlog.errors import ConfigError
-from metlog.listener.outputs import Rejected, _posting
+from metlog.listener.outputs import Rejected, Undelivered, _posting
 from metlog.listener.outputs import http as module
-from metlog.listener.outputs.http import Held, HttpOutput
+from metlog.listener.outputs.http import HttpOutput
 from metlog.plugins import check
 from tests.helpers.bagheera import Bagheera
 from tests.helpers.sink import batch, numbered
@@ -113,7 +113,7 @@ def test_what_fits_no_request_is_rejected_and_the_rest_arrives() -> None:
 
 def test_ids_of_batches_are_refused_by_it_and_can_be_asked_for(bagheera: Bagheera) -> None:
     output = connected(bagheera.port, ids="batch")
-    with pytest.raises(Held, match="404"):
+    with pytest.raises(Undelivered, match="404"):
         output.write(batch(*numbered(1), ident="not a uuid"))
     output.close()
     assert bagheera.taken == []
@@ -127,7 +127,7 @@ def test_a_404_that_lasts_is_told_once_with_its_remedy(
     output = connected(bagheera.port, path="/submit/nobody")
     said = []
     for _ in range(6):
-        with pytest.raises(Held) as raised:
+        with pytest.raises(Undelivered) as raised:
             output.write(batch(*numbered(1)))
         said.append(str(raised.value))
         now += 60

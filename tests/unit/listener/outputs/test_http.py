@@ -17,8 +17,8 @@ import zstandard
 from metlog import plugins
 from metlog.errors import ConfigError
 from metlog.event import Event
-from metlog.listener.outputs import Rejected
-from metlog.listener.outputs.http import Held, HttpOutput
+from metlog.listener.outputs import Rejected, Undelivered
+from metlog.listener.outputs.http import HttpOutput
 from tests.helpers.ports import free_port
 from tests.helpers.sink import batch, numbered
 
@@ -152,7 +152,7 @@ def test_answers_that_do_not_blame_the_body_hold_it(collect: Any, connect: Any, 
     collector = collect(lambda *_: status(code, "location: /elsewhere", body="not today"))
     out = connect(collector.port)
     for attempt in (1, 2):
-        with pytest.raises(Held, match=f"{code} X: not today"):
+        with pytest.raises(Undelivered, match=f"{code} X: not today"):
             out.write(batch(*numbered(4)))
         assert len(collector.requests) == attempt  # not split, not followed, not repeated behind the caller's back
     assert out.stats()["held"] == 2
@@ -199,7 +199,7 @@ def test_trouble_in_the_middle_of_halving_rejects_nothing_yet(collect: Any, conn
         return status(400) if len(collector.requests) < 3 else status(503)
 
     collector = collect(judge)
-    with pytest.raises(Held):
+    with pytest.raises(Undelivered):
         connect(collector.port).write(batch(*numbered(2)))
 
 
@@ -209,16 +209,16 @@ def test_retry_after_is_honoured_without_asking_again(collect: Any, connect: Any
     collector = collect(lambda *_: answers.pop() if answers else status(201))
     out = connect(collector.port)
     began = time.monotonic()
-    with pytest.raises(Held, match="503"):
+    with pytest.raises(Undelivered, match="503"):
         out.write(batch(*numbered(1)))
-    with pytest.raises(Held, match="asked to wait"):
+    with pytest.raises(Undelivered, match="asked to wait"):
         out.write(batch(*numbered(1)))
     assert len(collector.requests) == 1
     while True:
         try:
             out.write(batch(*numbered(1)))
             break
-        except Held:
+        except Undelivered:
             time.sleep(0.02)
     assert 0.9 < time.monotonic() - began < 5
     assert len(collector.requests) == 2
@@ -227,7 +227,7 @@ def test_retry_after_is_honoured_without_asking_again(collect: Any, connect: Any
 def test_a_collector_that_hangs_holds_the_batch(collect: Any, connect: Any) -> None:
     collector = collect(lambda collector, *_: (collector.release.wait(10), status(201))[1])
     began = time.monotonic()
-    with pytest.raises(Held, match=r"(?i)timed out|timeout"):
+    with pytest.raises(Undelivered, match=r"(?i)timed out|timeout"):
         connect(collector.port, timeout=0.3).write(batch(*numbered(1)))
     assert time.monotonic() - began < 3
 
@@ -235,7 +235,7 @@ def test_a_collector_that_hangs_holds_the_batch(collect: Any, connect: Any) -> N
 def test_a_reset_or_half_a_head_holds_the_batch(collect: Any, connect: Any) -> None:
     for answer in (None, b"HTTP/1.1 20 half", b"HTTP/1.1 201 half"):
         collector = collect(lambda *_, answer=answer: answer)
-        with pytest.raises(Held):
+        with pytest.raises(Undelivered):
             connect(collector.port).write(batch(*numbered(1)))
 
 
@@ -244,13 +244,13 @@ def test_a_status_is_a_receipt_though_half_the_answer_is_missing(collect: Any, c
     out = connect(collector.port)
     out.write(batch(*numbered(1)))
     refusing = collect(lambda *_: b"HTTP/1.1 503 Busy\r\ncontent-length: 1000\r\n\r\nhalf")
-    with pytest.raises(Held, match="503 Busy: half"):
+    with pytest.raises(Undelivered, match="503 Busy: half"):
         connect(refusing.port).write(batch(*numbered(1)))
 
 
 def test_nobody_there_holds_the_batch_and_names_the_address(connect: Any) -> None:
     port = free_port()
-    with pytest.raises(Held, match=f"127.0.0.1:{port}/submit/metlog"):
+    with pytest.raises(Undelivered, match=f"127.0.0.1:{port}/submit/metlog"):
         connect(port).write(batch(*numbered(1)))
 
 
@@ -260,10 +260,10 @@ def test_a_token_that_was_replaced_in_its_file_is_read_again(collect: Any, conne
         lambda collector, *_: status(201 if collector.requests[-1][1]["authorization"] == "Bearer new" else 401)
     )
     out = connect(collector.port, token_file=str(tmp_path / "token"))
-    with pytest.raises(Held, match="401"):
+    with pytest.raises(Undelivered, match="401"):
         out.write(batch(*numbered(1)))
     (tmp_path / "token").write_text("new\n")
-    with pytest.raises(Held, match="401"):
+    with pytest.raises(Undelivered, match="401"):
         out.write(batch(*numbered(1)))
     out.write(batch(*numbered(1)))
     assert len(collector.requests) == 3

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from metlog.event import Event
-from metlog.listener.outputs import Rejected
-from metlog.listener.outputs.kafka import KafkaOutput, Undelivered
+from metlog.listener.outputs import Rejected, Undelivered
+from metlog.listener.outputs.kafka import KafkaOutput
 from tests.helpers.sink import batch
 
 

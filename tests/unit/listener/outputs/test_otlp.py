@@ -20,9 +20,9 @@ from metlog.errors import ConfigError
 from metlog.event import ONE, Event
 from metlog.listener.inputs._otlp import events_of_json, events_of_protobuf
 from metlog.listener.inputs.otlp import OtlpInput
-from metlog.listener.outputs import Delivery, Rejected
+from metlog.listener.outputs import Delivery, Rejected, Undelivered
 from metlog.listener.outputs._otlp import json_of, protobuf_of
-from metlog.listener.outputs.otlp import Held, OtlpOutput
+from metlog.listener.outputs.otlp import OtlpOutput
 from metlog.listener.protobuf import delimited, number
 from tests.helpers.ports import port_of
 from tests.helpers.sink import FakeSink, batch, numbered
@@ -239,7 +239,7 @@ def test_other_answers_of_success_are_receipts(peer: Any, answer: bytes) -> None
 def test_what_does_not_blame_the_body_holds_the_batch(peer: Any, status: int) -> None:
     server, output = peer((status, {}, b"later"), (200, {}, b""))
     same = batch(*numbered(2))
-    with pytest.raises(Held, match=f": {status} .*later"):
+    with pytest.raises(Undelivered, match=f": {status} .*later"):
         output.write(same)
     output.write(same)
     assert server.requests[0][2] == server.requests[1][2]
@@ -247,9 +247,9 @@ def test_what_does_not_blame_the_body_holds_the_batch(peer: Any, status: int) ->
 
 def test_retry_after_is_honoured(peer: Any) -> None:
     server, output = peer((429, {"retry-after": "30"}, b""), (200, {}, b""))
-    with pytest.raises(Held, match="429"):
+    with pytest.raises(Undelivered, match="429"):
         output.write(batch(*numbered(2)))
-    with pytest.raises(Held, match="asked to wait"):
+    with pytest.raises(Undelivered, match="asked to wait"):
         output.write(batch(*numbered(2)))
     assert len(server.requests) == 1
 

@@ -13,9 +13,9 @@ from metlog import plugins
 from metlog.errors import ConfigError
 from metlog.event import Event
 from metlog.listener.inputs.udp import UdpInput
-from metlog.listener.outputs import Rejected
+from metlog.listener.outputs import Rejected, Undelivered
 from metlog.listener.outputs import udp as module
-from metlog.listener.outputs.udp import Refused, UdpOutput
+from metlog.listener.outputs.udp import UdpOutput
 from tests.helpers.ports import free_port, port_of
 from tests.helpers.sink import FakeSink, batch, numbered
 from tests.helpers.waiting import wait_for
@@ -107,7 +107,7 @@ def test_a_refusal_holds_the_batch_and_the_next_try_goes_through() -> None:
     port = free_port(socket.SOCK_DGRAM)
     output = UdpOutput(port=port)
     for _ in range(2):
-        with pytest.raises(Refused, match=f"udp://127.0.0.1:{port}: Connection refused"):
+        with pytest.raises(Undelivered, match=f"udp://127.0.0.1:{port}: Connection refused"):
             output.write(batch(*numbered(3)))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", port))
@@ -125,7 +125,7 @@ def test_another_address_of_the_name_is_tried(
     answers = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", port)) for port in (dead, port_of(server))]
     monkeypatch.setattr(module.socket, "getaddrinfo", lambda *_, **__: answers)
     output = connect(host="collector")
-    with pytest.raises(Refused):
+    with pytest.raises(Undelivered):
         output.write(batch(*numbered(1)))
     output.write(batch(*numbered(1)))
     assert len(datagrams(server)) == 1

@@ -16,8 +16,8 @@ from metlog import plugins
 from metlog.errors import ConfigError
 from metlog.event import Event
 from metlog.listener.inputs.zmq import ZmqInput
-from metlog.listener.outputs import Rejected
-from metlog.listener.outputs.zmq import Undelivered, ZmqOutput
+from metlog.listener.outputs import Rejected, Undelivered
+from metlog.listener.outputs.zmq import ZmqOutput
 from tests.helpers.ports import free_port
 from tests.helpers.sink import FakeSink, batch, numbered
 from tests.helpers.waiting import wait_for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -14,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from metlog.cli.common import DataOption, data_folder
+from metlog.config.sources import sources
 from metlog.diagnose.doctor import Finding, Verdict, check_settings, check_threads
 
 __all__ = ["doctor"]
@@ -29,7 +30,7 @@ def doctor(
     listener: Annotated[
         Path | None, typer.Option("--listener", help="A listener's TOML file, checked as well.")
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Data folder of a listener on this machine.")] = None,
+    data: DataOption = None,
     graphite: Annotated[
         Path | None,
         typer.Option("--graphite", help="Folder with storage-schemas.conf and storage-aggregation.conf of carbon."),
@@ -52,10 +53,11 @@ def _all(
     config: Path | None, listener: Path | None, data: Path | None, graphite: Path | None, statsd_flush: float
 ) -> Iterator[Finding]:
     yield from _installed()
-    yield from check_settings(config)
+    if config is not None or (listener is None and data is None) or sources():
+        yield from check_settings(config)
     if listener is not None:
         yield from _listener(listener)
-    folder = data or Path(os.environ.get("METLOG_DATA", "metlog-data"))
+    folder = data_folder(data)
     if data is not None or folder.is_dir():
         yield from _data(folder)
     yield from _kernel()
@@ -104,24 +106,34 @@ def _data(folder: Path) -> Iterator[Finding]:
     yield Finding(
         Verdict.OK if free > 0.05 else Verdict.WARN, room, "" if free > 0.05 else "make room, or expire old days"
     )
-    status_file = folder / "status.json"
+    from metlog.listener.overview import told
+
+    for name in told(folder):
+        yield from _status(folder, name)
+
+
+def _status(folder: Path, name: str) -> Iterator[Finding]:
+    from metlog.journal.inspect import status_file
+
+    whose = "the listener" if name == "main" else f"the listener {name}"
+    file = folder / status_file(name)
     try:
-        status: dict[str, Any] = json.loads(status_file.read_text("utf-8"))
-        age = time.time() - status_file.stat().st_mtime
+        status: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        age = time.time() - file.stat().st_mtime
     except FileNotFoundError:
         yield Finding(Verdict.WARN, "no listener has written its status here", "start `metlog listen`")
         return
     except (OSError, ValueError) as error:
-        yield Finding(Verdict.FAIL, f"{status_file}: {error}", "check its mode; this user must be able to read it")
+        yield Finding(Verdict.FAIL, f"{file}: {error}", "check its mode; this user must be able to read it")
         return
     if status.get("running") is False:
-        yield Finding(Verdict.WARN, f"the listener was stopped {age:.0f} s ago", "start `metlog listen`")
+        yield Finding(Verdict.WARN, f"{whose} was stopped {age:.0f} s ago", "start `metlog listen`")
     elif not -300 < age <= 30:  # far ahead: it was written before the clock was set back
         yield Finding(
-            Verdict.WARN,
-            f"the listener's status is {age:.0f} s old"
+            Verdict.FAIL,
+            f"the status of {whose} is {age:.0f} s old"
             if age > 0
-            else f"the listener's status lies {-age:.0f} s ahead",
+            else f"the status of {whose} lies {-age:.0f} s ahead",
             "it does not run, or hangs; start `metlog listen`",
         )
     from metlog.diagnose.listener import diagnose

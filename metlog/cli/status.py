@@ -22,21 +22,23 @@ def status(
     """Say what each input, output and segment is doing, what was lost, and when the disk is full. Exits with 1 when something is wrong."""
     import msgspec
 
-    from metlog.listener.overview import overview
+    from metlog.listener.overview import overview, told
 
     folder = existing_data_folder(data)
     while True:
-        found = overview(folder)
+        found = [overview(folder, name=name) for name in told(folder)]
         if as_json:
-            print(msgspec.json.format(msgspec.json.encode(found), indent=2 if not watch else 0).decode())
+            shown = msgspec.json.encode(found[0] if len(found) == 1 else found)
+            print(msgspec.json.format(shown, indent=2 if not watch else 0).decode())
         else:
             if watch and sys.stdout.isatty():
                 print("\x1b[2J\x1b[H", end="")
-            for line in _lines(found):
-                print(line)
+            for each in found:
+                for line in _lines(each):
+                    print(line)
         sys.stdout.flush()
         if not watch:
-            raise typer.Exit(1 if found.problems else 0)
+            raise typer.Exit(1 if any(each.problems for each in found) else 0)
         time.sleep(2)
 
 
@@ -76,7 +78,7 @@ def _lines(found: Any) -> Iterator[str]:
     process = f" (process {found.pid})" if found.pid and found.state == "running" else ""
     told = f"{process}, told at {found.told_at[:19].replace('T', ' ')} UTC" if found.told_at else ""
     yield (
-        f"{found.data}: the listener is {found.state}{told}"
+        f"{found.data}: the listener{'' if found.name == 'main' else f' {found.name}'} is {found.state}{told}"
         if found.state != "never started"
         else (f"{found.data}: no listener has written here; start one: metlog listen --data {found.data}")
     )

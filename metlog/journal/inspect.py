@@ -34,6 +34,7 @@ __all__ = [
     "listener_of",
     "look",
     "segments",
+    "status_file",
     "status_of",
     "strangers",
 ]
@@ -189,11 +190,16 @@ def listener_of(journal: Folder) -> int | None:
     return None
 
 
+def status_file(journal: str) -> str:
+    """Returns the name of the file in a data folder into which the listener of a journal writes its status."""
+    return "status.json" if journal == "main" else f"status-{journal}.json"
+
+
 def status_of(data: Folder, journal: str = "main") -> dict[str, Any] | None:
     """What the listener of a journal said last; None when it has said nothing yet, empty when the file is damaged: it is not made durable,
     so that a crash of the machine may leave it without content. Raises OSError."""
     try:
-        found = msgspec.json.decode(data.read("status.json" if journal == "main" else f"status-{journal}.json"))
+        found = msgspec.json.decode(data.read(status_file(journal)))
         if datetime.fromisoformat(found["time"]).tzinfo is None:
             return {}
     except FileNotFoundError:

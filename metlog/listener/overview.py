@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any, Final
 from msgspec import Struct
 
 from metlog.journal.folder import Folder
-from metlog.journal.inspect import look, status_of
+from metlog.journal.inspect import look, status_file, status_of
 
-__all__ = ["Overview", "overview"]
+__all__ = ["Overview", "overview", "told"]
 
+_STATUS: Final = re.compile(r"status(?:-([A-Za-z0-9_-]+))?\.json")
 _STALE: Final = 10.0
 """Seconds after which a status that says `running` is of a listener that hangs or was killed."""
 _AHEAD: Final = 300.0
@@ -25,6 +27,8 @@ class Overview(Struct, kw_only=True):
     """The state of one data folder. Sizes in bytes, times in seconds."""
 
     data: str
+    name: str = "main"
+    """Name of the listener's journal."""
     running: bool
     told_at: str = ""
     """When the listener wrote its status."""
@@ -50,24 +54,30 @@ class Overview(Struct, kw_only=True):
     """`free`, `total`, and `full_in_days` at the rate of the last days; None when nothing is known of the rate."""
 
 
-def overview(data: Path, now: datetime | None = None) -> Overview:
-    """Reads the state of a data folder; needs no listener. Raises FileNotFoundError without such a folder."""
+def told(data: Path) -> list[str]:
+    """Returns the journals whose listeners have written their status into a data folder, `main` first; `main` alone where none has."""
+    names = [match[1] or "main" for item in data.iterdir() if (match := _STATUS.fullmatch(item.name))]
+    return sorted(names or ["main"], key=lambda name: (name != "main", name))
+
+
+def overview(data: Path, now: datetime | None = None, *, name: str = "main") -> Overview:
+    """Reads the state of a data folder, and of the listener with the journal `name`; needs no listener. Raises FileNotFoundError
+    without such a folder."""
     if not data.is_dir():
         raise FileNotFoundError(f"there is no data folder {str(data)!r}")
     moment = now or datetime.now(UTC)
     parquet = _parquet(data, moment)
     disk = _disk(data, parquet)
-    segments, lag = _journal(data)
+    segments, lag = _journal(data, name)
     with Folder.root(data) as root:
-        status = status_of(root)
+        status = status_of(root, name)
     if not status:
         state = "never started" if status is None else "not answering"
-        damaged = (
-            [] if status is None else ["status.json is damaged; a listener that runs writes it anew within a second"]
-        )
+        damaged = f"{status_file(name)} is damaged; a listener that runs writes it anew within a second"
         return Overview(
-            data=str(data), running=False, state=state, problems=damaged, parquet=parquet, disk=disk, segments=segments
-        )
+            data=str(data), name=name, running=False, state=state, problems=[] if status is None else [damaged],
+            parquet=parquet, disk=disk, segments=segments,
+        )  # fmt: skip
     age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
     running = bool(status.get("running"))
     state = "stopped" if not running else "running" if -_AHEAD < age < _STALE else "not answering"
@@ -80,8 +90,9 @@ def overview(data: Path, now: datetime | None = None) -> Overview:
     if reloads.get("error"):
         problems.append(f"the last reload changed nothing: {reloads['error']}")
     return Overview(
-        data=str(data), running=state == "running", told_at=status["time"], pid=status.get("pid", 0), state=state, problems=problems,
-        parquet=parquet, disk=disk, segments=segments, upkeep=status.get("upkeep", {}), reloads=reloads, inputs=_inputs(status),
+        data=str(data), name=name, running=state == "running", told_at=status["time"], pid=status.get("pid", 0), state=state,
+        problems=problems, parquet=parquet, disk=disk, segments=segments, upkeep=status.get("upkeep", {}), reloads=reloads,
+        inputs=_inputs(status),
         outputs={name: {**facts, **lag.get(name, {})} for name, facts in status.get("outputs", {}).items()},
         journal={**status.get("journal", {}), **status.get("intake", {})},
         loss={name: delivery.get(name, 0) for name in ("received", "lost", "repeated", "streams", "ended")},
@@ -93,11 +104,11 @@ def _inputs(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: dict(counts) for name, counts in status.get("inputs", {}).items()}
 
 
-def _journal(data: Path) -> tuple[list[dict[str, Any]], dict[str, dict[str, int]]]:
-    """The segments of the journal `main`, and the lag of each output, from the journal itself."""
+def _journal(data: Path, name: str) -> tuple[list[dict[str, Any]], dict[str, dict[str, int]]]:
+    """The segments of a journal, and the lag of each output, from the journal itself."""
     try:
-        with Folder.root(data) as root, root.sub("journal") as journals, journals.sub("main") as journal:
-            state = look(root, "main", journal)
+        with Folder.root(data) as root, root.sub("journal") as journals, journals.sub(name) as journal:
+            state = look(root, name, journal)
     except OSError:  # no journal yet
         return [], {}
     found = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from metlog.journal.folder import Folder
 from metlog.journal.inspect import journals, look
 from metlog.journal.segment import Clock, encode_record
 from metlog.journal.writer import Journal, JournalOptions
-from metlog.listener.overview import overview
+from metlog.listener.overview import overview, told
 from tests.helpers.lakes import FIRST_DAY, make_lake
 
 NOW = datetime(2026, 10, 6, 12, tzinfo=UTC)
@@ -170,3 +171,39 @@ def test_a_status_that_cannot_be_read_is_told(
     assert (found.running, found.state) == (False, "not answering")
     assert "status.json" in found.problems[0]
     assert run(capsys, "--data", str(tmp_path))[0] == 1
+
+
+def test_a_listener_with_a_journal_of_another_name_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    now = datetime.now(UTC).isoformat()
+    facts = {"time": now, "running": True, "pid": 7, "health": ["output lake has not moved for 61 s: 403 Forbidden"]}
+    (tmp_path / "status-b.json").write_text(json.dumps(facts))
+    (tmp_path / "status-b.json.tmp").write_text("{}")
+    assert told(tmp_path) == ["b"]
+    with pytest.raises(SystemExit) as left:
+        main(["status", "--data", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert left.value.code == 1
+    assert "the listener b is running (process 7)" in shown
+    assert "!! output lake has not moved for 61 s: 403 Forbidden" in shown
+    (tmp_path / "status.json").write_text(json.dumps({**facts, "health": []}))
+    assert told(tmp_path) == ["main", "b"]
+    with pytest.raises(SystemExit) as left:
+        main(["status", "--data", str(tmp_path), "--json"])
+    assert left.value.code == 1
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == ["main", "b"]
+
+
+def test_the_doctor_looks_at_every_listener_and_not_at_a_sender_that_nobody_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("METLOG_")]:
+        monkeypatch.delenv(name)
+    old = tmp_path / "status-b.json"
+    old.write_text(json.dumps({"time": "2026-01-01T00:00:00Z", "running": True}))
+    os.utime(old, (1, 1))
+    with pytest.raises(SystemExit) as left:
+        main(["doctor", "--data", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert left.value.code == 1
+    assert "FAIL  the status of the listener b is" in shown
+    assert "sender" not in shown

@@ -286,7 +286,7 @@ def test_strange_values_survive_the_way(collect: Any, connect: Any) -> None:
         ({"path": "submit"}, "path = 'submit'"),
         ({"compression": "lzma"}, "gzip, zstd, none"),
         ({"timeout": 0}, "timeout = 0"),
-        ({"timeout": 1e7}, "86400 or less"),
+        ({"timeout": 90_000}, "86400 or less"),
         ({"token": "a\nb"}, "token: wants printable"),
         ({"token": "a", "token_file": "b"}, "give one of them"),
     ],

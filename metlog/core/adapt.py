@@ -103,6 +103,7 @@ class _AdaptedFilter(BaseFilter):
         self.early_needs_fields = bool(_of(inner, "early_needs_fields", "early", True))
         self.by_severity_only = bool(_of(inner, "by_severity_only", "__call__", False))
         self.ticking = bool(getattr(inner, "ticking", "tick" in vars(self)))
+        vars(self)["emit"] = getattr(inner, "emit", None)  # not set: it is the object's own
 
     def __call__(self, event: Event, /) -> Event | None:
         return self.inner(event)

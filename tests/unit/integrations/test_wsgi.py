@@ -343,7 +343,7 @@ def test_a_sample_has_weights_and_failures_are_always_there(client: MetlogClient
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ({"sample": 0}, "sample = 0: wants a share above 0, up to 1"),
+    ({"sample": 0}, "sample = 0: wants a share above 0 (at least 1e-15), up to 1"),
     ({"sample": 2}, "sample = 2"),
     ({"exclude": "/healthz"}, "exclude = '/healthz': wants a list"),
     ({"headers": "x"}, "headers = 'x': wants a list"),

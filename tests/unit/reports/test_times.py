@@ -131,7 +131,7 @@ def test_auto_is_a_step_that_gives_a_chart_some_dozens(since: str, by: str) -> N
         ({"n": "1001"}, "n = '1001': wants 1 to 1000"),
         ({"ratio": "much"}, "ratio = 'much': wants a number"),
         ({"ratio": "-1"}, "ratio = '-1': wants 0 or more"),
-        ({"ratio": "nan"}, "ratio = 'nan': wants 0 or more"),
+        ({"ratio": "nan"}, "ratio = 'nan': wants a finite number"),
         ({"flag": "maybe"}, "flag = 'maybe': wants true or false"),
         ({"pick": "c"}, "pick = 'c': wants one of a, b"),
         ({"by": "year"}, "by = 'year': wants one of auto, minute, hour, day, week, month"),

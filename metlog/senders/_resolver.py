@@ -55,6 +55,7 @@ class Resolver:
         """
         if not self._started:
             self._started = True
+            _import_codec()
             try:
                 threading.Thread(target=self._run, name="metlog-resolver", daemon=True).start()
             except RuntimeError:
@@ -119,6 +120,12 @@ class Resolver:
         return [address for host in self.hosts for address in self._known.get(host, [])]
 
 
+def _import_codec() -> None:
+    """Imports what the first `getaddrinfo` of a process imports, before a thread does: a child that is forked during an import waits for
+    that module's lock for ever."""
+    import encodings.idna  # noqa: F401
+
+
 def lookup(host: str, port: int, kind: socket.SocketKind, deadline: Deadline, end: float) -> list[Address]:
     """Returns the addresses of a name, for a sender that may wait: at most until `end` (monotonic seconds) or `close`.
 
@@ -139,6 +146,7 @@ def lookup(host: str, port: int, kind: socket.SocketKind, deadline: Deadline, en
         finally:
             done.set()
 
+    _import_codec()
     try:
         threading.Thread(target=ask, name="metlog-lookup", daemon=True).start()
     except RuntimeError:

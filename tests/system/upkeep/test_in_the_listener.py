@@ -86,7 +86,7 @@ def test_old_events_go_when_it_is_time(tmp_path: Path) -> None:
     day_after = FIRST_DAY.day + 2
     edge = datetime(FIRST_DAY.year, FIRST_DAY.month, day_after, tzinfo=UTC)
     age = int((datetime.now(UTC) - edge).total_seconds())
-    with running(tmp_path, f'expire = {age}\nexpire_at = "1s"\nexpire_types = {{ login = "1h" }}') as listener:
+    with running(tmp_path, f'expire = "{age}s"\nexpire_at = "1s"\nexpire_types = {{ login = "1h" }}') as listener:
         wait_for(lambda: job(listener, "expire")["runs"] >= 2, 60)
         with Lake(data) as lake:
             assert lake.query("SELECT count(*)::INT, min(date)::VARCHAR FROM events").rows == [

@@ -202,7 +202,9 @@ def test_records_of_metlog_s_own_threads_are_left_alone(client: MetlogClient) ->
     package = Path(metlog.__file__).parent
     sending = [*package.glob("*.py"), *(path for folder in SENDING for path in (package / folder).rglob("*.py"))]
     sources = [path.read_text("utf-8") for path in sending]
-    named = [name for text in sources for name in re.findall(r'(?:Thread\([^\n]*name=|Worker\([^\n"]*)"([^"\n]+)"', text)]
+    named = [
+        name for text in sources for name in re.findall(r'(?:Thread\([^\n]*name=|Worker\([^\n"]*)"([^"\n]+)"', text)
+    ]
     started = sum(text.count("threading.Thread(") + text.count(" Worker(") for text in sources)
     assert len(named) == started - 1, "the one in `Worker` has the name that `Worker` was given"
     names = set(named)

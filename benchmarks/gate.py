@@ -28,7 +28,7 @@ TO_FLOOR = {
     "metlog incr": 1.2,
     "metlog timer, with": 3.7,
     "metlog timer, decorator": 3.6,
-    "metlog timer, disabled": 0.5,
+    "metlog timer, disabled": 0.7,
     "metlog dropped by severity": 0.5,
     "metlog sampled, 1 of 10": 1.4,
     "metlog redacting a field": 3.5,

@@ -121,12 +121,13 @@ class Measuring:
 
     def timer(self, name: str, rate: float = 1.0, **more: Any) -> Timer:
         """A timer: decorator (plain and async functions) and context manager; `result` is in milliseconds. Other keywords: fields."""
-        client = self.bind(**more) if more else self
+        if more:
+            return self.bind(**more).timer(name, rate)
         disabled = self._state.disabled_timers
         # `timer_disabled`, without the call
         if disabled and ("*" in disabled or (type(name) is str and name in disabled)):
-            return DisabledTimer(client, name, rate)
-        return Timer(client, name, rate)
+            return DisabledTimer(self, name, rate)
+        return Timer(self, name, rate)
 
     def timer_disabled(self, name: str) -> bool:
         """Whether `disabled_timers` names it, or `*`."""

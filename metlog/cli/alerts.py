@@ -15,6 +15,7 @@ from metlog.cli.common import DataOption, UsageError, data_folder, existing_data
 from metlog.cli.engine import EngineOption, opened
 from metlog.cli.output import print_table
 from metlog.cli.terminal import legible
+from metlog.config.sources import LISTENER_KEYS
 from metlog.errors import ConfigError, Problems
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["alerts"]
 
 _OF_ALERTS: Final = frozenset({"alerts", "alerting"})
-_OF_LISTENER: Final = frozenset({"listener", "journal", "lake", "inputs", "outputs"})
 
 alerts = typer.Typer(invoke_without_command=True)
 
@@ -118,7 +118,7 @@ def _settings(config: Path, data: Path | None) -> tuple[AlertSettings, Path]:
     said = listener.get("data") if isinstance(listener, dict) else None
     folder = existing_data_folder(data) if data is not None or said is None else data_folder(Path(str(said)))
     problems = Problems()
-    of_page = bool(set(table) - _OF_ALERTS) and not _OF_LISTENER & set(table)
+    of_page = bool(set(table) - _OF_ALERTS) and not LISTENER_KEYS & set(table)
     found = alerts_of(table, folder, problems, in_listener=not of_page)
     if problems.lines:
         raise ConfigError([f"{config}: {line}" for line in problems.lines])
@@ -163,11 +163,13 @@ def _tell(item: Prepared, reading: Reading, state: State, *, send: bool) -> bool
     moved.notices += 1
     test = notice_of(moved, item, "firing", now, moved.bad_since or now, test=True)
     test = type(test)(**{**_members(test), "id": f"test-{item.name}-{int(now * 1000)}", "text": f"Test: {test.text}"})
+    tried = []
     for component in item.targets:
         if _needs_listener(component):
             _say(f"  to         {component.name}: not tried; it is the listener itself that takes the event")
-    tried = tuple(component for component in item.targets if not _needs_listener(component))
-    for target, error in tell_once(msgspec.structs.replace(item, targets=tried), test):
+        else:
+            tried.append(component)
+    for target, error in tell_once(msgspec.structs.replace(item, targets=tuple(tried)), test):
         _say(f"  to         {target}: {f'failed: {error}' if error else 'told, marked as a test'}")
         failed |= bool(error)
     return failed

@@ -106,9 +106,8 @@ def _settings(to: str | None, logger: str | None) -> dict[str, Any]:
     """What the environment says, filters included, and before it what the command line says; no statsd."""
     from metlog.config.sources import gather
 
-    settings = {"sender": "udp://127.0.0.1:5565", "logger": "shell", **gather(), "statsd": False}
     given = {key: value for key, value in (("sender", to), ("logger", logger)) if value}
-    return {**settings, **given}
+    return {"logger": "shell", **gather(), **given, "statsd": False}
 
 
 def _field(text: str) -> tuple[str, Any]:

@@ -12,7 +12,7 @@ from metlog.errors import ConfigError, Problems
 from metlog.plugins.conversion import nearest, shown
 from metlog.values import whole_number
 
-__all__ = ["KEYS", "as_list", "expand", "foreign", "from_prefixed", "gather", "sources"]
+__all__ = ["KEYS", "LISTENER_KEYS", "SENDER_KEYS", "as_list", "expand", "foreign", "from_prefixed", "gather", "sources"]
 
 KEYS: Final[Mapping[str, Any]] = {
     "logger": str,
@@ -33,12 +33,15 @@ KEYS: Final[Mapping[str, Any]] = {
 }
 """Every setting, and what its value is."""
 
+SENDER_KEYS: Final = frozenset({"sender", "encoder", "filters", "buffer"})
+LISTENER_KEYS: Final = frozenset({"inputs", "outputs", "listener", "journal", "lake"})
+"""Keys that no configuration of another program has."""
 _PROGRAMS: Final = (
-    ("a sender", {"sender", "encoder", "filters", "buffer"}, "`metlog.configure`, `metlog doctor --config` and `metlog test`"),
-    ("a listener", {"inputs", "outputs", "listener", "journal", "lake"}, "`metlog listen --config` and `metlog doctor --listener`"),
+    ("a sender", SENDER_KEYS, "`metlog.configure`, `metlog doctor --config` and `metlog test`"),
+    ("a listener", LISTENER_KEYS, "`metlog listen --config` and `metlog doctor --listener`"),
     ("the page", {"tokens", "users", "user_header", "allowed_hosts"}, "`metlog serve --config`"),
 )  # fmt: skip
-"""Whose settings these are, keys that no other has, and what takes them."""
+"""Whose settings these are, their keys, and what takes them."""
 _VARIABLE: Final = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*:.*", re.DOTALL)
 _SUFFIXES: Final = (".toml", ".ini", ".cfg", ".conf")

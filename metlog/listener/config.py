@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from metlog.config.sources import LISTENER_KEYS, SENDER_KEYS
 from metlog.errors import ConfigError, Problems
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock
@@ -67,8 +68,8 @@ class General(Struct, frozen=True, kw_only=True):
     """Size that the dead letters of the inputs, and those of each output, are kept within."""
     streams: Annotated[int, Meta(ge=1)] = 100_000
     """Client streams that the loss accounting keeps in memory."""
-    clock_past: Annotated[Seconds, Meta(le=2**32 - 1)] = float(Clock().past)
-    clock_future: Annotated[Seconds, Meta(le=2**32 - 1)] = float(Clock().future)
+    clock_past: Seconds = float(Clock().past)
+    clock_future: Seconds = float(Clock().future)
     """How far a client's clock may be off; beyond, the event's timestamp is when it was received."""
 
 
@@ -119,9 +120,9 @@ def from_mapping(
     and then the local folder beside it), and its inputs of the same names; all others are added. `without` names inputs that are not
     wanted. Where the settings name no input, UDP 127.0.0.1:5565 is theirs; without outputs the lake is written."""
     problems = Problems()
-    tables = {"listener", "journal", "inputs", "outputs", "lake", "alerts", "alerting"}
+    tables = {*LISTENER_KEYS, "alerts", "alerting"}
     for key in settings:
-        if key in {"metlog", "sender", "encoder", "filters", "buffer"}:
+        if key in {"metlog", *SENDER_KEYS}:
             problems.add(f"{key}: this is the configuration of a sender (`metlog.configure`); {suggest('', tables)}")
         elif key not in tables:
             problems.add(f"{key}: no such table; {suggest(key, tables)}")

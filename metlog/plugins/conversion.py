@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, 
 import msgspec
 
 __all__ = [
-    "MOST_SECONDS",
     "FilePath",
     "Port",
     "Seconds",
@@ -36,7 +35,7 @@ class Unit(NamedTuple):
 Size = Annotated[int, Unit("bytes"), msgspec.Meta(ge=0)]
 """Bytes: a whole number, or a text such as `64KB`, `8 MiB` (powers of 1,024). Limits: `Annotated[Size, Meta(ge=64)]`."""
 Seconds = Annotated[float, Unit("seconds"), msgspec.Meta(ge=0)]
-"""Seconds: a number, at most 2³², or a text such as `250ms`, `30s`, `5m`, `12h`, `7d`."""
+"""Seconds: a number, at most 1,000,000,000, or a text such as `250ms`, `30s`, `5m`, `12h`, `7d`."""
 Port = Annotated[int, Unit("(a port)"), msgspec.Meta(ge=1, le=65535)]
 """A port that one can send to."""
 FilePath = Path
@@ -58,20 +57,18 @@ _WORDS: Final[Mapping[Any, str]] = {
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
 MOST: Final = 2**63 - 1
 """The largest number that an option may be."""
-MOST_SECONDS: Final = 1_000_000_000
-"""Seconds that an option may be: thirty years, and what every call that waits can take."""
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _BEYOND: Final = 2.0**64  # for what is larger still, which is too large in any case
 _SECONDS_OF: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _AGE: Final = re.compile(r"(\d{1,9})\s*([smhdwy])")
-_AGE_SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800, "y": 31_536_000}
+_AGE_SECONDS: Final[Mapping[str, float]] = {**_SECONDS_OF, "w": 604_800, "y": 31_536_000}
 _OLDEST: Final = 1000 * _AGE_SECONDS["y"]
 _SPELT: Final[Mapping[str, str]] = {
     "bytes": 'bytes, as 67108864 or "64MB"',
     "seconds": 'seconds, as 60 or "60s", "5m", "7d"',
 }
-_MOST: Final[Mapping[str, int]] = {"bytes": 2**63 - 1, "seconds": 2**32 - 1}
-"""What a file can hold; what the waits of threads and the calendar have room for."""
+_MOST: Final[Mapping[str, int]] = {"bytes": MOST, "seconds": 1_000_000_000}
+"""What a file can hold; thirty years, which every call that waits can take."""
 _LISTS: Final = frozenset({list, tuple, set, frozenset})
 
 
@@ -116,10 +113,10 @@ def age(value: object) -> float:
     A number without a unit is refused: what is older goes, and 90 would be a minute and a half.
     """
     match = _AGE.fullmatch(value.strip()) if isinstance(value, str) else None
-    seconds = int(match[1]) * _AGE_SECONDS[match[2]] if match else 0
+    seconds = float(match[1]) * _AGE_SECONDS[match[2]] if match else 0.0
     if not 0 < seconds <= _OLDEST:
         raise ValueError("wants a number and s, m, h, d, w or y, as 90d, of at most 1000 years")
-    return float(seconds)
+    return seconds
 
 
 def _limited(value: Any, kind: Any, *notes: Any) -> Any:
@@ -137,8 +134,6 @@ def _limited(value: Any, kind: Any, *notes: Any) -> Any:
         return next((found for note in reversed(limits) if (found := getattr(note, name)) is not None), None)
 
     low, above, high, below = limit("ge"), limit("gt"), limit("le"), limit("lt")
-    if high is None and below is None and unit in _MOST and number > _MOST[unit]:
-        raise ValueError(f"wants at most {_MOST[unit]} {unit}")
     if low is None and above is None and high is None and below is None:
         return number if unit or not limits else msgspec.convert(number, Annotated[(kind, *limits)])
     if above is not None and low is not None and low <= above:
@@ -149,9 +144,8 @@ def _limited(value: Any, kind: Any, *notes: Any) -> Any:
         and (high is None or number <= high)
         and (below is None or number < below)
     ):
-        most = MOST_SECONDS if unit == "seconds" else MOST
-        if unit and number > most:
-            raise ValueError(f"wants at most {most} {unit}")
+        if unit in _MOST and number > _MOST[unit]:
+            raise ValueError(f"wants at most {_MOST[unit]} {unit}")
         return number
     raise ValueError(f"wants {_range(low, above, high, below, unit)}")
 

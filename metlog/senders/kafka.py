@@ -16,7 +16,7 @@ from metlog.senders._blocking import BlockingSender
 from metlog.senders._events import events_in
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 from metlog.senders._topics import Template, grouped
-from metlog.senders.options import C_INT, at_least, at_most, positive
+from metlog.senders.options import at_least, at_most, positive
 
 __all__ = ["KafkaSender"]
 
@@ -93,7 +93,6 @@ class KafkaSender(BlockingSender):
         at_most("linger", linger, 900, "seconds")
         at_least("buffer", buffer, 1 << 20, "bytes")
         positive("give_up", give_up, "seconds")
-        at_most("give_up", give_up, C_INT // 1000, "seconds")
         self.max_frame = max_frame
         self._topic = Template("topic", topic_of(path, topic, "metlog"))
         if not self._topic.places and not TOPIC.fullmatch(self._topic.text):

@@ -77,7 +77,6 @@ class ZmqSender(NotPicklable):
         at_least("hwm", hwm, 1, "messages")
         at_most("hwm", hwm, C_INT, "messages")
         at_least("linger", linger, 0, "seconds")
-        at_most("linger", linger, C_INT // 1000, "seconds")
         at_least("max_frame", max_frame, 64, "bytes")
         if not _ENDPOINT.fullmatch(endpoint):
             raise ValueError(

@@ -20,6 +20,7 @@ from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._peers import PeerNames
 from metlog.listener.inputs._stop import StopSignal
+from metlog.senders.options import C_INT
 
 if TYPE_CHECKING:
     from metlog.listener.inputs._many import ManyDatagrams
@@ -79,8 +80,8 @@ class UdpInput(BaseInput):
             raise ConfigError(f"udp.port = {port}: wants 0 to 65535")
         if not 1 <= sockets <= 64:
             raise ConfigError(f"udp.sockets = {sockets}: wants 1 to 64")
-        if not 4096 <= receive_buffer < 2**31:
-            raise ConfigError(f"udp.receive_buffer = {receive_buffer}: wants 4096 to {2**31 - 1} bytes")
+        if not 4096 <= receive_buffer <= C_INT:
+            raise ConfigError(f"udp.receive_buffer = {receive_buffer}: wants 4096 to {C_INT} bytes")
         passed.check("udp", systemd, fd)
         self._host, self._port, self._count = host, port, sockets
         self._buffer = receive_buffer

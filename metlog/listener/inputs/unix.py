@@ -14,6 +14,7 @@ from metlog.listener.inputs._framing import FRAMINGS, MAX_FRAME, framing
 from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._listening import bind_unix
 from metlog.listener.inputs._stream_server import StreamLimits, StreamServer
+from metlog.senders.options import C_INT
 
 __all__ = ["UnixInput"]
 
@@ -71,8 +72,8 @@ class UnixInput(BaseInput):
         for key, value in numbers.items():
             if value <= 0:
                 raise ValueError(f"{key} = {value}: wants a number above 0")
-        if not 0 < receive_buffer < 2**31:
-            raise ValueError(f"receive_buffer = {receive_buffer}: wants 1 to {2**31 - 1} bytes")
+        if not 0 < receive_buffer <= C_INT:
+            raise ValueError(f"receive_buffer = {receive_buffer}: wants 1 to {C_INT} bytes")
         self._path, self._kind, self._framing, self._max_frame = path, kind, framing, max_frame
         self._buffer = receive_buffer
         self._limits = StreamLimits(connections=max_connections, idle_timeout=idle_timeout, frame_timeout=frame_timeout)

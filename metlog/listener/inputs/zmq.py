@@ -15,6 +15,7 @@ from metlog.listener.inputs._framing import MAX_FRAME
 from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._stop import StopSignal
+from metlog.senders.options import C_INT
 
 __all__ = ["ZmqInput"]
 
@@ -77,8 +78,8 @@ class ZmqInput(BaseInput):
             raise ValueError(f"pattern = {pattern!r}: wants one of pull, sub")
         if topics is not None and pattern != "sub":
             raise ValueError("topics: only pattern = 'sub' has topics")
-        if not 1 <= hwm < 2**31:
-            raise ValueError(f"hwm = {hwm}: wants 1 to {2**31 - 1} messages")
+        if not 1 <= hwm <= C_INT:
+            raise ValueError(f"hwm = {hwm}: wants 1 to {C_INT} messages")
         if not 64 <= max_message <= MAX_FRAME:
             raise ValueError(f"max_message = {max_message}: wants 64 to {MAX_FRAME} bytes")
         if "://" not in endpoint:

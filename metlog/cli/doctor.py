@@ -113,7 +113,7 @@ def _data(folder: Path) -> Iterator[Finding]:
 
 
 def _status(folder: Path, name: str) -> Iterator[Finding]:
-    from metlog.journal.inspect import status_file
+    from metlog.journal.inspect import STATUS_AHEAD, status_file
 
     whose = "the listener" if name == "main" else f"the listener {name}"
     file = folder / status_file(name)
@@ -128,7 +128,7 @@ def _status(folder: Path, name: str) -> Iterator[Finding]:
         return
     if status.get("running") is False:
         yield Finding(Verdict.WARN, f"{whose} was stopped {age:.0f} s ago", "start `metlog listen`")
-    elif not -300 < age <= 30:  # far ahead: it was written before the clock was set back
+    elif not -STATUS_AHEAD < age <= 30:  # far ahead: it was written before the clock was set back
         yield Finding(
             Verdict.FAIL,
             f"the status of {whose} is {age:.0f} s old"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -33,10 +34,12 @@ __all__ = [
     "journals",
     "listener_of",
     "look",
+    "STATUS_AHEAD",
     "segments",
     "status_file",
     "status_of",
     "strangers",
+    "told_by",
 ]
 
 _CURSOR: Final = ".cursor"
@@ -44,6 +47,9 @@ _OURS: Final = ("lock", "keys", "identity.json")
 _FOLDERS: Final = ("cursors", "quarantine")
 _TAKEOVER: Final = "takeover"
 """The socket that a process which takes over from the listener connects to."""
+_STATUS: Final = re.compile(r"status(?:-([A-Za-z0-9_-]+))?\.json")
+STATUS_AHEAD: Final = 300.0
+"""Seconds that a status may lie ahead, on a folder that machines share; one further ahead was written before the clock was set back."""
 
 
 class Segment(Struct, frozen=True):
@@ -188,6 +194,12 @@ def listener_of(journal: Folder) -> int | None:
     except (OSError, ValueError):  # no lock, or no such list on this system
         pass
     return None
+
+
+def told_by(data: Folder) -> list[str]:
+    """Returns the journals whose listeners have written their status into a data folder, `main` first."""
+    names = [match[1] or "main" for entry in data.regular(".json") if (match := _STATUS.fullmatch(entry.name))]
+    return sorted(names, key=lambda name: (name != "main", name))
 
 
 def status_file(journal: str) -> str:

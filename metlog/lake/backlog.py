@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import SEALED, SegmentName
 from metlog.lake.writer import file_name, has_log, write_segment
 
-__all__ = ["Backlog", "day_of"]
+__all__ = ["Backlog", "day_folders", "day_of"]
 
 _LINGER: Final = 300.0
 """Seconds that a file stays when the lake has its own: a query that runs may yet read it."""
@@ -83,12 +83,14 @@ def day_of(folder: str) -> date | None:
         return None
 
 
-def _days_of(root: Folder, name: str) -> list[tuple[date, Path]]:
-    found = []
-    for folder in root.names():
-        day = day_of(folder)
+def day_folders(events: Folder) -> Iterator[tuple[date, Folder]]:
+    """Yields each day that there is a folder of, and the folder, open while the caller has it; the oldest first."""
+    for name in events.names():
+        day = day_of(name)
         if day is not None:
-            with root.sub(folder) as days:
-                if days.exists(name):
-                    found.append((day, days.path / name))
-    return found
+            with events.sub(name) as folder:
+                yield day, folder
+
+
+def _days_of(root: Folder, name: str) -> list[tuple[date, Path]]:
+    return [(day, folder.path / name) for day, folder in day_folders(root) if folder.exists(name)]

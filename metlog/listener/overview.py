@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,15 +11,12 @@ from typing import Any, Final
 from msgspec import Struct
 
 from metlog.journal.folder import Folder
-from metlog.journal.inspect import look, status_file, status_of
+from metlog.journal.inspect import STATUS_AHEAD, look, status_file, status_of, told_by
 
 __all__ = ["Overview", "overview", "told"]
 
-_STATUS: Final = re.compile(r"status(?:-([A-Za-z0-9_-]+))?\.json")
 _STALE: Final = 10.0
 """Seconds after which a status that says `running` is of a listener that hangs or was killed."""
-_AHEAD: Final = 300.0
-"""Seconds that it may lie ahead, on a folder that machines share; one further ahead was written before the clock was set back."""
 
 
 class Overview(Struct, kw_only=True):
@@ -56,8 +52,8 @@ class Overview(Struct, kw_only=True):
 
 def told(data: Path) -> list[str]:
     """Returns the journals whose listeners have written their status into a data folder, `main` first; `main` alone where none has."""
-    names = [match[1] or "main" for item in data.iterdir() if (match := _STATUS.fullmatch(item.name))]
-    return sorted(names or ["main"], key=lambda name: (name != "main", name))
+    with Folder.root(data) as root:
+        return told_by(root) or ["main"]
 
 
 def overview(data: Path, now: datetime | None = None, *, name: str = "main") -> Overview:
@@ -80,7 +76,7 @@ def overview(data: Path, now: datetime | None = None, *, name: str = "main") -> 
         )  # fmt: skip
     age = (moment - datetime.fromisoformat(status["time"])).total_seconds()
     running = bool(status.get("running"))
-    state = "stopped" if not running else "running" if -_AHEAD < age < _STALE else "not answering"
+    state = "stopped" if not running else "running" if -STATUS_AHEAD < age < _STALE else "not answering"
     problems = list(status.get("health", ())) + list(status.get("warnings", ()))
     if state == "not answering":
         how = f"is {age:,.0f} s old" if age > 0 else f"is of a time that lies {-age:,.0f} s ahead"

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from metlog.journal.folder import Folder
+from metlog.journal.inspect import STATUS_AHEAD, status_file, told_by
 from metlog.lake.shown import plural, size
 
 __all__ = ["Sentence", "ago", "listeners", "sentences"]
@@ -20,8 +21,6 @@ _STALE: Final = 15.0
 """Seconds after which a listener that has not written its status counts as gone; it writes twice a second."""
 _BEHIND: Final = 10.0
 """Seconds that an output may be behind and still keep up."""
-_AHEAD: Final = 300.0
-"""Seconds that a status may lie ahead, on a folder that machines share; one further ahead was written before the clock was set back."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +36,17 @@ def listeners(data: Path, now: float | None = None) -> list[dict[str, Any]]:
     `running`, `stopped` or `gone` (it has not said anything for a while)."""
     found: list[dict[str, Any]] = []
     with Folder.root(data) as root:
-        for entry in sorted(root.regular(".json"), key=lambda entry: entry.name):
-            if entry.name != "status.json" and not entry.name.startswith("status-"):
-                continue
+        for file in sorted(map(status_file, told_by(root))):
             try:
-                status = msgspec.json.decode(root.read(entry.name))
+                status = msgspec.json.decode(root.read(file))
                 age = (now or time.time()) - datetime.fromisoformat(status["time"]).timestamp()
-                age = max(0.0, age) if age > -_AHEAD else -age
+                age = max(0.0, age) if age > -STATUS_AHEAD else -age
             except (OSError, ValueError, KeyError, TypeError) as error:
-                found.append({"name": entry.name, "state": "unreadable", "problem": str(error)})
+                found.append({"name": file, "state": "unreadable", "problem": str(error)})
                 continue
             running = bool(status.get("running", True))
             state = "stopped" if not running else "gone" if age > _STALE else "running"
-            found.append({**status, "name": entry.name, "age": age, "state": state})
+            found.append({**status, "name": file, "age": age, "state": state})
     return found
 
 

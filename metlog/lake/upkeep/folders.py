@@ -21,7 +21,7 @@ from metlog.journal.cursor import Cursor
 from metlog.journal.folder import Folder, journals
 from metlog.journal.segment import SegmentName, listing
 from metlog.lake.attached import attached
-from metlog.lake.backlog import day_of
+from metlog.lake.backlog import day_folders
 from metlog.lake.chains import FOOTER, parse_chain
 from metlog.lake.leases import make_lease
 from metlog.lake.promotion.choice import Promotion
@@ -31,7 +31,18 @@ from metlog.lake.storage import FolderStorage
 from metlog.lake.upkeep.imports import PREFIX
 from metlog.lake.writer import PARQUET, segment_of
 
-__all__ = ["PATIENCE", "Day", "Progress", "Upkeep", "UpkeepError", "committed", "days", "opened", "write_hidden"]
+__all__ = [
+    "PATIENCE",
+    "Day",
+    "Progress",
+    "Upkeep",
+    "UpkeepError",
+    "committed",
+    "days",
+    "hold",
+    "opened",
+    "write_hidden",
+]
 
 PATIENCE: Final = 300.0
 """Seconds that a step waits for queries that began before it."""
@@ -70,6 +81,14 @@ class Upkeep:
         self.root.append_line(_RECORD, msgspec.json.encode({"time": datetime.now(UTC), "action": action, **facts}))
 
 
+def hold(descriptor: int, refusal: str) -> None:
+    """Takes the lock of a file until its descriptor is closed. Raises `UpkeepError`, which says `refusal`, when another one has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UpkeepError(refusal) from None
+
+
 @contextmanager
 def opened(data: Path) -> Iterator[Upkeep]:
     """Opens a data folder for upkeep, and first finishes what an upkeep before began that was killed. Raises `UpkeepError` when
@@ -81,18 +100,11 @@ def opened(data: Path) -> Iterator[Upkeep]:
             )
         lock = root.open(_LOCK, os.O_RDWR | os.O_CREAT)
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UpkeepError(
-                    f"{data}: another upkeep (compact, expire, forget, import) is at work there"
-                ) from None
+            hold(lock, f"{data}: another upkeep (compact, expire, forget, import) is at work there")
             make_lease(events)
-            for name in events.names():
-                if day_of(name) is not None:
-                    with events.sub(name) as folder:
-                        finish(events, folder, patience=PATIENCE)
-                        folder.tidy(PREFIX)
+            for _, folder in day_folders(events):
+                finish(events, folder, patience=PATIENCE)
+                folder.tidy(PREFIX)
             yield Upkeep(data, root, events)
         finally:
             os.close(lock)
@@ -111,17 +123,12 @@ def committed(root: Folder) -> Callable[[str], bool]:
 
 def days(upkeep: Upkeep) -> Iterator[Day]:
     """Yields each day with at least one committed file, the oldest first; the folder is open while the caller has the day."""
-    for name in upkeep.events.names():
-        day = day_of(name)
-        if day is None:
-            continue
-        with upkeep.events.sub(name) as folder:
-            listed = sorted(entry.name for entry in folder.regular(PARQUET) if not entry.name.startswith("."))
-            names = list(
-                filter(committed(upkeep.root), listed)
-            )  # asked now: while an earlier day was at hand, segments came
-            if names:
-                yield Day(day, folder, names)
+    for day, folder in day_folders(upkeep.events):
+        listed = sorted(entry.name for entry in folder.regular(PARQUET) if not entry.name.startswith("."))
+        # Asked for each day: while an earlier one was at hand, segments came.
+        names = list(filter(committed(upkeep.root), listed))
+        if names:
+            yield Day(day, folder, names)
 
 
 def write_hidden(

@@ -24,7 +24,7 @@ from metlog.journal.recovery import recover
 from metlog.journal.routing import Route
 from metlog.journal.segment import ACTIVE, SEALED, Clock, Scan, SegmentName, encode_record, listing, scan
 from metlog.journal.tails import origin_of
-from metlog.lake.backlog import day_of
+from metlog.lake.backlog import day_folders
 from metlog.lake.leases import segment_alone
 from metlog.lake.parquet import may_replace
 from metlog.lake.query import Lake
@@ -32,7 +32,7 @@ from metlog.lake.replacing import replace
 from metlog.lake.schema import tables
 from metlog.lake.sql.errors import placed_in
 from metlog.lake.sql.guard import QueryError, parse
-from metlog.lake.upkeep.folders import PATIENCE, Progress, Upkeep, UpkeepError, days, opened, write_hidden
+from metlog.lake.upkeep.folders import PATIENCE, Progress, Upkeep, UpkeepError, days, hold, opened, write_hidden
 from metlog.lake.upkeep.lines import remove_lines
 from metlog.lake.upkeep.reading import engine, matching, ordered, schema_of
 from metlog.lake.writer import file_name, temporary_name
@@ -226,13 +226,10 @@ def _put(upkeep: Upkeep, journal: Folder, segment: SegmentName, content: bytes, 
 def _remove_unfinished(events: Folder, name: str) -> None:
     """Removes what the lake wrote of a segment before it was interrupted. The lake writes it again, but not for a day that has no event of
     the segment any more."""
-    for folder_name in events.names():
-        if day_of(folder_name) is None:
-            continue
-        with events.sub(folder_name) as day:
-            day.unlink(temporary_name(name), missing_ok=True)
-            if may_replace(day, name):
-                day.unlink(name, missing_ok=True)
+    for _, folder in day_folders(events):
+        folder.unlink(temporary_name(name), missing_ok=True)
+        if may_replace(folder, name):
+            folder.unlink(name, missing_ok=True)
 
 
 def _wait_until_sealed(journal: Folder, active: Sequence[SegmentName], seconds: float) -> None:
@@ -339,12 +336,9 @@ def _held(files: Sequence[Path], dry_run: bool) -> Iterator[list[tuple[Folder, s
                 continue
             descriptor = folder.open(path.name, os.O_RDONLY)
             stack.callback(os.close, descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UpkeepError(
-                    f"{path}: an output writes it now; stop its listener, or name the files that it has rotated"
-                ) from None
+            hold(
+                descriptor, f"{path}: an output writes it now; stop its listener, or name the files that it has rotated"
+            )
         yield found
 
 

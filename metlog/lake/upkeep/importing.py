@@ -19,7 +19,7 @@ from metlog.event import Event
 from metlog.journal import failpoints
 from metlog.journal.folder import Folder
 from metlog.journal.rows import micros
-from metlog.lake.backlog import day_of
+from metlog.lake.backlog import day_folders
 from metlog.lake.parquet import NAME, Parquet, may_replace
 from metlog.lake.replacing import Replacement, replace
 from metlog.lake.schema import SCHEMA
@@ -284,20 +284,14 @@ def _write(upkeep: Upkeep, name: str, events: Sequence[Event], level: int) -> li
 
 def _remove_others(upkeep: Upkeep, digest: str, written: Collection[tuple[date, str]]) -> None:
     """Removes what an earlier run of this import, which was told other names, wrote into the folders of other days."""
-    for folder_name in upkeep.events.names():
-        day = day_of(folder_name)
-        if day is None:
-            continue
-        with upkeep.events.sub(folder_name) as folder:
-            left = [
-                Replacement([entry.name])
-                for entry in folder.regular(PARQUET)
-                if is_part_of(entry.name, digest)
-                and (day, entry.name) not in written
-                and may_replace(folder, entry.name)
-            ]
-            if left:
-                replace(upkeep.events, folder, left, patience=PATIENCE)
+    for day, folder in day_folders(upkeep.events):
+        left = [
+            Replacement([entry.name])
+            for entry in folder.regular(PARQUET)
+            if is_part_of(entry.name, digest) and (day, entry.name) not in written and may_replace(folder, entry.name)
+        ]
+        if left:
+            replace(upkeep.events, folder, left, patience=PATIENCE)
 
 
 def _table(events: Sequence[Event], received: datetime) -> pa.Table:

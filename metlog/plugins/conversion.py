@@ -45,7 +45,7 @@ _SECRET: Final = re.compile(r"(?:^|_|\.|\])(?:keys?|secret|token|password|passwd
 _IN_URL: Final = re.compile(r"([?&][^=&]*=)[^&]+")
 """Values in a URL. Any of them may be a secret: of a misspelt option nobody knows."""
 _FRAGMENT: Final = re.compile(r"(?<=:)([^#]*#).+", re.DOTALL)
-_USER: Final = re.compile(r"//[^/@\s]+@")
+_USER: Final = re.compile(r"//(?!/).+@", re.DOTALL)
 _LONGEST: Final = 200
 _BOOLEANS: Final[Mapping[str, bool]] = {
     "true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False,

@@ -188,7 +188,7 @@ def test_a_new_name_costs_no_more_when_a_table_is_full(
 
 def test_requests_by_page() -> None:
     def fill() -> Metrics:
-        made = Metrics()
+        made = Metrics(["/events"])
         chance = random.Random(7)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:

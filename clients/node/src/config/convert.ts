@@ -12,7 +12,10 @@ export interface Option {
 }
 
 const SECRET = /(?:^|_|\.|\])(?:keys?|secret|token|password|passwd|pwd|credentials?)$/i;
-const IN_URL = /([?&][^=&]*(?:key|secret|token|password)[^=&]*=)[^&]+/gi;
+/** Values in a URL. Any of them may be a secret: of a misspelt option nobody knows. */
+const IN_URL = /([?&][^=&]*=)[^&]+/g;
+const FRAGMENT = /(?<=:)([^#]*#).+/gs;
+const USER = /\/\/(?!\/).+@/gs;
 const LONGEST = 200;
 const TRUE = new Set(["true", "yes", "on", "1"]);
 const FALSE = new Set(["false", "no", "off", "0"]);
@@ -125,12 +128,12 @@ export function isTable(value: unknown): value is Record<string, unknown> {
   return prototype === Object.prototype || prototype === null;
 }
 
-/** A value as an error may show it: what has the name of a secret is hidden, what is long is cut. */
 /** The value of an unknown option as an error may show it: a text may be a secret, whose option is misspelt. */
 export function number(key: string, value: unknown): string {
   return typeof value === "number" || typeof value === "bigint" || typeof value === "boolean" ? ` = ${shown(key, value)}` : "";
 }
 
+/** A value as an error may show it: what has the name of a secret is hidden, what is long is cut. */
 export function shown(key: string, value: unknown): string {
   const text = repr(hidden(key, value, 0));
   return text.length <= LONGEST ? text : `${text.slice(0, LONGEST - 20)}… (${text.length} characters)`;
@@ -141,7 +144,7 @@ function hidden(key: string, value: unknown, depth: number): unknown {
   if (isTable(value)) return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, hidden(name, item, depth + 1)]));
   if (SECRET.test(key) && !(typeof value === "string" && value.startsWith("${"))) return "***";
   if (Array.isArray(value)) return value.map((item) => hidden("", item, depth + 1));
-  return typeof value === "string" ? value.replace(IN_URL, "$1***") : value;
+  return typeof value === "string" ? value.replace(IN_URL, "$1***").replace(USER, "//***@").replace(FRAGMENT, "$1***") : value;
 }
 
 /** A value as messages show it: text in single quotes, lists and tables in brackets. */

@@ -201,7 +201,7 @@ function urlOptions(url: string, rest: string, where: string): Record<string, un
     throw new ConfigError(`${where}: a URL must not hold a user name or password; use the options of the component`);
   }
   if (fragment) {
-    throw new ConfigError(`${where} = ${shown(where, url)}: a URL here has no fragment (#${fragment}); write %23 for a # in a value`);
+    throw new ConfigError(`${where} = ${shown(where, url)}: a URL here has no fragment (#…); write %23 for a # in a value`);
   }
   if (authority) {
     const found = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/.exec(authority);

@@ -7,6 +7,8 @@ import { blake2bShare } from "./blake2b.js";
 import type { FilterObject } from "./filter.js";
 import { utf8 } from "./redact.js";
 
+const MAX_WEIGHT = 1e15;
+
 /**
  * Keeps a share of the events, by chance or consistently by a field, whose value's hash decides: all events of one user are kept or
  * none, on every machine and in every client alike. The weight of what is kept is divided by `rate`.
@@ -20,7 +22,7 @@ export class Sample implements FilterObject {
   private readonly known = new Map<string, number>();
 
   constructor({ rate, field, types }: { rate: number; field?: string; types?: string[] }) {
-    if (!(rate > 0 && rate <= 1)) throw new Error(`rate = ${rate}: wants more than 0, up to 1`);
+    if (!(rate >= 1 / MAX_WEIGHT && rate <= 1)) throw new Error(`rate = ${rate}: wants more than 0 (at least 1e-15), up to 1`);
     this.rate = rate;
     this.path = field ? field.split(".") : null;
     this.types = types === undefined || types.length === 0 ? null : new Set(types);

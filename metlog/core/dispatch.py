@@ -149,9 +149,8 @@ class BackgroundDispatcher(_Dispatcher):
         self._worker = Worker(self._run, "metlog-sender")
         self._working = threading.Lock()  # held while frames are taken from the queue
         self._put = self._taken = 0  # bytes, ever
-        self._sending: list[
-            int
-        ] = []  # events of the frame that is being sent; the thread that pops the number counts them
+        # Events of the frame that is being sent; the thread that pops the number counts them.
+        self._sending: list[int] = []
         self._stop = False
         self.sent = self.frames = self.sent_bytes = 0
 

@@ -8,6 +8,7 @@ from time import monotonic
 
 from metlog.event import Event
 from metlog.filters import BaseFilter
+from metlog.plugins.conversion import Seconds
 
 __all__ = ["RateLimit"]
 
@@ -43,7 +44,7 @@ class RateLimit(BaseFilter):
     """
 
     def __init__(
-        self, *, rate: float, burst: float | None = None, window: float = 10.0, types: list[str] | None = None,
+        self, *, rate: float, burst: float | None = None, window: Seconds = 10.0, types: list[str] | None = None,
         max_types: int = 1000,
     ) -> None:  # fmt: skip
         if not 0 < rate < math.inf:

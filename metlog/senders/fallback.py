@@ -9,6 +9,7 @@ from typing import Any
 from metlog.encoders import BaseEncoder
 from metlog.errors import Problems, SenderError
 from metlog.plugins import Component, check
+from metlog.plugins.conversion import Seconds
 from metlog.senders import BaseSender
 from metlog.senders.options import NotPicklable, closed, positive
 
@@ -30,7 +31,7 @@ class FallbackSender(NotPicklable):
     >>> sender.close()
     """
 
-    def __init__(self, *, senders: list[Any], pause: float = 30.0) -> None:
+    def __init__(self, *, senders: list[Any], pause: Seconds = 30.0) -> None:
         positive("pause", pause, "seconds")
         if not senders:
             raise ValueError("senders = []: wants two or more senders, best first")

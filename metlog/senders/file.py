@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from metlog.errors import SenderError
+from metlog.plugins.conversion import Size
 from metlog.senders._blocking import BlockingSender
 from metlog.senders.options import at_least, at_most, positive
 
@@ -54,11 +55,11 @@ class FileSender(BlockingSender):
         self,
         *,
         path: str,
-        max_bytes: int = 0,
+        max_bytes: Size = 0,
         keep: int = 5,
         fsync: str | float = "never",
         mode: int | str = "0640",
-        max_frame: int = 65536,
+        max_frame: Size = 65536,
     ) -> None:
         if not path:
             raise ValueError(f"path = {path!r}: wants the path of a file")

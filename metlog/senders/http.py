@@ -18,7 +18,7 @@ from metlog.core.backoff import Backoff
 from metlog.encoders import BaseEncoder
 from metlog.encoders.wire import is_msgpack
 from metlog.errors import SenderError
-from metlog.plugins.conversion import shown
+from metlog.plugins.conversion import Seconds, Size, shown
 from metlog.senders._blocking import BlockingSender
 from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, reason_of, retry_after
 from metlog.senders.options import at_least, host_list, positive
@@ -83,11 +83,11 @@ class HttpSender(BlockingSender):
         path: str = "/submit/metlog",
         token: str | None = None,
         compression: str = "gzip",
-        timeout: float = 10.0,
-        give_up: float = 60.0,
+        timeout: Seconds = 10.0,
+        give_up: Seconds = 60.0,
         content_type: str | None = None,
         proxy: str | None = None,
-        max_frame: int = 262144,
+        max_frame: Size = 262144,
     ) -> None:
         positive("give_up", give_up, "seconds")
         at_least("max_frame", max_frame, 64, "bytes")
@@ -275,11 +275,11 @@ class HttpsSender(HttpSender):
         path: str = "/submit/metlog",
         token: str | None = None,
         compression: str = "gzip",
-        timeout: float = 10.0,
-        give_up: float = 60.0,
+        timeout: Seconds = 10.0,
+        give_up: Seconds = 60.0,
         content_type: str | None = None,
         proxy: str | None = None,
-        max_frame: int = 262144,
+        max_frame: Size = 262144,
         ca_file: str | None = None,
         cert_file: str | None = None,
         key_file: str | None = None,

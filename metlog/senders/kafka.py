@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from metlog.errors import SenderError
+from metlog.plugins.conversion import Seconds, Size
 from metlog.senders._blocking import BlockingSender
 from metlog.senders._events import events_in
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
@@ -80,10 +81,10 @@ class KafkaSender(BlockingSender):
         compression: str = "zstd",
         acks: str = "all",
         idempotence: bool = True,
-        linger: float = 0.02,
-        buffer: int = 64 << 20,
-        give_up: float = 300.0,
-        max_frame: int = 262144,
+        linger: Seconds = 0.02,
+        buffer: Size = 64 << 20,
+        give_up: Seconds = 300.0,
+        max_frame: Size = 262144,
         settings: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:

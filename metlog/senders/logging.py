@@ -8,6 +8,7 @@ from typing import Final
 from metlog.encoders.wire import decode
 from metlog.errors import DecodeError, SenderError
 from metlog.event import Event
+from metlog.plugins.conversion import Size
 from metlog.senders import BaseSender
 from metlog.senders.options import at_least, closed
 
@@ -34,7 +35,7 @@ class LoggingSender(BaseSender):
     `undecodable`.
     """
 
-    def __init__(self, *, logger: str = "metlog.events", max_frame: int = 65536) -> None:
+    def __init__(self, *, logger: str = "metlog.events", max_frame: Size = 65536) -> None:
         at_least("max_frame", max_frame, 64, "bytes")
         self.logger, self.max_frame = logger, max_frame
         self._closed = False

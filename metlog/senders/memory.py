@@ -6,6 +6,7 @@ from collections import deque
 
 from metlog.encoders.wire import decode
 from metlog.event import Event
+from metlog.plugins.conversion import Size
 from metlog.senders import BaseSender
 from metlog.senders.options import at_least, closed
 
@@ -24,7 +25,7 @@ class MemorySender(BaseSender):
     nonblocking = True
     concurrent = True
 
-    def __init__(self, *, max_frame: int = 8192, limit: int = 100_000) -> None:
+    def __init__(self, *, max_frame: Size = 8192, limit: int = 100_000) -> None:
         at_least("max_frame", max_frame, 64, "bytes")
         at_least("limit", limit, 1, "frames")
         self.max_frame = max_frame

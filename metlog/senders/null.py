@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from metlog.plugins.conversion import Size
 from metlog.senders import BaseSender
 from metlog.senders.options import at_least, closed
 
@@ -14,7 +15,7 @@ class NullSender(BaseSender):
     nonblocking = True
     concurrent = True
 
-    def __init__(self, *, max_frame: int = 8192) -> None:
+    def __init__(self, *, max_frame: Size = 8192) -> None:
         at_least("max_frame", max_frame, 64, "bytes")
         self.max_frame = max_frame
         self._closed = False

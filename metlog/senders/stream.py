@@ -10,6 +10,7 @@ from typing import ClassVar, TextIO
 
 from metlog.core.terminal import is_terminal
 from metlog.errors import SenderError
+from metlog.plugins.conversion import Size
 from metlog.senders import BaseSender
 from metlog.senders.options import at_least, closed
 
@@ -35,7 +36,7 @@ class _StreamSender(BaseSender):
 
     _name: ClassVar[str]
 
-    def __init__(self, *, max_frame: int = PIPE_FRAME) -> None:
+    def __init__(self, *, max_frame: Size = PIPE_FRAME) -> None:
         at_least("max_frame", max_frame, 64, "bytes")
         self.max_frame = max_frame
         self._closed = False

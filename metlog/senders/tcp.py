@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from metlog.errors import SenderError
+from metlog.plugins.conversion import Seconds, Size
 from metlog.senders._connection import ConnectionSender
 from metlog.senders._resolver import lookup
 from metlog.senders.options import Address, host_list, numeric, port_number
@@ -49,13 +50,13 @@ class TcpSender(ConnectionSender):
         *,
         host: str | list[str] = "127.0.0.1",
         port: int = 5565,
-        timeout: float = 10.0,
+        timeout: Seconds = 10.0,
         tls: bool = False,
         ca_file: str | None = None,
         cert_file: str | None = None,
         key_file: str | None = None,
         server_name: str | None = None,
-        max_frame: int = 65536,
+        max_frame: Size = 65536,
     ) -> None:
         self.hosts = host_list(host)
         port_number(port)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from metlog.errors import SenderError
+from metlog.plugins.conversion import Seconds, Size
 from metlog.senders._resolver import Resolver
 from metlog.senders.options import (
     C_INT,
@@ -98,9 +99,9 @@ class UdpSender(NotPicklable):
         *,
         host: str | list[str] = "127.0.0.1",
         port: int = 5565,
-        max_frame: int | None = None,
-        send_buffer: int | None = None,
-        resolve_interval: float = 60.0,
+        max_frame: Size | None = None,
+        send_buffer: Size | None = None,
+        resolve_interval: Seconds = 60.0,
     ) -> None:
         self.hosts = host_list(host)
         self.port = port

@@ -6,6 +6,7 @@ import os
 import socket
 from time import monotonic
 
+from metlog.plugins.conversion import Seconds, Size
 from metlog.senders._connection import ConnectionSender
 from metlog.senders.options import one_of
 
@@ -35,7 +36,7 @@ class UnixSender(ConnectionSender):
     `unreachable` or `closed`.
     """
 
-    def __init__(self, *, path: str, kind: str = "dgram", timeout: float = 5.0, max_frame: int = 65536) -> None:
+    def __init__(self, *, path: str, kind: str = "dgram", timeout: Seconds = 5.0, max_frame: Size = 65536) -> None:
         one_of("kind", kind, ("dgram", "stream"))
         self.path, self.kind = path, kind
         self._address = "\0" + path[1:] if path[:1] in {"@", "\0"} else path

@@ -15,6 +15,7 @@ from zmq.utils import z85
 from zmq.utils.monitor import recv_monitor_message
 
 from metlog.errors import SenderError
+from metlog.plugins.conversion import Seconds, Size
 from metlog.senders._events import events_in
 from metlog.senders.options import C_INT, NotPicklable, at_least, at_most, closed, one_of
 
@@ -67,11 +68,11 @@ class ZmqSender(NotPicklable):
         pattern: str = "push",
         bind: bool = False,
         hwm: int = 1000,
-        linger: float = 1.0,
+        linger: Seconds = 1.0,
         server_key: str | None = None,
         public_key: str | None = None,
         secret_key: str | None = None,
-        max_frame: int = 65536,
+        max_frame: Size = 65536,
     ) -> None:
         one_of("pattern", pattern, ("push", "pub"))
         at_least("hwm", hwm, 1, "messages")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 from starlette.requests import Request
@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from metlog.lake.query import Cancel, Result
 from metlog.listener.metrics import CONTENT_TYPE
+from metlog.web.conditions import CONDITIONS
 from metlog.web.errors import Refused
 from metlog.web.events import find
 from metlog.web.forms import json_body, query_of, whole
@@ -17,8 +18,12 @@ from metlog.web.reports import listing, run_of
 from metlog.web.results import answer, json_response
 from metlog.web.search import Page
 from metlog.web.state import access_of, page_of
+from metlog.web.times import KEYS
 
 __all__ = ["healthz", "metrics", "query", "report", "report_list", "search"]
+
+
+_OF_SEARCH: Final = frozenset({*CONDITIONS, *KEYS, "span", "after", "limit"})
 
 
 class _Query(Struct, forbid_unknown_fields=True):
@@ -44,7 +49,7 @@ async def query(request: Request) -> Response:
 
 async def search(request: Request) -> Response:
     """`GET /api/events`: a page of events, newest first; `after` of one answer asks for the next."""
-    given = query_of(request)
+    given = query_of(request, _OF_SEARCH)
     text = given.get("limit", "50")
     limit = whole(text, 1, 500)
     if limit is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
 
+from metlog.plugins.conversion import suggest
 from metlog.values import whole_number
 from metlog.web.errors import Refused
 
@@ -62,9 +64,13 @@ async def json_body(request: Request, shape: type[Any], most: int) -> Any:
         raise Refused(400, f"the request is not JSON: {error}") from None
 
 
-def query_of(request: Request) -> dict[str, str]:
-    """The parameters of the URL; the last one counts where a name is repeated. Refused 400 for a NUL character."""
+def query_of(request: Request, names: Collection[str] | None = None) -> dict[str, str]:
+    """The parameters of the URL; the last one counts where a name is repeated. Refused 400 for a NUL character, and for a parameter that is
+    not in `names`, where these are given: a program whose condition is misspelt would take everything for its answer."""
     values = dict(request.query_params)
+    if names is not None:
+        for name in values.keys() - names:
+            raise Refused(400, f"{name[:40]!r}: no such parameter; {suggest(name[:40], names)}")
     if any("\x00" in text for pair in values.items() for text in pair):
         raise Refused(400, "a parameter has a NUL character")
     return values

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from metlog.journal.follow import Event
 from metlog.web.broadcast import Subscription
-from metlog.web.conditions import Search
+from metlog.web.conditions import CONDITIONS, Search
 from metlog.web.errors import Refused
 from metlog.web.events import suggestions
 from metlog.web.forms import query_of
@@ -84,6 +84,6 @@ async def _messages(tail: Subscription) -> AsyncIterator[bytes]:
 
 def _wants(request: Request) -> Callable[[Event], bool]:
     """The conditions of a tail, those of a search, and the services that may be seen. Raises Refused 400."""
-    query_of(request)
+    query_of(request, CONDITIONS)
     search, loggers = Search.parse(request.query_params.multi_items()), access_of(request).loggers
     return lambda event: (loggers is None or event["logger"] in loggers) and search.takes(event)

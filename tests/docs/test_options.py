@@ -111,6 +111,22 @@ def test_options_types_and_defaults_are_the_constructors(kind: str, name: str) -
     assert rows(section(f"#### `{name}`", section(f"### {KINDS[kind]}"))) == expected
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "input", "output"])
+def test_bytes_and_seconds_are_annotated_as_such(kind: str) -> None:
+    """So that "64KB" and "5m" are taken, as the pages say."""
+    page, sections = (PAGE, f"### {KINDS[kind]}") if kind in KINDS else (LISTENER, LISTENER_KINDS[kind])
+    named = 0
+    for name, factory in builtin(kind).items():
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory, include_extras=True)  # type: ignore[misc]
+        text = section(f"{'####' if kind in KINDS else '###'} `{name}`", section(sections, page))
+        for option, unit in re.findall(
+            r"^\| `(\w+)` \| (?:integer|number)[^|]*\|[^|]*\| (bytes|seconds)\b", text, re.MULTILINE
+        ):
+            assert f"Unit(name='{unit}')" in str(hints[option]), f"{kind} {name}.{option}"
+            named += 1
+    assert named > 0 or kind == "encoder"
+
+
 def listener_section(*titles: str) -> str:
     text = LISTENER
     for title in titles:

@@ -304,6 +304,30 @@ test("a sender may throw, reject, hang, settle twice, or throw nothing at all", 
   assert.deepEqual([hanging.stats().dropped, hanging.stats().buffered], [{ exit: 1 }, 0]);
 });
 
+test("a frame larger than the queue does not push out those that wait", async () => {
+  let release;
+  const sent = [];
+  const sender = { max_frame: 100_000, send: (frame) => (sent.push(frame.length), release === undefined ? new Promise((resolve) => (release = resolve)) : undefined) };
+  const client = metlog.MetlogClient.fromConfig({ sender, buffer: { max_bytes: 10_000, flush_interval: 0 } });
+  for (const size of [10, 10, 10, 50_000, 10]) client.log("a", "x".repeat(size));
+  assert.deepEqual(client.stats().dropped, { queue_full: 1 });
+  release();
+  assert.equal(await client.flush(1), true);
+  assert.deepEqual([client.stats().sent, client.stats().buffered, sent.filter((length) => length > 10_000)], [4, 0, []]);
+  await client.close();
+});
+
+test("reasons are those of SenderError; an error of others counts as send_error", async () => {
+  const errors = [Object.assign(new Error("x"), { reason: "request 4711 was refused" }), new metlog.SenderError("y", "gone")];
+  const client = metlog.MetlogClient.fromConfig({ sender: { max_frame: 1000, send: () => { throw errors.shift(); } }, buffer: { flush_interval: 0 } });
+  for (let n = 0; n < 2; n += 1) {
+    client.log("a");
+    await client.flush(1);
+  }
+  assert.deepEqual(client.stats().dropped, { send_error: 1, gone: 1 });
+  await client.close();
+});
+
 test("the queue is bounded in bytes: the oldest frames make room", async () => {
   let release;
   const frames = [];

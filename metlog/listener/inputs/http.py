@@ -20,6 +20,7 @@ from metlog.listener.inputs._http_server import HttpServer, Limits
 from metlog.listener.inputs._listening import bind_stream, server_tls
 from metlog.listener.inputs._systemd import check as check_passed
 from metlog.listener.inputs._systemd import name_of
+from metlog.plugins.conversion import Seconds, Size
 
 __all__ = ["HttpInput"]
 
@@ -83,13 +84,13 @@ class HttpInput(BaseInput):
         cert_file: str = "",
         key_file: str = "",
         client_ca_file: str = "",
-        max_body: int = 8 << 20,
+        max_body: Size = 8 << 20,
         max_events: int = 50_000,
-        max_pending: int = 64 << 20,
+        max_pending: Size = 64 << 20,
         max_connections: int = 512,
-        head_timeout: float = 10.0,
-        body_timeout: float = 60.0,
-        idle_timeout: float = 60.0,
+        head_timeout: Seconds = 10.0,
+        body_timeout: Seconds = 60.0,
+        idle_timeout: Seconds = 60.0,
         workers: int = 16,
         systemd: bool | str = False,
         fd: int = -1,

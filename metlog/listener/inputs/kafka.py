@@ -19,6 +19,7 @@ from metlog.journal.segment import LAST
 from metlog.listener.inputs import BaseInput, Sink
 from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.ordered import Messages, OrderedSink
+from metlog.plugins.conversion import Seconds
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 
 __all__ = ["KafkaInput"]
@@ -81,7 +82,7 @@ class KafkaInput(BaseInput):
         group: str = "metlog",
         start: str = "earliest",
         assignment: str = "cooperative-sticky",
-        commit_interval: float = 1.0,
+        commit_interval: Seconds = 1.0,
         settings: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:

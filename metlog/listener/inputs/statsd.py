@@ -16,6 +16,7 @@ from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._statsd_lines import BadLine, parse
 from metlog.listener.inputs.udp import UdpInput
 from metlog.listener.validate import Rejects, Validated
+from metlog.plugins.conversion import Size
 
 __all__ = ["StatsdInput"]
 
@@ -48,7 +49,7 @@ class StatsdInput(BaseInput):
         port: int = 8125,
         logger: str = "",
         sockets: int = 1,
-        receive_buffer: int = 8 << 20,
+        receive_buffer: Size = 8 << 20,
         systemd: bool | str = False,
         fd: int = -1,
     ) -> None:

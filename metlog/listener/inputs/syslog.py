@@ -17,6 +17,7 @@ from metlog.listener.inputs._syslog import parse
 from metlog.listener.inputs.tcp import TcpInput
 from metlog.listener.inputs.udp import UdpInput
 from metlog.listener.inputs.unix import UnixInput
+from metlog.plugins.conversion import Seconds, Size
 
 __all__ = ["SyslogInput"]
 
@@ -73,11 +74,11 @@ class SyslogInput(BaseInput):
         cert_file: str = "",
         key_file: str = "",
         client_ca_file: str = "",
-        max_frame: int = 64 << 10,
+        max_frame: Size = 64 << 10,
         max_connections: int = 512,
-        idle_timeout: float = 86_400.0,
-        frame_timeout: float = 60.0,
-        receive_buffer: int = 8 << 20,
+        idle_timeout: Seconds = 86_400.0,
+        frame_timeout: Seconds = 60.0,
+        receive_buffer: Size = 8 << 20,
     ) -> None:
         chosen = ["udp", "tcp"] if transports is None else transports
         if wrong := sorted(set(chosen) - {"udp", "tcp", "tls"}):

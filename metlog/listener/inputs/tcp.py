@@ -13,6 +13,7 @@ from metlog.listener.inputs._framing import FRAMINGS, MAX_FRAME, framing
 from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._listening import bind_stream, server_tls, url_of
 from metlog.listener.inputs._stream_server import StreamLimits, StreamServer, peer_name
+from metlog.plugins.conversion import Seconds, Size
 
 __all__ = ["TcpInput"]
 
@@ -50,10 +51,10 @@ class TcpInput(BaseInput):
         cert_file: str = "",
         key_file: str = "",
         client_ca_file: str = "",
-        max_frame: int = 1 << 20,
+        max_frame: Size = 1 << 20,
         max_connections: int = 512,
-        idle_timeout: float = 3600.0,
-        frame_timeout: float = 60.0,
+        idle_timeout: Seconds = 3600.0,
+        frame_timeout: Seconds = 60.0,
         systemd: bool | str = False,
         fd: int = -1,
     ) -> None:

@@ -20,6 +20,7 @@ from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._peers import PeerNames
 from metlog.listener.inputs._stop import StopSignal
+from metlog.plugins.conversion import Size
 from metlog.senders.options import C_INT
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class UdpInput(BaseInput):
         host: str = "127.0.0.1",
         port: int = 5565,
         sockets: int = 1,
-        receive_buffer: int = 64 << 20,
+        receive_buffer: Size = 64 << 20,
         systemd: bool | str = False,
         fd: int = -1,
     ) -> None:

@@ -14,6 +14,7 @@ from metlog.listener.inputs._framing import FRAMINGS, MAX_FRAME, framing
 from metlog.listener.inputs._handed import NONE
 from metlog.listener.inputs._listening import bind_unix
 from metlog.listener.inputs._stream_server import StreamLimits, StreamServer
+from metlog.plugins.conversion import Seconds, Size
 from metlog.senders.options import C_INT
 
 __all__ = ["UnixInput"]
@@ -48,11 +49,11 @@ class UnixInput(BaseInput):
         kind: str = "dgram",
         mode: str = "0660",
         framing: str = "lines",
-        max_frame: int = 1 << 20,
-        receive_buffer: int = 8 << 20,
+        max_frame: Size = 1 << 20,
+        receive_buffer: Size = 8 << 20,
         max_connections: int = 512,
-        idle_timeout: float = 86_400.0,
-        frame_timeout: float = 60.0,
+        idle_timeout: Seconds = 86_400.0,
+        frame_timeout: Seconds = 60.0,
     ) -> None:
         if not path.strip("@") or len(os.fsencode(path)) > _LONGEST:
             raise ValueError(f"path = {path!r}: wants the path of a socket, at most {_LONGEST} bytes, or @name")

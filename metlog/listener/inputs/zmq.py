@@ -15,6 +15,7 @@ from metlog.listener.inputs._framing import MAX_FRAME
 from metlog.listener.inputs._heartbeat import Heartbeat
 from metlog.listener.inputs._listening import unbound
 from metlog.listener.inputs._stop import StopSignal
+from metlog.plugins.conversion import Size
 from metlog.senders.options import C_INT
 
 __all__ = ["ZmqInput"]
@@ -68,7 +69,7 @@ class ZmqInput(BaseInput):
         bind: bool = True,
         topics: list[str] | None = None,
         hwm: int = 1000,
-        max_message: int = 1 << 20,
+        max_message: Size = 1 << 20,
         secret_key: str = "",
         allow_keys: list[str] | None = None,
         server_key: str = "",

@@ -15,6 +15,7 @@ from msgspec import Struct
 from metlog import plugins
 from metlog.journal.folder import Folder, write_all
 from metlog.listener.outputs import BaseOutput, Batch
+from metlog.plugins.conversion import Size
 from metlog.senders.options import at_least
 
 __all__ = ["FileOutput"]
@@ -58,7 +59,7 @@ class FileOutput(BaseOutput):
     batch_defaults: ClassVar[dict[str, Any]] = {"batch_events": 10_000, "batch_bytes": 4 << 20, "batch_age": 1.0}
 
     def __init__(
-        self, *, path: str, encoder: Any = "json", max_bytes: int = 0, keep: int = 5, fsync: bool = True
+        self, *, path: str, encoder: Any = "json", max_bytes: Size = 0, keep: int = 5, fsync: bool = True
     ) -> None:
         if not Path(path).name:
             raise ValueError(f"path = {path!r}: wants the path of a file")

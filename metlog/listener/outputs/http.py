@@ -11,6 +11,7 @@ import msgspec
 
 from metlog.listener.outputs import Batch, Delivery
 from metlog.listener.outputs._posting import Post, Posting
+from metlog.plugins.conversion import Seconds
 from metlog.senders.options import one_of
 from metlog.senders.tcp import tls_context
 
@@ -65,7 +66,7 @@ class HttpOutput(Posting):
         compression: str = "gzip",
         batch: Literal["lines", "array", "single"] = "lines",
         ids: Literal["uuid", "batch"] = "uuid",
-        timeout: float = 30.0,
+        timeout: Seconds = 30.0,
     ) -> None:
         one_of("batch", batch, ("lines", "array", "single"))
         one_of("ids", ids, ("uuid", "batch"))
@@ -118,7 +119,7 @@ class HttpsOutput(HttpOutput):
         compression: str = "gzip",
         batch: Literal["lines", "array", "single"] = "lines",
         ids: Literal["uuid", "batch"] = "uuid",
-        timeout: float = 30.0,
+        timeout: Seconds = 30.0,
         ca_file: str | None = None,
         cert_file: str | None = None,
         key_file: str | None = None,

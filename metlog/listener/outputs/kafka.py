@@ -9,6 +9,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected, Undelivered
+from metlog.plugins.conversion import Seconds
 from metlog.senders._kafka import RUNTIME, TOPIC, brokers_of, check_settings, code, flat, topic_of, words
 from metlog.senders._topics import Template
 from metlog.senders.options import at_least, at_most, positive
@@ -57,8 +58,8 @@ class KafkaOutput(BaseOutput):
         compression: str = "zstd",
         acks: str = "all",
         idempotence: bool = True,
-        linger: float = 0.005,
-        timeout: float = 30.0,
+        linger: Seconds = 0.005,
+        timeout: Seconds = 30.0,
         settings: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:

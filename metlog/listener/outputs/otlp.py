@@ -12,6 +12,7 @@ from metlog.listener.outputs import Delivery
 from metlog.listener.outputs._otlp import json_of, protobuf_of
 from metlog.listener.outputs._posting import Post, Posting
 from metlog.listener.protobuf import Budget, ProtobufError, fields
+from metlog.plugins.conversion import Seconds
 from metlog.senders.options import one_of
 from metlog.senders.tcp import tls_context
 
@@ -69,7 +70,7 @@ class OtlpOutput(Posting):
         headers: dict[str, str] | None = None,
         encoding: Literal["protobuf", "json"] = "protobuf",
         compression: str = "gzip",
-        timeout: float = 30.0,
+        timeout: Seconds = 30.0,
         ca_file: str | None = None,
         cert_file: str | None = None,
         key_file: str | None = None,

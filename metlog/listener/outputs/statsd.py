@@ -14,6 +14,7 @@ from statsd.client.udp import Pipeline, StatsClient
 from metlog.event import Event
 from metlog.listener.metrics import Bounded
 from metlog.listener.outputs import BaseOutput, Batch, Rejected
+from metlog.plugins.conversion import Size
 from metlog.senders.options import at_least, port_number
 from metlog.senders.udp import UdpSender
 
@@ -58,7 +59,7 @@ class StatsdOutput(BaseOutput):
         port: int = 8125,
         prefix: str = "",
         max_names: int = 1000,
-        max_packet: int = 512,
+        max_packet: Size = 512,
     ) -> None:
         port_number(port)
         at_least("max_names", max_names, 1, "names")
@@ -185,7 +186,7 @@ class _Pipeline(Pipeline):  # type: ignore[misc] # the package has no annotation
 class _Client(StatsClient):  # type: ignore[misc] # as above
     """The package's UDP client, on a connected socket that tells when nobody listens."""
 
-    def __init__(self, family: socket.AddressFamily, address: Any, prefix: str | None, max_packet: int) -> None:
+    def __init__(self, family: socket.AddressFamily, address: Any, prefix: str | None, max_packet: Size) -> None:
         self._prefix = prefix
         self._maxudpsize = max_packet
         self._sock = socket.socket(family, socket.SOCK_DGRAM)

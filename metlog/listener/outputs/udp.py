@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 from metlog import plugins
 from metlog.listener.outputs import BaseOutput, Batch, Rejected, Undelivered
 from metlog.listener.outputs._frames import frames_of
+from metlog.plugins.conversion import Size
 from metlog.senders.options import Address, at_least, port_number
 from metlog.senders.udp import LOOPBACK_FRAME, REMOTE_FRAME, UdpSender
 
@@ -47,7 +48,7 @@ class UdpOutput(BaseOutput):
         host: str = "127.0.0.1",
         port: int = 5565,
         encoder: Any = "json",
-        max_frame: int | None = None,
+        max_frame: Size | None = None,
         rate: float = 20_000.0,
     ) -> None:
         port_number(port)

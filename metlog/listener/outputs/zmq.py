@@ -14,6 +14,7 @@ from zmq.utils.monitor import recv_monitor_message
 from metlog import plugins
 from metlog.listener.outputs import BaseOutput, Batch, Rejected, Undelivered
 from metlog.listener.outputs._frames import frames_of
+from metlog.plugins.conversion import Seconds, Size
 from metlog.senders.options import at_least, at_most, positive
 from metlog.senders.zmq import ZmqSender
 
@@ -58,9 +59,9 @@ class ZmqOutput(BaseOutput):
         public_key: str | None = None,
         secret_key: str | None = None,
         encoder: Any = "json",
-        max_frame: int = 65_536,
-        max_message: int = 1 << 20,
-        timeout: float = 10.0,
+        max_frame: Size = 65_536,
+        max_message: Size = 1 << 20,
+        timeout: Seconds = 10.0,
     ) -> None:
         # The options that mean the same for the sender are checked as the sender's are; it opens nothing.
         ZmqSender(

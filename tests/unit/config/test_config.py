@@ -27,7 +27,7 @@ def problems(settings: Any = None, **more: Any) -> list[str]:
         ({"filters": ["severty_max"]}, ["filters[0]", "'severity_max'"]),
         ({"sender": {"name": "udp", "prot": 1}}, ["sender.prot", "'port'"]),
         ({"sender": "udp://h:99999999"}, ["sender", "99999999"]),
-        ({"sender": "udp://h?max_frame=big"}, ["sender.max_frame = 'big'", "wants a whole number"]),
+        ({"sender": "udp://h?max_frame=big"}, ["sender.max_frame = 'big'", "wants bytes"]),
         ({"sender": {"host": "h"}}, ["sender.name"]),
         ({"sender": 7}, ["sender", "7", "int"]),
         ({"sender": "udp://u:secret@h"}, ["must not hold"]),

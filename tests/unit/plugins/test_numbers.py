@@ -63,8 +63,8 @@ def test_a_size_or_a_time_beyond_all_measure_is_refused(table: str, key: str) ->
 @pytest.mark.parametrize(
     ("spec", "fault"),
     [
-        ({"name": "tcp", "timeout": 1e12}, "sender.timeout = 1000000000000.0: wants 1000000 seconds at most"),
-        ({"name": "udp", "resolve_interval": 1e300}, "sender.resolve_interval = 1e+300: wants a number up to 9223372036854775807"),
+        ({"name": "tcp", "timeout": 1e9}, "sender.timeout = 1000000000.0: wants 1000000 seconds at most"),
+        ({"name": "udp", "resolve_interval": 1e300}, "sender.resolve_interval = 1e+300: wants at most 1000000000 seconds"),
         ({"name": "udp", "send_buffer": 1 << 31}, "sender.send_buffer = 2147483648: wants a number of bytes, 2147483647 or less"),
         ({"name": "zmq", "hwm": 1 << 31}, "sender.hwm = 2147483648: wants a number of messages, 2147483647 or less"),
         ({"name": "zmq", "linger": 1e9}, "sender.linger = 1000000000.0: wants 1000000 seconds at most"),

@@ -263,7 +263,7 @@ def test_faults_name_key_value_and_remedy(tmp_path):
         ({"path": ""}, "path = '': wants the path of a file"),
         ({"path": str(tmp_path)}, "this is a folder"),
         ({"path": str(tmp_path / "no" / "f")}, "there is no folder '.*no'; create it first"),
-        ({"path": good, "max_bytes": -1}, "max_bytes = -1: wants a number of bytes, 0 or more"),
+        ({"path": good, "max_bytes": -1}, "max_bytes = -1: wants 0 bytes or more"),
         ({"path": good, "keep": 0}, "keep = 0: wants a number of files, 1 or more"),
         ({"path": good, "fsync": "sometimes"}, "fsync = 'sometimes': wants never, always or a number of seconds"),
         ({"path": good, "mode": "rw"}, "mode = 'rw': wants octal digits such as 0640"),

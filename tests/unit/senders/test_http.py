@@ -376,7 +376,7 @@ def test_faults_name_key_value_and_remedy_and_never_the_token():
         ({"path": "submit"}, "path = 'submit': wants a path that begins with /"),
         ({"compression": "lz4"}, "compression = 'lz4': wants one of gzip, zstd, none"),
         ({"timeout": 0}, "timeout = 0.0: wants"),
-        ({"give_up": -1}, "give_up = -1.0: wants"),
+        ({"give_up": -1}, "give_up = -1: wants"),
         ({"port": 0}, "port = 0: wants"),
         ({"host": ["a", "b"]}, "host = .*wants a text"),
         ({"host": "a,b"}, "wants one host"),

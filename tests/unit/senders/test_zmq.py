@@ -208,7 +208,7 @@ def test_faults_name_key_value_and_remedy_and_never_a_secret():
     for options, words in [
         ({"pattern": "req"}, "pattern = 'req': wants one of push, pub"),
         ({"hwm": 0}, "hwm = 0: wants"),
-        ({"linger": -1}, "linger = -1.0: wants"),
+        ({"linger": -1}, "linger = -1: wants"),
         ({"endpoint": "nonsense"}, "endpoint = 'nonsense': .*wants an endpoint such as tcp://"),
         ({"server_key": "short"}, "server_key: wants a CURVE key, 40 characters"),
         ({"server_key": public, "public_key": public}, "public_key, secret_key: one is of no use without the other"),

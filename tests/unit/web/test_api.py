@@ -177,6 +177,7 @@ def test_what_is_no_query_is_refused(page: TestClient, content: bytes, kind: str
         ("/api/events?limit=0", 400), (f"/api/events?limit={'9' * 5000}", 400), ("/api/events?limit=%C2%B2", 400),
         ("/api/events?severity=8", 400), ("/api/events?after=nonsense", 400), ("/api/events?field=%3D", 400),
         ("/api/events?type=%00", 400), ("/events/shop1/1?at=nonsense", 400), ("/?span=1y", 400), ("/api/tail?severity=x", 400),
+        ("/api/events?typ=login", 400), ("/api/tail?since=1h", 400),
         ("/login", 404),
     ],
 )  # fmt: skip

@@ -23,32 +23,34 @@ const text: Option = { kind: "text" };
 const integer: Option = { kind: "integer" };
 const number: Option = { kind: "number" };
 const boolean: Option = { kind: "boolean" };
+const size: Option = { kind: "size" };
+const seconds: Option = { kind: "duration" };
 const texts: Option = { kind: "list", each: "text" };
 const hosts: Option = { kind: ["text", "list"], each: "text" };
 const files = { ca_file: text, cert_file: text, key_file: text };
 const required = (option: Option): Option => ({ ...option, required: true });
 
-register("sender", "udp", (options) => new UdpSender(options), { host: hosts, port: integer, max_frame: integer, send_buffer: integer, resolve_interval: number });
-register("sender", "unix", (options) => new UnixSender(options), { path: required(text), kind: text, timeout: number, max_frame: integer });
+register("sender", "udp", (options) => new UdpSender(options), { host: hosts, port: integer, max_frame: size, send_buffer: size, resolve_interval: seconds });
+register("sender", "unix", (options) => new UnixSender(options), { path: required(text), kind: text, timeout: seconds, max_frame: size });
 register("sender", "tcp", (options) => new TcpSender(options), {
-  host: hosts, port: integer, timeout: number, tls: boolean, ...files, server_name: text, max_frame: integer,
+  host: hosts, port: integer, timeout: seconds, tls: boolean, ...files, server_name: text, max_frame: size,
 });
 const http = {
-  host: text, port: integer, path: text, token: text, compression: text, timeout: number, give_up: number, content_type: text, max_frame: integer,
+  host: text, port: integer, path: text, token: text, compression: text, timeout: seconds, give_up: seconds, content_type: text, max_frame: size,
 };
 register("sender", "http", (options) => new HttpSender(options, false), http);
 register("sender", "https", (options) => new HttpSender(options, true), { ...http, ...files });
 register("sender", "zmq", (options) => new ZmqSender(options), {
-  endpoint: text, pattern: text, bind: boolean, hwm: integer, linger: number, server_key: text, public_key: text, secret_key: text, max_frame: integer,
+  endpoint: text, pattern: text, bind: boolean, hwm: integer, linger: seconds, server_key: text, public_key: text, secret_key: text, max_frame: size,
 });
-register("sender", "stdout", (options) => new StreamSender("stdout", options), { max_frame: integer });
-register("sender", "stderr", (options) => new StreamSender("stderr", options), { max_frame: integer });
+register("sender", "stdout", (options) => new StreamSender("stdout", options), { max_frame: size });
+register("sender", "stderr", (options) => new StreamSender("stderr", options), { max_frame: size });
 register("sender", "file", (options) => new FileSender(options), {
-  path: required(text), max_bytes: integer, keep: integer, fsync: { kind: ["number", "text"] }, mode: { kind: ["integer", "text"] }, max_frame: integer,
+  path: required(text), max_bytes: size, keep: integer, fsync: { kind: ["number", "text"] }, mode: { kind: ["integer", "text"] }, max_frame: size,
 });
 register("sender", "tee", (options) => new TeeSender(options), { senders: required({ kind: "list" }) });
-register("sender", "memory", (options) => new MemorySender(options), { max_frame: integer, limit: integer });
-register("sender", "null", (options) => new NullSender(options), { max_frame: integer });
+register("sender", "memory", (options) => new MemorySender(options), { max_frame: size, limit: integer });
+register("sender", "null", (options) => new NullSender(options), { max_frame: size });
 
 register("encoder", "json", () => new JsonEncoder(), {});
 register("encoder", "msgpack", () => new MsgpackEncoder(), {});
@@ -70,7 +72,7 @@ register("filter", "type_severity_max", ({ types }) => typeSeverityMax(types as 
 });
 register("filter", "sample", (options) => new Sample(options as never), { rate: required(number), field: text, types: texts });
 register("filter", "rate_limit", (options) => new RateLimit(options as never), {
-  rate: required(number), burst: number, window: number, types: texts, max_types: integer,
+  rate: required(number), burst: number, window: seconds, types: texts, max_types: integer,
 });
 register("filter", "redact", (options) => new Redact(options), {
   drop: texts, keep: texts, pseudonymize: texts, key: text, cut_ip: texts, mask: texts, mask_with: text,

@@ -1,6 +1,6 @@
 /** What became of every event: the counts behind `stats()`, and what is told once a kind. */
 
-import { kindOf, messageOf } from "./errors.js";
+import { kindOf, messageOf, SenderError } from "./errors.js";
 
 export type OnDrop = (reason: string, count: number) => void;
 
@@ -103,13 +103,9 @@ export class Counts {
   }
 }
 
+/** The reason that a sender gives. Errors of others have reasons too, which are texts of any kind and number. */
 function reasonOf(error: unknown): string | undefined {
-  try {
-    const reason = (error as { reason?: unknown } | null)?.reason;
-    return typeof reason === "string" ? reason : undefined;
-  } catch {
-    return undefined;
-  }
+  return error instanceof SenderError ? error.reason : undefined;
 }
 
 /** A warning of the process, of the type MetlogWarning; never throws. */

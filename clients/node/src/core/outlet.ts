@@ -57,7 +57,13 @@ export class Outlet {
     }
   }
 
+  /** The oldest frames make room; one that is larger than the whole queue is queued where nothing else is, and dropped itself otherwise. */
   private enqueue(item: Item): void {
+    if (item.frame.length > this.maxBytes && this.head < this.queue.length) {
+      this.settled += 1;
+      this.counts.dropped("queue_full", item.count);
+      return;
+    }
     let lost = 0;
     while (this.queued + item.frame.length > this.maxBytes && this.head < this.queue.length) {
       const oldest = this.shift();

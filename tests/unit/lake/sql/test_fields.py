@@ -73,7 +73,7 @@ _AS_WRITTEN = (
     "SELECT fields->>'user' FROM (SELECT * EXCLUDE (fields), '{}'::JSON AS fields FROM events) e ORDER BY 1",
     "SELECT fields->>'user' FROM (SELECT fields FROM events UNION ALL SELECT fields FROM events) e ORDER BY 1",
     "WITH r(a, fields) AS (SELECT seq, fields FROM events) SELECT fields->>'user' FROM r ORDER BY a",
-    "SELECT fields->>'user' FROM (SELECT any_value(fields) AS fields FROM events) e",
+    "SELECT fields->>'user' FROM (SELECT any_value(fields) AS fields FROM events WHERE seq = 1) e",
     "SELECT e FROM (SELECT seq, fields FROM events) e WHERE fields->>'user' = 'u1' ORDER BY seq",
     "SELECT fields->>lower('USER') FROM events ORDER BY seq",
     "SELECT seq FROM events e WHERE EXISTS (SELECT 1 FROM (SELECT 1) x WHERE fields->>'user' = 'u1') ORDER BY seq",

@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Many tests wait for a process or a socket: one more of them than there are cores keeps these busy.
+# Many tests wait for a process or a socket: two of them for each core keep it busy.
 ifndef PYTEST_XDIST_AUTO_NUM_WORKERS
-export PYTEST_XDIST_AUTO_NUM_WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+export PYTEST_XDIST_AUTO_NUM_WORKERS := $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -16,8 +16,8 @@ help:           ## show this
 demo: $(VENV)/.demo             ## the whole way: listener, sample application, SQL answers
 	@$(BIN)/metlog demo $(ARGS)
 
-test: $(VENV)/.test             ## all tests, three processes on two cores, with branch coverage
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --cov --cov-report=term $(ARGS)
+test: $(VENV)/.test             ## all tests, four processes on two cores, with branch coverage
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 engines: $(VENV)/.engines       ## Spark (needs Java 17) and ClickHouse beside DuckDB, over a million events
 	@$(BIN)/python -m pytest tests/system/engines tests/unit/engines -m "not hive" -rP $(ARGS)
@@ -29,10 +29,10 @@ quick: $(VENV)/.unit            ## the unit tests, without those that start proc
 	@$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal --hypothesis-profile=quick -m "not process and not slow" tests/unit $(ARGS)
 
 unit: $(VENV)/.unit             ## the unit tests
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/unit $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --no-loadscope-reorder tests/unit $(ARGS)
 
 system: $(VENV)/.test           ## real processes, kills, servers, and every block of the documentation
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope tests/system tests/docs $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadscope --no-loadscope-reorder tests/system tests/docs $(ARGS)
 
 check: $(VENV)/.check           ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

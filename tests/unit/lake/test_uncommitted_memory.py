@@ -21,7 +21,7 @@ ARRAYS = b'{"type":"a","fields":{"a":[' + b"[]," * 60_000 + b"[]]}}\n"
 
 
 @pytest.mark.parametrize("event", [SMALL, ARRAYS], ids=["small events", "events of many pieces"])
-def test_a_query_over_85_mb_of_journal_takes_less_than_300_mb(tmp_path: Path, event: bytes) -> None:
+def test_a_query_over_85_mb_of_journal_takes_less_than_350_mb(tmp_path: Path, event: bytes) -> None:
     folder = tmp_path / "journal" / "main"
     folder.mkdir(parents=True)
     count = 3_000_000 // len(event)
@@ -44,4 +44,4 @@ def test_a_query_over_85_mb_of_journal_takes_less_than_300_mb(tmp_path: Path, ev
     assert done.returncode == 0, done.stderr
     number, peak = map(int, done.stdout.split())
     assert number == 28 * count
-    assert peak < 300, "MB"
+    assert peak < 350, "MB"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from threading import get_ident
 from typing import Any, Final
 
 from metlog.client import MetlogClient, get_client, state_of
 from metlog.errors import ConfigError
 
-__all__ = ["OWN_THREADS", "client_of", "is_own", "is_own_logger", "sends_here", "severity_of"]
+__all__ = ["OWN_THREADS", "Names", "client_of", "is_own", "is_own_logger", "sends_here", "severity_of"]
 
 OWN_THREADS: Final = frozenset({"metlog-flusher", "metlog-sender", "metlog-signal", "metlog-resolver", "metlog-lookup"})
 """Names of the threads in which metlog sends: what libraries log there is about sending, and would never end."""
@@ -23,6 +24,21 @@ def client_of(client: MetlogClient | str | None) -> MetlogClient:
     if not isinstance(client, MetlogClient):
         raise ConfigError(f"client = {client!r}: wants a MetlogClient, the name of one, or None for the default")
     return client
+
+
+class Names:
+    """Names given one by one; `*` at the end of one stands for anything. Raises ConfigError, with the option's name, for a text."""
+
+    __slots__ = ("_beginnings", "_whole")
+
+    def __init__(self, option: str, names: Sequence[str]) -> None:
+        if isinstance(names, str):
+            raise ConfigError(f"{option} = {names!r}: wants a list; write [{names!r}]")
+        self._whole = frozenset(name for name in names if not name.endswith("*"))
+        self._beginnings = tuple(name[:-1] for name in names if name.endswith("*"))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._whole or name.startswith(self._beginnings)
 
 
 def severity_of(level: int) -> int:

@@ -12,7 +12,7 @@ from metlog.client import MetlogClient, state_of
 from metlog.core.context import _request, current
 from metlog.errors import ConfigError
 from metlog.event import MAX_WEIGHT
-from metlog.integrations._common import client_of
+from metlog.integrations._common import Names, client_of
 from metlog.integrations._faults import error_fields
 from metlog.integrations._paths import safe_path
 from metlog.statsd.disabled import DisabledStatsd
@@ -138,7 +138,7 @@ class Recorder:
     ) -> None:
         if not 1 / MAX_WEIGHT <= sample <= 1:
             raise ConfigError(f"sample = {sample!r}: wants a share above 0 (at least {1 / MAX_WEIGHT:g}), up to 1")
-        for name, value in (("exclude", exclude), ("headers", headers), ("query", query)):
+        for name, value in (("headers", headers), ("query", query)):
             if isinstance(value, str):
                 raise ConfigError(f"{name} = {value!r}: wants a list; write [{value!r}]")
         if route is not None and not callable(route):
@@ -151,15 +151,14 @@ class Recorder:
         self._named = frozenset(name.lower() for name in headers)
         self.headers = {"traceparent", self._request_id, *self._named} - {""}
         """Names of the request headers that `header` wants to see, in lower case."""
-        self._exact = frozenset(path for path in exclude if not path.endswith("*"))
-        self._prefixes = tuple(path[:-1] for path in exclude if path.endswith("*"))
+        self._excluded = Names("exclude", exclude)
         self._sample = sample
         self._statsd = statsd
         self._exceptions = exceptions
 
     def wanted(self, path: str, mounted: str = "") -> bool:
         """Whether requests of this path are logged; `mounted` is the prefix of the application, which is not in `path`."""
-        if path in self._exact or (self._prefixes and path.startswith(self._prefixes)):
+        if path in self._excluded:
             return False
         return not mounted or self.wanted(mounted + path)
 

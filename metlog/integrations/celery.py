@@ -6,6 +6,7 @@ install()
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from celery import signals
 from metlog.client import MetlogClient
 from metlog.core.context import context
 from metlog.core.lifecycle import flush_all
-from metlog.integrations._common import client_of
+from metlog.integrations._common import Names, client_of
 from metlog.tracebacks import exception_fields
 
 __all__ = ["TaskLogger", "install"]
@@ -51,17 +52,16 @@ class TaskLogger:
     """
 
     def __init__(
-        self, client: MetlogClient | str | None = None, *, exclude: tuple[str, ...] = (), flush: float = 0.0
+        self, client: MetlogClient | str | None = None, *, exclude: Sequence[str] = (), flush: float = 0.0
     ) -> None:
         self._client = client_of(client)
-        self._exact = frozenset(name for name in exclude if not name.endswith("*"))
-        self._prefixes = tuple(name[:-1] for name in exclude if name.endswith("*"))
+        self._excluded = Names("exclude", exclude)
         self._flush = flush
 
     def started(self, task_id: str = "", task: Any = None, **_: Any) -> None:
         """`task_prerun`."""
         name = task.name
-        if name not in self._exact and not (self._prefixes and name.startswith(self._prefixes)):
+        if name not in self._excluded:
             setattr(task.request, _ATTRIBUTE, _Running(task_id, name))
 
     def failed(self, sender: Any = None, exception: Any = None, **_: Any) -> None:
@@ -98,9 +98,7 @@ class TaskLogger:
             flush_all(self._flush)
 
 
-def install(
-    client: MetlogClient | str | None = None, *, exclude: tuple[str, ...] = (), flush: float = 0.0
-) -> TaskLogger:
+def install(client: MetlogClient | str | None = None, *, exclude: Sequence[str] = (), flush: float = 0.0) -> TaskLogger:
     """Connects a `TaskLogger` to Celery's signals, in the place of the one before; options as there."""
     logger = TaskLogger(client, exclude=exclude, flush=flush)
     for name, receiver in (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,11 +11,11 @@ from msgspec import Struct
 
 from metlog.errors import ConfigError
 from metlog.plugins import suggest
-from metlog.reports.library import Library, toml_text
+from metlog.reports import saving
+from metlog.reports.library import Library
 
 __all__ = ["Dashboard", "Dashboards", "Panel", "check", "delete", "save"]
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MOST: Final = 50
 
 
@@ -83,7 +81,7 @@ class Dashboards:
     def _files(self, folder: Path, *, saved: bool) -> None:
         for path in sorted(folder.glob("*.toml")):
             try:
-                if not _NAME.fullmatch(path.stem):
+                if not saving.is_name(path.stem):
                     raise ConfigError(f"{path}: a dashboard's name is lower-case letters, digits, - and _")
                 self.found[path.stem] = _read(path.stem, path.read_text("utf-8"), str(path), saved=saved)
             except (ConfigError, OSError, UnicodeDecodeError) as error:
@@ -115,27 +113,13 @@ def check(board: Mapping[str, Any], library: Library) -> None:
 def save(data: Path, name: str, settings: Mapping[str, Any], *, replace: bool = False) -> Path:
     """Writes a dashboard (as in its file) into the data folder's `dashboards/`; returns its path. Raises ConfigError when it is not
     right, and FileExistsError."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"name = {name!r}: a dashboard's name is lower-case letters, digits, - and _, at most 64")
-    text = toml_text(settings)
-    _read(name, text, name, saved=True)
-    folder = data / "dashboards"
-    folder.mkdir(mode=0o750, exist_ok=True)
-    path = folder / f"{name}.toml"
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
-    temporary.write_text(text, "utf-8")
-    try:
-        if replace:
-            temporary.replace(path)
-        else:
-            os.link(temporary, path)  # fails when the name is taken
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+
+    def right(name: str, text: str) -> Dashboard:
+        return _read(name, text, name, saved=True)
+
+    return saving.save(data, "dashboard", name, settings, right, replace)
 
 
 def delete(data: Path, name: str) -> None:
     """Removes a dashboard from the data folder. Raises ConfigError for a name that is none, FileNotFoundError, OSError."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"name = {name!r}: a dashboard's name is lower-case letters, digits, - and _, at most 64")
-    (data / "dashboards" / f"{name}.toml").unlink()
+    saving.delete(data, "dashboard", name)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from metlog.errors import ConfigError
 from metlog.plugins import suggest
+from metlog.reports import saving
 from metlog.reports.report import Report
 
-__all__ = ["GROUPS", "OTHERS", "Library", "delete", "save", "toml_text"]
+__all__ = ["GROUPS", "OTHERS", "Library", "delete", "save"]
 
 _PACKAGE: Final = Path(__file__).parent / "builtin"
 GROUPS: Final = ("Users", "Requests", "Errors", "Metrics", "Events", "Delivery")
 """Groups of the built-in reports, in the order of a list; others come after them by name."""
 OTHERS: Final = "Others"
 """Heading of the reports that name no group."""
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class Library:
@@ -50,7 +47,7 @@ class Library:
 
     def _files(self, folder: Path) -> None:
         for path in sorted(folder.glob("*.toml")):
-            if not _NAME.fullmatch(path.stem):
+            if not saving.is_name(path.stem):
                 self.broken.append(f"{path}: a report's name is lower-case letters, digits, - and _")
                 continue
             try:
@@ -62,7 +59,7 @@ class Library:
         from metlog.plugins import installed, load
 
         for plugin in installed("report"):
-            if not _NAME.fullmatch(plugin.name):
+            if not saving.is_name(plugin.name):
                 self.broken.append(
                     f"{plugin.origin}: {plugin.name!r}: a report's name is lower-case letters, digits, - and _"
                 )
@@ -136,57 +133,9 @@ def _report(name: str, target: Report | str | Path | Callable[[], Any], origin: 
 def save(data: Path | str, name: str, settings: Mapping[str, Any], *, replace: bool = False) -> Path:
     """Writes a report (title, description, sql, parameters, chart as in a report's file) into the data folder's
     `reports/`; returns its path. Raises ConfigError when it is not right, and FileExistsError."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"name = {name!r}: a report's name is lower-case letters, digits, - and _, at most 64")
-    text = toml_text(settings)
-    Report.from_toml(name, text)
-    folder = Path(data) / "reports"
-    folder.mkdir(mode=0o750, exist_ok=True)
-    path = folder / f"{name}.toml"
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
-    temporary.write_text(text, "utf-8")
-    try:
-        if replace:
-            temporary.replace(path)
-        else:
-            os.link(temporary, path)  # fails when the name is taken, also by somebody who saves at the same time
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return saving.save(Path(data), "report", name, settings, Report.from_toml, replace)
 
 
 def delete(data: Path | str, name: str) -> None:
     """Removes a report from the data folder's `reports/`. Raises ConfigError for a name that is none, FileNotFoundError, OSError."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"name = {name!r}: a report's name is lower-case letters, digits, - and _, at most 64")
-    (Path(data) / "reports" / f"{name}.toml").unlink()
-
-
-def toml_text(table: Mapping[str, Any]) -> str:
-    """Returns the TOML of nested tables of texts, numbers and lists."""
-    return "".join(_toml(table))
-
-
-def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """TOML of nested tables of texts, numbers and lists; JSON's texts and lists are TOML's."""
-    inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    several = {
-        key: value
-        for key, value in table.items()
-        if isinstance(value, list) and value and isinstance(value[0], Mapping)
-    }
-    for key, value in table.items():
-        if key not in inner and key not in several:
-            yield f"{_text(key)} = {_text(value)}\n"
-    for key, value in inner.items():
-        yield f"\n[{prefix}{_text(key)}]\n"
-        yield from _toml(value, f"{prefix}{_text(key)}.")
-    for key, items in several.items():
-        for item in items:
-            yield f"\n[[{prefix}{_text(key)}]]\n"
-            yield from _toml(item, f"{prefix}{_text(key)}.")
-
-
-def _text(value: Any) -> str:
-    # DEL is the one character that JSON leaves as it is and TOML does not take.
-    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
+    saving.delete(Path(data), "report", name)

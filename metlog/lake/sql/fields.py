@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from metlog.lake.sql.pruning import parameters, template, template_statement
+from metlog.lake.sql.tree import Tree, nodes
 
 __all__ = ["VIEW", "Form", "Promotable", "Wanted", "promotable"]
 
-Tree = dict[str, Any]
 
 VIEW: Final = "metlog_promoted"
 
@@ -70,8 +70,8 @@ def promotable(tree: Tree, ctes: Iterable[str], write: Callable[[Tree], str]) ->
     statement."""
     changed = copy.deepcopy(tree)
     rewriter = _Rewriter(changed, frozenset(ctes), write)
-    nodes = [node for node in _dicts(changed) if node.get("type") == "SELECT_NODE" and "cte_map" in node]
-    for node in reversed(nodes):  # inner ones first
+    selects = [node for node in nodes(changed) if node.get("type") == "SELECT_NODE" and "cte_map" in node]
+    for node in reversed(selects):  # inner ones first
         rewriter.select(node, named=node is not changed["node"])
     if not rewriter.wanted:
         return None
@@ -285,7 +285,7 @@ def _plain(node: Tree, events: set[str]) -> bool:
     aliases = {str(item.get("alias") or "").lower() for item in node["select_list"]}
     # `count(*) AS events … ORDER BY events` means the count.
     by_alias = {id(item) for item in ordered if str((item.get("column_names") or [""])[0]).lower() in aliases}
-    for item in _dicts(node):
+    for item in nodes(node):
         if item.get("class") == "STAR" and id(item) not in by_all:
             mine = id(item) in top
             if mine and (item.get("columns") or item.get("expr")):
@@ -312,8 +312,8 @@ def _plain(node: Tree, events: set[str]) -> bool:
 
 def _named_once(tree: Tree) -> Iterator[tuple[str, Tree]]:
     """Common table expressions that are read in one place, by name."""
-    read = Counter(str(node.get("table_name", "")).lower() for node in _dicts(tree) if node.get("type") == "BASE_TABLE")
-    for node in _dicts(tree):
+    read = Counter(str(node.get("table_name", "")).lower() for node in nodes(tree) if node.get("type") == "BASE_TABLE")
+    for node in nodes(tree):
         for entry in (node.get("cte_map") or {}).get("map") or []:
             name, value = str(entry.get("key", "")).lower(), entry.get("value") or {}
             if read[name] == 1 and not value.get("aliases"):
@@ -352,13 +352,3 @@ def _tables(ref: Tree) -> Iterator[Tree]:
 
 def _alias(ref: Tree) -> str:
     return str(ref.get("alias") or ref.get("table_name") or id(ref)).lower()
-
-
-def _dicts(value: Any) -> Iterator[Tree]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _dicts(item)
-    elif isinstance(value, dict):
-        yield value
-        for item in value.values():
-            yield from _dicts(item)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -19,6 +19,7 @@ from metlog.errors import MetlogError
 from metlog.lake.sql.fields import Promotable, promotable
 from metlog.lake.sql.functions import ALLOWED, TABLES
 from metlog.lake.sql.pruning import Bound, Pruner, parameters
+from metlog.lake.sql.tree import Tree, nodes
 from metlog.plugins.conversion import nearest
 from metlog.values import whole_number
 
@@ -27,7 +28,6 @@ __all__ = ["VIEWS", "Parsed", "QueryError", "expression", "normal_form", "parse"
 VIEWS: Final = ("events", "arrivals", "delivery", "files")
 """The tables that a query can name."""
 
-Tree = dict[str, Any]
 
 _NODES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 _TABLES: Final = frozenset(
@@ -142,7 +142,7 @@ def normal_form(sql: str, change: Callable[[Tree], None] = lambda _: None) -> st
     Raises QueryError, `syntax` or `refused`.
     """
     tree = _statement(sql)
-    for node in _dicts(tree):
+    for node in nodes(tree):
         change(node)
     return _catalog().deserialize(tree)
 
@@ -224,7 +224,7 @@ class _Checker:
 
     def collect(self, tree: Tree) -> None:
         """Names of all common table expressions: plain names that hide nothing, so that their scope does not matter."""
-        for node in _dicts(tree):
+        for node in nodes(tree):
             cte_map = node.get("cte_map")
             if not isinstance(cte_map, dict):
                 continue
@@ -299,13 +299,3 @@ class _Checker:
 def _unqualified(function: Mapping[str, Any]) -> bool:
     path = (function.get("qualified_name") or {}).get("path") or []
     return len(path) <= 1 and not function.get("schema") and not function.get("catalog")
-
-
-def _dicts(value: Any) -> Iterator[Tree]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _dicts(item)
-    elif isinstance(value, dict):
-        yield value
-        for item in value.values():
-            yield from _dicts(item)

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import duckdb
 
+from metlog.lake.sql.tree import Tree
+
 __all__ = ["Bound", "Pruner", "parameters", "template", "template_statement"]
 
-Tree = dict[str, Any]
 
 _OPS: Final = {
     "COMPARE_EQUAL": "=",

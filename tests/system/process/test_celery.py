@@ -195,3 +195,11 @@ def test_eager_tasks_and_tasks_in_tasks(client: MetlogClient) -> None:
     assert names == [("in", "inner"), ("task", "inner"), ("out", "outer"), ("task", "outer"), ("after", None)]
     assert shown[0][2] == shown[1][2] != shown[2][2] == shown[3][2]
     assert metlog.core.context.current.get() is None  # type: ignore[attr-defined]
+
+
+def test_a_text_in_place_of_names_is_refused(client: MetlogClient) -> None:
+    """Each of its letters would be a name, and a `*` among them everything."""
+    from metlog.integrations.celery import install
+
+    with pytest.raises(metlog.ConfigError, match=r"exclude = 'shop\.quiet\*': wants a list; write \['shop\.quiet\*'\]"):
+        install(client, exclude="shop.quiet*")

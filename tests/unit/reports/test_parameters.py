@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metlog.errors import ConfigError
-from metlog.reports.library import toml_text
 from metlog.reports.report import Report
+from metlog.reports.saving import toml_text
 from metlog.reports.spec import Kind, Parameter
 
 _NUMBERS = st.floats() | st.integers(-10, 10).map(float)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     class Row(Event):
         """An event as the listener checks it."""
 
-        timestamp: datetime | UnsetType  # type: ignore[assignment]  # may be missing
+        timestamp: datetime | UnsetType = UNSET  # type: ignore[assignment]  # may be missing
 
 else:
     Row = defstruct(

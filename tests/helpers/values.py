@@ -20,7 +20,7 @@ from fractions import Fraction
 from ipaddress import ip_address
 from pathlib import PurePosixPath
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from unittest.mock import Mock
 
 import attr
@@ -133,7 +133,7 @@ class Attrs:
 
 class Model(pydantic.BaseModel):
     user: str = "u1"
-    hidden: str = pydantic.Field("secret", exclude=True)
+    hidden: Annotated[str, pydantic.Field(exclude=True)] = "secret"
     inner: Any
 
 

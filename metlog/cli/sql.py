@@ -25,7 +25,7 @@ def sql(
 ) -> None:
     """SQL by line editor: history, completion with Tab, several lines up to `;`. \\? says what else there is.
 
-    Without a terminal it runs the statements of standard input, each up to its `;`, and ends with 1 at the first that fails.
+    Without a terminal it runs the statements and commands of standard input, and ends with 1 at the first that fails.
     """
     from metlog.cli.sqlshell import Shell
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from metlog.cli.common import UsageError
 from metlog.cli.engine import working
@@ -60,15 +60,33 @@ _TOKEN: Final = re.compile(
 
 
 def statements(text: str) -> tuple[list[str], str]:
-    """The statements that end with a `;` outside of texts, names and comments, without it, and what comes behind the last one."""
-    found, parts = [], [""]
+    """The statements that end with a `;` outside of texts, names and comments, without it, and what comes behind the last one.
+
+    Comments and spaces alone are no statement.
+    """
+    found, parts, says = [], [""], False
     for part in _TOKEN.findall(text):
         if part == ";":
-            found.append("".join(parts).strip())
-            parts.clear()
+            if says:
+                found.append("".join(parts).strip())
+            parts, says = [], False
         else:
             parts.append(part)
-    return [statement for statement in found if statement], "".join(parts).lstrip()
+            says = says or not (
+                part.isspace() or part.startswith("--") or (part.startswith("/*") and part.endswith("*/"))
+            )
+    return found, "".join(parts).lstrip() if says else ""
+
+
+def _taken(lines: list[str], line: str) -> list[str]:
+    """The statements that this line ends; `lines` has the one that has begun."""
+    if line.strip() or lines:
+        lines.append(line)
+    if lines[1:] and ";" not in line and "*/" not in line:
+        return []
+    whole, rest = statements("\n".join(lines))
+    lines[:] = [rest] if rest else []
+    return whole
 
 
 class Shell:
@@ -87,7 +105,7 @@ class Shell:
     def run(self, source: TextIO) -> bool:
         """Until the end of the input. False when a statement failed and the input is no terminal, which ends it there."""
         if not source.isatty():
-            return self._script(source.read())
+            return self._script(source)
         with self._line_editor() as read:
             lines: list[str] = []
             while True:
@@ -101,22 +119,25 @@ class Shell:
                     lines.clear()
                     continue
                 if not lines and line.lstrip().startswith("\\"):
-                    if not self._command(line.strip()):
+                    if self._command(line.strip()) == "end":
                         return True
                     continue
                 if line.strip() == "\\r":
                     lines.clear()
                     continue
-                if line.strip() or lines:
-                    lines.append(line)
-                whole, rest = statements("\n".join(lines))
-                lines = [rest] if rest else []
-                for statement in whole:
+                for statement in _taken(lines, line):
                     self._ask(statement)
 
-    def _script(self, text: str) -> bool:
-        whole, rest = statements(text)
-        return all(self._ask(statement) for statement in [*whole, *([rest] if rest else [])])
+    def _script(self, source: TextIO) -> bool:
+        lines: list[str] = []
+        for line in source:
+            if not lines and line.lstrip().startswith("\\"):
+                outcome = self._command(line.strip())
+                if outcome != "done":
+                    return outcome == "end"
+            elif not all(self._ask(statement) for statement in _taken(lines, line.rstrip("\n"))):
+                return False
+        return all(self._ask(statement) for statement in ["\n".join(lines)] if lines)
 
     def _ask(self, sql: str) -> bool:
         cancel = Cancel()
@@ -183,23 +204,23 @@ class Shell:
         sys.stdout.buffer.flush()
         print(said, file=sys.stderr)
 
-    def _command(self, line: str) -> bool:
-        """One that begins with a backslash; False when it ends the shell."""
+    def _command(self, line: str) -> Literal["done", "end", "unknown"]:
+        """One that begins with a backslash; what has become of it: `end` ends the shell."""
         name, _, rest = line.rstrip(";").partition(" ")
         rest = rest.strip()
         if name in {"\\q", "\\quit", "\\exit"}:
-            return False
+            return "end"
         known: dict[str, Callable[[str], None]] = {
             "\\d": self._describe, "\\df": self._functions, "\\fields": self._show_fields, "\\x": self._expanded,
             "\\format": self._set_format,
             "\\timing": self._set_timing,
             "\\r": lambda _: None, "\\?": lambda _: print(_HELP), "\\h": lambda _: print(_HELP),
         }  # fmt: skip
-        if name in known:
-            known[name](rest)
-        else:
+        if name not in known:
             print(legible(f"{name}: no such command; \\? lists them"), file=sys.stderr)
-        return True
+            return "unknown"
+        known[name](rest)
+        return "done"
 
     def _describe(self, view: str) -> None:
         from metlog.lake.sql.vocabulary import VIEW_COLUMNS

@@ -48,6 +48,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("SELECT /* ; */ 1;;", ["SELECT /* ; */ 1"], ""),
         ("SELECT /* ;", [], "SELECT /* ;"),
         ("SELECT 5-2;", ["SELECT 5-2"], ""),
+        ("-- first\n; SELECT 1; -- done", ["SELECT 1"], ""),
+        ("-- first\nSELECT 1;\n/* of\ntwo; lines */\n", ["-- first\nSELECT 1"], ""),
+        ("SELECT 1; /* goes on;", ["SELECT 1"], "/* goes on;"),
     ],
 )
 def test_a_statement_ends_at_a_semicolon_outside_of_texts_and_comments(text: str, whole: list[str], rest: str) -> None:
@@ -61,6 +64,19 @@ def test_a_script_runs_each_statement_and_ends_at_the_first_that_fails(data: Pat
     out, err = capfdbinary.readouterr()
     assert out == b"a\n1\nb\n2\n"
     assert b"nothing" in err
+
+
+def test_a_script_may_have_comments_and_commands(data: Path, capfdbinary: Any) -> None:
+    with Lake(data) as lake:
+        text = (
+            "-- first\n\\format csv\nSELECT 1\nAS a; /* of\ntwo; lines */\n/* of\ntwo */\n\\timing\nSELECT '\n\\q\n' AS b\n;\n-- last"
+        )
+        assert Shell(lake).run(io.StringIO(text))
+        assert Shell(lake).run(io.StringIO("\\q\nSELECT nothing;"))
+        assert not Shell(lake).run(io.StringIO("\\fromat csv\nSELECT 5 AS e;"))
+    out, err = capfdbinary.readouterr()
+    assert out == b'format: csv\na\n1\ntiming: off\nb\n"\n\\q\n"\n'
+    assert b"\\fromat: no such command" in err
 
 
 def test_formats_that_are_not_for_reading_are_refused(data: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from metlog.errors import ConfigError, MetlogError
-from metlog.lake.backlog import day_of
+from metlog.lake.days import day_of
 
 __all__ = ["DayRegistration", "Metastore", "MetastoreError", "days_in"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -17,9 +17,10 @@ from typing import Final
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.journal.segment import SEALED, SegmentName
+from metlog.lake.days import day_folders
 from metlog.lake.writer import file_name, has_log, write_segment
 
-__all__ = ["Backlog", "day_folders", "day_of"]
+__all__ = ["Backlog"]
 
 _LINGER: Final = 300.0
 """Seconds that a file stays when the lake has its own: a query that runs may yet read it."""
@@ -73,23 +74,6 @@ class Backlog:
             # Of a segment whose route changed, the same name is in use.
             if not any(path == used for found in self._written.values() for _, used in found):
                 path.unlink(missing_ok=True)
-
-
-def day_of(folder: str) -> date | None:
-    """The day of a folder's name; None for a folder of another kind."""
-    try:
-        return date.fromisoformat(folder.removeprefix("date=")) if folder.startswith("date=") else None
-    except ValueError:
-        return None
-
-
-def day_folders(events: Folder) -> Iterator[tuple[date, Folder]]:
-    """Yields each day that there is a folder of, and the folder, open while the caller has it; the oldest first."""
-    for name in events.names():
-        day = day_of(name)
-        if day is not None:
-            with events.sub(name) as folder:
-                yield day, folder
 
 
 def _days_of(root: Folder, name: str) -> list[tuple[date, Path]]:

@@ -13,8 +13,8 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from metlog.journal.offsets import Spans
-from metlog.lake.backlog import day_of
 from metlog.lake.chains import held_of
+from metlog.lake.days import day_of
 from metlog.lake.promotion.footer import Promoted, columns_of, decode
 from metlog.lake.schema import DATED_SCHEMA
 from metlog.lake.sql.guard import QueryError

@@ -27,8 +27,9 @@ from metlog.journal.offsets import Spans
 from metlog.journal.routing import Route
 from metlog.journal.segment import ACTIVE, SEALED, SegmentName, listing
 from metlog.lake.attached import attached
-from metlog.lake.backlog import Backlog, day_of
+from metlog.lake.backlog import Backlog
 from metlog.lake.chains import held_of, last_files
+from metlog.lake.days import day_of
 from metlog.lake.replacing import load, readable
 from metlog.lake.storage import local_path
 from metlog.lake.uncommitted import Part, Uncommitted, without

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from metlog.journal.folder import Folder
 from metlog.journal.inspect import STATUS_AHEAD, look, status_file, status_of, told_by
+from metlog.lake.days import day_folders
 
 __all__ = ["Overview", "overview", "told"]
 
@@ -120,24 +122,19 @@ def _journal(data: Path, name: str) -> tuple[list[dict[str, Any]], dict[str, dic
 def _parquet(data: Path, now: datetime) -> dict[str, int]:
     """Counts of the data set, and its growth over the last days that are over."""
     files = size = 0
-    by_day: dict[str, int] = {}
-    try:
-        days = sorted(entry.name for entry in os.scandir(data / "events") if entry.name.startswith("date="))
-    except FileNotFoundError:
-        days = []
-    for day in days:
-        for entry in os.scandir(data / "events" / day):
-            if (
-                entry.name.endswith(".parquet")
-                and not entry.name.startswith(".")
-                and entry.is_file(follow_symlinks=False)
-            ):
-                files += 1
-                here = entry.stat(follow_symlinks=False).st_size
-                size += here
+    by_day: dict[date, int] = {}
+    with contextlib.suppress(FileNotFoundError), Folder.root(data) as root, root.sub("events") as events:
+        for day, folder in day_folders(events):
+            for entry in folder.regular(".parquet"):
+                if entry.name.startswith("."):
+                    continue
+                try:
+                    here = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:  # merged, or too old, since the folder was listed
+                    continue
+                files, size = files + 1, size + here
                 by_day[day] = by_day.get(day, 0) + here
-    today = f"date={now.date().isoformat()}"
-    over = [by_day[day] for day in sorted(by_day) if day < today][-7:]
+    over = [by_day[day] for day in sorted(by_day) if day < now.date()][-7:]
     return {"files": files, "bytes": size, "days": len(by_day), "bytes_a_day": sum(over) // len(over) if over else 0}
 
 

@@ -21,8 +21,8 @@ from metlog.journal.cursor import Cursor
 from metlog.journal.folder import Folder, journals
 from metlog.journal.segment import SegmentName, listing
 from metlog.lake.attached import attached
-from metlog.lake.backlog import day_folders
 from metlog.lake.chains import FOOTER, parse_chain
+from metlog.lake.days import day_folders
 from metlog.lake.leases import make_lease
 from metlog.lake.promotion.choice import Promotion
 from metlog.lake.promotion.columns import FileColumns

@@ -24,7 +24,7 @@ from metlog.journal.recovery import recover
 from metlog.journal.routing import Route
 from metlog.journal.segment import ACTIVE, SEALED, Clock, Scan, SegmentName, encode_record, listing, scan
 from metlog.journal.tails import origin_of
-from metlog.lake.backlog import day_folders
+from metlog.lake.days import day_folders
 from metlog.lake.leases import segment_alone
 from metlog.lake.parquet import may_replace
 from metlog.lake.query import Lake

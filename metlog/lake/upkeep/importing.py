@@ -19,7 +19,7 @@ from metlog.event import Event
 from metlog.journal import failpoints
 from metlog.journal.folder import Folder
 from metlog.journal.rows import micros
-from metlog.lake.backlog import day_folders
+from metlog.lake.days import day_folders
 from metlog.lake.parquet import NAME, Parquet, may_replace
 from metlog.lake.replacing import Replacement, replace
 from metlog.lake.schema import SCHEMA

@@ -68,9 +68,7 @@ def test_a_script_runs_each_statement_and_ends_at_the_first_that_fails(data: Pat
 
 def test_a_script_may_have_comments_and_commands(data: Path, capfdbinary: Any) -> None:
     with Lake(data) as lake:
-        text = (
-            "-- first\n\\format csv\nSELECT 1\nAS a; /* of\ntwo; lines */\n/* of\ntwo */\n\\timing\nSELECT '\n\\q\n' AS b\n;\n-- last"
-        )
+        text = "-- first\n\\format csv\nSELECT 1\nAS a; /* of\ntwo; lines */\n/* of\ntwo */\n\\timing\nSELECT '\n\\q\n' AS b\n;\n-- last"
         assert Shell(lake).run(io.StringIO(text))
         assert Shell(lake).run(io.StringIO("\\q\nSELECT nothing;"))
         assert not Shell(lake).run(io.StringIO("\\fromat csv\nSELECT 5 AS e;"))

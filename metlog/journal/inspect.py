@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -148,8 +149,9 @@ def look(data: Folder, name: str, journal: Folder) -> JournalState:
     try:
         with journal.sub("quarantine") as folder:
             for file in folder.names():
-                quarantined += 1
-                quarantined_bytes += folder.size(file)
+                with contextlib.suppress(FileNotFoundError):
+                    quarantined_bytes += folder.size(file)
+                    quarantined += 1
     except FileNotFoundError:
         pass
     disk = os.fstatvfs(journal.fd)
@@ -176,7 +178,9 @@ def cursors(journal: Folder) -> list[tuple[str, Cursor | None]]:
     try:
         with journal.sub("cursors") as folder:
             names = [name.removesuffix(_CURSOR) for name in folder.names() if name.endswith(_CURSOR)]
-            return [(name, Cursor.load(folder, name)) for name in names if not name.startswith(".")]
+            found = [(name, Cursor.load(folder, name)) for name in names if not name.startswith(".")]
+            there = folder.names()
+            return [(name, cursor) for name, cursor in found if cursor is not None or f"{name}{_CURSOR}" in there]
     except FileNotFoundError:
         return []
 
@@ -259,7 +263,10 @@ def strangers(journal: Folder, *, running: bool) -> list[str]:
     if keys_damaged(journal):
         wrong.append("keys is damaged")
     for entry in sorted(journal.names()):
-        mode = os.stat(entry, dir_fd=journal.fd, follow_symlinks=False).st_mode
+        try:
+            mode = os.stat(entry, dir_fd=journal.fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:  # handed on, or written under its own name, since the folder was listed
+            continue
         if stat.S_ISDIR(mode) and entry in _FOLDERS:
             continue
         stem, suffix = Path(entry).stem, Path(entry).suffix
@@ -268,7 +275,7 @@ def strangers(journal: Folder, *, running: bool) -> list[str]:
         if not stat.S_ISREG(mode):
             wrong.append(f"{entry} is no regular file: nobody reads it")
         elif suffix == END:
-            if read_end(journal, stem) is None:
+            if read_end(journal, stem) is None and journal.exists(entry):
                 wrong.append(f"{entry} is damaged")
         elif entry in _OURS or (suffix in {ACTIVE, SEALED, RESCUE} and SegmentName.parse(stem)):
             continue

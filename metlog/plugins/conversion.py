@@ -42,7 +42,7 @@ FilePath = Path
 """A path; `~` is the user's home directory."""
 
 _SECRET: Final = re.compile(r"(?:^|_|\.|\])(?:keys?|secret|token|password|passwd|pwd|credentials?)$", re.IGNORECASE)
-_IN_URL: Final = re.compile(r"([?&][^=&]*=)[^&]+")
+_IN_URL: Final = re.compile(r"([?&](?:[^=&]*=)?)[^=&][^&]*")
 """Values in a URL. Any of them may be a secret: of a misspelt option nobody knows."""
 _FRAGMENT: Final = re.compile(r"(?<=:)([^#]*#).+", re.DOTALL)
 _USER: Final = re.compile(r"//(?!/).+@", re.DOTALL)

@@ -146,12 +146,17 @@ def _url_options(url: str, rest: str, where: str) -> dict[str, Any]:
         parts = urlsplit("x:" + rest)  # the scheme may hold characters that urlsplit does not know
         port = parts.port
     except ValueError as error:
-        raise ConfigError(f"{where} = {shown(where, url)}: {error}") from error
+        wrong = "its host is not one" if "netloc" in str(error) else error  # with all before an `@`
+        raise ConfigError(f"{where} = {shown(where, url)}: {wrong}") from error
     if parts.username or parts.password:
         raise ConfigError(f"{where}: a URL must not hold a user name or password; use the options of the component")
     if parts.fragment:
         raise ConfigError(
             f"{where} = {shown(where, url)}: a URL here has no fragment (#…); write %23 for a # in a value"
+        )
+    if any("=" not in part for part in parts.query.split("&") if part):
+        raise ConfigError(
+            f"{where} = {shown(where, url)}: an option in a URL is NAME=VALUE; write %26 for a & in a value"
         )
     if parts.hostname:
         options["host"] = parts.hostname

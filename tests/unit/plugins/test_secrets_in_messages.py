@@ -55,8 +55,9 @@ def test_a_misspelt_option_echoes_no_secret(option: tuple[str, str, str], place:
         "x://{}@h#f",
     ],
 )
-def test_a_url_echoes_no_secret(url: str) -> None:
-    assert "SECRET" not in told("sender", url.format(SECRET))
+@pytest.mark.parametrize("before", ["", "p/", "p@", "p:", "p\n", "p ", "p?", "p#", "p&", "p=", "[", "℀", "=="])
+def test_a_url_echoes_no_secret(url: str, before: str) -> None:
+    assert "SECRET" not in told("sender", url.format(before + SECRET))
 
 
 def test_a_proxy_echoes_no_password() -> None:

@@ -13,7 +13,7 @@ export interface Option {
 
 const SECRET = /(?:^|_|\.|\])(?:keys?|secret|token|password|passwd|pwd|credentials?)$/i;
 /** Values in a URL. Any of them may be a secret: of a misspelt option nobody knows. */
-const IN_URL = /([?&][^=&]*=)[^&]+/g;
+const IN_URL = /([?&](?:[^=&]*=)?)[^=&][^&]*/g;
 const FRAGMENT = /(?<=:)([^#]*#).+/gs;
 const USER = /\/\/(?!\/).+@/gs;
 const LONGEST = 200;

@@ -203,6 +203,9 @@ function urlOptions(url: string, rest: string, where: string): Record<string, un
   if (fragment) {
     throw new ConfigError(`${where} = ${shown(where, url)}: a URL here has no fragment (#…); write %23 for a # in a value`);
   }
+  if ((query ?? "").split("&").some((part) => part !== "" && !part.includes("="))) {
+    throw new ConfigError(`${where} = ${shown(where, url)}: an option in a URL is NAME=VALUE; write %26 for a & in a value`);
+  }
   if (authority) {
     const found = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/.exec(authority);
     const port = found?.[2];
@@ -218,8 +221,8 @@ function urlOptions(url: string, rest: string, where: string): Record<string, un
   for (const pair of (query ?? "").split("&")) {
     if (pair === "") continue;
     const at = pair.indexOf("=");
-    const key = unquote((at < 0 ? pair : pair.slice(0, at)).replaceAll("+", " "));
-    const value = at < 0 ? "" : unquote(pair.slice(at + 1).replaceAll("+", " "));
+    const key = unquote(pair.slice(0, at).replaceAll("+", " "));
+    const value = unquote(pair.slice(at + 1).replaceAll("+", " "));
     const known = options[key];
     if (known === undefined) options[key] = value;
     else options[key] = Array.isArray(known) ? [...(known as unknown[]), value] : [known, value];

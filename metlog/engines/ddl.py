@@ -35,7 +35,13 @@ def location_of(data: Path | None, location: str | None) -> str:
         uri = f"file://{data.resolve()}"  # as it is: Hadoop decodes nothing in a path
     else:
         uri = location.rstrip("/")
-        if not urlsplit(uri).scheme:
+        try:
+            parts = urlsplit(uri)
+        except ValueError:  # half of an IPv6 address, for one
+            parts = urlsplit("")
+        if parts.password or (parts.username and not parts.scheme.startswith(("abfs", "wasb"))):
+            raise ConfigError("location: a URI must not hold a password; the engine has its own")
+        if not parts.scheme:
             raise ConfigError(
                 f"location = {location!r}: wants a URI, such as file:///var/lib/metlog, hdfs://name/metlog or s3a://bucket/metlog"
             )

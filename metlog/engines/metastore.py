@@ -43,14 +43,19 @@ class Metastore:
     """A Hive metastore at `thrift://HOST:PORT`. Raises ConfigError for another URL, or without the package thrift."""
 
     def __init__(self, url: str, *, timeout: float = _TIMEOUT) -> None:
-        parts = urlsplit(url)
+        wrong = f"metastore = {url.rpartition('@')[2]!r}: wants thrift://HOST:PORT"
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ConfigError(wrong) from None
         if parts.scheme != "thrift" or not parts.hostname or parts.username or parts.path.strip("/") or parts.query:
-            raise ConfigError(f"metastore = {url.rpartition('@')[2]!r}: wants thrift://HOST:PORT")
+            raise ConfigError(wrong)
         try:
             import thrift  # noqa: F401
         except ImportError as error:
             raise ConfigError('metastore: the package thrift is missing: pip install "metlog[hive]"') from error
-        self.host, self.port = parts.hostname, parts.port or 9083
+        self.host, self.port = parts.hostname, port or 9083
         self._timeout = timeout
 
     def add_days(self, days: Iterable[date], database: str = "metlog", table: str = "events_raw") -> list[date]:

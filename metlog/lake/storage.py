@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from metlog.errors import ConfigError
 from metlog.journal import failpoints
@@ -87,15 +87,32 @@ def is_remote(where: str) -> bool:
 
 def check_uri(uri: str) -> None:
     """Raises ConfigError for a URI that no storage here can be opened by; opens nothing."""
-    parts = urlsplit(uri)
+    if not _is_hdfs(uri):  # whose client would begin to connect
+        ObjectStorage(uri)
+
+
+def _is_hdfs(uri: str) -> bool:
+    """Whether it is of HDFS, or else of an object store. Raises ConfigError for a URI that is neither's."""
+    parts = _parts(uri)
+    port = parts.port
     if parts.scheme not in {*_OBJECT_STORES, "hdfs"}:
         raise ConfigError(
             f"{_told(uri)}: no storage of this kind; there is a path, file://, s3://, gs://, az:// and hdfs://"
         )
-    if parts.username or parts.password:
+    if parts.password or (
+        parts.username and parts.scheme != "abfss"
+    ):  # abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH
         raise ConfigError(f"{_told(uri)}: a URI must not hold a password; it comes from the environment")
     if not parts.netloc:
         raise ConfigError(f"{_told(uri)}: names no {'host' if parts.scheme == 'hdfs' else 'bucket'}")
+    if port is not None and parts.scheme != "hdfs":
+        raise ConfigError(
+            f"{_told(uri)}: names a bucket, which has no port; a store of your own is ?endpoint=http://HOST:PORT"
+        )
+    if parts.fragment:
+        raise ConfigError(f"{_told(uri)}: a URI here has no fragment (#…)")
+    if any("=" not in part for part in parts.query.split("&") if part):
+        raise ConfigError(f"{_told(uri)}: an option in a URI is NAME=VALUE")
     for key, _ in parse_qsl(parts.query):
         if any(word in key for word in _SECRETS):
             raise ConfigError(f"{_told(uri)}: {key} in a URI would be seen by all; it comes from the environment")
@@ -104,12 +121,12 @@ def check_uri(uri: str) -> None:
         __import__(package)
     except ImportError as error:
         raise ConfigError(f'{_told(uri)}: needs the package {package}; pip install "metlog[storage]"') from error
+    return package == "hdfs_native"
 
 
 def open_storage(uri: str, credentials: Mapping[str, str] | None = None) -> Storage:
     """The storage behind a URI. `credentials`: in place of the environment's (see `environment`). Raises ConfigError, OSError."""
-    check_uri(uri)
-    if urlsplit(uri).scheme == "hdfs":
+    if _is_hdfs(uri):
         from metlog.lake.storage_hdfs import HdfsStorage
 
         found: Storage = HdfsStorage(uri)
@@ -122,16 +139,27 @@ def place_of(uri: str, data: Path) -> str:
     ConfigError."""
     if not is_remote(uri):
         return str((local_path(uri) if uri else data).resolve())
-    parts = urlsplit(uri)
+    parts = _parts(uri)
     scheme = "s3" if parts.scheme == "s3a" else parts.scheme
     endpoint = dict(parse_qsl(parts.query)).get("endpoint", "").rstrip("/")
     path = "/".join(filter(None, parts.path.split("/")))
     return f"{scheme}://{parts.netloc.lower()}/{path}{f' of {endpoint}' if endpoint else ''}"
 
 
+def _parts(uri: str) -> SplitResult:
+    """The parts of a URI. Raises ConfigError where its host or port is none."""
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:  # its words quote what may be a password
+        raise ConfigError(f"{uri.partition(':')[0]}://…: its host, or its port, is none") from None
+    return parts
+
+
 def _told(uri: str) -> str:
     parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    container = f"{parts.username}@" if parts.scheme == "abfss" and parts.username else ""
+    return f"{parts.scheme}://{container}{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 class FolderStorage:
@@ -366,9 +394,11 @@ def environment() -> dict[str, str]:
 def local_path(where: str) -> Path:
     """The folder of a path or a `file:` URI. Raises ConfigError."""
     if where.startswith("file:"):
-        parts = urlsplit(where)
+        parts = _parts(where)
         if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
             raise ConfigError(f"{where}: wants file:///PATH, an absolute path on this machine")
+        if parts.query or parts.fragment:
+            raise ConfigError(f"{where}: a path in a URI has ? as %3F and # as %23")
         from urllib.parse import unquote
 
         return Path(unquote(parts.path))

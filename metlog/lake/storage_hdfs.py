@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from metlog.errors import ConfigError
 from metlog.journal import failpoints
 
 __all__ = ["HdfsStorage"]
@@ -22,7 +23,12 @@ class HdfsStorage:
         parts = urlsplit(uri)
         self._address = f"hdfs://{parts.netloc}"
         self._root = parts.path.rstrip("/")
-        self._client = Client(self._address, dict(parse_qsl(parts.query)) or None)
+        try:
+            self._client = Client(self._address, dict(parse_qsl(parts.query)) or None)
+        except RuntimeError as error:  # a name without a port that the files of the installation do not know
+            raise ConfigError(
+                f"{self.describe()}: {error}; wants hdfs://HOST:PORT/PATH, or a name service of HADOOP_CONF_DIR"
+            ) from error
 
     def describe(self) -> str:
         return f"{self._address}{self._root}"

@@ -146,8 +146,10 @@ def _url_options(url: str, rest: str, where: str) -> dict[str, Any]:
         parts = urlsplit("x:" + rest)  # the scheme may hold characters that urlsplit does not know
         port = parts.port
     except ValueError as error:
-        wrong = "its host is not one" if "netloc" in str(error) else error  # with all before an `@`
-        raise ConfigError(f"{where} = {shown(where, url)}: {wrong}") from error
+        wrong = "its port is no number from 0 to 65535" if "Port" in str(error) else "its host is none"
+        raise ConfigError(
+            f"{where} = {shown(where, url)}: {wrong}"
+        ) from None  # the error quotes what may be a password
     if parts.username or parts.password:
         raise ConfigError(f"{where}: a URL must not hold a user name or password; use the options of the component")
     if parts.fragment:

@@ -153,6 +153,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"sender": "udp://127.0.0.1:x"},
     {"sender": "udp://127.0.0.1#part"},
     {"sender": "udp://127.0.0.1?part"},
+    {"sender": "udp://127.0.0.1:x"},
+    {"sender": "udp://127.0.0.1:99999"},
     {"sender": "udp://127.0.0.1?max_frame=1&part"},
     {"sender": {"host": "a"}},
     {"sender": "no name!"},

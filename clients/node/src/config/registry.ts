@@ -193,6 +193,8 @@ export function parseSpec(spec: unknown, where: string): [string, Record<string,
   throw new ConfigError(`${where} = ${shown(where, spec)}: wants a name, a URL or a table with \`name\`, not ${typeof spec}`);
 }
 
+const NO_PORT = "its port is no number from 0 to 65535";
+
 function urlOptions(url: string, rest: string, where: string): Record<string, unknown> {
   const parts = /^(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?$/s.exec(rest) as RegExpExecArray;
   const [, authority, path, query, fragment] = parts;
@@ -210,9 +212,9 @@ function urlOptions(url: string, rest: string, where: string): Record<string, un
     const found = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/.exec(authority);
     const port = found?.[2];
     if (found === null || (port !== undefined && !/^\d*$/.test(port))) {
-      throw new ConfigError(`${where} = ${shown(where, url)}: Port could not be cast to integer value as ${repr(port ?? authority)}`);
+      throw new ConfigError(`${where} = ${shown(where, url)}: ${found === null ? "its host is none" : NO_PORT}`);
     }
-    if (port !== undefined && Number(port) > 65535) throw new ConfigError(`${where} = ${shown(where, url)}: Port out of range 0-65535`);
+    if (port !== undefined && Number(port) > 65535) throw new ConfigError(`${where} = ${shown(where, url)}: ${NO_PORT}`);
     const host = (found[1] as string).replace(/^\[|\]$/g, "").toLowerCase();
     if (host) options.host = host;
     if (port) options.port = Number(port);

@@ -25,7 +25,9 @@ def bench(
         bool,
         typer.Option("--scaling", help="Threads, sizes, fields, a stuck peer, the tail, memory over time instead."),
     ] = False,
-    seconds: Annotated[float, typer.Option("--seconds", help="With --scaling: how long the last part lasts.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, max=86400, help="With --scaling: how long the last part lasts.")
+    ] = 60.0,
     as_json: Annotated[Path | None, typer.Option("--json", help="Write the figures here, as JSON.")] = None,
     as_svg: Annotated[Path | None, typer.Option("--svg", help="Write a bar chart here.")] = None,
     as_pyperf: Annotated[

@@ -35,7 +35,9 @@ def doctor(
         Path | None,
         typer.Option("--graphite", help="Folder with storage-schemas.conf and storage-aggregation.conf of carbon."),
     ] = None,
-    statsd_flush: Annotated[float, typer.Option("--statsd-flush", help="statsd's flush interval in seconds.")] = 10.0,
+    statsd_flush: Annotated[
+        float, typer.Option("--statsd-flush", min=0.001, max=86400, help="statsd's flush interval in seconds.")
+    ] = 10.0,
 ) -> None:
     """Check configuration and reachability, and say what to do; exit 1 when something fails."""
     failed = 0

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from metlog.cli.common import data_folder, existing_data_folder
+from metlog.plugins.conversion import MOST_SECONDS
 
 if TYPE_CHECKING:
     from metlog.lake.interface import Cancel, Engine
 
-__all__ = ["EngineOption", "asking", "opened", "working"]
+__all__ = ["EngineOption", "MemoryOption", "TimeoutOption", "asking", "opened", "working"]
 
 _PATIENCE: Final = 2.0
 """Seconds that a query has to let go after Ctrl-C; some functions cannot be interrupted."""
@@ -32,6 +33,11 @@ EngineOption = Annotated[
         help="Ask another engine: spark://HOST:PORT/DB, hive://HOST:PORT/DB, clickhouse:; see docs/engines.md.",
     ),
 ]
+
+TimeoutOption = Annotated[
+    float | None, typer.Option(min=0.001, max=MOST_SECONDS, help="Seconds after which a query is ended.")
+]
+MemoryOption = Annotated[str, typer.Option(help="Memory that DuckDB may use before it spills to disk.")]
 
 
 @contextmanager

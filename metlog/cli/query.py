@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from metlog.cli.common import DataOption, UsageError, key_values, open_output
-from metlog.cli.engine import EngineOption, asking, opened
+from metlog.cli.engine import EngineOption, MemoryOption, TimeoutOption, asking, opened
 from metlog.cli.output import Format, SpreadsheetOption, print_table
 from metlog.lake.export import write
 from metlog.lake.result import collected
@@ -37,9 +37,9 @@ def query(
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME in the query.")
     ] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds after which the query is ended.")] = None,
+    timeout: TimeoutOption = None,
     spreadsheet: SpreadsheetOption = False,
-    memory: Annotated[str, typer.Option(help="Memory that DuckDB may use before it spills to disk.")] = "2GB",
+    memory: MemoryOption = "2GB",
     engine: EngineOption = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Send the statement to --engine as it is, in the engine's own words.")

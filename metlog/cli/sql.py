@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from metlog.cli.common import DataOption
-from metlog.cli.engine import EngineOption, opened
+from metlog.cli.engine import EngineOption, MemoryOption, TimeoutOption, opened
 from metlog.cli.output import Format
 
 __all__ = ["sql"]
@@ -19,8 +19,8 @@ def sql(
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How results are written; \\format changes it.")
     ] = Format.table,
-    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds after which a query is ended.")] = None,
-    memory: Annotated[str, typer.Option(help="Memory that DuckDB may use before it spills to disk.")] = "2GB",
+    timeout: TimeoutOption = None,
+    memory: MemoryOption = "2GB",
     engine: EngineOption = None,
 ) -> None:
     """SQL by line editor: history, completion with Tab, several lines up to `;`. \\? says what else there is.

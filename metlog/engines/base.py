@@ -20,6 +20,7 @@ from metlog.engines.arrow import batches
 from metlog.engines.dialects.dialect import Dialect
 from metlog.engines.dialects.translate import Sources, translate
 from metlog.lake.cancel import Cancel, Progress
+from metlog.lake.interface import check_timeout
 from metlog.lake.query import Lake
 from metlog.lake.result import Column, Params, Queryable, Stream, unique
 from metlog.lake.sql.guard import QueryError, parse
@@ -88,6 +89,7 @@ class TranslatedEngine(Queryable):
     slow = True
 
     def __init__(self, sources: Sources, *, data: Path | str | None = None, timeout: float | None = None) -> None:
+        check_timeout(timeout)
         self.sources = sources
         self.timeout = timeout
         self.data = Path(data).resolve() if data is not None else None

@@ -10,8 +10,9 @@ from typing import Final, Protocol, runtime_checkable
 from metlog.errors import ConfigError
 from metlog.lake.cancel import Cancel, Progress
 from metlog.lake.result import Params, Result, Stream
+from metlog.plugins.conversion import MOST_SECONDS
 
-__all__ = ["Cancel", "Engine", "Params", "Progress", "Result", "Stream", "check_sizes"]
+__all__ = ["Cancel", "Engine", "Params", "Progress", "Result", "Stream", "check_sizes", "check_timeout"]
 
 _SIZE: Final = re.compile(r"\d+(\.\d+)?\s*([KMGT]i?B|B|bytes?|%)", re.IGNORECASE)
 
@@ -21,6 +22,12 @@ def check_sizes(**sizes: str) -> None:
     for name, text in sizes.items():
         if not _SIZE.fullmatch(text.strip()):
             raise ConfigError(f'{name} = {text!r}: wants a number and KB, MB, GB, KiB, MiB or GiB, as "2GB"')
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raises ConfigError for seconds that no query can be given."""
+    if timeout is not None and not 0 < timeout <= MOST_SECONDS:
+        raise ConfigError(f"timeout = {timeout!r}: wants more than 0 seconds, {MOST_SECONDS} at most")
 
 
 @runtime_checkable

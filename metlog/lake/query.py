@@ -22,7 +22,7 @@ from metlog.journal.folder import Folder
 from metlog.lake.attached import attached
 from metlog.lake.cancel import Cancel, Watch
 from metlog.lake.connections import Cursors
-from metlog.lake.interface import check_sizes
+from metlog.lake.interface import check_sizes, check_timeout
 from metlog.lake.leases import reading
 from metlog.lake.result import Column, Params, Queryable, Result, Stream, unique
 from metlog.lake.running import FAULTS, Running, bind
@@ -77,6 +77,7 @@ class Lake(Queryable):
         if not self.data.is_dir():
             raise FileNotFoundError(f"there is no data folder {str(self.data)!r}")
         check_sizes(memory=memory, spill=spill)
+        check_timeout(timeout)
         self.timeout = timeout
         folder = str(spill_folder) if spill_folder is not None else tempfile.mkdtemp(prefix="metlog-query-")
         own = spill_folder is None
@@ -159,6 +160,7 @@ class Lake(Queryable):
         loggers: Sequence[str] | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[Stream]:
+        check_timeout(timeout)
         limits = [value for value in (timeout, self.timeout) if value is not None]
         parsed = parse(sql)
         ran = parsed.sql

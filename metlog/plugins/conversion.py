@@ -67,8 +67,9 @@ _SPELT: Final[Mapping[str, str]] = {
     "bytes": 'bytes, as 67108864 or "64MB"',
     "seconds": 'seconds, as 60 or "60s", "5m", "7d"',
 }
-_MOST: Final[Mapping[str, int]] = {"bytes": MOST, "seconds": 1_000_000_000}
-"""What a file can hold; thirty years, which every call that waits can take."""
+MOST_SECONDS: Final = 1_000_000_000
+"""Thirty years, which every call that waits can take."""
+_MOST: Final[Mapping[str, int]] = {"bytes": MOST, "seconds": MOST_SECONDS}
 _LISTS: Final = frozenset({list, tuple, set, frozenset})
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from metlog.errors import ConfigError
 from metlog.lake.query import Cancel, Lake, QueryError
 from metlog.reports.sample import fill
 
@@ -135,6 +136,14 @@ def test_a_query_without_an_end_is_ended_by_its_time_limit(data: Path) -> None:
     with Lake(data) as lake, pytest.raises(QueryError) as caught:
         lake.query(sql, timeout=0.3)
     assert caught.value.kind == "timeout"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e10, 10**400])
+def test_a_time_limit_that_is_none_is_refused(data: Path, seconds: float) -> None:
+    with pytest.raises(ConfigError, match=r"timeout = .*: wants more than 0 seconds"):
+        Lake(data, timeout=seconds)
+    with Lake(data) as lake, pytest.raises(ConfigError, match=r"timeout = .*: wants more than 0 seconds"):
+        lake.query("SELECT 1", timeout=seconds)
 
 
 def test_a_cancelled_query_says_so(data: Path) -> None:

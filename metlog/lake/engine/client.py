@@ -84,7 +84,7 @@ class _Engine:
             self._control, there = socket.socketpair()
             with there:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "metlog.lake.engine.process", str(there.fileno())],
+                    [sys.executable, "-P", "-m", "metlog.lake.engine", str(there.fileno())],
                     pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
                     env=_environment(),
                 )  # fmt: skip

@@ -259,7 +259,3 @@ def main(descriptor: int) -> None:
         status = 1
     shutil.rmtree(setup.spill_folder, ignore_errors=True)  # the parent process may be gone for good
     os._exit(status)  # queries that run are not waited for
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -33,7 +33,7 @@ def _nested(levels: int) -> Any:
     return value
 
 
-VALUES: Final = (*NUMBERS, *TEXTS, None, True, [], {}, [[], {"": [None, 10**400]}], _nested(90), [0] * 10_000)
+VALUES: Final = (*NUMBERS, *TEXTS, None, True, [], {}, [[], {"": [None, 10**400]}], _nested(90), [0] * 1_000)
 
 
 def _made() -> list[dict[str, Any]]:
@@ -42,6 +42,7 @@ def _made() -> list[dict[str, Any]]:
     found += [{"type": "a", "fields": {text: text}} for text in TEXTS]
     for name in ("type", "logger", "hostname", "stream", "payload", "env_version"):
         found += [{"type": "a", name: text} for text in TEXTS]
+    found += [{"type": "a", "fields": {name: [0] * 10_000}} for name in ("v", "body", "resource")]
     found += [{"type": "a", "tokens": list(TEXTS)}, {"type": "a", "tokens": [""] * 20_000}]
     found += [{"type": "a", "pid": 2**63 - 1, "seq": 2**63 - 1, "weight": weight} for weight in (5e-324, 0.1, 1e15)]
     for name in METRICS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import compress, groupby
 from typing import Any, Final
@@ -17,7 +19,7 @@ from metlog.journal.rows import WRONG, Row, micros, rows_of
 from metlog.journal.segment import Record
 from metlog.journal.tails import Head, origin_of
 
-__all__ = ["TIME", "TOKENS", "Piece", "Shared", "chain_of", "read"]
+__all__ = ["TIME", "TOKENS", "Piece", "Shared", "chain_of", "read", "uncollected"]
 
 TIME: Final = pa.timestamp("us", tz="UTC")
 TOKENS: Final = pa.list_(pa.string())
@@ -111,6 +113,19 @@ class Piece:
             [*compress(self.logs, taken)],
             [*compress(self.offsets, taken)],
         )
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's collector, for what decodes much: what is decoded holds no cycles, and the collector would go over it again and
+    again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def read(records: Sequence[Record], route: Route, bad: list[tuple[bytes, str, str]] | None) -> Piece:

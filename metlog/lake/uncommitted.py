@@ -16,6 +16,7 @@ from metlog.journal.offsets import Partition, Spans, first_only
 from metlog.journal.routing import Route
 from metlog.journal.segment import HEADER_SIZE, SEALED, Clock, Record, SegmentName, end_of, read_header
 from metlog.lake.chains import outside
+from metlog.lake.pieces import uncollected
 from metlog.lake.schema import UNCOMMITTED_SCHEMA, chain_of, tables
 
 __all__ = ["Part", "Uncommitted", "without"]
@@ -58,7 +59,8 @@ class Part:
         with self.file:
             if not known.end:
                 known.clock = read_header(read_all(self.file.fileno(), HEADER_SIZE))
-            self._take(known)
+            with uncollected():
+                self._take(known)
 
     def _take(self, known: _Kept) -> None:
         for table in tables(first_only(self._records(), known.seen), known.clock, known.route):

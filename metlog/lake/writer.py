@@ -20,6 +20,7 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, Record, SegmentName
 from metlog.lake.chains import Chains
 from metlog.lake.parquet import NAME, Parquet, may_replace
+from metlog.lake.pieces import uncollected
 from metlog.lake.promotion.choice import Promotion
 from metlog.lake.schema import chain_of, tables
 from metlog.lake.storage import Storage
@@ -85,14 +86,15 @@ def write_segment(
     how = Parquet(codec, level, promotion)
     groups = _Groups(lambda _, day: _File(events, day, file_name(segment), how), by_log=False)
     count = 0
-    try:
-        for part in tables(choose(clock, first_only(records, {})), clock, route, bad=bad):
-            check()
-            count += part.num_rows
-            groups.add(part)
-        groups.finish()
-    finally:
-        groups.abandon()
+    with uncollected():
+        try:
+            for part in tables(choose(clock, first_only(records, {})), clock, route, bad=bad):
+                check()
+                count += part.num_rows
+                groups.add(part)
+            groups.finish()
+        finally:
+            groups.abandon()
     return count
 
 
@@ -162,17 +164,14 @@ class LakeWriter:
 
         groups = _Groups(opened)
         count = 0
-        collects = gc.isenabled()
-        gc.disable()  # what is decoded holds no cycles, and is much
-        try:
-            for part in tables(choose(clock, first_only(records, seen)), clock, route, bad=bad):
-                count += part.num_rows
-                groups.add(part)
-            groups.finish()
-        finally:
-            groups.abandon()
-            if collects:
-                gc.enable()
+        with uncollected():
+            try:
+                for part in tables(choose(clock, first_only(records, seen)), clock, route, bad=bad):
+                    count += part.num_rows
+                    groups.add(part)
+                groups.finish()
+            finally:
+                groups.abandon()
         return Written(count, records)
 
 

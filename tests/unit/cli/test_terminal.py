@@ -8,8 +8,11 @@ import json
 import os
 import pty
 import re
-import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,13 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metlog.cli import main
 from metlog.cli.terminal import _Bytes, _Text, legible
 from metlog.lake.export import csv_rows
 from metlog.lake.values import Column, formula_safe
 from metlog.reports.library import save
 from tests.helpers.webdata import Journal, event, write
-
-pytestmark = pytest.mark.process
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\x1b[8m\u202eEVIL\r\x08"
 STEERING = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\u202a-\u202e\u2066-\u2069]")
@@ -105,26 +107,51 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+@contextmanager
+def instead(*descriptors: int, by: int) -> Iterator[None]:
+    """Puts another descriptor in the place of some: what native code and processes write goes there, too."""
+    kept = [(number, os.dup(number)) for number in descriptors]
+    for number in descriptors:
+        os.dup2(by, number)
+    try:
+        yield
+    finally:
+        for number, before in kept:
+            os.dup2(before, number)
+            os.close(before)
+
+
 def in_terminal(*arguments: str) -> str:
     """What a command writes to a terminal."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "metlog", *arguments], stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"},
-    )  # fmt: skip
-    os.close(theirs)
-    found = b""
-    while True:
-        try:
-            part = os.read(ours, 1 << 16)
-        except OSError:
-            break
-        if not part:
-            break
-        found += part
-    process.wait(30)
-    os.close(ours)
-    return found.decode("utf-8", "replace").replace("\r\n", "\n")
+    found: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):  # the other side is closed
+            while part := os.read(ours, 1 << 16):
+                found.append(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with (
+            instead(0, 1, 2, by=theirs),
+            open(0, closefd=False) as stdin,
+            open(1, "w", encoding="utf-8", closefd=False) as stdout,
+            open(2, "w", encoding="utf-8", closefd=False) as stderr,
+            pytest.MonkeyPatch.context() as patch,
+            suppress(SystemExit),
+        ):
+            patch.setenv("TERM", "xterm-256color")
+            patch.setenv("COLUMNS", "200")
+            for name, stream in {"stdin": stdin, "stdout": stdout, "stderr": stderr}.items():
+                patch.setattr(sys, name, stream)
+            main(arguments)
+    finally:
+        os.close(theirs)
+        reader.join(30)
+        os.close(ours)
+    return b"".join(found).decode("utf-8", "replace").replace("\r\n", "\n")
 
 
 ALL = 'SELECT *, type AS "' + EVIL + '" FROM events'
@@ -151,9 +178,6 @@ def test_no_command_lets_data_steer_the_terminal(data: Path, arguments: tuple[st
 
 
 def test_a_tail_lets_events_steer_nothing(data: Path) -> None:
-    import threading
-    import time
-
     journal = Journal(data)
     stop = threading.Event()
 

@@ -13,14 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metlog.reports.sample import fill
-
-pytestmark = pytest.mark.process
-
-
-def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("METLOG_")}
-    command = [sys.executable, "-m", "metlog", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, env={**kept, **environment})
+from tests.helpers.commands import run
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +96,7 @@ def test_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> None:
     assert run("doctor", "--config", str(tmp_path / "good.toml"), cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.process
 def test_tail_follows_events_as_they_arrive(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     command = [sys.executable, "-m", "metlog"]

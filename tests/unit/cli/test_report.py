@@ -9,15 +9,14 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from metlog.cli import main
 from metlog.reports.sample import fill
+from tests.helpers.commands import run
 from tests.helpers.reportdata import EVENTS, event, hours, numbered, write
 
 pytestmark = pytest.mark.process  # charts are drawn in a process of their own
@@ -30,16 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(*arguments: str, data: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """`metlog report` in this process: what starting it fifty times would add is known from one test below."""
-    where = ["--data", str(data)] if data is not None else []
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.delenv("COLUMNS", raising=False)
-        for key, value in environment.items():
-            patch.setenv(key, value)
-        with pytest.raises(SystemExit) as left:
-            main(["report", *arguments, *where])
-    said = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
-    return subprocess.CompletedProcess([*arguments, *where], int(left.value.code or 0), *said)
+    return run("report", *arguments, *(["--data", str(data)] if data is not None else []), **environment)
 
 
 SINCE = ("--since", "2026-03-01", "--until", "2026-03-12")

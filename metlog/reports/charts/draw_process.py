@@ -1,5 +1,6 @@
 """The process that draws for `metlog.reports.charts.drawing`: requests from standard input, pictures to standard output.
 
+It runs as a file, so that nothing of metlog is imported: the packages that it stands in would bring the database and Arrow.
 It ends when its input is closed, when nobody asked for `_IDLE` seconds, and after a picture that made it grow past `_WORN`.
 """
 
@@ -9,16 +10,22 @@ import contextlib
 import os
 import resource
 import select
+import struct
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from metlog.reports.charts.drawing import CODES, DRAWN, FAILED, HEAD, RETIRED
+__all__ = ["CODES", "DRAWN", "FAILED", "HEAD", "RETIRED", "main"]
 
-__all__ = ["main"]
-
+HEAD: Final = struct.Struct("<cI")
+"""Kind and length of an answer, and of a request."""
+CODES: Final[dict[str, bytes]] = {"svg": b"s", "png": b"p", "html": b"h", "script": b"j"}
+DRAWN: Final = b"d"
+FAILED: Final = b"f"
+RETIRED: Final = 75
+"""Exit status of a process that left of its own accord: idle for long, or grown."""
 _IDLE: Final = 60.0
 _WORN: Final = 400 << 20
 _NICE: Final = 5

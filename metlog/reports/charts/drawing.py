@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import struct
 import subprocess
 import sys
 import threading
@@ -20,6 +19,8 @@ from typing import IO, Any, Final, Literal
 import msgspec
 
 from metlog.errors import MetlogError
+from metlog.reports.charts import draw_process
+from metlog.reports.charts.draw_process import CODES, DRAWN, FAILED, HEAD, RETIRED
 
 __all__ = ["Drawer", "DrawError", "Kind"]
 
@@ -36,13 +37,6 @@ _PICTURE: Final = 64 << 20
 """Bytes of a picture."""
 _ATTEMPTS: Final = 2
 """How often a picture is asked for when the process left between two pictures."""
-HEAD: Final = struct.Struct("<cI")
-"""Kind and length of an answer, and of a request."""
-CODES: Final[dict[str, bytes]] = {"svg": b"s", "png": b"p", "html": b"h", "script": b"j"}
-DRAWN: Final = b"d"
-FAILED: Final = b"f"
-RETIRED: Final = 75
-"""Exit status of a process that left of its own accord: idle for long, or grown."""
 _KEPT: Final = (
     "PATH",
     "HOME",
@@ -122,7 +116,7 @@ class Drawer:
             environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PYTHONPATH": path}
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "metlog.reports.charts.draw_process", str(self._memory)],
+                    [sys.executable, "-P", draw_process.__file__, str(self._memory)],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, start_new_session=True,
                 )  # fmt: skip
             except OSError as error:

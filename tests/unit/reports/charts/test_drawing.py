@@ -89,6 +89,7 @@ def test_every_text_and_number_is_drawn_as_well_formed_xml(
     assert lines(report, found)
 
 
+@pytest.mark.untraced
 def test_every_character_that_xml_forbids_is_replaced_and_names_stay_apart() -> None:
     for code in range(sys.maxunicode + 1):
         shown = ord(legible(chr(code)))

@@ -230,11 +230,16 @@ BREAKERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def guarded(data: Path) -> Iterator[GuardedLake]:
+    made = GuardedLake(data, timeout=4)
+    yield made
+    made.close()
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("name", BREAKERS)
-def test_a_query_made_to_break_the_parser_is_an_error_like_any_other(data: Path, name: str) -> None:
-    lake = GuardedLake(data, timeout=4)
+def test_a_query_made_to_break_the_parser_is_an_error_like_any_other(guarded: GuardedLake, name: str) -> None:
     with contextlib.suppress(QueryError):  # and nothing else
-        lake.query(BREAKERS[name])
-    assert lake.query("SELECT 1").rows == [(1,)]
-    lake.close()
+        guarded.query(BREAKERS[name])
+    assert guarded.query("SELECT 1").rows == [(1,)]

@@ -20,6 +20,7 @@ SUITES = {
     "senders": SenderConformance, "encoders": EncoderConformance, "filters": FilterConformance, "inputs": InputConformance,
     "outputs": OutputConformance,
 }  # fmt: skip
+PROCESSES = {"senders": ["senders"], "others": [kind for kind in SUITES if kind != "senders"]}
 TROUBLE = "a_peer_in_trouble_neither_raises_nor_blocks"
 PARAMETER = {  # one of several is enough, unless a case says which
     TROUBLE: "[dead]",
@@ -49,24 +50,26 @@ def chosen(kind):
 
 @pytest.fixture(scope="session")
 def verdicts(tmp_path_factory):
-    """Runs the suites over all broken ones, a process a suite; by suite and class, which tests failed."""
+    """Runs the suites over all broken ones, that of senders in one process and all others in another; by suite and class, which tests
+    failed."""
     folder = tmp_path_factory.mktemp("broken")
     pytest_run = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "--no-cov"]
     runs = {
-        kind: subprocess.Popen(
-            [*pytest_run, f"--junitxml={folder / kind}", *chosen(kind)],
+        name: subprocess.Popen(
+            [*pytest_run, f"--junitxml={folder / name}", *(test for kind in kinds for test in chosen(kind))],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         )
-        for kind in SUITES
+        for name, kinds in PROCESSES.items()
     }  # fmt: skip
     found = {}
     try:
-        for kind, run in runs.items():
+        for name, run in runs.items():
             output, _ = run.communicate(timeout=300)
             assert run.returncode == 1, output
-            for case in ET.parse(folder / kind).iter("testcase"):
+            for case in ET.parse(folder / name).iter("testcase"):
                 assert case.find("error") is None, ET.tostring(case, "unicode")
-                outcomes = found.setdefault((kind, case.get("classname").rpartition(".")[2]), {})
+                module, _, of = case.get("classname").rpartition(".")
+                outcomes = found.setdefault((module.rpartition(".")[2], of), {})
                 outcomes[case.get("name").removeprefix("test_")] = case.find("failure") is not None
     finally:
         for run in runs.values():

@@ -257,10 +257,13 @@ def test_a_listener_that_is_flooded_ends_all_the_same(tmp_path: Path) -> None:
         assert process.stdout.readline().startswith("ready")
         flood = subprocess.Popen(
             [sys.executable, "-c",
-             "import socket, sys\n"
+             # Many times what a listener takes, as its socket holds less than is sent between two pauses.
+             "import socket, time\n"
              "sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
              "frame = b'{\"type\":\"flood\"}\\n' * 50\n"
-             f"while True: sock.sendto(frame, ('127.0.0.1', {port}))"],
+             "while True:\n"
+             f"    for _ in range(500): sock.sendto(frame, ('127.0.0.1', {port}))\n"
+             "    time.sleep(0.01)"],
         )  # fmt: skip
         try:
             time.sleep(0.5)

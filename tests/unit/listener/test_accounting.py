@@ -74,7 +74,7 @@ def test_what_clients_say_they_dropped_are_totals() -> None:
 
 @pytest.mark.slow
 def test_any_number_of_streams_takes_the_memory_of_those_that_are_remembered() -> None:
-    accounting = Accounting(10_000)
+    accounting = Accounting(2_000)
 
     def note(numbers: range) -> int:
         for n in numbers:
@@ -82,15 +82,15 @@ def test_any_number_of_streams_takes_the_memory_of_those_that_are_remembered() -
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
-    filled = note(range(20_000))
-    grown = note(range(20_000, 200_000))
+    filled = note(range(4_000))
+    grown = note(range(4_000, 40_000))
     tracemalloc.stop()
     assert grown < filled * 1.1
-    assert filled < 10_000 * 500  # a million of them: half a gigabyte, for whoever wants so many
+    assert filled < 2_000 * 500  # a million of them: half a gigabyte, for whoever wants so many
     found = accounting.stats()
-    assert (found["streams"], found["forgotten"]) == (200_000, 190_000)
+    assert (found["streams"], found["forgotten"]) == (40_000, 38_000)
     # The last that were heard of are remembered, and a forgotten one begins anew without a loss.
-    accounting.note(rows("stream-199999", 3))
+    accounting.note(rows("stream-39999", 3))
     assert accounting.stats()["lost"] == 1
     accounting.note(rows("stream-0", 500))
     assert (accounting.stats()["lost"], accounting.stats()["joined"]) == (1, 1)

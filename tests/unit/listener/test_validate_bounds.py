@@ -12,7 +12,7 @@ from time import thread_time
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metlog.event import Event
@@ -70,7 +70,6 @@ BAD: dict[str, Callable[[int], bytes]] = {
 def seconds(call: Callable[[], object], tries: int = 5) -> float:
     """Processor time of the call, the best of some; what other tests left in memory is not the collector's to look at."""
     found = []
-    gc.collect()
     gc.freeze()
     try:
         for _ in range(tries):
@@ -216,6 +215,7 @@ def test_rejects_of_none_end_the_work_at_the_first() -> None:
 # Dead letters.
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.binary(max_size=3000), st.integers(1, 40)), min_size=1, max_size=20),
     st.integers(2_000, 60_000),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,19 @@ vl_convert = pytest.importorskip("vl_convert")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("data"), numbered(EVENTS))
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
+    with Lake(write(tmp_path_factory.mktemp("data"), numbered(EVENTS))) as made:
+        yield made
 
 
-def run(data: Path, name: str, /, **params: Any) -> tuple[Report, ReportResult]:
-    report = Library()[name]
-    with Lake(data) as lake:
-        return report, report.run(lake, {"since": "2026-03-01", **params}, now=NOW)
+LIBRARY = Library()
+
+
+def run(data: Lake | Path, name: str, /, **params: Any) -> tuple[Report, ReportResult]:
+    if isinstance(data, Path):
+        with Lake(data) as lake:
+            return run(lake, name, **params)
+    return LIBRARY[name], LIBRARY[name].run(data, {"since": "2026-03-01", **params}, now=NOW)
 
 
 def svg_of(specification: dict[str, Any]) -> str:
@@ -66,8 +72,8 @@ ASKED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("report", list(Library()), ids=lambda report: report.name)
-def test_every_built_in_chart_draws_with_its_period_and_unit(data: Path, report: Report, dark: bool) -> None:
-    found = run(data, report.name)[1]
+def test_every_built_in_chart_draws_with_its_period_and_unit(lake: Lake, report: Report, dark: bool) -> None:
+    found = run(lake, report.name)[1]
     specification = report.chart(found, dark=dark)
     assert specification["background"] == ("#0f172a" if dark else "#ffffff")
     said = words(svg_of(specification))
@@ -82,8 +88,8 @@ def test_every_built_in_chart_draws_with_its_period_and_unit(data: Path, report:
 
 
 @pytest.mark.parametrize("report", list(Library()), ids=lambda report: report.name)
-def test_an_empty_chart_says_so_with_the_code_that_brings_data(data: Path, report: Report) -> None:
-    nothing = run(data, report.name, since="2020-01-01", until="2020-01-02")[1]
+def test_an_empty_chart_says_so_with_the_code_that_brings_data(lake: Lake, report: Report) -> None:
+    nothing = run(lake, report.name, since="2020-01-01", until="2020-01-02")[1]
     said = words(svg_of(report.chart(nothing, width=860)))
     assert report.empty.text in said
     assert all(line in said for line in report.empty.code.splitlines())
@@ -122,15 +128,15 @@ def test_texts_and_marks_stand_out_from_the_paper(dark: bool) -> None:
     assert sum(value >= 3 for value in drawn) >= 6
 
 
-def test_bars_are_stacked_and_as_wide_as_their_step(data: Path) -> None:
-    report, found = run(data, "logins")
+def test_bars_are_stacked_and_as_wide_as_their_step(lake: Lake) -> None:
+    report, found = run(lake, "logins")
     values = report.chart(found)["data"]["values"]
     assert [(row["_series"], row["_from"], row["_to"], row["time"], row["_end"]) for row in values] == [
         ("logins", 0, 1, "2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"),
         ("logins", 0, 2, "2026-03-11T00:00:00Z", "2026-03-12T00:00:00Z"),
         ("failures", 1, 2, "2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"),
     ]
-    by_month = report.chart(run(data, "logins", by="month")[1])["data"]["values"]
+    by_month = report.chart(run(lake, "logins", by="month")[1])["data"]["values"]
     assert (by_month[0]["time"], by_month[0]["_end"]) == ("2026-03-01T00:00:00Z", "2026-04-01T00:00:00Z")
 
 
@@ -234,12 +240,12 @@ def test_a_spread_over_fifty_times_the_least_is_logarithmic_and_says_so(
     assert ("log scale" in lines(report, result)[1].plain) == (kind == "log")
 
 
-def test_the_axis_shows_the_whole_time_that_was_asked_for(data: Path) -> None:
-    report, found = run(data, "logins")
+def test_the_axis_shows_the_whole_time_that_was_asked_for(lake: Lake) -> None:
+    report, found = run(lake, "logins")
     assert ends(report.chart(found)["encoding"]["x"]) == ["2026-03-01T00:00:00Z", "2026-03-13T00:00:00Z"]
-    far = run(data, "logins", since="2000-01-01")[1]  # unless that would leave the bars no room
+    far = run(lake, "logins", since="2000-01-01")[1]  # unless that would leave the bars no room
     assert ends(report.chart(far)["encoding"]["x"]) == ["2026-03-10T00:00:00Z", "2026-03-12T00:00:00Z"]
-    berlin = run(data, "requests-by-hour", since="2026-03-10", until="2026-03-11", tz="Europe/Berlin")
+    berlin = run(lake, "requests-by-hour", since="2026-03-10", until="2026-03-11", tz="Europe/Berlin")
     axis = berlin[0].chart(berlin[1])["encoding"]["x"]
     assert ends(axis) == ["2026-03-10T00:00:00Z", "2026-03-11T00:00:00Z"]  # the clock on the wall there
     assert axis["title"] == "hour, Europe/Berlin"
@@ -261,8 +267,8 @@ def test_the_axis_shows_the_whole_time_that_was_asked_for(data: Path) -> None:
         ("month", "2026-01-01", "2026-05-01", ["Jan 2026", "Feb 2026", "Mar 2026", "Apr 2026"]),
     ],
 )
-def test_labels_are_dates_at_round_steps(data: Path, by: str, since: str, until: str, expected: list[str]) -> None:
-    report, found = run(data, "requests-by-hour", by=by, since=since, until=until)
+def test_labels_are_dates_at_round_steps(lake: Lake, by: str, since: str, until: str, expected: list[str]) -> None:
+    report, found = run(lake, "requests-by-hour", by=by, since=since, until=until)
     said = words(svg_of(report.chart(found, width=700)))
     shown = [word for word in said if re.fullmatch(r"\d\d:\d\d|\d{1,2} [A-Z][a-z]{2}|[A-Z][a-z]{2} \d{4}", word)]
     assert shown == expected
@@ -291,9 +297,9 @@ def test_there_are_some_labels_and_never_more_than_have_room(kind: Any, by: str,
     assert 1 <= len(places) <= 11
 
 
-def test_what_the_time_zone_of_the_reader_is_does_not_matter(data: Path) -> None:
+def test_what_the_time_zone_of_the_reader_is_does_not_matter(lake: Lake) -> None:
     """Times are the clock on the wall of the report's zone, told as UTC, on an axis of UTC."""
-    report, found = run(data, "requests-by-hour", tz="Asia/Kolkata", since="2026-03-10", until="2026-03-11")
+    report, found = run(lake, "requests-by-hour", tz="Asia/Kolkata", since="2026-03-10", until="2026-03-11")
     specification = report.chart(found)
     assert {row["time"] for row in specification["data"]["values"]} == {
         "2026-03-10T13:00:00Z", "2026-03-10T14:00:00Z"}  # 08:00, 08:30 and 09:00 UTC  # fmt: skip
@@ -310,21 +316,21 @@ def test_series_beyond_the_colours_are_left_out_and_said_to_be(tmp_path: Path) -
     assert len(specification["data"]["values"]) == 8
 
 
-def test_colours_mean_the_same_in_every_chart(data: Path) -> None:
-    report, found = run(data, "status-codes")
+def test_colours_mean_the_same_in_every_chart(lake: Lake) -> None:
+    report, found = run(lake, "status-codes")
     scale = report.chart(found)["encoding"]["color"]["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True)) == {
         "2xx": "#16a34a",
         "4xx": "#d97706",
         "5xx": "#dc2626",
     }
-    report, found = run(data, "logins")
+    report, found = run(lake, "logins")
     scale = report.chart(found)["encoding"]["color"]["scale"]
     assert scale == {"domain": ["logins", "failures"], "range": ["#16a34a", "#dc2626"]}
 
 
-def test_a_ranking_leaves_zeros_out_and_says_when_there_is_nothing_else(data: Path, tmp_path: Path) -> None:
-    report, found = run(data, "delivery")
+def test_a_ranking_leaves_zeros_out_and_says_when_there_is_nothing_else(lake: Lake, tmp_path: Path) -> None:
+    report, found = run(lake, "delivery")
     assert [row["lost"] for row in report.chart(found)["data"]["values"]] == [2]
     whole = [{**item, "seq": n} for n, item in enumerate(EVENTS, 1)]
     report, found = run(write(tmp_path, whole), "delivery")
@@ -341,10 +347,10 @@ def test_a_long_ranking_is_cut_and_says_so() -> None:
     assert specification["title"]["subtitle"] == "the first 25 of 40"
 
 
-def test_a_chart_says_what_it_was_narrowed_down_to(data: Path) -> None:
-    report, found = run(data, "top-values", until="2026-03-12")
+def test_a_chart_says_what_it_was_narrowed_down_to(lake: Lake) -> None:
+    report, found = run(lake, "top-values", until="2026-03-12")
     assert report.chart(found)["title"]["subtitle"] == "1 Mar to 11 Mar 2026, UTC; field = user"
-    report, found = run(data, "top-values", field="route", type="request", logger="svc", until="2026-03-12")
+    report, found = run(lake, "top-values", field="route", type="request", logger="svc", until="2026-03-12")
     expected = "1 Mar to 11 Mar 2026, UTC, svc only; field = route; type = request"
     assert report.chart(found)["title"]["subtitle"] == expected
     assert lines(report, found)[0].plain == f"Top values of a field  {expected}"
@@ -412,8 +418,8 @@ def test_a_counter_is_0_where_nothing_was_counted_and_a_timer_is_not_known(tmp_p
     events = [event(hours(n), "counter", {"name": "c", "count": 5}, weight=2.0) for n in (8, 11)]
     events += [event(hours(n), "counter", {"name": "d", "count": 1}) for n in (9, 12)]
     events += [event(hours(n), "timer", {"name": "t", "ms": 7.0}) for n in (8, 9, 11)]
-    data = write(tmp_path, events)
     asked = {"since": "2026-03-10", "until": "2026-03-11", "by": "hour"}
+    data = write(tmp_path, events)
 
     def lines_of(name: str, value: str) -> dict[str, dict[int, float | None]]:
         report, found = run(data, name, **asked)

@@ -27,6 +27,8 @@ from metlog.web.metrics import Metrics
 from metlog.web.security import Sessions
 from metlog.web.settings import Access
 
+pytestmark = pytest.mark.untraced  # memory is traced, which takes long enough
+
 
 def name(chance: random.Random) -> str:
     """Any name: short, long, of any characters, new nearly every time."""
@@ -167,7 +169,6 @@ FULL = 30_000
 
 
 @pytest.mark.slow
-@pytest.mark.untraced
 @pytest.mark.parametrize("table", [_accounting, _keys, _signatures])
 def test_a_new_name_costs_no_more_when_a_table_is_full(
     table: Callable[[Path], Callable[[int], object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

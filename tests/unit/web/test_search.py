@@ -22,7 +22,7 @@ from tests.helpers.webdata import event, write
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SPAN = (NOW - timedelta(days=30), NOW + timedelta(days=1))
-SAME = 90
+SAME = 65
 """Events with one timestamp, stream and seq."""
 
 

@@ -134,7 +134,7 @@ def test_a_query_over_its_memory_is_ended(start: Callable[..., TestClient]) -> N
 
 
 def test_too_many_queries_are_told_to_come_back(start: Callable[..., TestClient]) -> None:
-    page = start(workers=1, waiting=1, timeout=3)
+    page = start(workers=1, waiting=1, timeout=2)
     statuses: list[int] = []
     threads = [threading.Thread(target=lambda: statuses.append(ask(page, ENDLESS)[0])) for _ in range(4)]
     for thread in threads:

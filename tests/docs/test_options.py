@@ -7,6 +7,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -81,6 +82,7 @@ def shown(default: Any) -> str:
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
+@cache
 def builtin(kind: str) -> dict[str, Callable[..., Any]]:
     found = entry_points(group=f"metlog.{kind}s")
     return {entry.name: entry.load() for entry in found if entry.dist is not None and entry.dist.name == "metlog"}

@@ -123,7 +123,7 @@ class Uncommitted:
             if size <= self._most:
                 kept[part.name] = part.known
         self._kept = kept
-        return pa.concat_tables(found) if found else UNCOMMITTED_SCHEMA.empty_table()
+        return pa.concat_tables(found) if found else pa.Table.from_batches([], UNCOMMITTED_SCHEMA)
 
 
 def _same(known: tuple[int, int], file: tuple[int, int]) -> bool:

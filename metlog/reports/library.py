@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,26 +35,20 @@ class Library:
         self.reports: dict[str, Report] = {}
         self.broken: list[str] = []
         configured = os.environ.get("METLOG_REPORTS") if folder is None else folder
-        self._files(_PACKAGE)
+        self._add(*_packaged())
         self._entry_points()
         if configured:
             if not Path(configured).is_dir():
                 named = "METLOG_REPORTS" if folder is None else "folder of reports"
                 raise ConfigError(f"{named} = {str(configured)!r}: no such folder")
-            self._files(Path(configured))
+            self._add(*_files(Path(configured)))
         self._given = dict(self.reports)
         if data is not None:
-            self._files(Path(data) / "reports")
+            self._add(*_files(Path(data) / "reports"))
 
-    def _files(self, folder: Path) -> None:
-        for path in sorted(folder.glob("*.toml")):
-            if not saving.is_name(path.stem):
-                self.broken.append(f"{path}: a report's name is lower-case letters, digits, - and _")
-                continue
-            try:
-                self.reports[path.stem] = Report.from_file(path)
-            except (ConfigError, OSError, UnicodeDecodeError) as error:
-                self.broken.append(str(error))
+    def _add(self, reports: Mapping[str, Report], broken: Collection[str]) -> None:
+        self.reports |= reports
+        self.broken += broken
 
     def _entry_points(self) -> None:
         from metlog.plugins import installed, load
@@ -118,6 +113,27 @@ class Library:
             found.setdefault(report.group or OTHERS, []).append(report)
         place = {name: number for number, name in enumerate(GROUPS)}
         return sorted(found.items(), key=lambda item: (item[0] == OTHERS, place.get(item[0], len(place)), item[0]))
+
+
+def _files(folder: Path) -> tuple[dict[str, Report], list[str]]:
+    """The reports of a folder by name, and a line for each file that cannot be used."""
+    reports: dict[str, Report] = {}
+    broken: list[str] = []
+    for path in sorted(folder.glob("*.toml")):
+        if not saving.is_name(path.stem):
+            broken.append(f"{path}: a report's name is lower-case letters, digits, - and _")
+            continue
+        try:
+            reports[path.stem] = Report.from_file(path)
+        except (ConfigError, OSError, UnicodeDecodeError) as error:
+            broken.append(str(error))
+    return reports, broken
+
+
+@lru_cache(maxsize=1)
+def _packaged() -> tuple[dict[str, Report], list[str]]:
+    """The package's own, read once: they do not change while a process runs, and a page looks for reports again and again."""
+    return _files(_PACKAGE)
 
 
 def _report(name: str, target: Report | str | Path | Callable[[], Any], origin: str) -> Report:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 import duckdb
-import pyarrow as pa
 
 from metlog.journal.folder import Folder
 from metlog.lake.parquet import Parquet
@@ -165,7 +164,7 @@ def fill(
                 folder = Path(data) / "events" / f"date={day.isoformat()}"
                 folder.mkdir(parents=True, exist_ok=True)
                 file = how.grow()
-                file.write(pa.table(table))
+                file.write(table)
                 temporary = folder / f".sample-{seed}.tmp"
                 temporary.write_bytes(file.close())
                 temporary.replace(folder / f"sample-{seed}.parquet")

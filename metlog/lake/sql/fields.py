@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from metlog.lake.sql.pruning import parameters, template, template_statement
-from metlog.lake.sql.tree import Tree, nodes
+from metlog.lake.sql.tree import Tree, nodes, write
 
 __all__ = ["VIEW", "Form", "Promotable", "Wanted", "promotable"]
 
@@ -65,11 +65,10 @@ class Promotable:
     parameters: frozenset[str]
 
 
-def promotable(tree: Tree, ctes: Iterable[str], write: Callable[[Tree], str]) -> Promotable | None:
-    """The query of a statement's tree with columns in the place of expressions; None where there are none. `write` makes SQL of a
-    statement."""
+def promotable(tree: Tree, ctes: Iterable[str]) -> Promotable | None:
+    """The query of a statement's tree with columns in the place of expressions; None where there are none."""
     changed = copy.deepcopy(tree)
-    rewriter = _Rewriter(changed, frozenset(ctes), write)
+    rewriter = _Rewriter(changed, frozenset(ctes))
     selects = [node for node in nodes(changed) if node.get("type") == "SELECT_NODE" and "cte_map" in node]
     for node in reversed(selects):  # inner ones first
         rewriter.select(node, named=node is not changed["node"])
@@ -85,11 +84,10 @@ _OWN: Final = ("select_list", "where_clause", "group_expressions", "having", "qu
 
 
 class _Rewriter:
-    def __init__(self, tree: Tree, ctes: frozenset[str], write: Callable[[Tree], str]) -> None:
+    def __init__(self, tree: Tree, ctes: frozenset[str]) -> None:
         self.wanted: dict[tuple[str, str, bool], Wanted] = {}
         self._ctes = ctes
         self._once = dict(_named_once(tree))
-        self._write = write
         self._stars: dict[int, tuple[Tree, list[str] | None]] = {}
         """What `*` must not give: these columns, or all of the view's own."""
 
@@ -187,7 +185,7 @@ class _Rewriter:
             {"key": str(parameter["identifier"]), "value": number}
             for number, parameter in enumerate(parameters(item), 1)
         ]
-        return self._write(statement).removeprefix("SELECT ").strip()
+        return write(statement).removeprefix("SELECT ").strip()
 
 
 class _Places:

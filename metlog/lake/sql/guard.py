@@ -7,10 +7,10 @@ statements only. Whatever this module does not know is refused, not let through.
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import duckdb
@@ -19,7 +19,7 @@ from metlog.errors import MetlogError
 from metlog.lake.sql.fields import Promotable, promotable
 from metlog.lake.sql.functions import ALLOWED, TABLES
 from metlog.lake.sql.pruning import Bound, Pruner, parameters
-from metlog.lake.sql.tree import Tree, nodes
+from metlog.lake.sql.tree import Tree, nodes, parser, read, write
 from metlog.plugins.conversion import nearest
 from metlog.values import whole_number
 
@@ -86,45 +86,38 @@ class QueryError(MetlogError):
         return error
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Parsed:
     """A query that was found safe. `sql` is what to run, `parameters` the names of its values; `days` holds, a reference
-    to `events` or `files` each, the bounds on its day. `promotable`: the same query over promoted columns."""
+    to `events` or `files` each, the bounds on its day."""
 
     sql: str
     tables: frozenset[str]
     parameters: frozenset[str]
     rewritten: bool
     days: Sequence[Sequence[Bound]]
-    promotable: Promotable | None = None
+    _tree: Tree = field(repr=False, compare=False)
+    _ctes: frozenset[str] = field(repr=False, compare=False)
 
-
-class _Catalog:
-    """An engine of its own to parse with, and the names that exist in every one."""
-
-    def __init__(self) -> None:
-        self.connection = duckdb.connect(":memory:", config={"errors_as_json": True})
-        rows = self.connection.execute(
-            "SELECT lower(view_name) FROM duckdb_views() UNION SELECT lower(table_name) FROM duckdb_tables()"
-        ).fetchall()
-        self.names = frozenset(row[0] for row in rows)
-
-    def serialize(self, sql: str) -> Tree:
-        row = self.connection.cursor().execute("SELECT json_serialize_sql($1)", [sql]).fetchone()
-        tree: Tree = json.loads(row[0] if row else "{}")
-        return tree
-
-    def deserialize(self, tree: Tree) -> str:
-        text = json.dumps({"error": False, "statements": [tree]})
-        row = self.connection.cursor().execute("SELECT json_deserialize_sql($1)", [text]).fetchone()
-        if row is None:  # a scalar function gives a row
-            raise QueryError("the query could not be rewritten")
-        return str(row[0])
+    @cached_property
+    def promotable(self) -> Promotable | None:
+        """The same query over promoted columns; made when it is first asked for, since to check a query does not need it."""
+        if "events" not in self.tables:
+            return None
+        with _refusing():
+            return promotable(self._tree, self._ctes)
 
 
 @lru_cache(maxsize=1)
-def _catalog() -> _Catalog:
-    return _Catalog()
+def _taken() -> frozenset[str]:
+    """The names of tables and views that exist in every engine."""
+    rows = (
+        parser()
+        .cursor()
+        .execute("SELECT lower(view_name) FROM duckdb_views() UNION SELECT lower(table_name) FROM duckdb_tables()")
+        .fetchall()
+    )
+    return frozenset(row[0] for row in rows)
 
 
 def parse(sql: str, *, views: Iterable[str] = VIEWS) -> Parsed:
@@ -144,7 +137,7 @@ def normal_form(sql: str, change: Callable[[Tree], None] = lambda _: None) -> st
     tree = _statement(sql)
     for node in nodes(tree):
         change(node)
-    return _catalog().deserialize(tree)
+    return write(tree)
 
 
 _REMEMBERED: Final = 4096
@@ -152,21 +145,27 @@ _REMEMBERED: Final = 4096
 
 
 def _parse(sql: str, views: frozenset[str]) -> Parsed:
-    try:
+    with _refusing():
         tree = _statement(sql)
         checker = _Checker(sql, views)
         checker.collect(tree)
         checker.visit(tree)
         pruner = Pruner(checker.ctes)
         pruner.walk(tree["node"])
-        text = _catalog().deserialize(tree) if pruner.changed else sql
+        text = write(tree) if pruner.changed else sql
         names = frozenset(str(parameter["identifier"]) for parameter in parameters(tree))
-        promoted = promotable(tree, checker.ctes, _catalog().deserialize) if "events" in checker.used else None
+    return Parsed(text, frozenset(checker.used), names, pruner.changed, pruner.days, tree, frozenset(checker.ctes))
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What a query cannot be handled for is a QueryError."""
+    try:
+        yield
     except RecursionError:
         raise QueryError("the query is nested too deeply") from None
     except duckdb.Error as error:
         raise QueryError(f"the query cannot be parsed: {error}", "syntax") from error
-    return Parsed(text, frozenset(checker.used), names, pruner.changed, pruner.days, promoted)
 
 
 _parse_known: Final = lru_cache(maxsize=256)(_parse)
@@ -179,16 +178,16 @@ def expression(tree: Tree, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
     for number, parameter in enumerate(parameters(tree), 1):
         given.append(values.get(str(parameter["identifier"])))
         parameter["identifier"] = str(number)
-    statement = _catalog().serialize("SELECT 1")["statements"][0]
+    statement = read("SELECT 1")["statements"][0]
     statement["node"]["select_list"] = [tree]
     statement["named_param_map"] = [{"key": str(n), "value": n} for n in range(1, len(given) + 1)]
-    return _catalog().deserialize(statement), given
+    return write(statement), given
 
 
 def _statement(sql: str) -> Tree:
     if "\x00" in sql:
         raise QueryError("a query has no NUL characters", "syntax")
-    found = _catalog().serialize(sql)
+    found = read(sql)
     if found.get("error"):
         position = whole_number(str(found.get("position", "")))
         message = str(found.get("error_message", "cannot be parsed"))
@@ -215,7 +214,7 @@ class _Checker:
         self.views = views
         self.ctes: dict[str, Tree] = {}
         self.used: set[str] = set()
-        self.catalog = _catalog()
+        self.catalog = _taken()
 
     def refuse(self, message: str, at: Mapping[str, Any] | None = None) -> QueryError:
         place = (at or {}).get("query_location")
@@ -230,9 +229,7 @@ class _Checker:
                 continue
             for entry in cte_map.get("map") or []:
                 name = str(entry.get("key", "")).lower()
-                taken = (
-                    name in self.views or name in self.catalog.names or name in self.ctes or name.startswith("metlog_")
-                )
+                taken = name in self.views or name in self.catalog or name in self.ctes or name.startswith("metlog_")
                 if taken or not name.isidentifier():
                     raise self.refuse(f"WITH {name!r}: this name is taken or not a plain one; choose another")
                 value = entry.get("value") or {}

@@ -8,14 +8,11 @@ come from `events` unchanged, and x that does not depend on a row.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import duckdb
-
-from metlog.lake.sql.tree import Tree
+from metlog.lake.sql.tree import Tree, read
 
 __all__ = ["Bound", "Pruner", "parameters", "template", "template_statement"]
 
@@ -240,12 +237,6 @@ def parameters(tree: Any) -> Iterator[Tree]:
             yield from parameters(item)
 
 
-def _statement(sql: str) -> Tree:
-    row = duckdb.connect(":memory:").execute("SELECT json_serialize_sql($1)", [sql]).fetchone()
-    tree: Tree = json.loads(row[0] if row else "{}")["statements"][0]
-    return tree
-
-
 _TEMPLATES: dict[str, Tree] = {}
 
 
@@ -258,7 +249,7 @@ def template(sql: str) -> Tree:
 def template_statement(sql: str = "SELECT 1") -> Tree:
     """A fresh tree of a statement."""
     if sql not in _TEMPLATES:
-        _TEMPLATES[sql] = _statement(sql)
+        _TEMPLATES[sql] = read(sql)["statements"][0]
     return copy.deepcopy(_TEMPLATES[sql])
 
 

@@ -156,7 +156,7 @@ def write_hidden(
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             codec = codec_of(folder, gone[0])
             groups = _row_groups(batches, schema)
-            first = next(groups, schema.empty_table())
+            first = next(groups, pa.Table.from_batches([], schema))
             columns = promotion.file(first) if "fields" in schema.names else FileColumns(())
             made = columns.extend(first)
             with pq.ParquetWriter(

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 def eventually(condition: Callable[[], T], seconds: float = 20.0, *, every: float = 0.01) -> T:
     """Returns what the condition gives as soon as that is true; at the deadline what it gave last. One that takes its time is asked
-    half of the time at most: what it waits for needs the processor, too."""
+    a fifth of the time at most: what it waits for needs the processor, too."""
     deadline = time.monotonic() + seconds
     while True:
         began = time.monotonic()
@@ -19,7 +19,7 @@ def eventually(condition: Callable[[], T], seconds: float = 20.0, *, every: floa
         now = time.monotonic()
         if found or now > deadline:
             return found
-        time.sleep(max(every, min(now - began, 0.5)))
+        time.sleep(max(every, min(4 * (now - began), 1.0)))
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 20.0, *, every: float = 0.01) -> T:

@@ -1,6 +1,6 @@
 """`os.fork`: the child starts empty, with a stream, a socket and a flusher of its own; the parent loses nothing; nothing goes twice.
 
-METLOG_TEST_FORKS=N forks N times with every sender (`make test`: a thousand times over UDP, fewer with the others).
+METLOG_TEST_FORKS=N forks N times with every sender (`make test`: 400 times over UDP, fewer with the others).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.helpers.programs import Program, run
 from tests.helpers.receivers import assert_exactly_once, assert_streams_end, own, receiver, streams
 
 KINDS = ["udp", "file", "tcp", "unix", "zmq", "http"]
-FORKS = {"udp": 1000, "file": 200, "tcp": 200, "unix": 200, "zmq": 100, "http": 40}
+FORKS = {"udp": 400, "file": 100, "tcp": 100, "unix": 100, "zmq": 60, "http": 30}
 NOT_BY_FLUSH = {"zmq"}
 """ZeroMQ sends in a thread of its own; only `close` waits until it has."""
 

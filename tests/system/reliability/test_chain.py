@@ -123,7 +123,7 @@ def test_either_of_two_chained_listeners_is_killed_again_and_again(begin: Start)
     last = begin("last", JOURNAL + HTTP_IN.format(port=last_port) + LAKE)
     first = begin("first", JOURNAL + HTTP_IN.format(port=first_port) + FORWARD.format(port=last_port))
     client = Client(first_port)
-    for turn in range(8):
+    for turn in range(6):
         victim = (first, last)[turn % 2]
         reached = client.acknowledged
         time.sleep(rng.uniform(0.05, 0.5))  # the moment of death is the point here

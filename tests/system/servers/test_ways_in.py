@@ -1,4 +1,4 @@
-"""Fifty thousand events of each kind of peer, each once: OpenTelemetry's SDK and collector, rsyslog, the command `logger`."""
+"""Twenty thousand events of each kind of peer, each once: OpenTelemetry's SDK and collector, rsyslog, the command `logger`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from tests.helpers.listener import Listener, metlog_command
 from tests.helpers.waiting import wait_for
 
-COUNT = 50_000
+COUNT = 20_000
 
 SDK = """
 import logging, sys

@@ -19,7 +19,7 @@ from tests.helpers.listener import Listener, metlog_command
 from tests.helpers.ports import free_port, port_of
 from tests.helpers.waiting import wait_for
 
-COUNT = 20_000
+COUNT = 6_000
 
 
 class Collector(http.server.ThreadingHTTPServer):
@@ -98,9 +98,8 @@ def test_a_second_listener_accounts_for_the_client_as_the_first_does(
     second = start(stack, tmp_path / "second", f'[[inputs]]\nname = "{way}"\n{inputs[way]}\n')
     address = second.addresses[0]
     output = f'endpoint = "{address}"' if way == "zmq" else f"port = {port_of(address)}"
-    first = start(
-        stack, tmp_path / "first", f'[[inputs]]\nname = "http"\nport = 0\n[[outputs]]\nname = "{way}"\n{output}\nbatch_age = 0.1\n'
-    )  # fmt: skip
+    sending = f'[[outputs]]\nname = "{way}"\n{output}\nbatch_age = 0.1\nbatch_events = 1000\n'
+    first = start(stack, tmp_path / "first", f'[[inputs]]\nname = "http"\nport = 0\n{sending}')
     sent_to(first)
     wait_for(lambda: delivery(second)["ended"] == 1, seconds=60)
     wait_for(lambda: delivery(first)["ended"] == 1)
@@ -124,6 +123,7 @@ def test_opentelemetry_reads_every_event(encoding: str, stack: ExitStack, tmp_pa
         port = {port}
         encoding = "{encoding}"
         batch_age = 0.1
+        batch_events = 1000
     """
     first = start(stack, tmp_path / "first", config)
     sent_to(first)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from metlog.cli import main
 from metlog.lake.query import open_lake
 from tests.helpers.listener import Listener, environment, metlog_command
 from tests.helpers.waiting import eventually, wait_for
@@ -153,13 +154,21 @@ def test_an_unwritable_data_folder_is_one_line_and_exit_1() -> None:
     ],
 )
 def test_mistakes_are_told_without_a_traceback(
-    arguments: tuple[str, ...], status: int, word: str, tmp_path: Path
+    arguments: tuple[str, ...],
+    status: int,
+    word: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "metlog-data" / "events").mkdir(parents=True)
-    done = metlog_command(*arguments, cwd=tmp_path)
-    assert done.returncode == status, done.stderr
-    assert word in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    told = capsys.readouterr().err
+    assert ended.value.code == status, told
+    assert word in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

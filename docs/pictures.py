@@ -1,9 +1,9 @@
 """Draws the pictures of docs/reports.md: each built-in report over the same month of sample data.
 
-    python docs/pictures.py [FOLDER]
+    python docs/pictures.py [FOLDER [REQUESTS]]
 
-Writes NAME.svg for each report into FOLDER, docs/pictures by default. The data has a fixed seed and a fixed end, so that only a change of
-a report, a chart or the sample data changes a picture.
+Writes NAME.svg for each report into FOLDER, docs/pictures by default. The data has a fixed seed, a fixed end and REQUESTS
+a day (8,000), so that only a change of a report, a chart or the sample data changes a picture.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ ASKED: Final = {"delivery-by-minute": {"since": "2026-03-27T11:00", "until": "20
 _LONG: Final = re.compile(r"\d+\.\d{3,}")
 
 
-def draw(folder: Path) -> list[Path]:
-    """Draws all of them; gives their paths."""
+def draw(folder: Path, per_day: int = 8_000) -> list[Path]:
+    """Draws all of them, of so many requests a day; gives their paths."""
     folder.mkdir(exist_ok=True)
     drawn = []
     with tempfile.TemporaryDirectory() as data:
-        fill(data, DAYS + 1, until=NOW)  # the last of these days is the one that begins at NOW: it has no events
+        fill(
+            data, DAYS + 1, per_day=per_day, until=NOW
+        )  # the last of these days is the one that begins at NOW: it has no events
         with Lake(data) as lake:
             for report in Library():
                 specification = report.chart(report.run(lake, ASKED.get(report.name), now=NOW), width=760)
@@ -48,5 +50,6 @@ def draw(folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for made in draw(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "pictures"):
+    given = sys.argv[1:]
+    for made in draw(Path(given[0]) if given else Path(__file__).parent / "pictures", *map(int, given[1:])):
         print(f"{made}: {made.stat().st_size:,} bytes")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,17 +26,18 @@ MOST = 50_000
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
     folder = tmp_path_factory.mktemp("data")
     fill(folder, 2, per_day=200)
-    return folder
+    with Lake(folder) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     done = subprocess.run(
-        [sys.executable, str(DOCS / "pictures.py"), str(folder)], capture_output=True, text=True, timeout=110
+        [sys.executable, str(DOCS / "pictures.py"), str(folder), "1000"], capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 0, done.stderr
     return folder
@@ -71,11 +73,10 @@ def test_the_picture_is_the_report_s(report: Report, drawn: Path) -> None:
 
 
 @pytest.mark.parametrize("report", list(Library()), ids=lambda report: report.name)
-def test_columns_and_options_are_those_of_the_report(report: Report, data: Path) -> None:
+def test_columns_and_options_are_those_of_the_report(report: Report, lake: Lake) -> None:
     text = SECTIONS[report.name]
     listed = re.search(r"Columns: ([^.]+?)\.\n", text + "\n", re.DOTALL)
-    with Lake(data) as lake:
-        columns = [column.name for column in report.run(lake).columns]
+    columns = [column.name for column in report.run(lake).columns]
     if report.name == "slowest-routes":
         assert "The same columns" in text
     else:

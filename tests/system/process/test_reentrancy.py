@@ -1,6 +1,6 @@
 """Logging from where logging is already going on: signal handlers, `__del__`, weakref callbacks, senders, encoders, filters, hooks.
 
-METLOG_TEST_SIGNALS=N handles that many signals in each of four ways (`make test`: 5,000).
+METLOG_TEST_SIGNALS=N handles that many signals in each of four ways (`make test`: 2,500).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metlog.core.stats import Counts
 from tests.helpers.programs import run
 from tests.helpers.receivers import assert_exactly_once, receiver
 
-SIGNALS = os.environ.get("METLOG_TEST_SIGNALS", "5000")
+SIGNALS = os.environ.get("METLOG_TEST_SIGNALS", "2500")
 
 HEAD = """
 import gc, json, logging, os, signal, sys, threading, time, weakref
@@ -113,7 +113,7 @@ def gone(number):
 
 gc.set_threshold(7, 2, 2)
 references = []
-for number in range(8000):
+for number in range(4000):
     Loud(number)
     thing = Plain()
     thing.itself = thing
@@ -132,9 +132,9 @@ def test_del_and_weakref_callbacks_log_amid_log_and_flush(kind: str, tmp_path: P
     with receiver(kind, tmp_path) as arrived:
         settings = {"sender": {**arrived.sender, "max_frame": 600}, "buffer": {"max_bytes": 64 << 20}}
         result = run(HEAD + GARBAGE, tmp_path, settings, timeout=60).result
-        assert result["accepted"] == result["sent"] == 24000
-        arrived.application(24000)
-        assert_exactly_once(arrived.seen(), [f"{kind}{number}" for kind in "mdw" for number in range(8000)])
+        assert result["accepted"] == result["sent"] == 12000
+        arrived.application(12000)
+        assert_exactly_once(arrived.seen(), [f"{kind}{number}" for kind in "mdw" for number in range(4000)])
 
 
 TALK = """

@@ -33,7 +33,7 @@ def parquet(folder: Path) -> str:
     return str(folder / "metlog-load-*" / "data" / "events" / "*" / "*.parquet")
 
 
-@pytest.mark.parametrize(("options", "single"), [(["--rate", "12000"], False), (["--rate", "3000", "--single"], True)])
+@pytest.mark.parametrize(("options", "single"), [(["--rate", "5000"], False), (["--rate", "3000", "--single"], True)])
 def test_every_event_of_the_load_is_in_parquet_once_and_one_that_is_there_twice_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], single: bool
 ) -> None:

@@ -28,7 +28,9 @@ from metlog.integrations.celery import install
 app = Celery("shop", broker=os.environ["BROKER"], set_as_current=True)
 if app.conf.broker_url.startswith("filesystem"):
     folder = os.environ["FOLDER"]
-    app.conf.broker_transport_options = {"data_folder_in": folder, "data_folder_out": folder, "control_folder": folder + "/control"}
+    app.conf.broker_transport_options = {
+        "data_folder_in": folder, "data_folder_out": folder, "control_folder": folder + "/control", "polling_interval": 0.1,
+    }
 app.conf.worker_prefetch_multiplier = 1
 app.conf.broker_connection_retry_on_startup = True
 metlog.configure("file:" + os.environ["EVENTS"], buffer={"flush_interval": 600})
@@ -80,20 +82,36 @@ def events_of(folder: Path) -> list[Any]:
     return JsonEncoder().decode(path.read_bytes()) if path.exists() else []
 
 
-def run(folder: Path, broker: str, *options: str) -> list[Any]:
-    """What arrived from a worker that got every task and was told to stop when all had run."""
+def environment(folder: Path, broker: str) -> dict[str, str]:
     (folder / "shop.py").write_text(TASKS)
-    environ = {
+    return {
         **os.environ,
         "BROKER": broker,
         "FOLDER": str(folder / "broker"),
         "EVENTS": str(folder / "events.ndjson"),
+        "PYTHONPATH": str(folder),
     }
-    environ["PYTHONPATH"] = str(folder)
+
+
+def give(folder: Path, broker: str) -> None:
+    """Every task to the broker."""
     (folder / "broker").mkdir()
-    give = f"import shop; [shop.work.delay(n) for n in range({COUNT})]; shop.quiet.delay()"
-    subprocess.run([sys.executable, "-c", give], env=environ, check=True, timeout=60)
+    tasks = f"import shop; [shop.work.delay(n) for n in range({COUNT})]; shop.quiet.delay()"
+    subprocess.run([sys.executable, "-c", tasks], env=environment(folder, broker), check=True, timeout=60)
     (folder / "events.ndjson").unlink(missing_ok=True)  # what the one that gave the tasks said
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A broker of files with every task."""
+    folder = tmp_path_factory.mktemp("given")
+    give(folder, "filesystem://")
+    return folder / "broker"
+
+
+def run(folder: Path, broker: str, *options: str) -> list[Any]:
+    """What arrived from a worker that was told to stop when all tasks had run."""
+    environ = environment(folder, broker)
     log = folder / "worker.log"
     command = [
         sys.executable,
@@ -136,11 +154,13 @@ def run(folder: Path, broker: str, *options: str) -> list[Any]:
     ],
     ids=["prefork", "a process a task", "too much memory", "solo", "threads"],
 )
-def test_every_event_of_every_task_arrives(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_every_event_of_every_task_arrives(tmp_path: Path, given: Path, options: tuple[str, ...]) -> None:
+    shutil.copytree(given, tmp_path / "broker")
     check(run(tmp_path, "filesystem://", *options))
 
 
 def test_on_redis(tmp_path: Path, redis_url: str) -> None:
+    give(tmp_path, redis_url)
     check(run(tmp_path, redis_url, "-P", "prefork", "-c", "2", "--max-tasks-per-child", "1"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -9,6 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from metlog import cli
 
 
 def environment() -> dict[str, str]:
@@ -63,3 +69,11 @@ def metlog_command(
         input=input,
         timeout=100,
     )
+
+
+def metlog_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in this process, for tests of what it does that are not about its process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as leave:
+        cli.main(arguments)
+    return subprocess.CompletedProcess(arguments, int(leave.value.code or 0), out.getvalue(), err.getvalue())

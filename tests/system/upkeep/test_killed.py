@@ -13,12 +13,17 @@ import pytest
 from metlog.journal.failpoints import IMPORT_POINTS
 from metlog.lake.query import Lake
 from tests.helpers.lakes import make_lake
+from tests.helpers.listener import metlog_here
 from tests.system.upkeep.killing import ASK, POINTS, run
 
 
-def upkeep(data: Path, *arguments: str, fault: str = "") -> subprocess.CompletedProcess[str]:
+def upkeep(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return metlog_here(*arguments, "--data", str(data))
+
+
+def killed_at(point: str, data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "metlog", *arguments, "--data", str(data)]
-    environment = {**os.environ, **({"METLOG_FAULT": fault} if fault else {})}
+    environment = {**os.environ, "METLOG_FAULT": point}
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=60, start_new_session=True, check=False
     )
@@ -30,7 +35,7 @@ def test_an_upkeep_killed_at(tmp_path: Path, point: str) -> None:
     whole = (count, count, count * (count - 1) // 2)
     with Lake(tmp_path) as lake:
         assert lake.query(ASK).rows == [whole]
-        assert upkeep(tmp_path, "compact", fault=point).returncode == -9
+        assert killed_at(point, tmp_path, "compact").returncode == -9
         assert lake.query(ASK).rows == [whole], "after the kill"
         again = upkeep(tmp_path, "compact")
         assert again.returncode == 0, again.stderr
@@ -48,7 +53,7 @@ def test_an_import_killed_at(tmp_path: Path, point: str) -> None:
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
     whole = (count + 60, count + 60, (count + 60) * (count + 59) // 2)
     passing = 2 if point.startswith("import.part") else 1
-    first = upkeep(data, "import", str(source), fault=f"{point}:{passing}")
+    first = killed_at(f"{point}:{passing}", data, "import", str(source))
     assert first.returncode == -9, first.stderr
     for arguments in (
         ("compact", "--fewest", "2"),

@@ -73,7 +73,8 @@ def metlog_command(
 
 def metlog_here(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command in this process, for tests of what it does that are not about its process."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as leave:
         cli.main(arguments)
-    return subprocess.CompletedProcess(arguments, int(leave.value.code or 0), out.getvalue(), err.getvalue())
+    told = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(arguments, int(leave.value.code or 0), *told)

@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,8 +19,9 @@ import pytest
 
 from metlog.client import MetlogClient
 from metlog.journal import failpoints
+from metlog.lake.query import Lake
 from tests.helpers import listener as listener_module
-from tests.helpers.listener import Listener, metlog_command
+from tests.helpers.listener import Listener, metlog_here
 from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
 
@@ -177,7 +179,7 @@ every = "0.2s"
     sql = "SELECT tokens, severity, fields FROM events WHERE type = 'alert'"
 
     def events() -> Any:
-        return json.loads(metlog_command("query", sql, "--data", str(listener.data), "--format", "json").stdout)
+        return json.loads(metlog_here("query", sql, "--data", str(listener.data), "--format", "json").stdout)
 
     (event,) = wait_for(events)
     assert (event["tokens"], event["severity"], event["fields"]["alert"]) == (["alert", "firing"], 1, "errors")
@@ -186,13 +188,13 @@ every = "0.2s"
     page = httpx.get(f"{listener.address('http')}/metrics").text
     assert 'metlog_alert_firing{alert="errors"} 1' in page
     assert 'metlog_alert_state{alert="wrong",state="error"} 1' in page
-    listed = metlog_command("alerts", "--data", str(listener.data), "--json")
+    listed = metlog_here("alerts", "--data", str(listener.data), "--json")
     assert {item["name"]: item["state"] for item in json.loads(listed.stdout)} == {
         "errors": "firing",
         "silent": "ok",
         "wrong": "error",
     }
-    assert "errors" in metlog_command("alerts", "--data", str(listener.data)).stdout
+    assert "errors" in metlog_here("alerts", "--data", str(listener.data)).stdout
 
 
 def test_a_test_changes_no_state_and_tells_only_when_asked(start: Any, hook: Hook, tmp_path: Path) -> None:
@@ -202,30 +204,38 @@ def test_a_test_changes_no_state_and_tells_only_when_asked(start: Any, hook: Hoo
     wait_for(lambda: state(listener)["state"] == "no_data")
     log(listener, 8)
     sql = "SELECT count(*) AS n FROM events WHERE severity = 3"
-    wait_for(
-        lambda: (
-            '"n":8'
-            in metlog_command("query", sql, "--data", str(listener.data), "--format", "json").stdout.replace(" ", "")
-        )
-    )
+    with Lake(listener.data) as lake:
+        wait_for(lambda: lake.query(sql).rows == [(8,)])
     before = kept(listener)
     arguments = ("alerts", "test", "errors", "--config", str(tmp_path / "listener.toml"), "--data", str(listener.data))
-    done = metlog_command(*arguments)
+    done = metlog_here(*arguments)
     assert done.returncode == 0, done.stderr
     assert "the condition holds" in done.stdout
     assert "would be told: firing: alert errors fires: value is 8" in done.stdout
     assert hook.notices == []
-    done = metlog_command(*arguments, "--send")
+    done = metlog_here(*arguments, "--send")
     assert "told, marked as a test" in done.stdout
     (notice,) = hook.notices
     assert notice["test"]
     assert notice["text"].startswith("Test: ")
     assert kept(listener) == before
     hook.refuses = True
-    failed = metlog_command(*arguments, "--send")
+    failed = metlog_here(*arguments, "--send")
     assert failed.returncode == 1
     assert "failed: webhook http://127.0.0.1" in failed.stdout
-    assert "there is errors" in metlog_command("alerts", "test", "nosuch", *arguments[3:]).stderr
+    assert "there is errors" in metlog_here("alerts", "test", "nosuch", *arguments[3:]).stderr
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a listener without alerts left of eight events: one that evaluates late would tell, too."""
+    listener = Listener(tmp_path_factory.mktemp("logged") / "data", "--udp", "127.0.0.1:0")
+    try:
+        log(listener, 8)
+        wait_for(lambda: (listener.data / "status.json").exists() and listener.status()["delivery"]["ended"] == 1)
+    finally:
+        assert listener.stop() == 0
+    return listener.data
 
 
 @pytest.mark.parametrize(
@@ -233,12 +243,9 @@ def test_a_test_changes_no_state_and_tells_only_when_asked(start: Any, hook: Hoo
     [*((point, 1) for point in failpoints.ALERT_POINTS), *((point, 2) for point in failpoints.ALERT_POINTS[:3])],
 )
 def test_killed_at_every_step_no_notice_is_lost_and_none_is_new(
-    point: str, passing: int, start: Any, hook: Hook, monkeypatch: Any
+    point: str, passing: int, start: Any, hook: Hook, logged: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    listener = start("")  # without alerts: one that evaluates late would tell, too
-    log(listener, 8)
-    wait_for(lambda: (listener.data / "status.json").exists() and listener.status()["delivery"]["ended"] == 1)
-    listener.stop()
+    shutil.copytree(logged, tmp_path / "data")
     monkeypatch.setattr(
         listener_module, "environment", lambda: {**os.environ, "METLOG_FAULT": f"{point}:{passing}=die"}
     )

@@ -19,6 +19,7 @@ import pytest
 
 import metlog
 from metlog.lake.query import open_lake
+from tests.helpers.listener import metlog_here
 from tests.helpers.reliability import Listener, datagram
 from tests.helpers.waiting import wait_for
 
@@ -26,7 +27,7 @@ Make = Callable[..., Listener]
 
 
 def command(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "metlog", *arguments], capture_output=True, text=True, timeout=60)
+    done = metlog_here(*arguments)
     # The doctor also looks for a listener at the default address, which is another's business.
     assert done.returncode == 0 or arguments[0] == "doctor", done.stdout + done.stderr
     return done.stdout

@@ -26,7 +26,7 @@ from tests.helpers.load import in_parquet, kernel_drops, load
 from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
 
-RATE = int(os.environ.get("METLOG_TEST_RATE", "4000"))
+RATE = int(os.environ.get("METLOG_TEST_RATE", "10000"))
 """Events a second; METLOG_TEST_RATE=50000 where the machine is free for it."""
 SECONDS = float(os.environ.get("METLOG_TEST_SECONDS", "6"))
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from metlog.listener.takeover import Predecessor
-from tests.helpers.listener import Listener, environment, metlog_command
+from tests.helpers.listener import Listener, environment, metlog_here
 from tests.helpers.load import in_parquet, kernel_drops, load
 from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
@@ -94,7 +94,7 @@ def test_the_socket_is_for_the_same_user_alone(start: Start, tmp_path: Path) -> 
     facts = path.stat()
     assert stat.S_ISSOCK(facts.st_mode)
     assert stat.S_IMODE(facts.st_mode) == 0o600
-    checked = metlog_command("journal", "check", "--data", str(tmp_path / "data"))
+    checked = metlog_here("journal", "check", "--data", str(tmp_path / "data"))
     assert checked.returncode == 0, checked.stdout
     assert listener.stop() == 0
     assert not path.exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from metlog.lake.query import Lake
-from tests.helpers.listener import Listener, metlog_command
+from tests.helpers.listener import Listener, metlog_command, metlog_here
 from tests.helpers.paths import ROOT
 from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
@@ -44,7 +44,7 @@ def test_a_query_finds_each_event_once_before_a_listener_starts(folder: Path) ->
     assert queried(folder / "data", "SELECT DISTINCT (fields->'nested')::VARCHAR FROM events WHERE seq > 0") == [
         '{"ä":[1,2.5,null]}'
     ]
-    checked = metlog_command("journal", "check", "--data", str(folder / "data"))
+    checked = metlog_here("journal", "check", "--data", str(folder / "data"))
     assert checked.returncode == 0, checked.stdout
 
 
@@ -72,7 +72,7 @@ def test_a_listener_starts_finishes_the_journal_and_knows_what_was_answered(fold
             assert listener.stop() == 0
         assert sorted(up.numbers) == ALL
     assert (data / "dead" / "main.input.ndjson").read_bytes().startswith(letters)
-    compacted = metlog_command("compact", "--fewest", "2", "--data", str(data))
+    compacted = metlog_here("compact", "--fewest", "2", "--data", str(data))
     assert compacted.returncode == 0, compacted.stderr
     assert "merged: " in compacted.stdout
     assert queried(data) == ALL
@@ -80,6 +80,6 @@ def test_a_listener_starts_finishes_the_journal_and_knows_what_was_answered(fold
 
 def test_the_folder_is_kept_up_and_forgets_as_any_other(folder: Path) -> None:
     data = folder / "data"
-    done = metlog_command("forget", "--where", "fields->>'n' = '7'", "--data", str(data))
+    done = metlog_here("forget", "--where", "fields->>'n' = '7'", "--data", str(data))
     assert done.returncode == 0, done.stderr
     assert queried(data) == [n for n in ALL if n != 7]

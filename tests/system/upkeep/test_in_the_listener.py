@@ -14,7 +14,7 @@ from typing import Any
 
 from metlog.lake.query import Lake
 from tests.helpers.lakes import FIRST_DAY, make_lake
-from tests.helpers.listener import Listener, metlog_command
+from tests.helpers.listener import Listener, metlog_here
 from tests.helpers.waiting import wait_for
 from tests.system.upkeep.killing import ASK
 
@@ -76,7 +76,7 @@ def test_small_files_are_merged_when_it_is_time_and_every_query_sees_each_event_
         assert 'metlog_upkeep_failing{job="compact"} 0' in page
         assert 'metlog_upkeep_failures_total{job="compact"} 0' in page
         assert listener.status()["health"] == []
-    shown = metlog_command("status", "--data", str(data)).stdout
+    shown = metlog_here("status", "--data", str(data)).stdout
     assert "upkeep compact" in shown
 
 
@@ -143,7 +143,7 @@ def test_the_end_of_the_listener_ends_it(tmp_path: Path) -> None:
     make_lake(data, days=12, files=30, events=3)
     with running(tmp_path, 'compact = "1s"\ncompact_fewest = 2') as listener:
         wait_for(lambda: job(listener, "compact")["running"], 30)
-    done = metlog_command("compact", "--fewest", "2", "--data", str(data))
+    done = metlog_here("compact", "--fewest", "2", "--data", str(data))
     assert done.returncode == 0, done.stderr
     assert len(list(data.rglob("*.parquet"))) == 12
     with Lake(data) as lake:

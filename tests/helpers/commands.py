@@ -12,7 +12,7 @@ import pytest
 from metlog.cli import main
 
 
-def run(*arguments: str, cwd: Path | None = None, **environment: str) -> CompletedProcess[str]:
+def metlog_here(*arguments: str, cwd: Path | None = None, **environment: str) -> CompletedProcess[str]:
     """Its status, and what it wrote."""
     streams = {name: io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") for name in ("stdout", "stderr")}
     with pytest.MonkeyPatch.context() as patch:
@@ -29,6 +29,6 @@ def run(*arguments: str, cwd: Path | None = None, **environment: str) -> Complet
     for stream in streams.values():
         stream.flush()
         said.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
-    code = ended.value.code
+    code = ended.value.code or 0
     assert isinstance(code, int), code
     return CompletedProcess(arguments, code, *said)

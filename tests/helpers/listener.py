@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import signal
@@ -11,10 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
-
-from metlog import cli
 
 
 def environment() -> dict[str, str]:
@@ -69,12 +63,3 @@ def metlog_command(
         input=input,
         timeout=100,
     )
-
-
-def metlog_here(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command in this process, for tests of what it does that are not about its process."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as leave:
-        cli.main(arguments)
-    told = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
-    return subprocess.CompletedProcess(arguments, int(leave.value.code or 0), *told)

@@ -21,7 +21,8 @@ from metlog.client import MetlogClient
 from metlog.journal import failpoints
 from metlog.lake.query import Lake
 from tests.helpers import listener as listener_module
-from tests.helpers.listener import Listener, metlog_here
+from tests.helpers.commands import metlog_here
+from tests.helpers.listener import Listener
 from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
 

@@ -18,7 +18,7 @@ import pytest
 from metlog.journal import inspect as inspection
 from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
-from tests.helpers.listener import metlog_here
+from tests.helpers.commands import metlog_here
 from tests.helpers.ports import free_port
 from tests.helpers.reliability import Client, Listener, datagram, faults_in, in_file, in_lake, lines
 from tests.helpers.waiting import wait_for

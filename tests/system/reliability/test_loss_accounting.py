@@ -19,7 +19,7 @@ import pytest
 
 import metlog
 from metlog.lake.query import open_lake
-from tests.helpers.listener import metlog_here
+from tests.helpers.commands import metlog_here
 from tests.helpers.reliability import Listener, datagram
 from tests.helpers.waiting import wait_for
 

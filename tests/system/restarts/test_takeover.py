@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from metlog.listener.takeover import Predecessor
-from tests.helpers.listener import Listener, environment, metlog_here
+from tests.helpers.commands import metlog_here
+from tests.helpers.listener import Listener, environment
 from tests.helpers.load import in_parquet, kernel_drops, load
 from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for

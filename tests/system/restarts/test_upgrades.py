@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from metlog.lake.query import Lake
-from tests.helpers.listener import Listener, metlog_command, metlog_here
+from tests.helpers.commands import metlog_here
+from tests.helpers.listener import Listener, metlog_command
 from tests.helpers.paths import ROOT
 from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for

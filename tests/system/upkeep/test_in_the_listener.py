@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from metlog.lake.query import Lake
+from tests.helpers.commands import metlog_here
 from tests.helpers.lakes import FIRST_DAY, make_lake
-from tests.helpers.listener import Listener, metlog_here
+from tests.helpers.listener import Listener
 from tests.helpers.waiting import wait_for
 from tests.system.upkeep.killing import ASK
 

@@ -12,8 +12,8 @@ import pytest
 
 from metlog.journal.failpoints import IMPORT_POINTS
 from metlog.lake.query import Lake
+from tests.helpers.commands import metlog_here
 from tests.helpers.lakes import make_lake
-from tests.helpers.listener import metlog_here
 from tests.system.upkeep.killing import ASK, POINTS, run
 
 

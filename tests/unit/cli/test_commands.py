@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metlog.reports.sample import fill
-from tests.helpers.commands import run
+from tests.helpers.commands import metlog_here
 
 
 @pytest.fixture(scope="module")
@@ -27,42 +27,42 @@ SQL = "SELECT type, count(*) AS n FROM events WHERE type IN ('request', 'login')
 
 
 def test_formats_hold_the_same_rows(data: str, tmp_path: Path) -> None:
-    lines = run("query", SQL, "--data", data, "--format", "json").stdout
+    lines = metlog_here("query", SQL, "--data", data, "--format", "json").stdout
     parsed = json.loads(lines) if lines.lstrip().startswith("[") else [json.loads(line) for line in lines.splitlines()]
     rows = [(row["type"], row["n"]) for row in parsed]
     assert [name for name, _ in rows] == ["login", "request"]
-    found = list(csv.reader(io.StringIO(run("query", SQL, "--data", data, "--format", "csv").stdout)))
+    found = list(csv.reader(io.StringIO(metlog_here("query", SQL, "--data", data, "--format", "csv").stdout)))
     assert found == [["type", "n"], *([name, str(number)] for name, number in rows)]
-    done = run("query", SQL, "--data", data, "--format", "parquet", "--output", str(tmp_path / "out.parquet"))
+    done = metlog_here("query", SQL, "--data", data, "--format", "parquet", "--output", str(tmp_path / "out.parquet"))
     assert done.returncode == 0, done.stderr
     assert [tuple(row.values()) for row in pq.read_table(tmp_path / "out.parquet").to_pylist()] == rows
-    table = run("query", SQL, "--data", data).stdout
+    table = metlog_here("query", SQL, "--data", data).stdout
     assert all(name in table and str(number) in table for name, number in rows)
 
 
 def test_the_data_folder_comes_from_the_environment(data: str) -> None:
-    assert "request" in run("query", SQL, METLOG_DATA=data).stdout
+    assert "request" in metlog_here("query", SQL, METLOG_DATA=data).stdout
 
 
 def test_a_missing_data_folder_is_one_line(tmp_path: Path) -> None:
     for command in (("query", SQL), ("report", "logins"), ("tail",)):
-        done = run(*command, "--data", str(tmp_path / "none"))
+        done = metlog_here(*command, "--data", str(tmp_path / "none"))
         assert done.returncode == 2, command
         assert done.stderr.count("\n") == 1
         assert "there is no data folder" in done.stderr
 
 
 def test_what_is_wrong_with_a_question_is_told_in_its_own_words(data: str) -> None:
-    done = run("query", "SELECT $a + $b", "--data", data, "--param", "a=1")
+    done = metlog_here("query", "SELECT $a + $b", "--data", data, "--param", "a=1")
     assert (done.returncode, done.stderr) == (2, "metlog query: no value is given for $b; in a command: --param b=…\n")
-    done = run("query", SQL, "--data", data, "--format", "xml")
+    done = metlog_here("query", SQL, "--data", data, "--format", "xml")
     assert done.returncode == 2
     assert "--format" in done.stderr
     assert "Value error" not in done.stderr
 
 
 def test_plugins_lists_every_kind_with_its_origin() -> None:
-    done = run("plugins")
+    done = metlog_here("plugins")
     assert done.returncode == 0, done.stderr
     for name in ("udp", "msgpack", "redact", "lake", "statsd", "tee"):
         assert name in done.stdout
@@ -70,30 +70,30 @@ def test_plugins_lists_every_kind_with_its_origin() -> None:
 
 
 def test_help_and_version() -> None:
-    assert "listen" in run("--help").stdout
-    assert run("--version").stdout.startswith("metlog ")
+    assert "listen" in metlog_here("--help").stdout
+    assert metlog_here("--version").stdout.startswith("metlog ")
 
 
 def test_send_counts_what_could_not_be_sent() -> None:
-    done = run("send", "--to", "tcp://127.0.0.1:1", "lost")
+    done = metlog_here("send", "--to", "tcp://127.0.0.1:1", "lost")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
 
 
 def test_send_names_a_wrong_sender() -> None:
-    done = run("send", "--to", "upd://127.0.0.1", "x")
+    done = metlog_here("send", "--to", "upd://127.0.0.1", "x")
     assert done.returncode == 2
     assert "'udp'" in done.stderr
 
 
 def test_doctor_finds_what_is_wrong_and_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text('logger = "x"\nsender = "udp://127.0.0.1:1"\n')
-    done = run("doctor", "--config", str(tmp_path / "m.toml"), cwd=tmp_path)
+    done = metlog_here("doctor", "--config", str(tmp_path / "m.toml"), cwd=tmp_path)
     assert done.returncode == 1
     assert "nothing listens on 127.0.0.1:1" in done.stdout
     assert "metlog listen" in done.stdout
     (tmp_path / "good.toml").write_text('logger = "x"\nsender = "null"\n')
-    assert run("doctor", "--config", str(tmp_path / "good.toml"), cwd=tmp_path).returncode == 0
+    assert metlog_here("doctor", "--config", str(tmp_path / "good.toml"), cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.process
@@ -125,7 +125,7 @@ def test_tail_follows_events_as_they_arrive(tmp_path: Path) -> None:
             ("x", {"--field": "n=1"}), ("two", {"--field": "n=3.5"}), ("three", {"--severity": "4"}),
         ):  # fmt: skip
             options = [part for pair in {**wanted, **change}.items() for part in pair]
-            assert run("send", *options, word).returncode == 0
+            assert metlog_here("send", *options, word).returncode == 0
         out, _ = tail.communicate(timeout=20)
         assert [json.loads(line)["payload"] for line in out.splitlines()] == ["one", "two", "three"]
     finally:

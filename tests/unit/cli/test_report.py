@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metlog.reports.sample import fill
-from tests.helpers.commands import run
+from tests.helpers.commands import metlog_here
 from tests.helpers.reportdata import EVENTS, event, hours, numbered, write
 
 pytestmark = pytest.mark.process  # charts are drawn in a process of their own
@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(*arguments: str, data: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """`metlog report` in this process: what starting it fifty times would add is known from one test below."""
-    return run("report", *arguments, *(["--data", str(data)] if data is not None else []), **environment)
+    return metlog_here("report", *arguments, *(["--data", str(data)] if data is not None else []), **environment)
 
 
 SINCE = ("--since", "2026-03-01", "--until", "2026-03-12")

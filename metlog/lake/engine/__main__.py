@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 
-UNUSED = ("numpy", "pandas")
-"""pyarrow imports them wherever they are installed, pandas at the first array."""
+from metlog.plugins.absent import UNUSED_BY_ARROW, leave_out
 
 if __name__ == "__main__":
-    for name in UNUSED:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # an import of it raises ModuleNotFoundError
+    leave_out(UNUSED_BY_ARROW)
     from metlog.lake.engine.process import main
 
     main(int(sys.argv[1]))

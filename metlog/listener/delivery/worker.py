@@ -27,6 +27,7 @@ from metlog.listener.adapt import adapt_output
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.batches import limits_of, run_batches
 from metlog.listener.outputs.context import Context, Stopped
+from metlog.plugins.absent import leave_out
 
 __all__ = ["Assignment", "Message", "main"]
 
@@ -72,8 +73,7 @@ def main() -> int:
         return 0
     assignment = msgspec.json.decode(first, type=Assignment)
     output = adapt_output(plugins.build("output", assignment.spec, f"outputs.{assignment.id}"))
-    for name in output.unused_modules:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # an import of it raises ModuleNotFoundError
+    leave_out(output.unused_modules)
     with Folder.root(Path(assignment.data)) as data, data.sub("journal") as journals:
         journal = journals.sub(assignment.journal)
         cursors = journal.sub("cursors", create=True)

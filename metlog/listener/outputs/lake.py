@@ -17,6 +17,7 @@ from metlog.lake.leases import SegmentLease, make_lease
 from metlog.lake.promotion.names import check_names
 from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context
+from metlog.plugins.absent import UNUSED_BY_ARROW
 
 if TYPE_CHECKING:
     from metlog.engines.metastore import DayRegistration
@@ -47,7 +48,7 @@ class LakeOutput(BaseOutput):
     """
 
     reads_journal = True
-    unused_modules = ("numpy", "pandas")
+    unused_modules = UNUSED_BY_ARROW
     """Arrow imports them where they are installed, for 50 MB of memory, to see that a list is no array and no series of theirs."""
 
     def __init__(

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from metlog.errors import MetlogError
 from metlog.lake.replacing import ReadersHold
+from metlog.plugins.absent import UNUSED_BY_ARROW, leave_out
 
 __all__ = ["Outcome", "Task", "main"]
 
@@ -48,8 +49,7 @@ def main() -> int:
         os.nice(_NICE)
     except OSError:  # a sandbox does not have it
         pass
-    for name in ("numpy", "pandas"):  # pyarrow would import them
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    leave_out(UNUSED_BY_ARROW)
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     threading.Thread(target=_end_with_the_listener, daemon=True).start()
     try:

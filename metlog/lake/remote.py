@@ -18,7 +18,7 @@ from metlog.lake.days import day_of
 from metlog.lake.promotion.footer import Promoted, columns_of, decode
 from metlog.lake.schema import DATED_SCHEMA
 from metlog.lake.sql.guard import QueryError
-from metlog.lake.storage import environment, open_storage
+from metlog.lake.storage import environment, open_storage, path_of
 
 __all__ = ["Remote"]
 
@@ -178,7 +178,7 @@ def _arrow_system(uri: str, credentials: Mapping[str, str]) -> tuple[Any, str] |
     takes too, can stop for ever: a scanner that is started with the interpreter's lock waits for threads that want that lock.)"""
     parts = urlsplit(uri)
     options = dict(parse_qsl(parts.query))
-    root = f"{parts.netloc}{parts.path.rstrip('/')}"
+    root = f"{parts.netloc}/{path_of(parts)}".rstrip("/")
     if parts.scheme in {"s3", "s3a"}:
         endpoint = options.get("endpoint") or credentials.get("AWS_ENDPOINT_URL", "")
         scheme, _, host = endpoint.rpartition("://")

@@ -32,6 +32,7 @@ __all__ = [
     "is_remote",
     "local_path",
     "open_storage",
+    "path_of",
     "place_of",
 ]
 
@@ -142,8 +143,7 @@ def place_of(uri: str, data: Path) -> str:
     parts = _parts(uri)
     scheme = "s3" if parts.scheme == "s3a" else parts.scheme
     endpoint = dict(parse_qsl(parts.query)).get("endpoint", "").rstrip("/")
-    path = "/".join(filter(None, parts.path.split("/")))
-    return f"{scheme}://{parts.netloc.lower()}/{path}{f' of {endpoint}' if endpoint else ''}"
+    return f"{scheme}://{parts.netloc.lower()}/{path_of(parts)}{f' of {endpoint}' if endpoint else ''}"
 
 
 def _parts(uri: str) -> SplitResult:
@@ -154,6 +154,11 @@ def _parts(uri: str) -> SplitResult:
     except ValueError:  # its words quote what may be a password
         raise ConfigError(f"{uri.partition(':')[0]}://…: its host, or its port, is none") from None
     return parts
+
+
+def path_of(parts: SplitResult) -> str:
+    """The folder in a bucket; an object store has none without a name, as between two slashes."""
+    return "/".join(filter(None, parts.path.split("/")))
 
 
 def _told(uri: str) -> str:
@@ -273,7 +278,7 @@ class ObjectStorage:
         try:
             make: Any = from_url
             self._store = make(
-                f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", config=options,
+                f"{parts.scheme}://{parts.netloc}/{path_of(parts)}".rstrip("/"), config=options,
                 client_options=client, retry_config=retries,
             )  # fmt: skip
         except Exception as error:

@@ -21,6 +21,7 @@ from metlog.lake.query import Lake, QueryError
 from metlog.lake.sql.guard import parse
 from metlog.lake.storage import check_uri, open_storage
 from metlog.listener.config import from_mapping
+from metlog.reports.sample import fill
 from tests.helpers.promoted import file_content
 from tests.system.cluster.servers import ACCESS, Listener, poll, uri_of
 
@@ -86,6 +87,21 @@ def test_names_are_listed_by_folder_and_beginning(endpoint: str) -> None:
     storage.remove("events/date=2026-01-02/a-3")
     storage.remove("events/date=2026-01-02/a-3")
     assert storage.names("events/date=2026-01-02") == []
+
+
+def test_a_slash_too_many_in_a_uri_is_no_other_folder(endpoint: str, tmp_path: Path) -> None:
+    uri = new_uri(endpoint)
+    odd = uri.replace("//lake/", "//lake//", 1).replace("?", "//?", 1)
+    fill(tmp_path, days=1, per_day=20)
+    (file,) = (tmp_path / "events").glob("*/*.parquet")
+    name = f"events/{file.parent.name}/{file.name}"
+    assert open_storage(odd).create(name, file.read_bytes())
+    assert not open_storage(uri).create(name, b"")
+    counts = []
+    for where in (uri, odd):
+        with Lake(folder_for(where)) as lake:
+            counts += lake.query("SELECT count(*) FROM events").rows
+    assert counts[0] == counts[1] != (0,)
 
 
 def test_a_part_of_a_file_is_read_without_the_rest(endpoint: str) -> None:

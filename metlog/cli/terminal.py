@@ -51,7 +51,8 @@ class _Text(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        self._stream.flush()
+        if not self._stream.closed:  # the end of this object, which may outlive the terminal's stream, flushes too
+            self._stream.flush()
 
     def fileno(self) -> int:
         return self._stream.fileno()
@@ -75,7 +76,8 @@ class _Bytes(io.RawIOBase):
         return len(data)
 
     def flush(self) -> None:
-        self._stream.flush()
+        if not self._stream.closed:
+            self._stream.flush()
 
     def writable(self) -> bool:
         return True

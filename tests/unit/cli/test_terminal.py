@@ -11,10 +11,11 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,14 @@ def test_bytes_to_a_terminal_are_put_together_and_steer_nothing(text: str, step:
     for start in range(0, len(content), step):
         stream.write(content[start : start + step])
     assert raw.getvalue().decode() == legible(text)
+
+
+@pytest.mark.parametrize("made", [lambda: _Text(io.StringIO()), lambda: _Bytes(io.BytesIO())], ids=["text", "bytes"])
+def test_a_guard_that_outlives_its_stream_ends_without_an_error(made: Callable[[], Any]) -> None:
+    """What a console holds is collected at any time; from Python 3.13 on an error of its end is shown."""
+    guard = made()
+    guard._stream.close()
+    guard.close()
 
 
 @given(st.text() | st.text(st.sampled_from(" =+-@\t\r\n1.e\0\ufeff\xa0\uff1da'\"")))

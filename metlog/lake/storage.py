@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from metlog.errors import ConfigError
 from metlog.journal import failpoints
@@ -404,7 +404,7 @@ def local_path(where: str) -> Path:
             raise ConfigError(f"{where}: wants file:///PATH, an absolute path on this machine")
         if parts.query or parts.fragment:
             raise ConfigError(f"{where}: a path in a URI has ? as %3F and # as %23")
-        from urllib.parse import unquote
-
-        return Path(unquote(parts.path))
+        where = unquote(parts.path)
+    if "\0" in where:
+        raise ConfigError(f"{where!r}: a path has no NUL character")
     return Path(where)

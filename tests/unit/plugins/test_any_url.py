@@ -41,3 +41,9 @@ def test_any_url(what: str, data: st.DataObject) -> None:
     url = data.draw(st.sampled_from(schemes)) + data.draw(st.sampled_from(["://", ":", ""])) + data.draw(PARTS)
     with contextlib.suppress(ConfigError):
         take(url)
+
+
+@pytest.mark.parametrize("path", ["file:///a%00b", "/a\0b"])
+def test_a_path_with_a_nul_character(path: str) -> None:
+    with pytest.raises(ConfigError, match="no NUL character"):
+        place_of(path, ROOT)

@@ -137,7 +137,7 @@ class Shell:
                     return outcome == "end"
             elif not all(self._ask(statement) for statement in _taken(lines, line.rstrip("\n"))):
                 return False
-        return all(self._ask(statement) for statement in ["\n".join(lines)] if lines)
+        return not lines or self._ask("\n".join(lines))
 
     def _ask(self, sql: str) -> bool:
         cancel = Cancel()

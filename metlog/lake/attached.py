@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from metlog.errors import ConfigError
 from metlog.journal.folder import Folder
-from metlog.lake.storage import check_uri, is_remote, local_path
+from metlog.lake.storage import check_uri
+from metlog.lake.uris import is_remote, local_path
 
 __all__ = ["attach", "attached", "folder_for"]
 

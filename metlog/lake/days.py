@@ -25,7 +25,6 @@ def day_folders(events: Folder) -> Iterator[tuple[date, Folder]]:
     """
     for name in events.names():
         day = day_of(name)
-        found = None if day is None else events.sub_if(name)
-        if day is not None and found is not None:
+        if day is not None and (found := events.sub_if(name)) is not None:
             with found as folder:
                 yield day, folder

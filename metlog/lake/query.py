@@ -34,7 +34,7 @@ from metlog.lake.sql.loss import DELIVERY
 from metlog.lake.sql.promoted import hidden_columns
 from metlog.lake.sql.pruning import parameters
 from metlog.lake.sql.views import any_promoted, events_view, files_table, numbered
-from metlog.lake.storage import is_remote, local_path
+from metlog.lake.uris import is_remote, local_path
 
 if TYPE_CHECKING:
     from metlog.lake.remote import Remote

@@ -18,7 +18,8 @@ from metlog.lake.days import day_of
 from metlog.lake.promotion.footer import Promoted, columns_of, decode
 from metlog.lake.schema import DATED_SCHEMA
 from metlog.lake.sql.guard import QueryError
-from metlog.lake.storage import environment, open_storage, path_of
+from metlog.lake.storage import environment, open_storage
+from metlog.lake.uris import path_of
 
 __all__ = ["Remote"]
 

@@ -31,8 +31,8 @@ from metlog.lake.backlog import Backlog
 from metlog.lake.chains import held_of, last_files
 from metlog.lake.days import day_of
 from metlog.lake.replacing import load, readable
-from metlog.lake.storage import local_path
 from metlog.lake.uncommitted import Part, Uncommitted, without
+from metlog.lake.uris import local_path
 from metlog.lake.writer import PARQUET, segment_of
 
 if TYPE_CHECKING:

@@ -16,27 +16,22 @@ import io
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from metlog.errors import ConfigError
 from metlog.journal import failpoints
 from metlog.journal.folder import Folder, write_all
+from metlog.lake.uris import is_hdfs, path_of, told
 
 __all__ = [
     "FolderStorage",
     "Storage",
     "check_uri",
     "environment",
-    "is_remote",
-    "local_path",
     "open_storage",
-    "path_of",
-    "place_of",
 ]
 
-_OBJECT_STORES: Final = ("s3", "s3a", "gs", "az", "abfss")
 _CREDENTIALS: Final = frozenset({
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "GOOGLE_APPLICATION_CREDENTIALS",
@@ -44,7 +39,6 @@ _CREDENTIALS: Final = frozenset({
     "AZURE_STORAGE_CLIENT_ID", "AZURE_STORAGE_CLIENT_SECRET", "AZURE_STORAGE_TENANT_ID",
 })  # fmt: skip
 """Variables of the environment that a process without one needs."""
-_SECRETS: Final = ("key", "secret", "token", "password")
 _T = TypeVar("_T")
 
 
@@ -80,91 +74,20 @@ class Storage(Protocol):
         ...
 
 
-def is_remote(where: str) -> bool:
-    """Whether it is a URI other than `file:`. It may be one that names no bucket, or no storage that there is: see `check_uri`."""
-    scheme, colon, _ = where.partition("://")
-    return bool(colon) and scheme.isalnum() and scheme != "file"
-
-
 def check_uri(uri: str) -> None:
     """Raises ConfigError for a URI that no storage here can be opened by; opens nothing."""
-    if not _is_hdfs(uri):  # whose client would begin to connect
+    if not is_hdfs(uri):  # whose client would begin to connect
         ObjectStorage(uri)
-
-
-def _is_hdfs(uri: str) -> bool:
-    """Whether it is of HDFS, or else of an object store. Raises ConfigError for a URI that is neither's."""
-    parts = _parts(uri)
-    port = parts.port
-    if parts.scheme not in {*_OBJECT_STORES, "hdfs"}:
-        raise ConfigError(
-            f"{_told(uri)}: no storage of this kind; there is a path, file://, s3://, gs://, az:// and hdfs://"
-        )
-    if parts.password or (
-        parts.username and parts.scheme != "abfss"
-    ):  # abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH
-        raise ConfigError(f"{_told(uri)}: a URI must not hold a password; it comes from the environment")
-    if not parts.netloc:
-        raise ConfigError(f"{_told(uri)}: names no {'host' if parts.scheme == 'hdfs' else 'bucket'}")
-    if port is not None and parts.scheme != "hdfs":
-        raise ConfigError(
-            f"{_told(uri)}: names a bucket, which has no port; a store of your own is ?endpoint=http://HOST:PORT"
-        )
-    if parts.fragment:
-        raise ConfigError(f"{_told(uri)}: a URI here has no fragment (#…)")
-    if any("=" not in part for part in parts.query.split("&") if part):
-        raise ConfigError(f"{_told(uri)}: an option in a URI is NAME=VALUE")
-    for key, _ in parse_qsl(parts.query):
-        if any(word in key for word in _SECRETS):
-            raise ConfigError(f"{_told(uri)}: {key} in a URI would be seen by all; it comes from the environment")
-    package = "hdfs_native" if parts.scheme == "hdfs" else "obstore"
-    try:
-        __import__(package)
-    except ImportError as error:
-        raise ConfigError(f'{_told(uri)}: needs the package {package}; pip install "metlog[storage]"') from error
-    return package == "hdfs_native"
 
 
 def open_storage(uri: str, credentials: Mapping[str, str] | None = None) -> Storage:
     """The storage behind a URI. `credentials`: in place of the environment's (see `environment`). Raises ConfigError, OSError."""
-    if _is_hdfs(uri):
+    if is_hdfs(uri):
         from metlog.lake.storage_hdfs import HdfsStorage
 
         found: Storage = HdfsStorage(uri)
         return found
     return ObjectStorage(uri, credentials)
-
-
-def place_of(uri: str, data: Path) -> str:
-    """Returns where a data set lies, in the same words however its URI is written; without a URI it lies in the data folder. Raises
-    ConfigError."""
-    if not is_remote(uri):
-        return str((local_path(uri) if uri else data).resolve())
-    parts = _parts(uri)
-    scheme = "s3" if parts.scheme == "s3a" else parts.scheme
-    endpoint = dict(parse_qsl(parts.query)).get("endpoint", "").rstrip("/")
-    return f"{scheme}://{parts.netloc.lower()}/{path_of(parts)}{f' of {endpoint}' if endpoint else ''}"
-
-
-def _parts(uri: str) -> SplitResult:
-    """The parts of a URI. Raises ConfigError where its host or port is none."""
-    try:
-        parts = urlsplit(uri)
-        _ = parts.port
-    except ValueError:  # its words quote what may be a password
-        raise ConfigError(f"{uri.partition(':')[0]}://…: its host, or its port, is none") from None
-    return parts
-
-
-def path_of(parts: SplitResult) -> str:
-    """The folder in a bucket; an object store has none without a name, as between two slashes."""
-    return "/".join(filter(None, parts.path.split("/")))
-
-
-def _told(uri: str) -> str:
-    parts = urlsplit(uri)
-    container = f"{parts.username}@" if parts.scheme == "abfss" and parts.username else ""
-    return f"{parts.scheme}://{container}{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 class FolderStorage:
@@ -273,7 +196,7 @@ class ObjectStorage:
             if key in _CREDENTIALS and key.lower() not in known
         }
         self._obstore: Any = obstore
-        self._uri = _told(uri)
+        self._uri = told(uri)
         retries: Any = {"max_retries": 2}
         try:
             make: Any = from_url
@@ -394,17 +317,3 @@ def environment() -> dict[str, str]:
     """What object stores find in this process's environment, for a process that has none of it."""
     wanted = {*_CREDENTIALS, "AWS_REGION", "AWS_DEFAULT_REGION"}
     return {key: value for key, value in os.environ.items() if key in wanted}
-
-
-def local_path(where: str) -> Path:
-    """The folder of a path or a `file:` URI. Raises ConfigError."""
-    if where.startswith("file:"):
-        parts = _parts(where)
-        if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
-            raise ConfigError(f"{where}: wants file:///PATH, an absolute path on this machine")
-        if parts.query or parts.fragment:
-            raise ConfigError(f"{where}: a path in a URI has ? as %3F and # as %23")
-        where = unquote(parts.path)
-    if "\0" in where:
-        raise ConfigError(f"{where!r}: a path has no NUL character")
-    return Path(where)

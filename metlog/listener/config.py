@@ -17,7 +17,7 @@ from metlog.errors import ConfigError, Problems
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock
 from metlog.journal.writer import JournalOptions
-from metlog.lake.storage import is_remote, place_of
+from metlog.lake.uris import is_remote, place_of
 from metlog.listener.adapt import adapt_input
 from metlog.listener.delivery.batches import Limits
 from metlog.listener.signed import Signing, signing_of

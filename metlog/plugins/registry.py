@@ -145,11 +145,9 @@ def _url_options(url: str, rest: str, where: str) -> dict[str, Any]:
     try:
         parts = urlsplit("x:" + rest)  # the scheme may hold characters that urlsplit does not know
         port = parts.port
-    except ValueError as error:
+    except ValueError as error:  # it quotes what may be a password
         wrong = "its port is no number from 0 to 65535" if "Port" in str(error) else "its host is none"
-        raise ConfigError(
-            f"{where} = {shown(where, url)}: {wrong}"
-        ) from None  # the error quotes what may be a password
+        raise ConfigError(f"{where} = {shown(where, url)}: {wrong}") from None
     if parts.username or parts.password:
         raise ConfigError(f"{where}: a URL must not hold a user name or password; use the options of the component")
     if parts.fragment:

@@ -68,9 +68,9 @@ def query_of(request: Request, names: Collection[str] | None = None) -> dict[str
     """The parameters of the URL; the last one counts where a name is repeated. Refused 400 for a NUL character, and for a parameter that is
     not in `names`, where these are given: a program whose condition is misspelt would take everything for its answer."""
     values = dict(request.query_params)
-    if names is not None:
-        for name in values.keys() - names:
-            raise Refused(400, f"{name[:40]!r}: no such parameter; {suggest(name[:40], names)}")
+    if names is not None and (unknown := sorted(values.keys() - names)):
+        name = unknown[0][:40]
+        raise Refused(400, f"{name!r}: no such parameter; {suggest(name, names)}")
     if any("\x00" in text for pair in values.items() for text in pair):
         raise Refused(400, "a parameter has a NUL character")
     return values

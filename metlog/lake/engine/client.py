@@ -34,7 +34,8 @@ from metlog.lake.engine.protocol import BATCH, DONE, ERROR, EXIT_RECYCLE, HEAD, 
 from metlog.lake.interface import check_sizes
 from metlog.lake.result import Column, Params, Queryable, Result, Stream
 from metlog.lake.sql.guard import QueryError
-from metlog.lake.storage import environment, is_remote
+from metlog.lake.storage import environment
+from metlog.lake.uris import is_remote
 
 __all__ = ["GuardedLake"]
 

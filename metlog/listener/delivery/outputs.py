@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metlog.journal.cursor import Position
-from metlog.lake.storage import place_of
+from metlog.lake.uris import place_of
 from metlog.listener.delivery.process import OutputProcess
 from metlog.listener.delivery.worker import Assignment
 

@@ -79,7 +79,8 @@ class LakeOutput(BaseOutput):
 
         if uri:
             # The check alone: the listener, which only checks options, loads no Arrow.
-            from metlog.lake.storage import check_uri, is_remote, local_path
+            from metlog.lake.storage import check_uri
+            from metlog.lake.uris import is_remote, local_path
 
             if is_remote(uri):
                 check_uri(uri)
@@ -140,7 +141,8 @@ class LakeOutput(BaseOutput):
         # Here, so that the listener, which only checks options, loads no Arrow.
         from metlog.lake.attached import attach
         from metlog.lake.claims import Claim
-        from metlog.lake.storage import FolderStorage, Storage, is_remote, local_path, open_storage
+        from metlog.lake.storage import FolderStorage, Storage, open_storage
+        from metlog.lake.uris import is_remote, local_path
         from metlog.lake.writer import LakeWriter
 
         attach(context.data, self._uri)  # queries over the data folder find the events there

@@ -86,7 +86,7 @@ def test_any_number_of_streams_takes_the_memory_of_those_that_are_remembered() -
     grown = note(range(4_000, 40_000))
     tracemalloc.stop()
     assert grown < filled * 1.1
-    assert filled < 2_000 * 500  # a million of them: half a gigabyte, for whoever wants so many
+    assert filled < 2_000 * 500  # bytes of a stream that is remembered
     found = accounting.stats()
     assert (found["streams"], found["forgotten"]) == (40_000, 38_000)
     # The last that were heard of are remembered, and a forgotten one begins anew without a loss.

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from metlog.engines.ddl import location_of
 from metlog.engines.metastore import Metastore
 from metlog.errors import ConfigError
-from metlog.lake.storage import check_uri, is_remote, local_path, place_of
+from metlog.lake.storage import check_uri
+from metlog.lake.uris import is_remote, local_path, place_of
 from metlog.plugins import check
 from tests.helpers.paths import ROOT
 

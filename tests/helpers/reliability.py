@@ -270,7 +270,9 @@ def in_lake(data: Path) -> list[tuple[int, str]]:
 
 
 def in_file(path: Path) -> list[tuple[int, str]]:
-    found = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    """Number and payload of every numbered line; the last one may be half written yet."""
+    whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+    found = [json.loads(line) for line in whole.splitlines()]
     return [(item["fields"]["n"], item["payload"]) for item in found if item["type"] == "numbered"]
 
 

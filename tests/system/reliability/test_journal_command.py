@@ -111,6 +111,7 @@ def test_status_says_who_writes_what_is_held_and_who_is_behind(listener: Make, d
         (found,) = json.loads(journal(made, "status", "--format", "json"))
         return dict(found)
 
+    wait_for(lambda: "dead" in {item["output"] for item in look()["outputs"]})
     wait_for(lambda: all(item["segments"] == 0 for item in look()["outputs"] if item["output"] != "dead"))
     found = look()
     assert (found["name"], found["listener"]) == ("main", made.pid)

@@ -27,7 +27,8 @@ SQL = f"SELECT seq::INT FROM events WHERE type = 'numbered' AND stream = '{STREA
 @pytest.fixture(params=ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.gz"))
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     with tarfile.open(request.param) as tar:
-        tar.extractall(tmp_path, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # which Python 3.11 has from 3.11.4 on
+        tar.extractall(tmp_path)
     return tmp_path
 
 

@@ -34,7 +34,7 @@ PLAIN: dict[str, Any] = {
 FATAL = {**PLAIN, "data": {"values": [{"a": "a\0b", "b": 1}]}}
 """What ends the process of the library that draws."""
 
-ANY_TEXT = st.text(st.characters(), max_size=20) | st.sampled_from(
+ANY_TEXT = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
     [
         "\0",
         "\x01",

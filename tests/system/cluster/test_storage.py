@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import uuid
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -92,7 +92,7 @@ def test_names_are_listed_by_folder_and_beginning(endpoint: str) -> None:
 def test_a_slash_too_many_in_a_uri_is_no_other_folder(endpoint: str, tmp_path: Path) -> None:
     uri = new_uri(endpoint)
     odd = uri.replace("//lake/", "//lake//", 1).replace("?", "//?", 1)
-    fill(tmp_path, days=1, per_day=20)
+    fill(tmp_path, days=1, per_day=20, until=datetime(2026, 6, 30, 23, tzinfo=UTC))
     (file,) = (tmp_path / "events").glob("*/*.parquet")
     name = f"events/{file.parent.name}/{file.name}"
     assert open_storage(odd).create(name, file.read_bytes())

@@ -28,6 +28,8 @@ PYTHON = "/usr/bin/python3"
 _STATSD = Path("node_modules", "statsd", "stats.js")
 START = 60.0
 """Seconds that the three may take to start."""
+ONCE = 120.0
+"""Seconds that what comes before may take: the installation of statsd, the tables of graphite-web."""
 
 
 def missing(node: Path) -> list[str]:
@@ -110,7 +112,13 @@ class Stack:
 
     def _run_once(self, name: str, command: list[str], environment: dict[str, str]) -> None:
         with self._log(name).open("wb") as log:
-            result = subprocess.run(command, env=environment, stdout=log, stderr=log, cwd=self.data, check=False)
+            try:
+                result = subprocess.run(
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data,
+                    timeout=ONCE, check=False,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                raise SystemExit(self._told(name, f"{' '.join(command)} did not end within {ONCE:g} s")) from None
         if result.returncode:
             raise SystemExit(self._told(name, f"{' '.join(command)} ended with {result.returncode}"))
 

@@ -99,13 +99,14 @@ class FilterChain:
         try:
             for early in self._early:
                 factor = None if early is None else early(tokens, severity, payload, fields)
-                if factor is None:
-                    break
-                if factor is not ONE and factor != 1:
+                if factor is not ONE:
+                    if factor is None:
+                        break
                     if factor == 0:
                         next(self.filtered)
                         return 0.0
-                    weight *= factor
+                    if factor != 1:
+                        weight *= factor
                 place += 1
             else:
                 return weight

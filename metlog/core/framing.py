@@ -21,7 +21,7 @@ _BETWEEN: Final = 1
 """Byte, at most, that a part takes beside its own: a separator, or its share of the length of MessagePack's array."""
 _FILL: Final = 0.95  # of a frame that a chunk should fill, since events vary in size
 _FEW: Final = 8  # events of a frame, of which one less is a waste
-_CHUNK: Final = 32  # events that are encoded together, at most
+_CHUNK: Final = 40  # events that are encoded together, at most
 _BACKLOG: Final = 4 << 20  # bytes, about, that may be pending before events are shed
 
 Item = Any  # an encoded event (bytes, or a Raw among records) or a record

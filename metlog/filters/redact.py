@@ -68,10 +68,11 @@ class Redact(BaseFilter):
         self._keep = rules.keep
         self._by_name = rules.by_name
         self._plain: set[str] = set()
+        self._untouched: set[str] = set()  # plain names of fields that stay as they are, where no mask looks at values
         self._clean_logger: str | None = None  # the `logger` in which no mask finds anything
         self._masks_text = rules.masks_text
         if rules.plain_names and type(self).__call__ is Redact.__call__:
-            self.early = self._early
+            self.early = self._early if rules.masks_text else self._early_by_name
         self._dropped: frozenset[str] = rules.drop.names or frozenset()
         self._changed: frozenset[str] = (rules.pseudonymize.names or frozenset()) | (rules.cut.names or frozenset())
 
@@ -108,6 +109,12 @@ class Redact(BaseFilter):
             logger=short(str(event.logger)),
         )
 
+    def _early_by_name(
+        self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]
+    ) -> float | None:
+        """As `_early`; without masks most events have no field that is changed."""
+        return ONE if self._untouched.issuperset(fields) else self._early(tokens, severity, payload, fields)
+
     def _early(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float | None:
         """As the call, in place, where names of top-level fields decide alone, and masks find nothing but in texts of these."""
         if not self._plain.issuperset(fields) and not self._learn(fields):
@@ -141,7 +148,12 @@ class Redact(BaseFilter):
                 return False
         if len(self._plain) > _MOST_KNOWN:  # names made at run time
             self._plain.clear()
-        self._plain.update(name for name in fields if len(name) <= _LONGEST_KNOWN)
+            self._untouched.clear()
+        known = [name for name in fields if len(name) <= _LONGEST_KNOWN]
+        self._plain.update(known)
+        if not self._masks_text:
+            nothing = 0 if self._keep is None else KEEP
+            self._untouched.update(name for name in known if self._rules.code(name) == nothing)
         return True
 
     def _masked(self, tokens: tuple[str, ...], payload: Any, fields: dict[str, Any]) -> dict[str, str] | None:

@@ -21,6 +21,7 @@ __all__ = ["Counters", "Flushing", "Sums", "TimerSummaries"]
 
 _FOLD: Final = 512  # calls that are kept before they are added up
 _MOST: Final = 1000  # sums that are kept before they become events
+_GRACE: Final = 1.0  # seconds that another thread may take to make events of what it has
 _LARGEST: Final = 10**15  # reports leave larger numbers out
 _SIMPLE: Final = FIXED | {str, int, float}
 
@@ -80,10 +81,12 @@ class Sums(Generic[T]):
     def _attend(self) -> None:
         """Adds up the calls so far, or makes events of the sums, or wakes the flusher to do so; called by the thread that logs."""
         if self.closed:
-            self.collect(monotonic())
+            self._collect_late()
         elif self._flushing.wake():
             self.limit = _FOLD
-            if len(self._calls) >= _FOLD:
+            if self.closed:  # meanwhile, by another thread: nobody looks after later calls but their own threads
+                self._collect_late()
+            elif len(self._calls) >= _FOLD:
                 self._exclusively(self._fold, monotonic())
                 if len(self._sums) >= _MOST:
                     self.collect(monotonic())
@@ -101,8 +104,15 @@ class Sums(Generic[T]):
 
     def close(self) -> None:
         """Collects the rest; what comes later is collected at once, by its own thread."""
-        self.closed, self.limit = True, 0
-        self.collect(monotonic() + 1.0)
+        self.closed = True
+        self._collect_late()
+
+    def _collect_late(self) -> None:
+        """Makes events of what came after the end too: the thread that is at it may be past a call that was added meanwhile."""
+        self.limit = 0
+        deadline = monotonic() + _GRACE
+        while self.collect(deadline) and self._calls:  # of a signal handler in the middle of it
+            pass
 
     def _exclusively(self, work: Callable[[], None], deadline: float) -> bool:
         if not self._lock.acquire(timeout=max(0.0, deadline - monotonic())):

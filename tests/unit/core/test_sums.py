@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import metlog
 from metlog import MetlogClient
 from metlog.core.chance import Certain
 from metlog.core.pipeline import Pipeline
+from metlog.core.sums import Counters
 from metlog.event import MAX_WEIGHT, Event
 from metlog.testing import capture
 from metlog.values import MARK
@@ -283,6 +285,73 @@ def test_a_count_that_comes_while_the_pipeline_is_replaced_goes_to_the_new_one()
     assert old.add_up(old.counters, "late", 5, 1.0, {})
     assert total(events(client), "late") == 5
     client.close()
+
+
+def taking(
+    taken: list[str], meanwhile: Callable[[str], object] = len, wake: Callable[[], bool] = lambda: True
+) -> Counters:
+    """Sums whose events go to a list; `meanwhile` is called before each, with its name."""
+
+    def put(kind: str, name: str, payload: str, fields: dict[str, Any], weight: float) -> None:
+        meanwhile(name)
+        taken.append(f"{name} {payload}")
+
+    return Counters(put, SimpleNamespace(wake=wake), 60)
+
+
+def test_a_count_that_comes_while_another_thread_ends_the_sums_is_not_left_behind() -> None:
+    taken: list[str] = []
+    at_it, go_on = threading.Event(), threading.Event()
+    sums = taking(taken, lambda name: name == "first" and (at_it.set(), go_on.wait(5)))
+    sums.add("first", 1, 1.0, {})
+    ending = threading.Thread(target=sums.close)
+    ending.start()
+    assert at_it.wait(5)
+    counting = threading.Thread(target=sums.add, args=("late", 2, 1.0, {}))
+    counting.start()
+    counting.join(0.1)  # it has appended its count, and would be through here had it not to wait
+    go_on.set()
+    for thread in (ending, counting):
+        thread.join(5)
+    assert sorted(taken) == ["first 1", "late 2"]
+
+
+def test_sums_that_end_while_a_call_wakes_the_flusher_take_the_next_call_too() -> None:
+    taken: list[str] = []
+    sums = taking(taken, wake=lambda: sums.close() is None)
+    sums.add("n", 1, 1.0, {})
+    sums.add("n", 2, 1.0, {})
+    assert taken == ["n 1", "n 2"]
+
+
+def test_a_signal_handler_that_counts_while_the_sums_end_is_not_left_behind() -> None:
+    taken: list[str] = []
+    sums = taking(taken, lambda name: name == "n" and sums.add("handler", 1, 1.0, {}))
+    sums.add("n", 1, 1.0, {})
+    sums.close()
+    assert taken == ["n 1", "handler 1"]
+
+
+def test_threads_that_count_lose_nothing_while_the_client_is_configured() -> None:
+    client = made(buffer={"flush_interval": 0.1})
+    senders, counted, stop = [client.sender], [0] * 4, threading.Event()
+
+    def count(place: int) -> None:
+        while not stop.is_set():
+            counted[place] += 1
+            client.incr("n", place=place)
+
+    threads = [threading.Thread(target=count, args=(place,)) for place in range(len(counted))]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        client.configure("memory:", fields={"x": 1})
+        senders.append(client.sender)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    client.close()
+    assert sum(total(sender.events, "n") for sender in senders) == sum(counted)
 
 
 def test_a_branch_of_tee_gets_the_sum() -> None:

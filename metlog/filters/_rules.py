@@ -24,6 +24,8 @@ MIN_KEY: Final = 16
 """Characters that the key of pseudonyms has at least."""
 
 _as_json: Final = msgspec.json.Encoder().encode
+_CARD: Final = MASKS["credit_card"]
+_EXACT: Final = 1e16  # a float below it is written with all digits of its whole part before the point
 _CACHED: Final = 4096  # paths, and names, whose treatment is remembered
 _LONGEST_CACHED: Final = 100  # characters
 
@@ -92,6 +94,17 @@ class Rules:
         for mask in self._masks:
             text = mask(text, self._mask_with)
         return text
+
+    def number(self, value: float) -> Any:
+        """The number, or the text that masks leave of it. A card is a whole number: the digits of a fraction are none."""
+        before = text = str(value)
+        if self._may_find is not None and not self._may_find(text):
+            return value
+        fraction = type(value) is float and abs(value) < _EXACT
+        for mask in self._masks:
+            whole, point, rest = text.partition(".") if fraction and mask is _CARD else (text, "", "")
+            text = mask(whole, self._mask_with) + point + rest
+        return value if text == before else text
 
     def lack_all(self, values: list[Any]) -> bool:
         """Whether it is sure without a look at each that no mask finds anything in texts, lists of such, and numbers."""

@@ -110,11 +110,7 @@ class FieldRedactor:
         if value is None or kind is bool:
             return value
         if kind is int or kind is float:
-            if text is None:
-                return value
-            digits = str(value)  # a card number may well be a number
-            hidden = text(digits)
-            return value if hidden == digits else hidden
+            return value if text is None else self._rules.number(value)  # a card number may well be a number
         if issubclass(kind, Mapping) or kind in {list, tuple, set, frozenset}:
             return self._inside(value, path, kept=kept)
         if issubclass(kind, bytes | bytearray | memoryview):  # base64 would hide a secret from the masks

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from metlog.event import ONE, Event
@@ -22,6 +23,9 @@ _MOST_KNOWN: Final = 4096  # names that are remembered
 _LONGEST_KNOWN: Final = 100  # characters
 _SIMPLE: Final = frozenset({str, int, float, bool, type(None)})
 _NOTHING: Final[dict[str, str]] = {}
+_MEASURES: Final = {"timer": "ms", "counter": "count"}
+"""Field with the number of a measurement, by type of the event."""
+_number: Final = msgspec.json.Encoder().encode
 
 
 class Redact(BaseFilter):
@@ -41,7 +45,8 @@ class Redact(BaseFilter):
         Paths whose IP addresses are cut to /24 (IPv4) or /48 (IPv6); ports go. What is no address becomes null.
     mask
         Regular expressions, or the names `email`, `ipv4`, `ipv6`, `credit_card`. What they find becomes `mask_with`: in the
-        payload, type, tokens and logger, in values, in names, in exceptions and their tracebacks.
+        payload, type, tokens and logger, in values, in names, in exceptions and their tracebacks. Numbers are looked at as
+        texts; of a float `credit_card` sees the whole part only.
     mask_with
         What is put in place.
 
@@ -102,12 +107,21 @@ class Redact(BaseFilter):
         short = rules.name
         return replace(
             event,
-            payload=rules.text(str(event.payload)),
+            payload=self._payload(str(event.payload), event.type, made),
             fields=made,
             type=short(str(event.type)),
             tokens=tuple([short(str(token)) for token in event.tokens]),
             logger=short(str(event.logger)),
         )
+
+    def _payload(self, payload: str, kind: str, fields: Mapping[str, Any]) -> str:
+        """What masks leave of a payload; that of a measurement is its number, and stays where that does."""
+        hidden = self._rules.text(payload)
+        if hidden != payload and kind in _MEASURES:
+            value = fields.get(_MEASURES[kind])
+            if type(value) is float and payload in {str(value), _number(value).decode()}:
+                return payload
+        return hidden
 
     def _early_by_name(
         self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]
@@ -190,7 +204,7 @@ class Redact(BaseFilter):
                 masked = text(value)
                 if masked != value:
                     found[name] = masked
-            elif value is not None and value.__class__ is not bool and text(str(value)) != str(value):
+            elif value is not None and value.__class__ is not bool and rules.number(value) is not value:
                 return None
         return found
 

@@ -104,6 +104,7 @@ FIELDS: dict[str, Any] = {
     "ip": "192.0.2.77",
     "note": "write to ann@example.org",
     "card": 4111111111111111,
+    "floats": [0.4111111111111111, 41.11111111111111, -4111111111111111.5, 4111111111111.111],
     "list": [1, {"token": "t", "kept": 2}, "b@c.de"],
     "deep": {"a": {"b": {"secret": "s", "c": 1}}, "card_no": "4111 1111 1111 1111"},
     "header.cookie": "c",

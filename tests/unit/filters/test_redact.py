@@ -298,6 +298,42 @@ def test_numbers_are_masked_and_others_left_alone() -> None:
     assert made == {"card": "***", "n": 42, "x": 1.5, "yes": True, "none": None}
 
 
+@pytest.mark.parametrize(
+    ("number", "left"),
+    [
+        (0.4111111111111111, None),  # its digits have the check digit of a card
+        (41.11111111111111, None),
+        (-4.111111111111111e-05, None),
+        (4111111111111111.0, "***.0"),  # a card in a column of floats
+        (-4111111111111111.5, "-***.5"),
+        (4222222222222.5, "***.5"),
+    ],
+)
+def test_a_card_is_looked_for_in_the_whole_part_of_a_float(number: float, left: str | None) -> None:
+    wanted = number if left is None else left
+    for masks in (["credit_card"], ["credit_card", SECRET]):
+        made = redacted({"x": number, "list": [number], "text": "ann@example.org"}, mask=masks)
+        assert (made["x"], made["list"]) == (wanted, [wanted])
+    assert redacted({"x": 0.125}, mask=[r"\.125", "credit_card"]) == {"x": "0***"}
+
+
+@pytest.mark.parametrize("ms", [0.4111111111111111, 4.111111111111111e-05])
+@pytest.mark.parametrize("timers", ["each", "summary"])
+def test_a_measurement_stays_a_number_whatever_its_digits(ms: float, timers: str) -> None:
+    with MetlogClient.from_config(
+        "memory:", filters=[{"name": "redact", "mask": ["credit_card"]}], timers=timers
+    ) as client:
+        client.timer_send("t", ms)
+        client.timer_send("t", ms, at="4111 1111 1111 1111")
+        client.incr("n", 0.4111111111111111)
+        assert client.flush(5)
+        found = client.sender.events
+    assert [event.fields["ms"] for event in found if event.type == "timer"] == [ms, ms]
+    assert [float(event.payload) for event in found if event.type == "timer"] == [ms, ms]
+    assert [event.fields["count"] for event in found if event.type == "counter"] == [0.4111111111111111]
+    assert "***" in [event.fields.get("at") for event in found]
+
+
 def test_names_that_become_the_same_are_kept_apart() -> None:
     made = redacted({"a@example.org": 1, "b@example.org": 2, "c": 3}, mask=["email"])
     assert made == {"***": 1, "*** (2)": 2, "c": 3}

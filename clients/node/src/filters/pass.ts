@@ -92,12 +92,8 @@ export class Pass {
       case "boolean":
         return value;
       case "number":
-      case "bigint": {
-        if (!redact.masksText) return value;
-        const digits = String(value); // a card number may well be a number
-        const hidden = redact.text(digits);
-        return hidden === digits ? value : hidden;
-      }
+      case "bigint":
+        return redact.masksText ? redact.number(value) : value; // a card number may well be a number
       case "object":
         if (value === null) return null;
         break;

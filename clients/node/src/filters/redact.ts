@@ -15,6 +15,7 @@ import { Paths } from "./paths.js";
 const MIN_KEY = 16; // characters that the key of pseudonyms has at least
 const MOST_KNOWN = 4096;
 const LONGEST_KNOWN = 100;
+const CARD = MASKS.get("credit_card");
 
 export interface RedactOptions {
   drop?: string[];
@@ -81,12 +82,19 @@ export class Redact implements FilterObject {
     }
     if (!this.masksText) return replace(event, { fields: made });
     return replace(event, {
-      payload: this.text(String(event.payload)),
+      payload: this.payload(String(event.payload), event.type, made),
       fields: made,
       type: this.name(String(event.type)),
       tokens: event.tokens.map((token) => this.name(String(token))),
       logger: this.name(String(event.logger)),
     });
+  }
+
+  /** What masks leave of a payload; that of a measurement is its number, and stays where that does. */
+  private payload(payload: string, kind: string, fields: Fields): string {
+    const value = kind === "timer" ? fields["ms"] : kind === "counter" ? fields["count"] : undefined;
+    if (typeof value === "number" && !Number.isInteger(value) && String(value) === payload) return payload;
+    return this.text(payload);
   }
 
   /** Where names alone say what happens; what is inside the values need not be looked at. */
@@ -120,6 +128,18 @@ export class Redact implements FilterObject {
     let made = text;
     for (const mask of this.masks) made = mask(made, this.maskWith);
     return made;
+  }
+
+  /** The number, or the text that masks leave of it. A card is a whole number: the digits of a fraction are none. */
+  number(value: number | bigint): unknown {
+    const before = String(value);
+    const fraction = typeof value === "number" && !Number.isInteger(value);
+    let text = before;
+    for (const mask of this.masks) {
+      const point = fraction && mask === CARD ? text.indexOf(".") : -1;
+      text = point < 0 ? mask(text, this.maskWith) : mask(text.slice(0, point), this.maskWith) + text.slice(point);
+    }
+    return text === before ? value : text;
   }
 
   /** As `text`, for what comes again and again: names of fields, types, tokens, loggers. */

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct, field
 
 from metlog.config.schema import Seconds, Size, checked, unknown
-from metlog.config.sources import KEYS, as_list, foreign, from_prefixed, gather
+from metlog.config.sources import KEYS, as_list, foreign, from_prefixed, gather, is_off
 from metlog.core.chance import Chance, chance
 from metlog.core.fanout import FanOut
 from metlog.core.pipeline import OnDrop, Pipeline
@@ -204,6 +204,8 @@ def plan(settings: Mapping[str, Any], where: str = "") -> Plan:
             f"{prefix}on_drop = {made.on_drop!r}: wants a callable (reason: str, count: int); set it in Python"
         )
     made.statsd = values.get("statsd", False)
+    if is_off(made.statsd):
+        made.statsd = False
     if made.statsd:
         with problems.catch(f"{prefix}statsd"):
             from metlog.statsd.client import check_settings

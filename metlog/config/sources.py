@@ -6,13 +6,24 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from metlog.errors import ConfigError, Problems
-from metlog.plugins.conversion import nearest, shown
+from metlog.plugins.conversion import Unit, nearest, shown
 from metlog.values import whole_number
 
-__all__ = ["KEYS", "LISTENER_KEYS", "SENDER_KEYS", "as_list", "expand", "foreign", "from_prefixed", "gather", "sources"]
+__all__ = [
+    "KEYS",
+    "LISTENER_KEYS",
+    "SENDER_KEYS",
+    "as_list",
+    "expand",
+    "foreign",
+    "from_prefixed",
+    "gather",
+    "is_off",
+    "sources",
+]
 
 KEYS: Final[Mapping[str, Any]] = {
     "logger": str,
@@ -27,7 +38,7 @@ KEYS: Final[Mapping[str, Any]] = {
     "disabled_timers": list[str],
     "counters": Literal["sum", "each"],
     "timers": Literal["each", "summary"],
-    "exit_timeout": float,
+    "exit_timeout": Annotated[float, Unit("seconds")],
     "on_drop": Any,
     "tests": list[Any],
 }
@@ -47,6 +58,8 @@ _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*:.*", re.DOTALL)
 _SUFFIXES: Final = (".toml", ".ini", ".cfg", ".conf")
 _LISTS: Final = ("filters", "plugins", "disabled_timers")
 _COMPONENTS: Final = ("sender", "encoder")
+_TABLES: Final = ("buffer", "fields")
+_OFF: Final = frozenset({"false", "no", "off", "0", ""})
 _OTHER_VARIABLES: Final = frozenset({"config", "data", "traceback", "test", "tests"})
 """METLOG_… variables that mean something, or may, and are no settings."""
 
@@ -97,7 +110,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         before = made.get(key)
         anew = key in _COMPONENTS and isinstance(value, Mapping) and "name" in value
-        if key in _COMPONENTS and isinstance(before, str):
+        if isinstance(before, str) and (key in _COMPONENTS or (key == "statsd" and not is_off(before))):
             before = {"name": before}
         if isinstance(before, Mapping) and isinstance(value, Mapping) and not anew:
             made[key] = {**before, **value}
@@ -113,7 +126,8 @@ def from_prefixed(mapping: Mapping[str, Any], prefix: str = "metlog.") -> dict[s
     """Settings out of an application's own flat mapping: `metlog.sender = …`, `metlog.buffer.flush_interval = …`.
 
     What does not begin with the prefix is left alone, as SQLAlchemy's `engine_from_config` does. Dots nest; numbers
-    make a list: `metlog.filters.0.name = redact`.
+    make a list: `metlog.filters.0.name = redact`. A text beside a table, as `metlog.sender = udp` beside
+    `metlog.sender.port = 1`, becomes its `name`; beside one of `fields` or `buffer` it raises ConfigError.
     """
     made: dict[str, Any] = {}
     for key, value in mapping.items():
@@ -124,13 +138,20 @@ def from_prefixed(mapping: Mapping[str, Any], prefix: str = "metlog.") -> dict[s
         for part in path:
             inner = table.setdefault(part, {})
             if not isinstance(inner, dict):  # `metlog.sender = udp` beside `metlog.sender.port = 1`
-                inner = table[part] = {"name": inner}
+                inner = table[part] = _named(key, (*path, last), inner)
             table = inner
         if isinstance(table.get(last), dict) and not isinstance(value, Mapping):
-            table[last]["name"] = value
+            table[last].update(_named(key, (*path, last), value))
         else:
             table[last] = value
     return _listed({key: _numbered(value) for key, value in made.items()})
+
+
+def _named(key: str, path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """The text of a component as the table that its options join; `key` is the one that came later."""
+    if path[0] in _TABLES:
+        raise ConfigError(f"{key}: stands beside another key that makes a table and a value of the same; leave out one")
+    return {"name": value}
 
 
 def _numbered(value: Any) -> Any:
@@ -150,9 +171,13 @@ def _listed(settings: dict[str, Any]) -> dict[str, Any]:
             settings[key] = as_list(value)
         elif isinstance(value, Mapping):
             settings[key] = list(value.values())
-    if isinstance(settings.get("statsd"), str) and settings["statsd"].lower() in {"false", "no", "off", "0", ""}:
-        settings["statsd"] = False
     return settings
+
+
+def is_off(statsd: object) -> bool:
+    """Whether the setting `statsd`, or the text beside its table, is false: also as a text, of an INI file or a variable."""
+    word = statsd.get("name") if isinstance(statsd, Mapping) else statsd
+    return word is False or (isinstance(word, str) and word.strip().lower() in _OFF)
 
 
 def as_list(text: str) -> list[str]:
@@ -182,6 +207,8 @@ def _from_environment() -> dict[str, Any]:
         setting = _setting(key)
         if setting is not None:
             flat[f"metlog.{setting}"] = value
+        elif key == "METLOG_ON_DROP":
+            wrong.append(f"{key}: a callable is wanted there; set on_drop in Python")
         elif (near := _misspelt(key)) and f"${{{key}" not in text:
             wrong.append(f"{key} = {shown(key, value)}: no such setting; did you mean {near}?")
     if wrong:

@@ -194,8 +194,37 @@ def _wants(hint: Any, value: Any) -> str | None:
     words = [_word(kind) for kind in _alternatives(hint) if kind is not type(None)]
     if not words or None in words:
         return None
-    got = "" if isinstance(value, str) else f", not {_WORDS.get(type(value), type(value).__name__)}"
+    got = "" if isinstance(value, str) else f", not {_got(value, _alternatives(hint))}"
     return f"wants {' or '.join(str(word) for word in words)}{got}"
+
+
+def _got(value: Any, kinds: tuple[Any, ...]) -> str:
+    """What the value is; of a list or a table, where one is wanted, what in it is wrong."""
+    for kind in kinds:
+        inner = get_args(kind)
+        if get_origin(kind) is dict and inner and isinstance(value, Mapping):
+            for name, item in value.items():
+                if not isinstance(name, str):
+                    return f"one with a name that is {_word_of(name)}"
+                if not _fits(item, inner[1]):
+                    return f"one with {_word_of(item)} under {name!r}"
+        if get_origin(kind) in _LISTS and inner and isinstance(value, list | tuple | set | frozenset):
+            for item in value:
+                if not _fits(item, inner[0]):
+                    return f"one with {_word_of(item)} in it"
+    return _word_of(value)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    try:
+        convert(value, hint)
+    except ValueError:
+        return False
+    return True
+
+
+def _word_of(value: Any) -> str:
+    return _WORDS.get(type(value), type(value).__name__)
 
 
 def _word(kind: Any) -> str | None:

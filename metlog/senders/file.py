@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from metlog.errors import SenderError
-from metlog.plugins.conversion import Size
+from metlog.plugins.conversion import Seconds, Size, convert
 from metlog.senders._blocking import BlockingSender
 from metlog.senders.options import at_least, at_most, positive
 
@@ -241,11 +241,18 @@ def _seconds(fsync: str | float) -> float | None:
         if fsync in {"never", "always"}:
             return None if fsync == "never" else 0.0
         try:
-            fsync = float(fsync)
+            fsync = _number(fsync)
         except ValueError:
             raise ValueError(f"fsync = {fsync!r}: wants never, always or a number of seconds") from None
     positive("fsync", fsync, "seconds")
     return float(fsync)
+
+
+def _number(seconds: str) -> float:
+    try:
+        return float(seconds)
+    except ValueError:
+        return float(convert(seconds, Seconds))
 
 
 def _permissions(mode: int | str) -> int:

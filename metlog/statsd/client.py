@@ -285,7 +285,9 @@ def _table(settings: object, where: str) -> dict[str, Any]:
     if settings is True or (isinstance(settings, str) and settings.lower() in {"true", "yes", "on", "1"}):
         return {}
     if isinstance(settings, Mapping):
-        return dict(settings)
+        table = dict(settings)
+        # Of METLOG_STATSD beside METLOG_STATSD__PREFIX, or of a file below these.
+        return {**_table(table.pop("name"), where), **table} if "name" in table else table
     if isinstance(settings, str) and ":" in settings:
         transport, options = parse_spec(settings, where)
         return {"transport": transport, **options}

@@ -191,6 +191,10 @@ SETTINGS: list[dict[str, Any]] = [
     {"buffer": {"max_frame": 70000}, "sender": "udp:"},
     {"buffer": {"flush_interval": "soon", "max_bytes": 1e3}, "sender": "memory:"},
     {"exit_timeout": -1, "sender": "memory:"},
+    {"exit_timeout": "2h", "sender": "memory:"},
+    {"exit_timeout": "soon", "sender": "memory:"},
+    {"disabled_timers": ["a", 1], "sender": "memory:"},
+    {"filters": [{"name": "type_severity_max", "types": {"a": 3, "b": [4]}}], "sender": "memory:"},
     {"fields": ["a"], "sender": "memory:"},
     {"sendr": "udp:"},
 ]

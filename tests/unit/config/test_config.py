@@ -426,3 +426,69 @@ def test_the_configuration_of_another_program_is_told_as_that(settings: dict[str
     with pytest.raises(ConfigError, match=told) as caught:
         plan(settings)
     assert len(caught.value.problems) == 1
+
+
+def statsd_of(made: Any) -> tuple[Any, ...] | None:
+    settings = made.statsd
+    return settings and (settings.transport, settings.host, settings.port, settings.prefix)
+
+
+@pytest.mark.parametrize("word", ["false", "Off", "no", "0", ""])
+def test_statsd_is_off_by_a_word_wherever_it_stands(word: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STATSD_HERE", word)
+    toml = settings_file(tmp_path, 'sender = "null"\nstatsd = "${STATSD_HERE}"\n')
+    ini = settings_file(tmp_path, "[metlog]\nsender = null\nstatsd = ${STATSD_HERE}\n", "c.ini")
+    for settings in (
+        toml,
+        ini,
+        {"sender": "null", "statsd": word},
+        {"metlog.statsd": word, "metlog.statsd.prefix": "p"},
+    ):
+        assert plan(gather(settings)).statsd is False
+
+
+@pytest.mark.parametrize(
+    ("in_file", "variables", "found"),
+    [
+        ('statsd = "tcp://127.0.0.9:1"', {"__PREFIX": "p"}, ("tcp", "127.0.0.9", 1, "p")),
+        ('statsd = "false"', {"__HOST": "127.0.0.9"}, ("udp", "127.0.0.9", 8125, "")),
+        ("statsd = true", {"__HOST": "127.0.0.9"}, ("udp", "127.0.0.9", 8125, "")),
+        ("", {"": "tcp://127.0.0.9:1", "__PREFIX": "p", "__PORT": "2"}, ("tcp", "127.0.0.9", 2, "p")),
+        ("", {"": "true", "__PREFIX": "p"}, ("udp", "localhost", 8125, "p")),
+        ("", {"": "false", "__PREFIX": "p"}, False),
+    ],
+)
+def test_options_of_statsd_join_its_url(
+    in_file: str, variables: dict[str, str], found: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("METLOG_CONFIG", settings_file(tmp_path, f'sender = "null"\n{in_file}\n'))
+    for key, value in variables.items():
+        monkeypatch.setenv(f"METLOG_STATSD{key}", value)
+    assert statsd_of(plan(gather())) == found
+
+
+def test_a_word_beside_options_of_statsd_that_is_none_is_told() -> None:
+    assert problems({"metlog.statsd": "often", "metlog.statsd.prefix": "p"}) == [
+        "statsd = 'often': wants false, true, a URL such as udp://localhost:8125?prefix=app, or a table "
+        "with host, port, prefix"
+    ]
+
+
+@pytest.mark.parametrize("keys", [("fields", "fields.a"), ("fields.a.b", "fields.a"), ("buffer", "buffer.max_frame")])
+def test_a_value_beside_a_table_of_the_same_name_makes_no_field_called_name(keys: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match=f"metlog.{keys[1]}: stands beside another key"):
+        gather({f"metlog.{key}": "1" for key in keys})
+
+
+def test_a_callable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METLOG_ON_DROP", "print")
+    assert problems() == ["METLOG_ON_DROP: a callable is wanted there; set on_drop in Python"]
+
+
+def test_seconds_at_the_end_are_written_as_others() -> None:
+    assert plan({"exit_timeout": "500ms"}).exit_timeout == 0.5
+    assert plan({"exit_timeout": 0}).exit_timeout == 0
+    assert problems({"exit_timeout": "2h"}) == ["exit_timeout = 7200.0: wants 0 to 3600 seconds"]
+    assert problems({"exit_timeout": "soon"}) == [
+        """exit_timeout = 'soon': wants seconds, as 60 or "60s", "5m", "7d\""""
+    ]

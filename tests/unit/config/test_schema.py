@@ -102,3 +102,18 @@ def test_a_field_without_a_default_is_missed() -> None:
 def test_the_home_directory_is_put_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert convert("~/spool", FilePath) == tmp_path / "spool"
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "words"),
+    [
+        (["a", 1], list[str], "wants a list, each a text, not one with a whole number in it"),
+        ([None], str | list[str], "wants a text or a list, each a text, not one with nothing in it"),
+        ({"a": 1, "b": [2]}, dict[str, int], "wants a table, each value a whole number, not one with a list under 'b'"),
+        ({1: "a"}, dict[str, Any], "wants a table, not one with a name that is a whole number"),
+        ({"a": 1}, list[str], "wants a list, each a text, not a table"),
+    ],
+)
+def test_what_is_wrong_in_a_list_or_table_is_said(value: Any, hint: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        convert(value, hint)

@@ -271,4 +271,6 @@ def test_faults_name_key_value_and_remedy(tmp_path):
     ]:
         with pytest.raises(ConfigError, match=words):
             plugins.build("sender", {"name": "file", **options}, "sender")
+    for seconds in ("250ms", "0.25", 0.25):
+        assert plugins.build("sender", {"name": "file", "path": good, "fsync": seconds}, "sender").fsync == 0.25
     assert FileSender(path=good, mode="0600").mode == FileSender(path=good, mode=0o600).mode == 0o600

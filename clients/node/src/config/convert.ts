@@ -33,6 +33,27 @@ const SIZE = /^(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?$/i;
 const DURATION = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/;
 const SECONDS_OF: Record<string, number> = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400 };
 
+/** What the value is; of a list or a table, where one is wanted, what in it is wrong. */
+function gotOf(value: unknown, kinds: readonly Kind[], each: Kind | undefined): string {
+  const wrong = (item: unknown): boolean => {
+    try {
+      convert(item, { kind: each as Kind });
+      return false;
+    } catch {
+      return true;
+    }
+  };
+  if (each !== undefined && kinds.includes("list") && Array.isArray(value)) {
+    const index = value.findIndex(wrong);
+    if (index >= 0) return `one with ${wordOf(value[index])} in it`;
+  }
+  if (each !== undefined && kinds.includes("table") && isTable(value)) {
+    const found = Object.entries(value).find(([, item]) => wrong(item));
+    if (found !== undefined) return `one with ${wordOf(found[1])} under ${repr(found[0])}`;
+  }
+  return wordOf(value);
+}
+
 /** The value as the option says it; throws Error that tells what would be right. */
 export function convert(value: unknown, option: Option): unknown {
   if (option.kind === "any") return value;
@@ -50,7 +71,7 @@ export function convert(value: unknown, option: Option): unknown {
   }
   if (typeof value === "string" && kinds.includes("list") && value.includes("\n")) return ofText(value, "list", option.each);
   const measured = kinds.includes("size") || kinds.includes("duration");
-  const got = typeof value === "string" || measured ? "" : `, not ${wordOf(value)}`;
+  const got = typeof value === "string" || measured ? "" : `, not ${gotOf(value, kinds, option.each)}`;
   const wanted = kinds.map((kind) => {
     if (kind === "list" && option.each) return `a list, each ${WORDS[option.each]}`;
     return kind === "table" && option.each ? `a table, each value ${WORDS[option.each]}` : WORDS[kind];

@@ -19,7 +19,7 @@ export const KEYS: Record<string, Option> = {
   plugins: { kind: "any" },
   fields: { kind: "table" },
   disabled_timers: { kind: "list", each: "text" },
-  exit_timeout: { kind: "number" },
+  exit_timeout: { kind: "duration" },
   on_drop: { kind: "any" },
   tests: { kind: "list" },
 };

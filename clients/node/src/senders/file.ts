@@ -2,7 +2,7 @@
 
 import { constants, closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, lstatSync, openSync, readSync, renameSync, statSync, writeSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { repr } from "../config/convert.js";
+import { convert, repr } from "../config/convert.js";
 import { messageOf, SenderError } from "../core/errors.js";
 import { atLeast, closedError, positive } from "./options.js";
 import type { Sender } from "./sender.js";
@@ -183,10 +183,19 @@ export class FileSender implements Sender {
   }
 }
 
+/** Of a number, or of "250ms" or "5m"; NaN for another text. */
+function secondsOf(text: string): number {
+  try {
+    return Number.isNaN(Number(text)) ? (convert(text, { kind: "duration" }) as number) : Number(text);
+  } catch {
+    return NaN;
+  }
+}
+
 function milliseconds(fsync: string | number): number | null {
   if (fsync === "never") return null;
   if (fsync === "always") return 0;
-  const seconds = typeof fsync === "string" && fsync.trim() !== "" ? Number(fsync) : fsync;
+  const seconds = typeof fsync === "string" && fsync.trim() !== "" ? secondsOf(fsync) : fsync;
   if (typeof seconds !== "number" || Number.isNaN(seconds)) throw new Error(`fsync = ${repr(fsync)}: wants never, always or a number of seconds`);
   positive("fsync", seconds, "seconds");
   return seconds * 1000;

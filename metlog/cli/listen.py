@@ -98,6 +98,8 @@ def listen(
         print(f"the configuration is right: {names}")
         for job in checked.lake.described():
             print(f"lake: {job}")
+        for text in checked.lakes.told:
+            print(text)
         return
     running = _Running(service, settings if config else None)
     running.take_signals()
@@ -119,6 +121,8 @@ def listen(
     if takeover:
         told = f"took over from process {before.pid}" if before else "there was no listener to take over from"
         print(f"metlog: {told}", file=sys.stderr, flush=True)
+    for text in checked.lakes.told:
+        print(f"metlog: {text}", file=sys.stderr, flush=True)
     print(f"ready: events go to {checked.where}", flush=True)
     running.serve()
 

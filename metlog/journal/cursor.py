@@ -40,7 +40,7 @@ class Cursor(Struct, omit_defaults=True):
     pending: Position | None = None
     """Where the batch ends that may have been delivered already: after a crash the same batch is formed again."""
     lake: bool = False
-    """True when `at` means: every segment below `at.number` stands in `events/` as Parquet."""
+    """True when `at` means: every segment below `at.number` stands as Parquet where queries over the data folder read it."""
     route: Route = Route()
     """Which events the output takes; a snapshot needs it for those that are not in Parquet yet."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-__all__ = ["Route"]
+__all__ = ["AnyRoute", "Route", "Routes", "joined"]
 
 
 class Route(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True):
@@ -38,6 +39,43 @@ class Route(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True)
         if not self.types or event.type in self.types:
             return True
         return any(name.endswith(".*") and event.type.startswith(name[:-1]) for name in self.types)
+
+    def meets(self, other: Route) -> bool:
+        """Whether an event may go both ways: always, unless types or loggers keep them apart, for an event may have tokens of both, and
+        every severity that one takes the more urgent ones of the other are among."""
+        if self.loggers and other.loggers and not set(self.loggers) & set(other.loggers):
+            return False
+        if not self.types or not other.types:
+            return True
+        return any(_meet(mine, its) or _meet(its, mine) for mine in self.types for its in other.types)
+
+
+class Routes(Struct, frozen=True):
+    """The events that any of several ways takes, each once."""
+
+    any_of: tuple[Route, ...]
+
+    @property
+    def takes_all(self) -> bool:
+        return any(route.takes_all for route in self.any_of)
+
+    def takes(self, event: Any) -> bool:
+        """Whether the event goes one of the ways."""
+        return any(route.takes(event) for route in self.any_of)
+
+
+AnyRoute = Route | Routes
+
+
+def joined(routes: Iterable[Route]) -> AnyRoute:
+    """What takes the events of all these ways."""
+    found = tuple(dict.fromkeys(routes))
+    return found[0] if len(found) == 1 else Routes(found)
+
+
+def _meet(name: str, other: str) -> bool:
+    """Whether one name, which may end in `.*`, takes types that another one takes as well, the shorter one first."""
+    return name == other or (name.endswith(".*") and other.startswith(name[:-1]))
 
 
 _ALL = Route()

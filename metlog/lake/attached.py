@@ -17,7 +17,7 @@ from msgspec import Struct
 from metlog.errors import ConfigError
 from metlog.journal.folder import Folder
 from metlog.lake.storage import check_uri
-from metlog.lake.uris import is_remote, local_path
+from metlog.lake.uris import is_remote, local_path, place_of
 
 __all__ = ["attach", "attached", "folder_for"]
 
@@ -30,6 +30,7 @@ class _Lake(Struct):
 
 def attach(folder: Folder, uri: str) -> None:
     """Notes where the data set of a data folder lies; the empty text: in the folder itself."""
+    uri = _elsewhere(folder, uri)
     if attached(folder) == uri:
         return
     if uri:
@@ -39,13 +40,19 @@ def attach(folder: Folder, uri: str) -> None:
 
 
 def attached(folder: Folder) -> str:
-    """Where the data set of a data folder lies; the empty text: in the folder itself. Raises ConfigError for a file that is damaged."""
+    """Where the data set of a data folder lies; the empty text: in the folder itself, whatever its URI. Raises ConfigError for a file that
+    is damaged."""
     try:
-        return msgspec.json.decode(folder.read(_FILE), type=_Lake).uri
+        return _elsewhere(folder, msgspec.json.decode(folder.read(_FILE), type=_Lake).uri)
     except FileNotFoundError:
         return ""
     except msgspec.DecodeError as error:
         raise ConfigError(f"{folder.path / _FILE}: {error}; the listener writes it anew when it starts") from error
+
+
+def _elsewhere(folder: Folder, uri: str) -> str:
+    """The URI, or the empty text for one of the folder itself: its files would be read twice."""
+    return "" if not is_remote(uri) and place_of(uri, folder.path) == place_of("", folder.path) else uri
 
 
 def folder_for(text: str) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from metlog.journal.folder import Folder
-from metlog.journal.routing import Route
+from metlog.journal.routing import AnyRoute
 from metlog.journal.segment import SEALED, SegmentName
 from metlog.lake.days import day_folders
 from metlog.lake.writer import file_name, has_log, write_segment
@@ -31,7 +31,7 @@ class Backlog:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder
-        self._written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
+        self._written: dict[tuple[SegmentName, AnyRoute], list[tuple[date, Path]]] = {}
         self._made_of: dict[SegmentName, tuple[int, int]] = {}
         """Inode and time of the last write of the segment's file when its files were made: another one has its name after `forget`."""
         self._logged: set[SegmentName] = set()
@@ -39,7 +39,7 @@ class Backlog:
         self._unwanted: deque[tuple[float, Path]] = deque()
 
     def files(
-        self, journal: Folder, name: SegmentName, route: Route, check: Callable[[], None]
+        self, journal: Folder, name: SegmentName, route: AnyRoute, check: Callable[[], None]
     ) -> list[tuple[date, Path]] | None:
         """A segment's files with their days; None for one with events of a partitioned log, which other listeners may write
         meanwhile: no file of it would stay right. Raises FileNotFoundError when the segment is gone, OSError when there is no room,
@@ -63,7 +63,7 @@ class Backlog:
             self._made_of[name] = made_of
         return found
 
-    def keep(self, wanted: Collection[tuple[SegmentName, Route]]) -> None:
+    def keep(self, wanted: Collection[tuple[SegmentName, AnyRoute]]) -> None:
         """Lets go of everything else."""
         now = time.monotonic()
         for key in self._written.keys() - wanted:

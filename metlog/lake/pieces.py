@@ -14,7 +14,7 @@ import pyarrow as pa
 from msgspec import UNSET, Raw
 
 from metlog.journal.offsets import Partition, clean_source, run_of
-from metlog.journal.routing import Route
+from metlog.journal.routing import AnyRoute
 from metlog.journal.rows import WRONG, Row, micros, rows_of
 from metlog.journal.segment import Record
 from metlog.journal.tails import Head, origin_of
@@ -101,7 +101,7 @@ class Piece:
     """Of events that were read from a partitioned log its name (`chain_of`), and the offset there. Empty when there are none."""
     offsets: Sequence[int | None] = ()
 
-    def taken(self, route: Route) -> Piece:
+    def taken(self, route: AnyRoute) -> Piece:
         """The events that a route takes. Each row must be a run of its own."""
         taken = [route.takes(row) for row in self.rows]
         return Piece(
@@ -128,7 +128,7 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def read(records: Sequence[Record], route: Route, bad: list[tuple[bytes, str, str]] | None) -> Piece:
+def read(records: Sequence[Record], route: AnyRoute, bad: list[tuple[bytes, str, str]] | None) -> Piece:
     """Decodes records together, and takes the events of the route; record by record when some of it is not as it usually is. `bad` as for
     `metlog.lake.schema.tables`."""
     try:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metlog.event import ONE
-from metlog.journal.routing import Route
+from metlog.journal.routing import AnyRoute
 from metlog.journal.rows import FIRST, LAST, pieces_of
 from metlog.journal.segment import Clock, Record
 from metlog.lake.pieces import TIME, TOKENS, chain_of, read
@@ -75,7 +75,7 @@ CHUNK_BYTES: Final = 1 << 20
 def tables(
     records: Iterable[Record],
     clock: Clock,
-    route: Route,
+    route: AnyRoute,
     *,
     rows: int = 5000,
     size: int = CHUNK_BYTES,
@@ -105,7 +105,7 @@ def tables(
 
 
 def _table(
-    records: Sequence[Record], clock: Clock, route: Route, bad: list[tuple[bytes, str, str]] | None
+    records: Sequence[Record], clock: Clock, route: AnyRoute, bad: list[tuple[bytes, str, str]] | None
 ) -> Iterator[pa.Table]:
     piece = read(records, route, bad)
     rows, count = piece.rows, len(piece.rows)

@@ -4,7 +4,8 @@ Read-only and without a lock on the listener. Why each event is found exactly on
 
 - A segment's Parquet files stand under their names before the lake's cursor passes the segment, and the
   segment is unlinked after that. So of a segment that is still there and not passed, only the journal counts, and its
-  files are ignored; of any other segment only the files count.
+  files are ignored; of any other segment only the files count. Of several lakes, no event goes to two (`metlog.listener.lakes`); the
+  cursor of the one that is furthest behind counts, and of the journal the events that any of them takes.
 - The segments are listed first, then the cursor is read, then those that count are opened, then the files are listed. A segment that
   was unlinked before it could be opened has been committed meanwhile: the snapshot begins again.
 """
@@ -24,7 +25,7 @@ import pyarrow.compute as pc
 from metlog.journal.cursor import Cursor
 from metlog.journal.folder import Folder, journals
 from metlog.journal.offsets import Spans
-from metlog.journal.routing import Route
+from metlog.journal.routing import AnyRoute, joined
 from metlog.journal.segment import ACTIVE, SEALED, SegmentName, listing
 from metlog.lake.attached import attached
 from metlog.lake.backlog import Backlog
@@ -129,18 +130,19 @@ def _attempt(
 ) -> Snapshot:
     pending: set[SegmentName] = set()
     parts: list[Part] = []
-    written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
+    written: dict[tuple[SegmentName, AnyRoute], list[tuple[date, Path]]] = {}
     for _, journal in journals(root):
         sealed, active = listing(journal)
-        cursor = Cursor.of_lakes(journal)[0]
-        sealed = [segment for segment in sealed if segment.number >= cursor.at.number]
-        active = [segment for segment in active if segment.number >= cursor.at.number]
+        cursors = Cursor.of_lakes(journal)
+        behind, route = cursors[0].at.number, joined(cursor.route for cursor in cursors)
+        sealed = [segment for segment in sealed if segment.number >= behind]
+        active = [segment for segment in active if segment.number >= behind]
         pending.update(sealed, active)
         old = sealed[: len(sealed) - _newest(journal, sealed, active)] if memory.backlog is not None else []
-        made, logged = _write(memory.backlog, journal, old, cursor.route, check)
+        made, logged = _write(memory.backlog, journal, old, route, check)
         written |= made
         for segments, suffix in (([*logged, *sealed[len(old) :]], SEALED), (active, ACTIVE)):
-            parts += [_open(memory.uncommitted, journal, segment, suffix, cursor.route) for segment in segments]
+            parts += [_open(memory.uncommitted, journal, segment, suffix, route) for segment in segments]
     if memory.backlog is not None:
         memory.backlog.keep(written)
     files = sorted(_files(root, pending, since, until))
@@ -189,10 +191,10 @@ def _newest(journal: Folder, sealed: Sequence[SegmentName], active: Sequence[Seg
 
 
 def _write(
-    backlog: Backlog | None, journal: Folder, old: Sequence[SegmentName], route: Route, check: Callable[[int], None]
-) -> tuple[dict[tuple[SegmentName, Route], list[tuple[date, Path]]], list[SegmentName]]:
+    backlog: Backlog | None, journal: Folder, old: Sequence[SegmentName], route: AnyRoute, check: Callable[[int], None]
+) -> tuple[dict[tuple[SegmentName, AnyRoute], list[tuple[date, Path]]], list[SegmentName]]:
     """The files of old segments, and those segments of which there can be none."""
-    written: dict[tuple[SegmentName, Route], list[tuple[date, Path]]] = {}
+    written: dict[tuple[SegmentName, AnyRoute], list[tuple[date, Path]]] = {}
     logged: list[SegmentName] = []
     if backlog is not None:
         for index, segment in enumerate(old):
@@ -207,7 +209,7 @@ def _write(
     return written, logged
 
 
-def _open(uncommitted: Uncommitted, journal: Folder, segment: SegmentName, suffix: str, route: Route) -> Part:
+def _open(uncommitted: Uncommitted, journal: Folder, segment: SegmentName, suffix: str, route: AnyRoute) -> Part:
     try:
         return uncommitted.open(journal, segment, suffix, route)
     except FileNotFoundError:

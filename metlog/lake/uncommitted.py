@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from metlog.journal.blocks import read_blocks
 from metlog.journal.folder import Folder, read_all
 from metlog.journal.offsets import Partition, Spans, first_only
-from metlog.journal.routing import Route
+from metlog.journal.routing import AnyRoute
 from metlog.journal.segment import HEADER_SIZE, SEALED, Clock, Record, SegmentName, end_of, read_header
 from metlog.lake.chains import outside
 from metlog.lake.pieces import uncollected
@@ -32,7 +32,7 @@ class _Kept:
     """The events of a segment up to the end of a record."""
 
     clock: Clock
-    route: Route
+    route: AnyRoute
     file: tuple[int, int] = (0, 0)
     """Inode, and for a sealed segment time of its last write: of another file under the segment's name nothing is known."""
     end: int = 0
@@ -87,7 +87,7 @@ class Uncommitted:
         self._most = most
         self._kept: dict[SegmentName, _Kept] = {}
 
-    def open(self, journal: Folder, name: SegmentName, suffix: str, route: Route) -> Part:
+    def open(self, journal: Folder, name: SegmentName, suffix: str, route: AnyRoute) -> Part:
         """Opens a segment, to be read up to its end of now. Raises FileNotFoundError when it is gone."""
         descriptor = journal.open(f"{name}{suffix}", os.O_RDONLY)
         try:

@@ -16,7 +16,7 @@ from metlog.journal import failpoints
 from metlog.journal.blocks import SegmentReader
 from metlog.journal.folder import Folder, write_all
 from metlog.journal.offsets import Partition, Spans, first_only
-from metlog.journal.routing import Route
+from metlog.journal.routing import AnyRoute
 from metlog.journal.segment import Clock, Record, SegmentName
 from metlog.lake.chains import Chains
 from metlog.lake.parquet import NAME, Parquet, may_replace
@@ -66,7 +66,7 @@ def write_segment(
     journal: Folder,
     segment: SegmentName,
     events: Folder,
-    route: Route,
+    route: AnyRoute,
     *,
     level: int = 3,
     codec: str = "zstd",
@@ -141,7 +141,7 @@ class LakeWriter:
         self,
         journal: Folder,
         segment: SegmentName,
-        route: Route,
+        route: AnyRoute,
         *,
         bad: list[tuple[bytes, str, str]] | None = None,
         choose: Choose = lambda _, records: records,

@@ -17,9 +17,10 @@ from metlog.errors import ConfigError, Problems
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock
 from metlog.journal.writer import JournalOptions
-from metlog.lake.uris import is_remote, place_of
+from metlog.lake.uris import is_remote, local_path, place_of
 from metlog.listener.adapt import adapt_input
 from metlog.listener.delivery.batches import Limits
+from metlog.listener.lakes import Lakes, Written, answering
 from metlog.listener.signed import Signing, signing_of
 from metlog.listener.upkeep.settings import LakeUpkeep, lake_upkeep
 from metlog.plugins import Component, check, suggest
@@ -85,9 +86,19 @@ class ListenerConfig(Struct, frozen=True):
 
     @property
     def where(self) -> str:
-        """The data folder, or the URI of the data set, without its query."""
-        uris = [str(output.spec["uri"]).partition("?")[0] for output in self.outputs if output.spec.get("uri")]
-        return uris[0] if uris else str(self.general.data)
+        """The data folder, or the URI of the data set, without its query, where no lake is in the folder."""
+        uri = self.lakes.uri.partition("?")[0]
+        return uri if uri and len(self.lakes.answer) == 1 else str(self.general.data)
+
+    @property
+    def lakes(self) -> Lakes:
+        """Which of several lakes answer."""
+        written = [
+            Written(output.id, str(output.spec.get("uri") or ""), output.route)
+            for output in self.outputs
+            if output.component.name == "lake"
+        ]
+        return answering(written, self.general.data)
 
     @property
     def clock(self) -> Clock:
@@ -158,6 +169,9 @@ def _shared(table: dict[str, Any], given: Path | str | None, problems: Problems)
     table.pop("state", None)
     uri = str(table.get("data", ""))
     if not is_remote(uri):
+        with problems.catch("listener.data"):
+            if uri.startswith("file:"):
+                table["data"] = str(local_path(uri))
         if state is not None:
             problems.add(
                 f"listener.state = {str(state)!r}: only with a URI as listener.data; journal and data set share the data folder"

@@ -181,6 +181,7 @@ class Service:
             if self._outputs.changes(assignments):
                 self.journal.rotate()  # an output that leaves gets what was journaled until now
                 told += self._outputs.replace(assignments, lambda: self.journal.end)
+                told += config.lakes.told
             if config.lake != self._upkeep.settings:
                 self._upkeep.stop()
                 self._upkeep = UpkeepKeeper(self._data, config.lake, self._of_journal("upkeep-state"))
@@ -245,10 +246,12 @@ class Service:
 
     def _assignments(self, config: ListenerConfig) -> list[Assignment]:
         general = config.general
+        lakes = config.lakes
         return [
             Assignment(
                 str(general.data.resolve()), general.journal, output.id, output.spec, output.route, output.limits,
-                general.dead_bytes, -1,
+                general.dead_bytes, -1, answers=output.id in lakes.answer or output.component.name != "lake",
+                answers_at=lakes.uri if output.id in lakes.answer else "",
             )
             for output in config.outputs
         ]  # fmt: skip

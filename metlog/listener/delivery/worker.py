@@ -53,6 +53,8 @@ class Assignment(Struct):
     dead_bytes: int
     report_fd: int
     deaths: int = 0
+    answers: bool = True
+    answers_at: str = ""
 
 
 class Message(Struct):
@@ -83,6 +85,7 @@ def main() -> int:
         report = _Reporter(assignment.report_fd)
         context = Context(assignment.id, assignment.route, data, journal, cursors, dead, report)
         context.deaths = assignment.deaths
+        context.answers, context.answers_at = assignment.answers, assignment.answers_at
         threading.Thread(target=_listen, args=(context, lines), name="metlog-control", daemon=True).start()
         _lock(cursors, assignment.id, report)
         cursors.tidy(f"{assignment.id}.cursor")

@@ -34,6 +34,10 @@ class Context:
         self.journal = journal
         self.cursors = cursors
         self.dead = dead
+        self.answers = True
+        """Of a lake: whether queries over the data folder read its files."""
+        self.answers_at = ""
+        """Of a lake in the data folder that answers: the URI of the one that answers beside it, where there is one."""
         self.deaths = 0
         """How often in a row the output's process has ended at the place where it is now."""
         self._report = report

@@ -36,7 +36,7 @@ _ANYWHERE = 1 << 62  # beyond every offset
 
 
 class LakeOutput(BaseOutput):
-    """Writes `events/date=YYYY-MM-DD/` in the data folder; a listener has one lake in one place. The size and age of its files are the
+    """Writes `events/date=YYYY-MM-DD/` in the data folder. The size and age of its files are the
     journal's `segment_bytes` and `segment_age`: a segment becomes one file a day that its events fall on.
 
     Options: `compression`, `zstd` (with its `compression_level`, 1 to 19), or `snappy`, `gzip`, `none` for readers that have no
@@ -96,10 +96,13 @@ class LakeOutput(BaseOutput):
 
     def run(self, context: Context) -> None:
         """Until the listener ends: the oldest sealed segment that is not committed, then the next."""
-        cursor = context.cursor(lake=True)
+        cursor = context.cursor(lake=context.answers)
         cursor.route = context.route
         context.keep(cursor)  # at once: a query must know what is not in Parquet yet
-        retire_lakes(context.cursors, context.output)
+        if context.answers:
+            retire_lakes(context.cursors, context.output)
+        else:
+            context.report(describe=f"{self.describe()} (no query over the data folder reads them)")
         writer = self._writer(context)
         context.report(at=cursor.at, by_segment=True)
         done = 0
@@ -145,7 +148,8 @@ class LakeOutput(BaseOutput):
         from metlog.lake.uris import is_remote, local_path
         from metlog.lake.writer import LakeWriter
 
-        attach(context.data, self._uri)  # queries over the data folder find the events there
+        if context.answers:
+            attach(context.data, self._uri or context.answers_at)  # queries over the data folder find the events there
         with ExitStack() as opened:  # closed when not all of it is to be had: it is tried again
             storage: Storage
             events = None

@@ -109,7 +109,7 @@ def _settings(config: Path, data: Path | None) -> tuple[AlertSettings, Path]:
     from metlog.alerts.config import alerts_of
 
     try:
-        table = tomllib.loads(config.read_text(encoding="utf-8"))
+        table = tomllib.loads(config.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{config}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

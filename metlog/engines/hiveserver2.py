@@ -289,7 +289,7 @@ def _password(auth: str, file: Path | None) -> str | None:
             )
         return found
     try:
-        return file.read_text("utf-8").strip("\n")
+        return file.read_text("utf-8-sig").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"password_file = {str(file)!r}: {getattr(error, 'strerror', None) or error}") from error
 

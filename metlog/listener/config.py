@@ -108,7 +108,7 @@ class ListenerConfig(Struct, frozen=True):
 def from_file(path: Path, **overrides: Any) -> ListenerConfig:
     """Reads a TOML file; raises ConfigError with every fault in it. `overrides` as in `from_mapping`."""
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -226,7 +226,7 @@ def signing_of(where: str, *, keys: Any, keys_file: Any, signed: Any, replay_win
 
 def _read(where: str, path: Any) -> dict[str, bytes]:
     try:
-        lines = Path(str(path)).expanduser().read_text("utf-8").splitlines()
+        lines = Path(str(path)).expanduser().read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{where}.keys_file = {str(path)!r}: {getattr(error, 'strerror', None) or 'is not UTF-8'}"

@@ -83,7 +83,7 @@ class Dashboards:
             try:
                 if not saving.is_name(path.stem):
                     raise ConfigError(f"{path}: a dashboard's name is lower-case letters, digits, - and _")
-                self.found[path.stem] = _read(path.stem, path.read_text("utf-8"), str(path), saved=saved)
+                self.found[path.stem] = _read(path.stem, path.read_text("utf-8-sig"), str(path), saved=saved)
             except (ConfigError, OSError, UnicodeDecodeError) as error:
                 self.broken.append(str(error))
 

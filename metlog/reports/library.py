@@ -142,7 +142,7 @@ def _report(name: str, target: Report | str | Path | Callable[[], Any], origin: 
     if isinstance(found, Report):
         return replace(found, name=name, origin=found.origin or origin)
     if isinstance(found, (str, Path)):
-        return Report.from_toml(name, Path(found).read_text("utf-8"), f"{origin}, {found}")
+        return Report.from_toml(name, Path(found).read_text("utf-8-sig"), f"{origin}, {found}")
     raise ConfigError(f"report {name!r} is neither a Report nor the path of one: {found!r}")
 
 

@@ -95,7 +95,7 @@ class Report:
     @classmethod
     def from_file(cls, path: Path) -> Report:
         """Reads a report from a TOML file; its name is the file's. Raises ConfigError, OSError."""
-        return cls.from_toml(path.stem, path.read_text("utf-8"), str(path))
+        return cls.from_toml(path.stem, path.read_text("utf-8-sig"), str(path))
 
     def _check(self, where: str) -> None:
         try:

@@ -240,7 +240,7 @@ def _read(path: Path | None, data: Path | None, problems: Problems) -> tuple[_Fi
     if path is None:
         return _File(), AlertSettings()
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         problems.add(f"{path}: {error.strerror}")
         return _File(), AlertSettings()
@@ -283,7 +283,7 @@ def _token_of(path: Path | None, problems: Problems) -> str | None:
     if path is None:
         return None
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         problems.add(f"token_file = {str(path)!r}: {getattr(error, 'strerror', None) or error}")
         return None

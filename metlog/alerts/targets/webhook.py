@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import os
 import time
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Final
 
@@ -111,7 +112,7 @@ class WebhookTarget(BaseTarget):
             return b""
         secret = b""
         with contextlib.suppress(OSError):
-            secret = Path(self._secret_file).read_bytes().split(b"\n", 1)[0].strip()
+            secret = Path(self._secret_file).read_bytes().removeprefix(BOM_UTF8).split(b"\n", 1)[0].strip()
         if not secret:
             raise NotTaken(f"secret_file = {self._secret_file!r}: cannot be read, or is empty")
         return secret

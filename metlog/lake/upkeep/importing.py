@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -175,7 +176,7 @@ def _parquet_records(path: Path) -> Iterator[tuple[Any, int]]:
 
 
 def _json_records(path: Path, stream: BinaryIO, raw: BinaryIO) -> Iterator[tuple[Any, int]]:
-    first = stream.readline(_LONGEST + 1)
+    first = stream.readline(_LONGEST + 1 + len(BOM_UTF8)).removeprefix(BOM_UTF8)
     whole = first.lstrip()
     if whole[:1] == b"[" or (whole[:1] == b"{" and not _is_object(whole)):
         rest = stream.read(1 << 30)

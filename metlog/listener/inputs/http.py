@@ -239,7 +239,7 @@ def _tokens(token: str, path: str) -> list[str]:
     tokens = [token] if token else []
     if path:
         try:
-            lines = Path(path).read_text(encoding="utf-8").split("\n")
+            lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"token_file = {path!r}: cannot be read: {error}") from error
         found = [line.strip() for line in lines if line.strip()]

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
@@ -117,7 +118,8 @@ class Posting(BaseOutput):
         token = self._token
         if self._token_file:
             try:
-                token = Path(self._token_file).read_text(encoding="ascii").split("\n", 1)[0].strip()
+                text = Path(self._token_file).read_bytes().removeprefix(BOM_UTF8).decode("ascii")
+                token = text.split("\n", 1)[0].strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise Undelivered(f"token_file = {self._token_file!r}: cannot be read: {error}") from error
         if token:

@@ -144,7 +144,8 @@ def _alert(item: Any, where: str, alerting: Alerting, library: Library, in_liste
     values = checked(Alert, table, where, inner)
     problems = Problems()
     for line in inner.lines:
-        problems.add(line.replace(f"{where}.for_", f"{where}.for", 1).replace("'for_'", "'for'"))
+        named = line.replace(f"{where}.for_", f"{where}.for", 1).replace("'for_'", "'for'")
+        problems.add(named.replace(", for_,", ", for,"))  # among all there are
     problems.check()
     alert = Alert(**values)
     if not _NAME.fullmatch(alert.name):

@@ -280,6 +280,7 @@ def _signing(spec: Any, where: str) -> tuple[Any, Signing | None]:
 def _outputs(specs: object, data: Path, problems: Problems) -> list[OutputConfig]:
     found: list[OutputConfig] = []
     lakes: dict[str, str] = {}
+    files: dict[str, str] = {}
     listed = _list(specs, "outputs", problems)
     if not listed:
         problems.add("outputs: wants one at least; without any, nothing would ever leave the journal")
@@ -311,6 +312,14 @@ def _outputs(specs: object, data: Path, problems: Problems) -> list[OutputConfig
                         "keep one, whose `types`, `tokens` and `loggers` name what both are to take, or give one another `uri`"
                     )
                 lakes[place] = found_id
+            if component.name == "file":
+                file = str(Path(component.options["path"]).resolve())
+                if file in files:
+                    problems.add(
+                        f"{where}: the outputs {files[file]!r} and {found_id!r} have the same file, {file}, and the second"
+                        " would wait for ever; give each a file of its own"
+                    )
+                files[file] = found_id
             options = {"name": component.name, **msgspec.to_builtins(component.options, enc_hook=str)}
             found.append(OutputConfig(found_id, component, options, converted, checked_limits))
     return found

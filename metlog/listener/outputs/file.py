@@ -47,8 +47,9 @@ class FileOutput(BaseOutput):
         `json` by default (one event a line); `text`, `msgpack`, ….
     max_bytes
         Rotate before the file would grow beyond so many bytes: `app.ndjson` becomes `app.ndjson.1`, that one `.2`, ….
-        0, the default, never rotates. Rotation from outside (logrotate, without `copytruncate`), and a folder that was
-        replaced (a volume mounted over it, a new release beside the old one), are noticed at the next batch.
+        0, the default, never rotates; a batch that is larger (`batch_bytes`) is a file of its own. Rotation from outside
+        (logrotate, without `copytruncate`), and a folder that was replaced (a volume mounted over it, a new release beside
+        the old one), are noticed at the next batch.
     keep
         Rotated files that stay.
     fsync

@@ -65,6 +65,7 @@ def test_a_report_with_parameters() -> None:
         ({"every": 0}, r"alerts\[0\].every = 0"),
         ({"no_data": "maybe"}, r"alerts\[0\].no_data = 'maybe'"),
         ({"evry": 1}, "did you mean 'every'"),
+        ({"xyz": 1}, "no such setting; there is .* every, for, name,"),
         ({"to": ["webhok"]}, r"alerts\[0\].to\[0\] = 'webhok': no such target; did you mean 'webhook'"),
         ({"to": ["webhook"]}, r"alerts\[0\].to\[0\].url"),
         ({"to": [{"name": "webhook", "url": "ftp://x"}]}, "wants http:// or https:// and a host"),

@@ -269,3 +269,14 @@ def test_a_data_folder_on_shared_storage_has_one_lake() -> None:
         ConfigError, match="the lakes 'lake' and 'second' would overwrite each other's files in s3://b/p"
     ):
         from_mapping({"outputs": ["lake", {"name": "lake", "id": "second"}]}, data="s3://b/p", state="/var/lib/x")
+
+
+def test_two_outputs_with_one_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    paths = [f"{tmp_path}/a", f"{tmp_path}/b", f"{tmp_path}/link/a"]
+    outputs = [{"name": "file", "id": f"file{n}", "path": path} for n, path in enumerate(paths)]
+    with pytest.raises(
+        ConfigError, match=r"outputs\[2\]: the outputs 'file0' and 'file2' have the same file, .*/a, and"
+    ):
+        from_mapping({"outputs": outputs})
+    assert len(from_mapping({"outputs": outputs[:2]}).outputs) == 2

@@ -66,7 +66,8 @@ class Message(Struct):
 
 def main() -> int:
     os.nice(_NICE)
-    for number in (signal.SIGINT, signal.SIGTERM):  # the listener ends this process, when all is handed on
+    # They may come to all processes of a terminal or a unit: the listener ends this process, when all is handed on.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(format="metlog: %(message)s", level=logging.WARNING)
     lines = _lines()

@@ -7,6 +7,7 @@ was done, or why not. Killed at any moment it leaves what the next upkeep finish
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from datetime import timedelta
@@ -49,6 +50,9 @@ def main() -> int:
         os.nice(_NICE)
     except OSError:  # a sandbox does not have it
         pass
+    # They may come to all processes of a terminal or a unit: this one ends with the listener, and a reload ends it not at all.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     leave_out(UNUSED_BY_ARROW)
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     threading.Thread(target=_end_with_the_listener, daemon=True).start()

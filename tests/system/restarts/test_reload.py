@@ -419,3 +419,20 @@ def test_zmq_binds_its_endpoint_anew_and_its_peers_come_again(start: Any) -> Non
 def test_without_a_file_a_hangup_ends_the_listener(tmp_path: Path) -> None:
     listener = Listener(tmp_path / "data", "--udp", "127.0.0.1:0")
     assert listener.stop(signal.SIGHUP) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_every_process_of_a_unit_ends_no_output(start: Any, number: int) -> None:
+    """As `systemctl kill` sends it, and the terminal."""
+    reloaded = start(UDP + LAKE)
+    wait_for(lambda: "describe" in reloaded.listener.status()["outputs"]["lake"])
+    pid = reloaded.listener.process.pid
+    children = [
+        int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()
+    ]
+    assert children
+    for child in children:
+        os.kill(child, number)
+    reloaded.reload()
+    output = reloaded.listener.status()["outputs"]["lake"]
+    assert (output["restarts"], output["alive"]) == (0, True)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from metlog.journal.folder import Folder
 from metlog.listener.upkeep import keeper as module
 from metlog.listener.upkeep.keeper import UpkeepKeeper
 from metlog.listener.upkeep.settings import LakeUpkeep
-from metlog.listener.upkeep.worker import Outcome
+from metlog.listener.upkeep.worker import Outcome, Task
 from tests.helpers.waiting import wait_for
 
 AHEAD = "2938-01-19T00:00:00Z"
@@ -88,3 +92,31 @@ def test_what_a_job_raises_is_told_and_the_other_is_done(tmp_path: Path, monkeyp
     with keeping(tmp_path, LakeUpkeep(compact="1s", expire=1.0, expire_at="1s")) as made:
         wait_for(lambda: made.status()["expire"]["runs"] >= 1 and made.status()["compact"]["runs"] >= 1)
         assert made.health() == ["upkeep compact: RuntimeError: cannot start new thread"]
+
+
+@pytest.mark.process
+def test_a_signal_to_every_process_of_a_unit_ends_no_upkeep(tmp_path: Path) -> None:
+    """A reload sent to all of them would leave a run that failed in the health."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "metlog.listener.upkeep.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+    def ignores() -> bool:
+        mask = next(
+            line for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines() if line[:7] == "SigIgn:"
+        )
+        return bool(int(mask.split()[1], 16) & 1 << signal.SIGHUP - 1)
+
+    try:
+        wait_for(ignores)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            worker.send_signal(number)
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(msgspec.json.encode(Task(str(tmp_path), "compact", {})) + b"\n")
+        worker.stdin.flush()
+        told = worker.stdout.readline()
+    finally:
+        worker.kill()
+        worker.communicate()
+    assert msgspec.json.decode(told, type=Outcome).error == ""

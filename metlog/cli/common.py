@@ -61,11 +61,20 @@ def fail(command: str, error: object, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
+def _is_stdout(path: Path) -> bool:
+    """Whether this is where standard output goes."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):  # no such file; no standard output, or one without a descriptor
+        return False
+
+
 @contextmanager
 def open_output(path: Path | None, option: str = "--output") -> Iterator[BinaryIO]:
-    """Standard output, or a file that appears whole: it is written beside its place and moved there at the end. What is no regular file (a
-    FIFO, a device) is written to as it is; of a symbolic link, what it points to is replaced."""
-    if path is None or str(path) == "-":
+    """Standard output, or a file that appears whole: it is written beside its place and moved there at the end, with the rights of the one
+    that was there. Standard output by another name (`/dev/stdout`) is standard output. What is no regular file (a FIFO, a device,
+    `/dev/fd/63` of `>(gzip)`) is written to as it is; of a symbolic link, what it points to is replaced."""
+    if path is None or str(path) == "-" or _is_stdout(path):
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
@@ -74,17 +83,19 @@ def open_output(path: Path | None, option: str = "--output") -> Iterator[BinaryI
             f"{option} {str(path)!r}: " + ("is a folder" if path.is_dir() else "its folder does not exist")
         )
     try:
-        path = path.resolve()
-        regular = stat.S_ISREG(path.stat().st_mode)
+        mode = path.stat().st_mode  # before links are resolved: what /proc says of a pipe is no path
     except FileNotFoundError:
-        regular = True
-    if not regular:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):
         with path.open("wb", buffering=0) as stream:
             yield cast("BinaryIO", stream)
         return
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
+            if mode is not None and mode != os.fstat(stream.fileno()).st_mode:
+                os.fchmod(stream.fileno(), stat.S_IMODE(mode))
             yield cast("BinaryIO", stream)
         temporary.replace(path)
     finally:

@@ -89,7 +89,10 @@ def report(
     library = Library(folder if folder.is_dir() else None, reports)
     for line in library.broken:
         typer.echo(f"metlog report: left out: {line}", err=True)
-    if name is None:
+    if not name:
+        asked = [*context.args, *(param or []), *(fail_if or []), since, until, tz, chart, output]
+        if name is not None or any(asked) or compare or spreadsheet or format is not Format.table:
+            raise UsageError("which report? `metlog report` alone lists them")
         _list(library)
         return
     chosen = library[name]

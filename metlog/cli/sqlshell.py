@@ -135,6 +135,8 @@ class Shell:
                 outcome = self._command(line.strip())
                 if outcome != "done":
                     return outcome == "end"
+            elif line.strip() == "\\r":
+                lines.clear()
             elif not all(self._ask(statement) for statement in _taken(lines, line.rstrip("\n"))):
                 return False
         return not lines or self._ask("\n".join(lines))
@@ -204,13 +206,13 @@ class Shell:
         sys.stdout.buffer.flush()
         print(said, file=sys.stderr)
 
-    def _command(self, line: str) -> Literal["done", "end", "unknown"]:
+    def _command(self, line: str) -> Literal["done", "end", "failed"]:
         """One that begins with a backslash; what has become of it: `end` ends the shell."""
         name, _, rest = line.rstrip(";").partition(" ")
         rest = rest.strip()
         if name in {"\\q", "\\quit", "\\exit"}:
             return "end"
-        known: dict[str, Callable[[str], None]] = {
+        known: dict[str, Callable[[str], bool | None]] = {
             "\\d": self._describe, "\\df": self._functions, "\\fields": self._show_fields, "\\x": self._expanded,
             "\\format": self._set_format,
             "\\timing": self._set_timing,
@@ -218,11 +220,10 @@ class Shell:
         }  # fmt: skip
         if name not in known:
             print(legible(f"{name}: no such command; \\? lists them"), file=sys.stderr)
-            return "unknown"
-        known[name](rest)
-        return "done"
+            return "failed"
+        return "failed" if known[name](rest) is False else "done"
 
-    def _describe(self, view: str) -> None:
+    def _describe(self, view: str) -> bool:
         from metlog.lake.sql.vocabulary import VIEW_COLUMNS
 
         if not view:
@@ -232,22 +233,25 @@ class Shell:
             print_table([Column("column", "VARCHAR"), Column("type", "VARCHAR")], VIEW_COLUMNS[view])
         else:
             print(legible(f"\\d {view}: no such view; there is {', '.join(VIEW_COLUMNS)}"), file=sys.stderr)
+            return False
+        return True
 
     def _functions(self, beginning: str) -> None:
         from metlog.lake.sql.vocabulary import FUNCTIONS
 
         print(" ".join(name for name in FUNCTIONS if name.startswith(beginning.lower())))
 
-    def _show_fields(self, _: str) -> None:
+    def _show_fields(self, _: str) -> bool:
         from metlog.lake.sql.vocabulary import fields
 
         try:
             found = fields(self._engine)
         except MetlogError as error:
             print(legible(f"\\fields: {error}"), file=sys.stderr)
-            return
+            return False
         rows = [(field.name, field.type, f"{field.share:.1%}") for field in found]
         print_table([Column("field", "VARCHAR"), Column("type", "VARCHAR"), Column("events", "VARCHAR")], rows)
+        return True
 
     def _expanded(self, _: str) -> None:
         if self._format is Format.vertical:
@@ -256,13 +260,14 @@ class Shell:
             self._before, self._format = self._format, Format.vertical
         print(f"format: {self._format.value}")
 
-    def _set_format(self, name: str) -> None:
+    def _set_format(self, name: str) -> bool:
         if name in {how.value for how in _FORMATS}:
             self._format = Format(name)
         elif name:
             print(legible(f"\\format {name}: wants {', '.join(how.value for how in _FORMATS)}"), file=sys.stderr)
-            return
+            return False
         print(f"format: {self._format.value}")
+        return True
 
     def _set_timing(self, _: str) -> None:
         self._timing = not self._timing

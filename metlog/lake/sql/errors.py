@@ -31,6 +31,8 @@ _MISSING: Final = re.compile(
     r"Values were not provided for the following (?:prepared statement )?parameters?: ([\w, ]+)"
 )
 
+_EXCESS: Final = re.compile(r"identifiers of the excess parameters: (.+)")
+
 
 def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: float | None) -> QueryError:
     """What to tell of an error of the engine. `sql` is the query as written, `ran` as it ran; `reason` is why it was
@@ -59,6 +61,11 @@ def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: f
         how = " ".join(f"--param {name}=…" for name in names)
         return QueryError(
             f"no value is given for {', '.join(f'${name}' for name in names)}; in a command: {how}", "syntax"
+        )
+    if excess := _EXCESS.search(message):
+        return QueryError(
+            f"the query has no {', '.join(f'${name.strip()}' for name in excess[1].split(','))}, for which a value is given",
+            "syntax",
         )
     position = whole_number(str(details.get("position", "")))
     if position is not None and isinstance(error, (duckdb.BinderException, duckdb.CatalogException)):

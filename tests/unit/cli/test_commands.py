@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -55,6 +56,8 @@ def test_a_missing_data_folder_is_one_line(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_question_is_told_in_its_own_words(data: str) -> None:
     done = metlog_here("query", "SELECT $a + $b", "--data", data, "--param", "a=1")
     assert (done.returncode, done.stderr) == (2, "metlog query: no value is given for $b; in a command: --param b=…\n")
+    done = metlog_here("query", "SELECT $a", "--data", data, "--param", "a=1", "--param", "b=2", "--param", "c=3")
+    assert (done.returncode, done.stderr) == (2, "metlog query: the query has no $b, $c, for which a value is given\n")
     done = metlog_here("query", SQL, "--data", data, "--format", "xml")
     assert done.returncode == 2
     assert "--format" in done.stderr
@@ -134,3 +137,48 @@ def test_tail_follows_events_as_they_arrive(tmp_path: Path) -> None:
                 process.kill()
             if process is not None:
                 process.communicate()
+
+
+def into(output: str, data: str, **streams: Any) -> subprocess.CompletedProcess[bytes]:
+    """`metlog query … --output` as a process, whose standard output is where `streams` say."""
+    arguments = ["query", "SELECT 1 AS a", "--data", data, "--format", "csv", "--output", output]
+    return subprocess.run(
+        [sys.executable, "-m", "metlog", *arguments], stderr=subprocess.PIPE, timeout=60, check=False, **streams
+    )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_standard_output_by_another_name_is_standard_output(data: str, tmp_path: Path, name: str) -> None:
+    if name == "link":
+        (tmp_path / name).symlink_to("/dev/stdout")
+        name = str(tmp_path / name)
+    done = into(name, data, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"a\n1\n", b"")
+    file = tmp_path / "file"
+    file.write_bytes(b"before\n")
+    with file.open("ab") as target:
+        done = into(name, data, stdout=target)
+        target.write(b"after\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert file.read_bytes() == b"before\na\n1\nafter\n"
+
+
+@pytest.mark.process
+def test_a_pipe_that_has_a_number_only_is_written_to(data: str) -> None:
+    """As `--output >(gzip > FILE)` of bash gives one."""
+    source, target = os.pipe()
+    done = into(f"/dev/fd/{target}", data, stdout=subprocess.DEVNULL, pass_fds=[target])
+    os.close(target)
+    with os.fdopen(source, "rb") as pipe:
+        assert (done.returncode, done.stderr, pipe.read()) == (0, b"", b"a\n1\n")
+
+
+def test_a_file_that_is_written_anew_keeps_its_rights(data: str, tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.touch(0o600)
+    path.chmod(0o620)
+    done = metlog_here("query", SQL, "--data", data, "--output", str(path))
+    assert done.returncode == 0, done.stderr
+    assert path.read_text().startswith("type,n\n")
+    assert path.stat().st_mode & 0o7777 == 0o620

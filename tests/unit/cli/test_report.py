@@ -254,6 +254,7 @@ def test_one_condition_of_several_is_enough_and_silence_is_a_condition_too(data:
         (("volume", "--logger", "svc"), "report 'volume' is of all services together"),
         (("top-values", "--top", "0"), "top = '0': wants 1 to 1000"),
         (("request-times", "--format", "xml"), "xml"),
+        (("",), "which report? `metlog report` alone lists them"),
     ],
 )
 def test_what_cannot_work_is_one_line_and_status_2(data: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -263,6 +264,16 @@ def test_what_cannot_work_is_one_line_and_status_2(data: Path, arguments: tuple[
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--fail-if", "rows = 0"), ("--format", "json"), ("--output", "x.csv"), ("--chart", "-"), ("--compare",), ("--since", "3d")],
+)  # fmt: skip
+def test_a_list_of_reports_is_no_answer_to_what_is_asked_of_one(data: Path, arguments: tuple[str, ...]) -> None:
+    done = command(*arguments, data=data)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "metlog report: which report? `metlog report` alone lists them\n"
 
 
 def test_no_data_folder_is_told_with_what_makes_one(tmp_path: Path) -> None:

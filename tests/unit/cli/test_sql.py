@@ -77,6 +77,21 @@ def test_a_script_may_have_comments_and_commands(data: Path, capfdbinary: Any) -
     assert b"\\fromat: no such command" in err
 
 
+@pytest.mark.parametrize("line", ["\\d nothing", "\\format xml", "\\nothing"])
+def test_a_command_that_fails_ends_a_script(data: Path, capfdbinary: Any, line: str) -> None:
+    with Lake(data) as lake:
+        assert not Shell(lake, Format.csv).run(io.StringIO(f"{line}\nSELECT 5 AS e;"))
+    out, err = capfdbinary.readouterr()
+    assert out == b""
+    assert line.encode() in err
+
+
+def test_a_script_may_forget_the_lines_so_far(data: Path, capfdbinary: Any) -> None:
+    with Lake(data) as lake:
+        assert Shell(lake, Format.csv).run(io.StringIO("SELECT 1\nAS\n\\r\nSELECT 2 AS b;"))
+    assert capfdbinary.readouterr().out == b"b\n2\n"
+
+
 def test_formats_that_are_not_for_reading_are_refused(data: Path) -> None:
     with Lake(data) as lake, pytest.raises(UsageError, match="wants table, json"):
         Shell(lake, Format.parquet)

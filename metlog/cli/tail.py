@@ -89,6 +89,8 @@ def tail(
         if isinstance(error, BrokenPipeError):
             raise
         fail("tail", error)
+    finally:
+        follower.close()
 
 
 def _text(event: dict[str, Any], colors: bool = False) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -24,7 +24,10 @@ _EVERY: Final = Route()
 
 
 class Follower:
-    """Reads the journals of a data folder from their ends on, without a lock on the listener.
+    """Reads the journals of a data folder from their ends on, without a lock on the listener. `close` it, or use it in `with`.
+
+    The segments that are written stay open between two looks: the listener may seal one, write its events to the lake and remove it in
+    less time than that.
 
     >>> follower = Follower(Path("metlog-data"))       # doctest: +SKIP
     >>> for event in follower.read(): ...              # doctest: +SKIP
@@ -33,32 +36,56 @@ class Follower:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._at: dict[SegmentName, int] = {}
+        self._open: dict[str, dict[SegmentName, int]] = {}
+        """By journal: the segments that were written at the last look, as descriptors."""
         self._first = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the segments that are open."""
+        for held in self._open.values():
+            while held:
+                os.close(held.popitem()[1])
 
     def read(self) -> list[Event]:
         """What has been appended since the last call; nothing at the first. Raises OSError when the data folder is gone."""
         events: list[Event] = []
         seen: set[SegmentName] = set()
         with Folder.root(self._data) as root:
-            for _, journal in journals(root):
-                self._journal(journal, events, seen)
+            for label, journal in journals(root):
+                self._journal(journal, self._open.setdefault(label, {}), events, seen)
         self._at = {name: offset for name, offset in self._at.items() if name in seen}
         self._first = False
         return events
 
-    def _journal(self, journal: Folder, events: list[Event], seen: set[SegmentName]) -> None:
+    def _journal(
+        self, journal: Folder, held: dict[SegmentName, int], events: list[Event], seen: set[SegmentName]
+    ) -> None:
         sealed, active = listing(journal)
-        for name in sorted({*sealed, *active}):
-            seen.add(name)
+        seen.update(sealed, active)
+        for name in sorted({*sealed, *active, *held}):
+            if name in held:
+                self._segment(held[name], name, events)
+                if name not in active:  # nothing more is written to it
+                    os.close(held.pop(name))
+                continue
             for suffix in (ACTIVE, SEALED):
                 try:
                     fd = journal.open(f"{name}{suffix}", os.O_RDONLY)
                 except FileNotFoundError:  # sealed or removed since it was listed
                     continue
+                if suffix == ACTIVE:
+                    held[name] = fd
                 try:
                     self._segment(fd, name, events)
                 finally:
-                    os.close(fd)
+                    if suffix == SEALED:
+                        os.close(fd)
                 break
 
     def _segment(self, fd: int, name: SegmentName, events: list[Event]) -> None:

@@ -125,6 +125,8 @@ class TailBroadcaster:
                     loop.call_soon_threadsafe(self._hand_out, events)
         except RuntimeError:  # the loop has been closed: the page has ended
             return
+        finally:
+            follower.close()
 
     def _hand_out(self, events: list[Event]) -> None:
         for tail in list(self._tails):

@@ -113,6 +113,6 @@ def key_values(pairs: list[str], option: str) -> dict[str, Any]:
             raise UsageError(f"{option} {pair!r}: wants NAME=VALUE")
         try:
             found[key] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeEncodeError):  # bytes of the command line that are not UTF-8
             found[key] = text
     return found

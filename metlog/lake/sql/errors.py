@@ -62,6 +62,8 @@ def explain(error: Exception, sql: str, ran: str, reason: str | None, timeout: f
         return QueryError(
             f"no value is given for {', '.join(f'${name}' for name in names)}; in a command: {how}", "syntax"
         )
+    if "cannot encode str as UTF-8" in message:
+        return QueryError("a value that is given for the query is not UTF-8", "syntax")
     if excess := _EXCESS.search(message):
         return QueryError(
             f"the query has no {', '.join(f'${name.strip()}' for name in excess[1].split(','))}, for which a value is given",

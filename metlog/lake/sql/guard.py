@@ -187,6 +187,12 @@ def expression(tree: Tree, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
 def _statement(sql: str) -> Tree:
     if "\x00" in sql:
         raise QueryError("a query has no NUL characters", "syntax")
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        before = sql[: error.start]
+        said = "this is no character: the query is not UTF-8"
+        raise QueryError(said, "syntax", len(before.encode()), before or " ") from None
     found = read(sql)
     if found.get("error"):
         position = whole_number(str(found.get("position", "")))

@@ -64,6 +64,16 @@ def test_what_is_wrong_with_a_question_is_told_in_its_own_words(data: str) -> No
     assert "Value error" not in done.stderr
 
 
+def test_what_is_not_utf_8_is_said_to_be_so(data: str) -> None:
+    done = metlog_here("query", "SELECT 1,\n'\udcff'", "--data", data)
+    said = "metlog query: line 2, column 2: this is no character: the query is not UTF-8\n"
+    assert (done.returncode, done.stderr) == (2, said)
+    for command in (("query", "SELECT $a", "--param", "a=\udcff"), ("report", "top-values", "--field", "\udcff")):
+        done = metlog_here(*command, "--data", data)
+        said = f"metlog {command[0]}: a value that is given for the query is not UTF-8\n"
+        assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_plugins_lists_every_kind_with_its_origin() -> None:
     done = metlog_here("plugins")
     assert done.returncode == 0, done.stderr

@@ -45,8 +45,7 @@ def _closed_default_client() -> Iterator[None]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Tests marked `untraced` run without coverage's tracer: before Python 3.12 two threads cannot begin to be traced at the same
-    time, which happens where threads are switched all the time."""
+    """Tests marked `untraced` run without coverage's tracer: those that start many threads, or measure memory."""
     if item.get_closest_marker("untraced") is None:
         yield
         return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import sys
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,17 +13,29 @@ import pytest
 _started: list[str] = []
 
 
-def _watch(event: str, details: tuple[Any, ...]) -> None:
-    if event != "subprocess.Popen":
-        return
-    program, arguments = details[:2]
-    command = [os.fsdecode(word) for word in ([arguments] if isinstance(arguments, (str, bytes)) else arguments)]
+def _note(arguments: Any, program: Any) -> None:
+    command = [
+        os.fsdecode(word) for word in ([arguments] if isinstance(arguments, str | bytes | os.PathLike) else arguments)
+    ]
     names = {os.path.basename(os.fsdecode(program or "")), *(os.path.basename(word) for word in command)}
     if any(name == "metlog" or name.startswith("python") for name in names):
         _started.append(" ".join(command)[:100])
 
 
-sys.addaudithook(_watch)
+@pytest.fixture(scope="session", autouse=True)
+def _processes_are_noted() -> Iterator[None]:
+    """Not by an audit hook in Python: it runs in the middle of `sys.settrace` too, and where threads are switched there, another thread
+    that begins to be traced ends with a RuntimeError before it has done anything."""
+    start = subprocess.Popen.__init__
+
+    @functools.wraps(start)
+    def noting(self: Any, args: Any, *more: Any, **options: Any) -> None:
+        _note(args, options.get("executable"))
+        start(self, args, *more, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(subprocess.Popen, "__init__", noting)
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -222,4 +222,4 @@ Buffer.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-TestBuffer = pytest.mark.slow(pytest.mark.untraced(Buffer.TestCase))
+TestBuffer = pytest.mark.slow(Buffer.TestCase)

@@ -37,7 +37,7 @@ class Context:
         self.answers = True
         """Of a lake: whether queries over the data folder read its files."""
         self.answers_at = ""
-        """Of a lake in the data folder that answers: the URI of the one that answers beside it, where there is one."""
+        """Of a lake that answers: the URI of the one elsewhere that answers, itself or the one beside it; the empty text: there is none."""
         self.deaths = 0
         """How often in a row the output's process has ended at the place where it is now."""
         self._report = report

@@ -148,8 +148,6 @@ class LakeOutput(BaseOutput):
         from metlog.lake.uris import is_remote, local_path
         from metlog.lake.writer import LakeWriter
 
-        if context.answers:
-            attach(context.data, self._uri or context.answers_at)  # queries over the data folder find the events there
         with ExitStack() as opened:  # closed when not all of it is to be had: it is tried again
             storage: Storage
             events = None
@@ -162,6 +160,8 @@ class LakeOutput(BaseOutput):
                 storage = FolderStorage(root)
                 events = opened.enter_context(root.sub("events", create=True))
                 make_lease(events)
+            if context.answers and context.answers_at in {"", self._uri}:  # else the other lake notes its own place
+                attach(context.data, self._uri)  # once it is there: queries over the data folder look for events in it
             if self._uri:  # others may write there too
                 self._claim = Claim(storage, context.journal)
             opened.pop_all()

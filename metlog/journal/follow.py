@@ -69,24 +69,12 @@ class Follower:
         sealed, active = listing(journal)
         seen.update(sealed, active)
         for name in sorted({*sealed, *active, *held}):
+            if name not in held and (fd := _opened(journal, name)) is not None:
+                held[name] = fd
             if name in held:
                 self._segment(held[name], name, events)
                 if name not in active:  # nothing more is written to it
                     os.close(held.pop(name))
-                continue
-            for suffix in (ACTIVE, SEALED):
-                try:
-                    fd = journal.open(f"{name}{suffix}", os.O_RDONLY)
-                except FileNotFoundError:  # sealed or removed since it was listed
-                    continue
-                if suffix == ACTIVE:
-                    held[name] = fd
-                try:
-                    self._segment(fd, name, events)
-                finally:
-                    if suffix == SEALED:
-                        os.close(fd)
-                break
 
     def _segment(self, fd: int, name: SegmentName, events: list[Event]) -> None:
         size = os.fstat(fd).st_size
@@ -141,3 +129,13 @@ def _rfc3339(micro: int) -> str:
 
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micro)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _opened(journal: Folder, name: SegmentName) -> int | None:
+    """The segment's descriptor; None for one that was removed since it was listed."""
+    for suffix in (ACTIVE, SEALED):  # it may have been sealed since
+        try:
+            return journal.open(f"{name}{suffix}", os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+    return None

@@ -38,7 +38,7 @@ class Route(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True)
             return False
         if not self.types or event.type in self.types:
             return True
-        return any(name.endswith(".*") and event.type.startswith(name[:-1]) for name in self.types)
+        return any(_matches(name, event.type) for name in self.types)
 
     def meets(self, other: Route) -> bool:
         """Whether an event may go both ways: always, unless types or loggers keep them apart, for an event may have tokens of both, and
@@ -47,7 +47,7 @@ class Route(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True)
             return False
         if not self.types or not other.types:
             return True
-        return any(_meet(mine, its) or _meet(its, mine) for mine in self.types for its in other.types)
+        return any(_matches(mine, its) or _matches(its, mine) for mine in self.types for its in other.types)
 
 
 class Routes(Struct, frozen=True):
@@ -73,9 +73,9 @@ def joined(routes: Iterable[Route]) -> AnyRoute:
     return found[0] if len(found) == 1 else Routes(found)
 
 
-def _meet(name: str, other: str) -> bool:
-    """Whether one name, which may end in `.*`, takes types that another one takes as well, the shorter one first."""
-    return name == other or (name.endswith(".*") and other.startswith(name[:-1]))
+def _matches(name: str, type: str) -> bool:
+    """Whether a name of a route, which may end in `.*`, takes a type, or all that another such name takes."""
+    return name == type or (name.endswith(".*") and type.startswith(name[:-1]))
 
 
 _ALL = Route()

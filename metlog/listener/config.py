@@ -87,8 +87,9 @@ class ListenerConfig(Struct, frozen=True):
     @property
     def where(self) -> str:
         """The data folder, or the URI of the data set, without its query, where no lake is in the folder."""
-        uri = self.lakes.uri.partition("?")[0]
-        return uri if uri and len(self.lakes.answer) == 1 else str(self.general.data)
+        lakes = self.lakes
+        uri = lakes.uri.partition("?")[0]
+        return uri if uri and len(lakes.answer) == 1 else str(self.general.data)
 
     @property
     def lakes(self) -> Lakes:

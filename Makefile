@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 ifndef PYTEST_XDIST_AUTO_NUM_WORKERS
 export PYTEST_XDIST_AUTO_NUM_WORKERS := $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 endif
+# Where it is set, each of the thousands of processes that tests start would compile metlog anew.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test quick unit system engines hive check docs bench gate load node hadoop kill format clean help

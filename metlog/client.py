@@ -90,7 +90,10 @@ class MetlogClient(Measuring):
             if context is None and not base and not self._bound:
                 own = given = more if fields is more else fields.copy() if fields else {}
             else:
-                _, _, before, fixed = self._fields_before(base, context)
+                kept = self._kept
+                if context is not None or kept is None or kept[0] is not base:
+                    kept = self._fields_before(base, context)
+                _, _, before, fixed = kept
                 own = {**before, **fields} if fields else before.copy()
                 given = (fields or {}) if fixed else own  # what has to be looked at
             if type(msg) is str:

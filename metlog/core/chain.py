@@ -45,6 +45,7 @@ class FilterChain:
         self.calls: tuple[Filter, ...] = tuple(map(original, called))
         """The filters that are to be called."""
         self._early = tuple([item.early for item in called])
+        self._first = self._early[0] if called else None
         self.screens = bool(called) and called[0].early is not None
         """Whether `screen` is of use: the first filter needs no event."""
         self.screens_all = None not in self._early
@@ -111,11 +112,28 @@ class FilterChain:
             else:
                 return weight
         except Exception as error:  # noqa: BLE001 - as above
-            next(self.filtered)
-            self._counts.error("filter_error", error)
-            return 0.0
+            return self._raised(error)
         self._go_on(tokens[0], tokens, severity, payload, fields, weight, None, self.calls[place:])
         return 0.0
+
+    def screen_one(self, tokens: tuple[str, ...], severity: int, payload: Any, fields: dict[str, Any]) -> float:
+        """As `screen`, where there is one filter: most events pass it as they are."""
+        if inside.active:
+            self._refuse()
+            return 0.0
+        try:
+            factor = self._first(tokens, severity, payload, fields)  # type: ignore[misc] # `screens`: it has one
+            if factor is ONE:
+                return ONE
+            weight = None if factor is None else ONE * factor
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._raised(error)
+        if weight is None:
+            self._go_on(tokens[0], tokens, severity, payload, fields, ONE, None, self.calls)
+            return 0.0
+        if not weight:
+            next(self.filtered)
+        return weight
 
     def sift(self, tokens: tuple[str, ...], severity: int, payload: Any) -> float:
         """As `screen`, before there are any fields. 0: it was dropped, and counted."""
@@ -129,10 +147,13 @@ class FilterChain:
                         return 0.0
                     weight *= factor
         except Exception as error:  # noqa: BLE001 - as above
-            next(self.filtered)
-            self._counts.error("filter_error", error)
-            return 0.0
+            return self._raised(error)
         return weight
+
+    def _raised(self, error: Exception) -> float:
+        next(self.filtered)
+        self._counts.error("filter_error", error)
+        return 0.0
 
     def _refuse(self) -> None:
         self._counts.warn_once("recursion", "a filter or drop hook logs an event itself: that event is left out")

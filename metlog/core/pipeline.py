@@ -170,7 +170,7 @@ class Pipeline:
             if chain.sifts:
                 sift = chain.sift
             elif chain.screens:
-                screen = chain.screen
+                screen = chain.screen_one if len(chain.calls) == 1 else chain.screen
             if records is not None and (chain.screens or not chain.calls):
                 make, origin = records.maker(self.stream.sample())
         buffer, usual = self.buffer, USUAL if self.severity_max >= USUAL else None

@@ -153,3 +153,30 @@ def test_the_weight_of_a_sampled_event_travels(encoder: str) -> None:
         stats = client.stats()
         assert stats.accepted + stats.filtered == 600
         assert stats.accepted == stats.sent
+
+
+@pytest.mark.parametrize("answer", [1.0, 1, True, 3, 2.5, 0, 0.0, False, None, "x", "", [], [1], ZeroDivisionError])
+def test_one_filter_alone_does_what_it_does_before_another(answer: Any) -> None:
+    class Answers(BaseFilter):
+        def __call__(self, event: Event, /) -> Event | None:
+            event.fields["called"] = True
+            return event
+
+        def early(self, *call: Any) -> Any:
+            if answer is ZeroDivisionError:
+                raise ZeroDivisionError
+            return answer
+
+    outcomes = []
+    for filters in ([Answers()], [Answers(), Sample(rate=1)]):
+        with MetlogClient.from_config({"sender": "memory:"}) as client:
+            client._state.pipeline.set_filters(filters)
+            client.log("a", user="u1")
+            client.flush(5)
+            stats = client.stats()
+            outcomes.append(
+                ([(e.fields, e.weight) for e in client.sender.events], stats.accepted, stats.filtered, stats.errors)
+            )
+    alone, before = outcomes
+    assert alone == before
+    assert alone[1] + alone[2] == 1

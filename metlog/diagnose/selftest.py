@@ -128,7 +128,9 @@ def _checked(spec: object, where: str, problems: Problems) -> Iterator[_Test]:
         problems.add(f"{where}.expect = {expect!r}: wants a table of what comes out, or 'dropped'")
     elif isinstance(expect, dict):
         _check_names(expect, f"{where}.expect", _FIELDS, problems)
-    event = {"tokens": [found.get("event", {}).get("type", "")], **found.get("event", {})}
+    given = found.get("event", {})
+    kind = given.get("type", "")
+    event = {"tokens": [kind], **given} if isinstance(kind, str) else given
     _check_names(event, f"{where}.event", _GIVEN, problems)
     for path in found.get("absent", ()):
         if path.split(".")[0] not in _FIELDS:
@@ -136,11 +138,21 @@ def _checked(spec: object, where: str, problems: Problems) -> Iterator[_Test]:
     try:
         converted = msgspec.convert(event, Event)
     except (msgspec.ValidationError, ValueError, TypeError) as error:
-        problems.add(f"{where}.event: {error}")
+        problems.add(_fault(event, f"{where}.event", error))
         return
     if len(problems.lines) == before:
         rest = {key: found.get(key) or [] for key in ("absent", "contains", "contains_not")}
         yield _Test(found.get("name") or where, converted, expect, **rest, reaches=found.get("reaches"))
+
+
+def _fault(event: Mapping[str, Any], where: str, error: Exception) -> str:
+    """What is wrong with an event, by its name and value. msgspec ends its texts with a path: `$.tokens[1]`."""
+    reason, at, path = str(error).partition(" - at `$.")
+    if not at:
+        return f"{where}: {error}"
+    name = path.rstrip("`").partition("[")[0]
+    wanted = "a severity is 0 (emergency) to 7 (debug)" if name == "severity" else reason[0].lower() + reason[1:]
+    return f"{where}.{name} = {shown(name, event.get(name))}: {wanted}"
 
 
 def _check_names(table: Mapping[str, Any], where: str, known: tuple[str, ...], problems: Problems) -> None:

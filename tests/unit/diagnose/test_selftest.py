@@ -52,7 +52,20 @@ def test_reaches_names_the_branches_of_a_tee() -> None:
         ({"event": {"type": "a"}, "expct": {}}, "'expect'"),
         ({"event": {}, "expect": "dropped"}, "type"),
         ({"event": {"type": "a"}, "expect": "drop"}, "'dropped'"),
-        ({"event": {"type": "a", "severity": 8}, "expect": {}}, "severity"),
+        (
+            {"event": {"type": "a", "severity": 8}, "expect": {}},
+            "tests[0].event.severity = 8: a severity is 0 (emergency)",
+        ),
+        (
+            {"event": {"type": "a", "severity": "hgh"}, "expect": {}},
+            "tests[0].event.severity = 'hgh': a severity is 0 (emergency) to 7 (debug)",
+        ),
+        ({"event": {"type": 3}, "expect": {}}, "tests[0].event.type = 3: expected `str`"),
+        (
+            {"event": {"type": "a", "tokens": ["x", 3]}, "expect": {}},
+            "tests[0].event.tokens = ['x', 3]: expected `str`",
+        ),
+        ({"event": {"type": "a", "weight": -1}, "expect": {}}, "tests[0].event.weight = -1: expected `float` > 0.0"),
         ("text", "table"),
         (
             {"event": {"type": "a", "sevrity": 7}, "expect": "dropped"},

@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Iterator
 from time import monotonic
+from typing import Final
 
 from metlog.core.backoff import Backoff
 from metlog.errors import SenderError
@@ -18,6 +19,12 @@ __all__ = ["ConnectionSender"]
 FIRST_PAUSE = 0.1
 MOST_PAUSE = 5.0
 """Seconds between two attempts to connect, growing from the first to the most."""
+
+_READ: Final = 65536
+"""Bytes of what a peer sends that are discarded at once."""
+
+_MOST_READS: Final = 64
+"""How often before a frame: a peer that never stops sending holds no frame up."""
 
 PROBE_WAIT = 3.0
 """Seconds that `probe` waits for a peer."""
@@ -87,7 +94,8 @@ class ConnectionSender(BlockingSender):
     def _gone(self, connected: socket.socket) -> bool:
         """Whether the peer has closed: without this check, one more frame would be lost.
 
-        What a peer sends is discarded; on TLS that includes the session tickets that arrive after the handshake.
+        What a peer sends is discarded, all of it: its close stands behind it. On TLS that includes the session tickets that
+        arrive after the handshake.
         """
         poll = select.poll()  # unlike `select.select`, for any descriptor: a process may have more than 1,024
         poll.register(connected, select.POLLIN)
@@ -95,7 +103,7 @@ class ConnectionSender(BlockingSender):
             return False
         connected.settimeout(0)
         try:
-            return connected.recv(4096) == b""
+            return any(connected.recv(_READ) == b"" for _ in range(_MOST_READS))
         except (BlockingIOError, TimeoutError):
             return False
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,39 @@ def test_a_peer_that_hung_up_is_noticed_in_a_process_with_many_descriptors(kind:
         sender.send(b"2\n")
         wait_for(lambda: peer.data == b"1\n2\n")
         assert len(peer.streams) == 2
+        sender.close()
+
+
+@pytest.mark.parametrize("kind", SENDERS)
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_peer_that_says_something_before_it_hangs_up_costs_no_frame(kind: str, path: str, size: int) -> None:
+    with serving(kind, path) as peer:
+        sender: Any = SENDERS[kind](peer, path)
+        sender.send(b"1\n")
+        wait_for(lambda: peer.data == b"1\n")
+        (connection,) = peer._open
+        connection.sendall(b"x" * size)
+        peer.hang_up()
+        wait_for(lambda: not peer._open)
+        sender.send(b"2\n")
+        wait_for(lambda: peer.data == b"1\n2\n")
+        assert len(peer.streams) == 2
+        sender.close()
+
+
+def test_a_peer_that_never_stops_talking_holds_no_frame_up() -> None:
+    class Talking:
+        def __init__(self, readable: socket.socket) -> None:
+            self.fileno, self.settimeout = readable.fileno, readable.settimeout
+
+        def recv(self, size: int) -> bytes:
+            return b"x" * size
+
+    here, there = socket.socketpair()
+    with here, there:
+        there.send(b"x")
+        sender: Any = TcpSender(port=1)
+        assert not sender._gone(Talking(here))
         sender.close()
 
 

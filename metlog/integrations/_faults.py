@@ -64,7 +64,12 @@ class Input:
         self.lost: BaseException | None = None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        found = getattr(self._stream, name)  # what the stream has not, this has not: werkzeug asks for `readinto`
+        if name == "read1":
+            return lambda *size: self._seen(found, size)
+        if name in {"readinto", "readinto1"}:
+            return lambda buffer: self._filled(found, buffer)
+        return found
 
     def read(self, *size: Any) -> bytes:
         """As the stream's."""
@@ -94,10 +99,23 @@ class Input:
         except Exception as error:
             self._failed(error)
             raise
-        self._left -= len(data)
-        if not data and self._left > 0 and size[:1] != (0,):
-            self.gone = True
+        self._took(len(data), wanted=size[:1] != (0,))
         return data
+
+    def _filled(self, method: Any, buffer: Any) -> int | None:
+        try:
+            count: int | None = method(buffer)
+        except Exception as error:
+            self._failed(error)
+            raise
+        if count is not None:  # None: nothing yet
+            self._took(count, wanted=len(buffer) > 0)
+        return count
+
+    def _took(self, count: int, *, wanted: bool) -> None:
+        self._left -= count
+        if not count and wanted and self._left > 0:
+            self.gone = True
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, OSError):

@@ -187,19 +187,18 @@ class _Exchange:
         method = environ.get("REQUEST_METHOD", "")
         status, size = self._status, self._size
         given = self._input
-        if given is not None and given.gone:
-            cut_short = True
-            if error is not None and (
-                (given.lost is not None and stems_from(error, given.lost)) or is_disconnect(error)
-            ):
-                error = None  # the server's word for it, or what a framework makes of that: nothing failed here
-                status = status or CLOSED_BY_CLIENT
+        broke_off = given is not None and given.gone
+        lost = given.lost if given is not None else None
+        if broke_off and error is not None and ((lost is not None and stems_from(error, lost)) or is_disconnect(error)):
+            error = None  # the server's word for it, or what a framework makes of that: nothing failed here
+            status = status or CLOSED_BY_CLIENT
         if error is not None and not size:
             status = max(status, 500)  # nothing was sent: the server, or `exc_info`, makes it an error
         if method == "HEAD":
             size, cut_short = 0, False
         elif cut_short and (status in {204, 304} or (size and size == self._content_length())):
             cut_short = False  # the server knew that nothing would follow
+        cut_short = cut_short or broke_off  # also where an answer was written: nobody has it
         if not status:
             status = CLOSED_BY_CLIENT if cut_short else 500
         fields: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from starlette.routing import Mount, Route
 
 from metlog import Event, MetlogClient
 from metlog.integrations import asgi, wsgi
+from metlog.integrations._faults import Input
 from tests.unit.integrations.test_asgi import scope_of, serve
 from tests.unit.integrations.test_wsgi import environ_of
 from tests.unit.integrations.test_wsgi import serve as serve_wsgi
@@ -188,6 +190,69 @@ def test_the_input_stays_the_servers_in_all_else(client: MetlogClient) -> None:
     environ["wsgi.input"] = Stream(b"a\nb\n")
     assert serve_wsgi(wsgi.MetlogMiddleware(app, client=client), environ) == b"a\nb\nof the server"
     assert "disconnected" not in one(client).fields
+
+
+def into(stream: Any, size: int = 10) -> bytes:
+    buffer = bytearray(size)
+    count = stream.readinto(buffer) or 0
+    return bytes(buffer[:count])
+
+
+@pytest.mark.parametrize("method", ["readinto", "readinto1", "read1"])
+@pytest.mark.parametrize("error", [False, True])
+def test_an_upload_that_breaks_off_is_seen_however_it_is_read(client: MetlogClient, method: str, error: bool) -> None:
+    class Buffered(Broken):
+        def readinto(self, buffer: Any) -> int:
+            data = self.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+
+        def read1(self, size: int = -1) -> bytes:
+            return self.read(size)
+
+        readinto1 = readinto
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        given = environ["wsgi.input"]
+        with contextlib.suppress(OSError):
+            while given.read1(10) if method == "read1" else getattr(given, method)(bytearray(10)):
+                pass
+        start_response("400 Bad Request", [("Content-Length", "3")])
+        return [b"bad"]
+
+    environ = environ_of("/up", REQUEST_METHOD="POST", CONTENT_LENGTH="1000")
+    environ["wsgi.input"] = Buffered(error)
+    serve_wsgi(wsgi.MetlogMiddleware(app, client=client), environ)
+    assert (one(client).fields["status"], one(client).fields["disconnected"]) == (400, True)
+
+
+def test_a_flask_upload_that_breaks_off_is_a_client_that_went(client: MetlogClient) -> None:
+    app = flask.Flask("app")
+    app.add_url_rule("/up", view_func=lambda: str(len(flask.request.get_data())), methods=["POST"])
+    environ = environ_of("/up", REQUEST_METHOD="POST", CONTENT_LENGTH="1000")
+    environ["wsgi.input"] = io.BufferedReader(io.BytesIO(b"abc"))  # type: ignore[arg-type] # has readinto
+    serve_wsgi(wsgi.MetlogMiddleware(app.wsgi_app, client=client), environ)
+    assert (one(client).fields["status"], one(client).fields["disconnected"]) == (400, True)
+
+
+def test_an_upload_that_is_read_in_several_ways_is_complete(client: MetlogClient) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        given = environ["wsgi.input"]
+        start_response("200 OK", [])
+        return [into(given, 2), given.read1(1), given.read(), given.read()]
+
+    environ = environ_of("/up", REQUEST_METHOD="POST", CONTENT_LENGTH="4")
+    environ["wsgi.input"] = io.BytesIO(b"abcd")
+    assert serve_wsgi(wsgi.MetlogMiddleware(app, client=client), environ) == b"abcd"
+    assert "disconnected" not in one(client).fields
+
+
+def test_the_input_has_no_method_that_the_servers_has_not(client: MetlogClient) -> None:
+    class Plain:
+        read = readline = readlines = staticmethod(lambda *_: b"")
+
+    watched = Input(Plain(), 1)
+    assert not any(hasattr(watched, name) for name in ("readinto", "readinto1", "read1"))
 
 
 # ---- what is sent of an exception ----------------------------------------------------------------------------------------

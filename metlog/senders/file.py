@@ -77,7 +77,8 @@ class FileSender(BlockingSender):
         self.mode = _permissions(mode)
         self._fd: int | None = None
         self._identity = (0, 0)
-        self._fresh = self._unsynced = False
+        self._unsynced = False
+        self._end = -1  # where our last frame ended
         self._synced = monotonic()
         super().__init__()
 
@@ -151,10 +152,8 @@ class FileSender(BlockingSender):
     def _append(self, fd: int, frame: bytes) -> None:
         regular = stat.S_ISREG(os.fstat(fd).st_mode)
         begin = os.lseek(fd, 0, os.SEEK_END) if regular else 0
-        if self._fresh and regular:
-            self._fresh = False
-            if begin and frame[:1] == b"{" and os.pread(fd, 1, begin - 1) != b"\n":
-                frame = b"\n" + frame  # a crash left half a line: it must not take our first one with it
+        if begin and begin != self._end and frame[:1] == b"{" and os.pread(fd, 1, begin - 1) != b"\n":
+            frame = b"\n" + frame  # a process that was killed left half a line: it must not take ours with it
         written = 0
         try:
             while written < len(frame):  # a second round is rare: a signal, or a disk that has just become full
@@ -163,6 +162,7 @@ class FileSender(BlockingSender):
             if written and regular:
                 os.ftruncate(fd, begin)  # under the lock, so these bytes are ours
             raise
+        self._end = begin + len(frame)
 
     def _sync(self) -> None:
         if self._fd is None or not self._unsynced:
@@ -188,7 +188,7 @@ class FileSender(BlockingSender):
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISCHR(status.st_mode)):
             os.close(fd)
             raise SenderError(f"{self.path} is neither a file nor a character device", reason="unreachable")
-        self._fd, self._identity, self._fresh = fd, (status.st_dev, status.st_ino), True
+        self._fd, self._identity, self._end = fd, (status.st_dev, status.st_ino), -1
         if self.fsync is not None and not status.st_size:
             _sync_folder(self.path.parent)  # or a crash may lose the name of a file whose bytes are safe
         return fd

@@ -55,6 +55,33 @@ def test_half_a_line_left_by_a_crash_does_not_take_the_first_frame_with_it(path)
     sender.close()
 
 
+def test_half_a_line_left_by_another_process_does_not_take_the_next_frame_with_it(path):
+    sender = FileSender(path=str(path))
+    sender.send(line(0))
+    with path.open("ab") as other:
+        other.write(b'{"n":1,"pa')
+    sender.send(line(2))
+    sender.send(line(3))
+    assert path.read_bytes() == line(0) + b'{"n":1,"pa\n' + line(2) + line(3)
+    sender.close()
+
+
+def test_half_a_line_does_not_take_the_frame_behind_one_that_did_not_fit(path, monkeypatch):
+    path.write_bytes(b'{"n":1,"pa')
+    sender = FileSender(path=str(path))
+
+    def full(fd, data):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(SenderError, match="no space left"):
+            sender.send(line(2))
+    sender.send(line(3))
+    assert path.read_bytes() == b'{"n":1,"pa\n' + line(3)
+    sender.close()
+
+
 def test_rotation_by_size_keeps_so_many_and_loses_nothing(path):
     size = len(line(10))
     sender = FileSender(path=str(path), max_bytes=size * 3, keep=2)

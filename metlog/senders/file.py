@@ -130,6 +130,12 @@ class FileSender(BlockingSender):
                 return fd
             try:
                 self._rotate()
+            except OSError as error:
+                raise SenderError(
+                    f"{self.path}: cannot be renamed to {self.path.name}.1: {error.strerror}; with max_bytes its folder"
+                    " must be writable, and the file no mount point",
+                    reason="unreachable",
+                ) from error
             finally:
                 self._leave()
             rotated = True
@@ -201,11 +207,13 @@ class FileSender(BlockingSender):
         return (status.st_dev, status.st_ino) == self._identity
 
     def _rotate(self) -> None:
-        for number in range(self.keep - 1, 0, -1):
-            older = Path(f"{self.path}.{number}")
-            if older.exists():
-                older.replace(f"{self.path}.{number + 1}")
-        self.path.replace(f"{self.path}.1")
+        rotated = [Path(f"{self.path}.{number}") for number in range(1, self.keep + 1)]
+        # Those up to the first number that is free move on: a rotation that fails at its last step, and is tried again with each
+        # frame, moves them once.
+        free = next((index for index, older in enumerate(rotated) if not older.exists()), self.keep - 1)
+        for index in range(free, 0, -1):
+            rotated[index - 1].replace(rotated[index])
+        self.path.replace(rotated[0])
 
     def _leave(self) -> None:
         """Closes a file that gets no more frames: it was rotated, or removed."""

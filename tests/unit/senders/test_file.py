@@ -93,6 +93,32 @@ def test_rotation_by_size_keeps_so_many_and_loses_nothing(path):
     sender.close()
 
 
+def test_a_rotation_that_fails_says_so_and_removes_no_older_file(path, monkeypatch):
+    size = len(line(0))
+    sender = FileSender(path=str(path), max_bytes=size, keep=3)
+    for number in range(4):
+        sender.send(line(number))
+    replace = type(path).replace
+
+    def busy(self, target):
+        if self == path:
+            raise OSError(errno.EBUSY, "Device or resource busy")  # as of a file that is a container's mount
+        return replace(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(path), "replace", busy)
+        for _ in range(5):
+            with pytest.raises(
+                SenderError, match=r"cannot be renamed to app.ndjson.1: Device or resource busy; with max_bytes"
+            ):
+                sender.send(line(9))
+    kept = [path.with_name(f"app.ndjson.{number}") for number in (2, 3)]
+    assert [file.read_bytes() for file in (path, *kept)] == [line(3), line(2), line(1)]
+    sender.send(line(4))
+    assert path.with_name("app.ndjson.1").read_bytes() == line(3)
+    sender.close()
+
+
 def test_a_frame_larger_than_the_limit_has_a_file_for_itself(path):
     sender = FileSender(path=str(path), max_bytes=100, keep=3)
     for number in range(3):

@@ -22,9 +22,10 @@ class FallbackSender(NotPicklable):
     senders
         Names, URLs or tables, best first.
     pause
-        Seconds that a sender is left alone after it failed: the ones after it take the frames meanwhile.
+        Seconds that a sender is left alone after it failed: the others take the frames meanwhile. It is asked all the same for
+        a frame that none of them takes.
 
-    A frame that none of them takes raises what the last one raised. The limits (`max_frame`, `max_event`) are the
+    A frame that no sender takes raises what the last one raised. The limits (`max_frame`, `max_event`) are the
     tightest of all; behind a queue unless none of them ever waits.
 
     >>> sender = FallbackSender(senders=["tcp://127.0.0.1:5565?timeout=2", "file:/tmp/spool.ndjson"])
@@ -73,28 +74,25 @@ class FallbackSender(NotPicklable):
             raise
 
     def send(self, frame: bytes) -> None:
-        """Sends with the first that can; raises what the last one raised when none can."""
-        if self._closed:
-            raise closed(self)
+        """Sends with the first that can: those in their pause come last. Raises what the last of all raised when none can."""
         now = monotonic()
+        paused = [index for index, end in enumerate(self._not_before) if end > now]
+        ready = [index for index in range(len(self.senders)) if index not in paused]
         error: Exception | None = None
-        for index, sender in enumerate(self.senders):
-            if self._not_before[index] > now:
-                continue
+        last = -1
+        for index in (*ready, *paused):
+            if self._closed:
+                raise closed(self)
             try:
-                sender.send(frame)
+                self.senders[index].send(frame)
             except Exception as failed:  # noqa: BLE001 - a sender may raise anything
-                error = failed
                 self._not_before[index] = monotonic() + self.pause
+                if index > last:
+                    last, error = index, failed
             else:
+                self._not_before[index] = 0.0
                 self.used[index] += 1
                 return
-        # All of them failed lately. The last one is tried every time.
-        if error is None:
-            self.senders[-1].send(frame)
-            self._not_before[-1] = 0.0
-            self.used[-1] += 1
-            return
         raise error if isinstance(error, SenderError) else SenderError(f"no sender took it: {error!r}") from error
 
     def flush(self) -> None:

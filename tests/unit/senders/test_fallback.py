@@ -17,13 +17,13 @@ from metlog.testing.peers import StreamPeer, closed_port
 class Flaky:
     def __init__(self, *, fails=False, **attributes):
         self.fails, self.frames, self.calls = fails, [], []
-        self.max_frame = 1000
+        self.max_frame, self.reason = 1000, "refused"
         self.__dict__.update(attributes)
 
     def send(self, frame):
         self.calls.append("send")
         if self.fails:
-            raise SenderError("down", reason="refused")
+            raise SenderError("down", reason=self.reason)
         self.frames.append(frame)
 
     def flush(self):
@@ -55,17 +55,30 @@ def test_the_next_one_takes_what_the_first_cannot_and_the_first_is_asked_again_a
     assert sender.stats() == {"senders[0]": 1, "senders[1]": 2}
 
 
-def test_when_all_fail_the_reason_is_the_last_ones_and_the_last_is_asked_every_time(clock):
-    first, second = Flaky(fails=True), Flaky(fails=True)
+def test_when_all_fail_the_reason_is_the_last_ones_and_all_are_asked_every_time(clock):
+    first, second = Flaky(fails=True, reason="timeout"), Flaky(fails=True)
     sender = FallbackSender(senders=[first, second])
     for _ in range(3):
         with pytest.raises(SenderError) as caught:
             sender.send(b"x")
         assert caught.value.reason == "refused"
-    assert (len(first.calls), len(second.calls)) == (1, 3)
+    assert (len(first.calls), len(second.calls)) == (3, 3)
     second.fails = False
     sender.send(b"y")
     assert second.frames == [b"y"]
+
+
+def test_a_frame_that_the_others_do_not_take_goes_to_one_in_its_pause(clock):
+    first, second = Flaky(fails=True), Flaky()
+    sender = FallbackSender(senders=[first, second], pause=30)
+    sender.send(b"1")
+    first.fails, second.fails = False, True
+    sender.send(b"2")  # the first is in its pause, and the only one that takes it
+    sender.send(b"3")
+    assert (first.frames, second.frames) == ([b"2", b"3"], [b"1"])
+    first.fails = True
+    with pytest.raises(SenderError):
+        sender.send(b"4")
 
 
 def test_limits_are_the_tightest_and_it_is_nonblocking_only_if_all_are():

@@ -82,7 +82,12 @@ class MetlogProcessor:
         level = rest.pop("level", None)
         level = level if isinstance(level, str) and level else method_name
         exc_info = rest.pop("exc_info", None)
-        rest.pop("logger", None)
+        for own in (
+            "logger",
+            "_record",
+            "_from_structlog",
+        ):  # the latter two are notes of structlog's ProcessorFormatter
+            rest.pop(own, None)
         fields: dict[str, Any] = {"level": level}
         if name is not None:
             fields["logger_name"] = name

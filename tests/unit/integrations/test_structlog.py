@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,3 +89,20 @@ def test_an_event_without_a_text_is_sent_and_told(client: MetlogClient) -> None:
     assert client.flush(5)
     assert "has no text" in client.sender.events[0].fields["metlog.repaired"][0]
     assert client.stats().repaired == 1
+
+
+def test_notes_of_structlogs_formatter_are_no_fields(client: MetlogClient) -> None:
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name],
+        processors=[
+            MetlogProcessor(client),
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.KeyValueRenderer(),
+        ],
+    )
+    record = logging.LogRecord("shop", logging.WARNING, "shop.py", 1, "slow %s", ("page",), None)
+    assert formatter.format(record) == "event='slow page' logger='shop'"
+    client.flush()
+    event = client.sender.events[0]
+    assert (event.payload, event.fields) == ("slow page", {"level": "warning", "logger_name": "shop"})
+    assert client.stats().repaired == 0

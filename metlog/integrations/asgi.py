@@ -28,11 +28,11 @@ Application = Callable[[AsgiScope, Receive, Send], Awaitable[None]]
 class MetlogMiddleware:
     """Logs each request of an ASGI application, and each websocket connection; options are those of `Recorder`.
 
-    The time of a request is that from the call to the last byte of the body; work that the application does after it (background
-    tasks) does not count. A websocket gives one event, when the connection is over: method `WEBSOCKET`, status 101 (403 when it was
-    refused), `bytes` sent, `close_code`. The route is the template of Starlette, FastAPI and Django (what `route(scope)` gives, where
-    set), else a safe path. What `metlog.context(…)` adds below, in sync dependencies, threads and tasks too, is on
-    the request's own event. Lifespan messages pass untouched.
+    The time of a request is that from the call to the last byte of the body; work that the application does after it
+    (background tasks) does not count. A websocket gives one event, when the connection is over: method `WEBSOCKET`, status 101
+    (403 when it was refused, 499 when the client went before it was accepted), `bytes` sent, `close_code`. The route is the
+    template of Starlette, FastAPI and Django (what `route(scope)` gives, where set), else a safe path. What `metlog.context(…)`
+    adds below, in sync dependencies, threads and tasks too, is on the request's own event. Lifespan messages pass untouched.
     """
 
     def __init__(self, app: Application, **options: Unpack[Options]) -> None:
@@ -196,6 +196,7 @@ class _WebSocket(_Exchange):
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
             self._closed_by_client = True
+            self._gone = self._gone or not self._status  # before there was a connection
             self._closed(message.get("code", 1005))
         return message
 
@@ -208,6 +209,7 @@ class _WebSocket(_Exchange):
         elif kind == "websocket.accept":
             self._status = 101
         elif kind == "websocket.close":
+            self._status = self._status or 403
             self._closed(message.get("code", 1000))
         elif kind == "websocket.http.response.start":  # refused with a response of its own
             self._status = message["status"]
@@ -223,7 +225,7 @@ class _WebSocket(_Exchange):
     def _outcome(self, error: BaseException | None) -> tuple[str, int]:
         status = self._status
         if not status:
-            status = 500 if error is not None else 403
+            status = 500 if error is not None else CLOSED_BY_CLIENT if self._gone else 403
         return "WEBSOCKET", status
 
 

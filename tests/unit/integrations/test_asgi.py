@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -279,6 +280,40 @@ def test_a_websocket_that_is_refused(client: MetlogClient, messages: list[Messag
 
     asyncio.run(serve(MetlogMiddleware(app, client=client), scope_of(kind="websocket"), {"type": "websocket.connect"}))
     assert one(client).fields["status"] == status
+
+
+@pytest.mark.parametrize("how", ["a message", "cancelled"])
+def test_a_websocket_whose_client_goes_before_it_is_accepted(client: MetlogClient, how: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if how == "cancelled":
+            raise asyncio.CancelledError
+        await receive()
+
+    went = {"type": "websocket.disconnect", "code": 1006}
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(
+            serve(
+                MetlogMiddleware(app, client=client), scope_of("/ws", "websocket"), {"type": "websocket.connect"}, went
+            )
+        )
+    event = one(client)
+    assert (event.fields["status"], event.fields["disconnected"], event.severity) == (499, True, 6)
+
+
+def test_a_websocket_that_is_refused_stays_so_when_its_end_is_awaited(client: MetlogClient) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+        await receive()
+
+    went = {"type": "websocket.disconnect", "code": 1006}
+    asyncio.run(
+        serve(MetlogMiddleware(app, client=client), scope_of("/ws", "websocket"), {"type": "websocket.connect"}, went)
+    )
+    event = one(client)
+    assert (event.fields["status"], event.fields["close_code"]) == (403, 1008)
+    assert "disconnected" not in event.fields
 
 
 @pytest.mark.parametrize("accepted", [False, True])

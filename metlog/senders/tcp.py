@@ -24,7 +24,8 @@ class TcpSender(ConnectionSender):
     """Sends frames as they are: JSON frames end in a line feed, MessagePack delimits itself.
 
     host
-        A name or IP address, or several: each attempt to connect goes through them in order.
+        A name or IP address, or several: each attempt to connect goes through them in order, and through all addresses of a name;
+        one that does not answer takes no more than its share of `timeout`.
     port
         1 to 65535.
     timeout
@@ -84,15 +85,16 @@ class TcpSender(ConnectionSender):
 
     def _connect(self, end: float) -> None:
         error: OSError | None = None
-        for host in self.hosts:
+        for index, host in enumerate(self.hosts):
+            its_end = _share(end, len(self.hosts) - index)
             try:
-                addresses = self._lookup(host, end)
+                addresses = self._lookup(host, its_end)
             except OSError as failed:
                 error = failed
                 continue
-            for address in addresses:
+            for number, address in enumerate(addresses):
                 try:
-                    self._connect_to(host, address, end)
+                    self._connect_to(host, address, _share(its_end, len(addresses) - number))
                 except OSError as failed:
                     error = failed
                     self._release()
@@ -124,6 +126,13 @@ class TcpSender(ConnectionSender):
 
     def _peer(self) -> str:
         return f"{', '.join(self.hosts)} port {self.port}"
+
+
+def _share(end: float, count: int) -> float:
+    """When the first of so many tries must be over, for each to get as much of the time until `end`: one that nobody answers leaves the
+    others theirs."""
+    now = monotonic()
+    return now + (end - now) / count
 
 
 def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:

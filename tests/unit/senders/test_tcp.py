@@ -10,7 +10,7 @@ import pytest
 
 from metlog import plugins
 from metlog.errors import ConfigError, SenderError
-from metlog.senders import _connection, _resolver
+from metlog.senders import _connection, _resolver, tcp
 from metlog.senders.tcp import TcpSender
 from metlog.testing.peers import StreamPeer, closed_port, silent_peer
 from tests.helpers import certificates
@@ -63,6 +63,27 @@ def test_a_peer_that_hung_up_is_noticed_before_the_next_frame(peer):
     wait_for(lambda: sender._gone(sender._socket))
     sender.send(b"2\n")
     wait_for(lambda: [bytes(stream) for stream in peer.streams] == [b"1\n", b"2\n"])
+    sender.close()
+
+
+def test_a_host_that_does_not_answer_leaves_the_others_their_share_of_the_time(monkeypatch):
+    now, tried = [1000.0], []
+    sender = TcpSender(host=["192.0.2.1", "two.example", "192.0.2.4"], port=5565, timeout=12)
+    names = {"two.example": ["192.0.2.2", "192.0.2.3"]}
+    monkeypatch.setattr(tcp, "monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        sender, "_lookup", lambda host, end: [(socket.AF_INET, (found, 5565)) for found in names.get(host, [host])]
+    )
+
+    def silent(host, address, end):
+        tried.append((address[1][0], end - now[0]))
+        now[0] = end
+        raise TimeoutError
+
+    monkeypatch.setattr(sender, "_connect_to", silent)
+    with pytest.raises(TimeoutError):
+        sender._connect(1012.0)
+    assert tried == [("192.0.2.1", 4), ("192.0.2.2", 2), ("192.0.2.3", 2), ("192.0.2.4", 4)]
     sender.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from metlog.tracebacks import exception_fields
@@ -55,7 +55,10 @@ def error_fields(error: BaseException) -> dict[str, Any]:
 
 
 class Input:
-    """`wsgi.input`, watched: `gone` when the client broke off, `lost` what the server raised then."""
+    """`wsgi.input`, watched: `gone` when the client broke off, `lost` what the server raised then.
+
+    `length` is what the client has promised, 0 where that is not known: the end of the stream says nothing then.
+    """
 
     def __init__(self, stream: Any, length: int) -> None:
         self._stream = stream
@@ -66,18 +69,20 @@ class Input:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._stream, name)  # what the stream has not, this has not: werkzeug asks for `readinto`
         if name == "read1":
-            return lambda *size: self._seen(found, size)
-        if name in {"readinto", "readinto1"}:
-            return lambda buffer: self._filled(found, buffer)
+            return lambda *size: self._seen(found, size, lambda data: not data and size[:1] != (0,))
+        if name == "readinto":
+            return lambda buffer: self._filled(found, buffer, least=len(buffer))
+        if name == "readinto1":
+            return lambda buffer: self._filled(found, buffer, least=min(1, len(buffer)))
         return found
 
     def read(self, *size: Any) -> bytes:
         """As the stream's."""
-        return self._seen(self._stream.read, size)
+        return self._seen(self._stream.read, size, lambda data: _is_short(data, size))
 
     def readline(self, *size: Any) -> bytes:
         """As the stream's."""
-        return self._seen(self._stream.readline, size)
+        return self._seen(self._stream.readline, size, lambda data: data[-1:] != b"\n" and _is_short(data, size))
 
     def readlines(self, *hint: Any) -> list[bytes]:
         """As the stream's."""
@@ -86,37 +91,43 @@ class Input:
         except Exception as error:
             self._failed(error)
             raise
-        self._left -= sum(map(len, lines))
+        self._took(sum(map(len, lines)), ended=not lines or not any(hint))
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
         while line := self.readline():
             yield line
 
-    def _seen(self, method: Any, size: tuple[Any, ...]) -> bytes:
+    def _seen(self, method: Any, size: tuple[Any, ...], ended: Callable[[bytes], bool]) -> bytes:
         try:
             data: bytes = method(*size)
         except Exception as error:
             self._failed(error)
             raise
-        self._took(len(data), wanted=size[:1] != (0,))
+        self._took(len(data), ended=ended(data))
         return data
 
-    def _filled(self, method: Any, buffer: Any) -> int | None:
+    def _filled(self, method: Any, buffer: Any, *, least: int) -> int | None:
         try:
             count: int | None = method(buffer)
         except Exception as error:
             self._failed(error)
             raise
         if count is not None:  # None: nothing yet
-            self._took(count, wanted=len(buffer) > 0)
+            self._took(count, ended=count < least)
         return count
 
-    def _took(self, count: int, *, wanted: bool) -> None:
+    def _took(self, count: int, *, ended: bool) -> None:
         self._left -= count
-        if not count and wanted and self._left > 0:
-            self.gone = True
+        if count or ended:  # what comes after an end shows that it was none
+            self.gone = self.lost is not None or (ended and self._left > 0)
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, OSError):
             self.gone, self.lost = True, error
+
+
+def _is_short(data: bytes, size: tuple[Any, ...]) -> bool:
+    """Whether a read gave less than it was asked for, which it does at the end of the stream only."""
+    wanted = size[0] if size else None
+    return wanted is None or wanted < 0 or len(data) < wanted

@@ -92,8 +92,8 @@ class _Exchange:
         self.ended: float | None = None
         self._done = False
         self._input: Input | None = None
-        length = environ.get("CONTENT_LENGTH") or ("1" if environ.get("HTTP_TRANSFER_ENCODING") else "0")
-        if length != "0" and "wsgi.input" in environ:
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if (length != "0" or environ.get("HTTP_TRANSFER_ENCODING")) and "wsgi.input" in environ:
             self._input = environ["wsgi.input"] = Input(environ["wsgi.input"], whole_number(length) or 0)
         self._scope = Scope()
         self._started = perf_counter()

@@ -235,6 +235,57 @@ def test_a_flask_upload_that_breaks_off_is_a_client_that_went(client: MetlogClie
     assert (one(client).fields["status"], one(client).fields["disconnected"]) == (400, True)
 
 
+SHORT: dict[str, Callable[[Any], Any]] = {
+    "all": lambda given: given.read(),
+    "all, by number": lambda given: given.read(-1),
+    "as promised": lambda given: given.read(1000),
+    "lines": lambda given: given.readlines(),
+    "a line": lambda given: given.readline(),
+    "into": lambda given: given.readinto(bytearray(1000)),
+}
+
+
+@pytest.mark.parametrize("how", SHORT)
+def test_a_body_that_is_shorter_than_promised_is_a_client_that_went(client: MetlogClient, how: str) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        SHORT[how](environ["wsgi.input"])
+        environ["wsgi.input"].read(0)
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    environ = environ_of("/up", REQUEST_METHOD="POST", CONTENT_LENGTH="1000")
+    environ["wsgi.input"] = io.BytesIO(b"abc")
+    serve_wsgi(wsgi.MetlogMiddleware(app, client=client), environ)
+    assert one(client).fields["disconnected"]
+
+
+@pytest.mark.parametrize("how", ["a part", "a line", "by pieces", "chunked", "chunked, empty"])
+def test_a_body_of_which_no_end_was_seen_is_no_client_that_went(client: MetlogClient, how: str) -> None:
+    class Pieces(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(size or 0, 2)) if size and size > 0 else super().read(size)
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        given = environ["wsgi.input"]
+        if how == "a part":
+            given.read(2)
+        elif how == "a line":
+            given.readline()
+        else:
+            while given.read(3):
+                pass
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    body, length = (b"", {}) if how == "chunked, empty" else (b"a\nbcde", {"CONTENT_LENGTH": "6"})
+    if "chunked" in how:
+        length = {"HTTP_TRANSFER_ENCODING": "chunked"}
+    environ = environ_of("/up", REQUEST_METHOD="POST", **length)
+    environ["wsgi.input"] = Pieces(body) if how == "by pieces" else io.BytesIO(body)
+    serve_wsgi(wsgi.MetlogMiddleware(app, client=client), environ)
+    assert "disconnected" not in one(client).fields
+
+
 def test_an_upload_that_is_read_in_several_ways_is_complete(client: MetlogClient) -> None:
     def app(environ: Any, start_response: Any) -> list[bytes]:
         given = environ["wsgi.input"]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import hmac
 import os
+import socket
 import time
 from codecs import BOM_UTF8
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
 
 from metlog.alerts.targets import BaseTarget, Notice, Submit
 from metlog.errors import MetlogError
-from metlog.senders.http_client import beginning
+from metlog.senders.http_client import RequestDeadline, beginning
 from metlog.senders.options import positive
 
 __all__ = ["WebhookTarget"]
@@ -26,6 +28,22 @@ _ANSWER: Final = 300
 
 class NotTaken(MetlogError):
     """The answer was no success, or there was none."""
+
+
+class _Connection:
+    """The socket of one request, for its deadline to end what waits on it."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.partition(".")[2] in {"connect_tcp.complete", "start_tls.complete"}:
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    def interrupt(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # it ended by itself
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class WebhookTarget(BaseTarget):
@@ -41,7 +59,7 @@ class WebhookTarget(BaseTarget):
         The environment variable, or the file, that holds a secret to sign with: `X-Metlog-Signature` is then `sha256=` and the HMAC-SHA256
         (hexadecimal) of `X-Metlog-Timestamp` (seconds since the epoch), a dot and the body.
     timeout
-        Seconds for one request.
+        Seconds for one request, from connecting to the head of the answer.
     """
 
     def __init__(
@@ -94,14 +112,22 @@ class WebhookTarget(BaseTarget):
             moment = str(int(time.time()))
             mac = hmac.new(secret, moment.encode() + b"." + body, "sha256").hexdigest()
             headers |= {"x-metlog-timestamp": moment, "x-metlog-signature": f"sha256={mac}"}
+        connection = _Connection()
+        deadline = RequestDeadline(
+            self._timeout, connection.interrupt
+        )  # the timeout of httpx begins anew with each read
         try:
             with (
                 httpx.Client(timeout=self._timeout, trust_env=False, follow_redirects=False) as client,
-                client.stream("POST", self._url, content=body, headers=headers) as answer,
+                deadline,
+                client.stream(
+                    "POST", self._url, content=body, headers=headers, extensions={"trace": connection.trace}
+                ) as answer,
             ):
                 said = beginning(answer, _ANSWER, 2.0)[:_ANSWER].decode("utf-8", "replace")
         except httpx.HTTPError as error:
-            raise NotTaken(f"{self.describe()}: {str(error) or type(error).__name__}") from error
+            words = f"no answer within {self._timeout:g} s" if deadline.over else str(error) or type(error).__name__
+            raise NotTaken(f"{self.describe()}: {words}") from error
         if not answer.is_success:
             raise NotTaken(f"{self.describe()}: {answer.status_code} {answer.reason_phrase}: {' '.join(said.split())}")
 

@@ -6,11 +6,13 @@ import hmac
 import http.server
 import json
 import os
+import resource
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,69 @@ def test_a_command_that_fails_hangs_or_is_not_there_is_told() -> None:
         CommandTarget(argv=[sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2).send(NOTICE)
     with pytest.raises(MetlogError, match="cannot be started: No such file"):
         CommandTarget(argv=["/no/such/program"]).send(NOTICE)
+
+
+@pytest.mark.process
+def test_a_command_has_ended_when_its_program_has_whatever_it_leaves_running(tmp_path: Path) -> None:
+    # A process of another session, which nobody kills with the program, and which keeps its standard error open.
+    leave = (
+        "import subprocess, sys; "
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)'], start_new_session=True); "
+        "open(sys.argv[1], 'w').write(str(child.pid)); sys.stderr.write('left'); sys.exit(int(sys.argv[2]))"
+    )
+    for status in (0, 3):
+        pid = tmp_path / f"pid-{status}"
+        target = CommandTarget(argv=[sys.executable, "-c", leave, str(pid), str(status)], timeout=20.0)
+        try:
+            if status:
+                with pytest.raises(MetlogError, match="ended with 3: left"):
+                    target.send(NOTICE)
+            else:
+                target.send(NOTICE)
+        finally:
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.process
+def test_of_what_a_command_says_the_end_is_kept_and_no_more() -> None:
+    talk = (
+        "import sys\nfor _ in range(100): sys.stderr.write('x' * 1_000_000)\nsys.stderr.write('the end')\nsys.exit(3)"
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(MetlogError, match=r"ended with 3: x+the end"):
+        CommandTarget(argv=[sys.executable, "-c", talk]).send(NOTICE)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB, of 100 MB that it said
+
+
+@pytest.mark.process
+def test_a_command_gets_a_long_notice_whole_or_need_not_read_it(tmp_path: Path) -> None:
+    notice = msgspec.structs.replace(NOTICE, text="é" * 500_000)
+    out = tmp_path / "out"
+    CommandTarget(argv=["/bin/sh", "-c", f"cat > {out}"]).send(notice)
+    assert msgspec.json.decode(out.read_bytes(), type=Notice) == notice
+    CommandTarget(argv=["/bin/true"]).send(notice)
+
+
+def test_a_webhook_that_answers_a_byte_at_a_time_is_left_at_its_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            taken, _ = server.accept()
+            with taken, suppress(OSError):
+                taken.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+                for _ in range(200):
+                    taken.sendall(b"a")
+                    over.wait(0.05)
+                taken.sendall(b"\r\ncontent-length: 0\r\n\r\n")
+
+        over = threading.Event()
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        target = WebhookTarget(url=f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=0.5)
+        with pytest.raises(MetlogError, match=r"no answer within 0\.5 s"):
+            target.send(NOTICE)
+        over.set()
+        thread.join()
 
 
 def test_syslog_has_facility_severity_and_one_line(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _joined(report: Report, found: ReportResult, then: ReportResult, back: timed
         for suffix, values in ((_BEFORE, was), ("change", change)):
             table = table.append_column(f"{name} {suffix}", values)
             columns.append(Column(f"{name} {suffix}", "DOUBLE"))
-    return ReportResult(columns, table, found.truncated, found.ms + then.ms, found.values)
+    return ReportResult(columns, table, found.truncated or then.truncated, found.ms + then.ms, found.values)
 
 
 def _number(value: Any) -> float | None:

@@ -26,8 +26,7 @@ from metlog.reports.spec import COMMON
 from metlog.web.errors import Refused
 from metlog.web.forms import form, query_of
 from metlog.web.pictures import PICTURES
-from metlog.web.reports import Made, library, run_all
-from metlog.web.results import export_result
+from metlog.web.reports import Made, all_rows, library, run_all
 from metlog.web.security import require_csrf
 from metlog.web.state import access_of, page_of
 from metlog.web.tables import Table, table
@@ -196,10 +195,14 @@ async def archive(request: Request) -> Response:
 
 async def _pack(request: Request, into: zipfile.ZipFile, stem: str, made: Made) -> None:
     """Writes the rows and the chart of a report."""
-    exported = await asyncio.to_thread(export_result, made.result, "csv")
-    with exported.file:
-        exported.file.seek(0)
-        into.writestr(f"{stem}.csv", exported.file.read())
+    try:
+        exported = await all_rows(request, made, "csv")
+    except Refused as refused:
+        into.writestr(f"{stem}-rows.txt", f"{_problem(refused)}\n")
+    else:
+        with exported.file:
+            exported.file.seek(0)
+            into.writestr(f"{stem}.csv", exported.file.read())
     if made.report.chart_spec is None:
         return
     spec = made.chart()

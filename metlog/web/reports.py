@@ -25,16 +25,28 @@ from metlog.web.errors import Refused
 from metlog.web.forms import query_of, whole
 from metlog.web.jobs import Work
 from metlog.web.pictures import PICTURES, chart, picture
-from metlog.web.results import Exported, export_result
+from metlog.web.results import Exported, export, export_result
 from metlog.web.state import Page, access_of, page_of
 from metlog.web.tables import Table, sorted_rows, table
 from metlog.web.times import times_of
 from metlog.web.waiting import awaited, awaited_all
 
-__all__ = ["Made", "download", "featured", "index", "listing", "report_of", "run", "run_all", "run_of", "show"]
+__all__ = [
+    "Made",
+    "all_rows",
+    "download",
+    "featured",
+    "index",
+    "listing",
+    "report_of",
+    "run",
+    "run_all",
+    "run_of",
+    "show",
+]
 
 _ROWS: Final = 200
-"""Rows of a report that its page shows; a chart shows all of them, and so does a download."""
+"""Rows of a report that its page shows; a download has all of them."""
 _FEATURED: Final = ("request-times", "unique-users", "logins")
 """Built-in reports that the overview shows."""
 
@@ -274,5 +286,27 @@ async def download(request: Request) -> Response:
     made = await run_of(request)
     if kind in PICTURES:
         return await picture(request, kind, made.key, made.report, made.result, made.report.name)
-    exported: Exported = await asyncio.to_thread(export_result, made.result, kind)
-    return exported.response(made.report.name)
+    compares = query_of(request).get("_compare") == "1"
+    return (await all_rows(request, made, kind, compares=compares)).response(made.report.name)
+
+
+async def all_rows(request: Request, made: Made, kind: str, *, compares: bool = False) -> Exported:
+    """The rows of a report in a file: those that are there, or, where they are the first of more, all of them, asked for again.
+    Raises Refused 413 for a comparison of so many."""
+    result = made.result
+    if not result.truncated:
+        return await asyncio.to_thread(export_result, result, kind)
+    if compares:
+        raise Refused(
+            413,
+            f"there are more than {len(result.rows):,} rows, and a comparison is of as many at most; ask for a shorter time",
+        )
+    page, loggers, report = page_of(request), access_of(request).loggers, made.report
+    values = {key: value for key, value in result.values.items() if key in report.used}
+
+    def work(cancel: Cancel) -> Exported:
+        most = page.settings.export_bytes
+        return export(page.lake, report.sql, kind, most, params=values, loggers=loggers, cancel=cancel)
+
+    found: Exported = await page.pool.run(request, work)
+    return found

@@ -80,6 +80,8 @@ def specification(
             row["_links"] = [link(_of_mark(chart, whole), name) for name in chart.y]
     chart, rows = _plainly_named(chart, rows)
     rows, note = shown_rows(chart, rows)
+    if result.truncated:
+        note = "; ".join(filter(None, (f"of the first {len(found):,} rows alone, there are more", note)))
     notes += [text for text in (note, not_over(chart, rows, values)) if text]
     base = _base(report, notes, colours, width)
     if not rows:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import threading
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -372,6 +373,30 @@ def test_a_long_report_shows_its_first_rows_and_a_download_has_all(
     assert "The first 200 rows; a download has 300." in text
     assert text.count("<tr>") == 1 + 200
     assert len(own_page.get(address.format(".csv")).text.splitlines()) == 1 + 300
+
+
+def test_a_report_of_more_rows_than_a_page_takes_says_so_and_its_downloads_have_all(
+    own_page: TestClient, own_data: Path
+) -> None:
+    (own_data / "reports").mkdir()
+    (own_data / "reports" / "many.toml").write_text("""
+title = "Many"
+sql = "SELECT $since + INTERVAL 1 SECOND * i AS time, i AS n FROM range(12000) t(i) WHERE $since < $until ORDER BY i"
+chart = { kind = "lines", x = "time", y = ["n"], step = "minute" }
+""")
+    (own_data / "dashboards").mkdir()
+    (own_data / "dashboards" / "many.toml").write_text('title = "Many"\n[[panels]]\nreport = "many"\n')
+    text = own_page.get("/reports/many").text
+    assert "a download has all" in text
+    made = own_page.get("/api/reports/many").json()
+    assert (len(made["rows"]), made["truncated"]) == (10_000, True)
+    assert "of the first 10,000 rows alone, there are more" in made["chart"]["title"]["subtitle"]
+    downloaded = own_page.get("/reports/many.csv?tz=Europe/Berlin").text.splitlines()
+    assert (len(downloaded), downloaded[-1].split(",")[1]) == (12_001, "11999")
+    with zipfile.ZipFile(io.BytesIO(own_page.get("/dashboards/many.zip").content)) as packed:
+        assert len(packed.read("01-many.csv").splitlines()) == 12_001
+    refused = own_page.get("/reports/many.csv?_compare=1", headers={"accept": "*/*"})
+    assert (refused.status_code, "more than 10,000 rows" in refused.json()["error"]) == (413, True)
 
 
 @pytest.mark.parametrize(("title", "sql"), EXAMPLES)

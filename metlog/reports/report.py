@@ -18,7 +18,7 @@ from metlog.lake.interface import Cancel, Engine, Result
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.plugins import suggest
 from metlog.reports.behind import Behind
-from metlog.reports.spec import COMMON, Chart, Empty, Parameter
+from metlog.reports.spec import BUCKETS, COMMON, Chart, Empty, Parameter
 from metlog.reports.times import moment, zone
 
 __all__ = ["COMMON", "Chart", "Empty", "Parameter", "Report", "ReportResult"]
@@ -164,7 +164,7 @@ class Report:
             )
         for key, parameter in self.parameters.items():
             if parameter.type == "bucket" and found[key] == "auto":
-                found[key] = _bucket(found["until"] - found["since"])
+                found[key] = _bucket(found["until"] - found["since"], parameter.choices or BUCKETS)
         return found
 
     def run(
@@ -197,10 +197,13 @@ class Report:
         return specification(self, result, dark=dark, width=width, height=height)
 
 
-def _bucket(span: timedelta) -> str:
-    """The unit that gives a chart some dozens of steps."""
-    if span <= timedelta(hours=3):
-        return "minute"
-    if span <= timedelta(days=4):
-        return "hour"
-    return "day" if span <= timedelta(days=120) else "week"
+def _bucket(span: timedelta, choices: Sequence[str]) -> str:
+    """The unit that gives a chart some dozens of steps; where it is none of the choices, the next longer one, else the longest."""
+    unit = (
+        "minute" if span <= timedelta(hours=3)
+        else "hour" if span <= timedelta(days=4)
+        else "day" if span <= timedelta(days=120) else "week"
+    )  # fmt: skip
+    units = [name for name in BUCKETS if name in choices and name != "auto"]
+    longer = [name for name in units if BUCKETS.index(name) >= BUCKETS.index(unit)]
+    return (longer or units[-1:] or [unit])[0]

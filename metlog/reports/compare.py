@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -44,11 +45,19 @@ def before(report: Report, values: Mapping[str, Any]) -> timedelta:
     step = step_of(report.chart_spec, values)
     if step == "month":
         raise ConfigError("by = 'month': months differ in length, so they are not compared; take by = week")
-    span: timedelta = values["until"] - values["since"]
+    span = _span(values)
     unit = _UNITS.get(step)
     if unit is None or (unit < timedelta(days=1) <= span):
         unit = timedelta(days=1) if span >= timedelta(days=1) else None
     return span if unit is None else max(1, round(span / unit)) * unit
+
+
+def _span(values: Mapping[str, Any]) -> timedelta:
+    """How long the time asked for is; a day of 23 hours, which clocks that change make, is a day."""
+    zone = ZoneInfo(values["tz"])
+    begin, end = (values[key].astimezone(zone).replace(tzinfo=None) for key in ("since", "until"))
+    long: timedelta = values["until"] - values["since"]
+    return max(long, end - begin) if end - begin >= timedelta(days=1) else long
 
 
 def compared(
@@ -103,15 +112,24 @@ def _back(moment: datetime, back: timedelta, zone: ZoneInfo) -> datetime:
 def _joined(report: Report, found: ReportResult, then: ReportResult, back: timedelta) -> ReportResult:
     chart = report.chart_spec
     assert chart is not None
-    keys = [name for name in (chart.x, chart.color) if name]
-
-    def key(row: Mapping[str, Any], shift: timedelta) -> tuple[Any, ...]:
-        return tuple(row[name] + shift if isinstance(row[name], date) else row[name] for name in keys)
-
-    known = {key(row, back): row for row in then.dicts()}
+    zone = ZoneInfo(found.values["tz"])
+    rows, earlier = found.dicts(), then.dicts()
+    names = [name for name in (chart.x, chart.color) if name]
+    # What else tells rows apart where these do not, as the stream does of one client's.
+    more = [item.name for item in found.columns if item.name not in names]
+    more = more[: min((more.index(name) for name in chart.y if name in more), default=0)]
+    while True:
+        keys = [tuple(_plain(row[name]) for name in names) for row in rows]
+        old_keys = [tuple(_plain(_later(row[name], back, zone)) for name in names) for row in earlier]
+        new, old = Counter(keys), Counter(old_keys)
+        if not more or max((*new.values(), *old.values()), default=1) == 1:
+            break
+        names.append(more.pop(0))
+    known = {key: row for key, row in zip(old_keys, earlier, strict=True) if old[key] == 1}
+    matched = [known.get(key, {}) if new[key] == 1 else {} for key in keys]
     table, columns = found.arrow, list(found.columns)
     for name in chart.y:
-        pairs = [(_number(row[name]), _number(known.get(key(row, timedelta()), {}).get(name))) for row in found.dicts()]
+        pairs = [(_number(row[name]), _number(was.get(name))) for row, was in zip(rows, matched, strict=True)]
         was = pa.array([old for _, old in pairs], pa.float64())
         change = pa.array(
             [100 * (new - old) / abs(old) if new is not None and old else None for new, old in pairs], pa.float64()
@@ -120,6 +138,23 @@ def _joined(report: Report, found: ReportResult, then: ReportResult, back: timed
             table = table.append_column(f"{name} {suffix}", values)
             columns.append(Column(f"{name} {suffix}", "DOUBLE"))
     return ReportResult(columns, table, found.truncated or then.truncated, found.ms + then.ms, found.values)
+
+
+def _later(value: Any, back: timedelta, zone: ZoneInfo) -> Any:
+    """A time of the time before, moved into the time asked for: by the clock on the wall, or, within a day, by the time that passes."""
+    if not isinstance(value, date):
+        return value
+    try:
+        if back < timedelta(days=1) and isinstance(value, datetime) and value.tzinfo is None:
+            return (value.replace(tzinfo=zone).astimezone(UTC) + back).astimezone(zone).replace(tzinfo=None)
+        return value + back
+    except OverflowError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """A value that is equal to its like and can be looked up: a list or an object as text."""
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 def _number(value: Any) -> float | None:

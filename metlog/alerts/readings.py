@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -53,11 +54,23 @@ def read(
         return Reading("failed", error=str(error))
     except OSError as error:
         return Reading("failed", error=f"{type(error).__name__}: {error}")
+    if result.truncated and not _known(prepared, values):
+        return Reading(
+            "failed",
+            error=f"the answer has more than {_ROWS:,} rows, and the first do not say whether {prepared.alert.when}; "
+            "group or filter them in SQL",
+        )
     if not values:
         return Reading("missing")
     value, row = prepared.condition.worst(values)
     told = {column.name: _told(row[column.name]) for column in _first(result.columns) if column.name in row}
     return Reading("met" if prepared.condition.holds(value) else "clear", value, told)
+
+
+def _known(prepared: Prepared, values: Sequence[tuple[float, dict[str, Any]]]) -> bool:
+    """Whether the first of more rows say if the condition holds: one of them has it, or, of the number of rows, more change nothing."""
+    holds = prepared.condition.holds
+    return any(holds(value) if row else holds(value) == holds(math.inf) for value, row in values)
 
 
 def _first(columns: list[Column]) -> list[Column]:

@@ -12,7 +12,7 @@ import msgspec
 
 from metlog.lake.interface import Cancel, Engine
 from metlog.web.conditions import Search, text_of
-from metlog.web.histogram import BAR, Histogram, Steps, histogram, steps
+from metlog.web.histogram import Histogram, Steps, histogram, steps
 from metlog.web.members import askable, members
 from metlog.web.times import Times
 from metlog.web.words import SEVERITIES, service, shown_type
@@ -122,7 +122,7 @@ def counted(
     """Counts of all that is found, in one pass, with the times of the newest `want` events. Raises QueryError."""
     by = steps(times)
     conditions, values = search.where()
-    sql = _CELLS.format(bar=BAR, where=" AND ".join(conditions), want=int(want), most=_SUGGESTED)
+    sql = _CELLS.format(bar=by.sql, where=" AND ".join(conditions), want=int(want), most=_SUGGESTED)
     found = lake.query(sql, {**values, **by.values}, loggers=loggers, cancel=cancel)
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in found.dicts():

@@ -3,49 +3,71 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from metlog.web.times import Times
 
-__all__ = ["BAR", "PARTS", "Bar", "Histogram", "Steps", "histogram", "steps"]
+__all__ = ["PARTS", "Bar", "Histogram", "Steps", "histogram", "steps"]
 
 PARTS: Final = {"error": "0,1,2,3", "warning": "4", "usual": "5,6", "debug": "7"}
 """Parts of a bar from the ground up, with the severities that each one counts."""
-BAR: Final = "CAST(floor((epoch(timestamp) + $shift) / $width) AS BIGINT)"
-"""The number of an event's bar, in SQL with the parameters of `Steps.values`."""
 _WIDTHS: Final = (1, 10, 60, 300, 1800, 10800, 86400, 604800, 2419200, 7257600, 31449600)
 _MOST: Final = 96
+_HOURS: Final = 10800
+_WEEKS: Final = 604800
+"""Widths from which on bars are by the clock on the wall, also before it was changed in the span; and up to which: of years an hour is not seen."""
 _MONDAY: Final = 259200
 """1970-01-01 was a Thursday: seconds by which weeks are shifted to begin with a Monday."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """A span of time in bars of equal width, in seconds; `shift` makes days begin with the zone's midnight."""
+    """A span of time in bars of equal width, in seconds; `shift` makes days begin with the zone's midnight, as it is at the span's end."""
 
     begin: datetime
     end: datetime
     width: int
     shift: int
+    turns: tuple[tuple[datetime, int], ...] = ()
+    """When the clocks are changed within the span, and the seconds by which `shift` is another one before that."""
+
+    @property
+    def sql(self) -> str:
+        """The number of an event's bar, with the parameters of `values`."""
+        turned = "".join(
+            f" + CASE WHEN timestamp < $turn{number} THEN {by} ELSE 0 END" for number, (_, by) in enumerate(self.turns)
+        )
+        return f"CAST(floor((epoch(timestamp) + $shift{turned}) / $width) AS BIGINT)"
 
     @property
     def values(self) -> dict[str, Any]:
-        return {"width": self.width, "shift": self.shift}
+        turns = {f"turn{number}": moment for number, (moment, _) in enumerate(self.turns)}
+        return {"width": self.width, "shift": self.shift, **turns}
 
     @property
     def first(self) -> int:
-        return math.floor((self.begin.timestamp() + self.shift) / self.width)
+        return self._number(self.begin)
 
     @property
     def last(self) -> int:
-        return math.floor((self.end.timestamp() - 1e-6 + self.shift) / self.width)
+        return self._number(self.end - timedelta(microseconds=1))
+
+    def _number(self, moment: datetime) -> int:
+        shift = self.shift + sum(by for turn, by in self.turns if moment < turn)
+        return math.floor((moment.timestamp() + shift) / self.width)
 
     def moment(self, number: int) -> datetime:
         """When a bar begins."""
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=number * self.width - self.shift)
+        found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=number * self.width - self.shift)
+        for turn, by in reversed(self.turns):  # from the last one back: what lies before it has another shift
+            earlier = found - timedelta(seconds=by)
+            if min(found, earlier) >= turn:
+                break
+            found = min(earlier, turn)  # a begin that the clocks leave out is the moment of their change
+        return found
 
 
 def steps(times: Times) -> Steps:
@@ -54,8 +76,29 @@ def steps(times: Times) -> Steps:
     width = next((width for width in _WIDTHS if seconds / width <= _MOST), _WIDTHS[-1])
     while seconds / width > _MOST:
         width *= 2
-    offset = times.end.astimezone(times.zone).utcoffset() or timedelta()
-    return Steps(times.begin, times.end, width, int(offset.total_seconds()) + (_MONDAY if width >= 604800 else 0))
+    shift = _offset(times.end, times) + (_MONDAY if width >= _WEEKS else 0)
+    turns = tuple(_turns(times)) if _HOURS <= width <= _WEEKS else ()
+    return Steps(times.begin, times.end, width, shift, turns)
+
+
+def _offset(moment: datetime, times: Times) -> int:
+    return int((moment.astimezone(times.zone).utcoffset() or timedelta()).total_seconds())
+
+
+def _turns(times: Times) -> Iterator[tuple[datetime, int]]:
+    """When the clocks of the zone are changed in the span, to the second, with what the offset was more before."""
+    day = timedelta(days=1)
+    begin = times.begin
+    while begin < times.end:
+        end = min(begin + day, times.end)
+        before, after = _offset(begin, times), _offset(end, times)
+        if before != after:
+            low, high = begin, end
+            while high - low > timedelta(seconds=1):
+                middle = low + (high - low) / 2
+                low, high = (middle, high) if _offset(middle, times) == before else (low, middle)
+            yield high.replace(microsecond=0), before - after
+        begin = end
 
 
 @dataclass

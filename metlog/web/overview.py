@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -17,8 +16,9 @@ from metlog.lake.interface import Cancel, Engine
 from metlog.lake.sql.loss import LOSS_BY_LOGGER
 from metlog.listener.overview import overview
 from metlog.reports.report import Report
+from metlog.reports.times import moment
 from metlog.web.alerts import listed
-from metlog.web.histogram import BAR, Histogram, histogram, steps
+from metlog.web.histogram import Histogram, histogram, steps
 from metlog.web.listeners import listeners
 from metlog.web.reports import featured
 from metlog.web.state import access_of, page_of
@@ -31,9 +31,9 @@ __all__ = ["Folder", "Overview", "look", "show"]
 _TODAY: Final = """
 SELECT coalesce(sum(weight), 0) AS events, count(*) AS rows, max(timestamp) AS last_at FROM events WHERE timestamp >= $since
 """
-_COUNTS: Final = f"""
+_COUNTS: Final = """
 WITH cells AS (  -- the events are read once, and all that is shown is made of these sums
-    SELECT {BAR} AS bar, logger, type, severity, hostname, count(*) AS rows, sum(weight) AS events, max(timestamp) AS last_at
+    SELECT {bar} AS bar, logger, type, severity, hostname, count(*) AS rows, sum(weight) AS events, max(timestamp) AS last_at
     FROM events WHERE timestamp >= $since AND timestamp < $until GROUP BY bar, logger, type, severity, hostname
 ), services AS (
     SELECT logger, sum(events) AS events, sum(CASE WHEN severity <= 3 THEN events ELSE 0 END) AS error, max(last_at) AS last_at,
@@ -53,7 +53,7 @@ SELECT 'service', logger, CAST(0 AS BIGINT), events, error, CAST(0 AS DOUBLE), C
 UNION ALL
 SELECT 'type', type, CAST(0 AS BIGINT), events, CAST(0 AS DOUBLE), CAST(0 AS DOUBLE), CAST(0 AS DOUBLE), CAST(0 AS BIGINT), last_at,
        CAST(0 AS BIGINT) FROM types
-"""  # noqa: S608 - constants
+"""
 _KEPT: Final = 20_000
 """A span's overview is shown again for the span divided by this, five seconds at least and a minute at most."""
 
@@ -127,12 +127,13 @@ def look(lake: Engine, times: Times, *, loggers: Sequence[str] | None, cancel: C
         return lake.query(sql, {**values, **more}, loggers=loggers, cancel=cancel).dicts()
 
     rows: dict[str, list[dict[str, Any]]] = {"bar": [], "service": [], "type": []}
-    for row in ask(_COUNTS, **by.values):
+    for row in ask(_COUNTS.format(bar=by.sql), **by.values):
         rows[row["kind"]].append(row)
     for kind in ("service", "type"):
         rows[kind].sort(key=lambda row: (-row["events"], row["name"]))
-    midnight = datetime.now(times.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = lake.query(_TODAY, {"since": midnight.astimezone(UTC)}, loggers=loggers, cancel=cancel).dicts()[0]
+    today = lake.query(_TODAY, {"since": moment("today", times.zone, "since")}, loggers=loggers, cancel=cancel).dicts()[
+        0
+    ]
     return Overview(
         times, histogram(rows["bar"], by, times), sum(row["rows"] for row in rows["bar"]), rows["service"], rows["type"],
         {row["logger"]: row for row in ask(LOSS_BY_LOGGER)}, (time.perf_counter() - began) * 1000,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
+import duckdb
 import pytest
 from starlette.requests import Request
 from starlette.testclient import TestClient
@@ -131,7 +134,7 @@ def test_the_overviews_charts_show_its_span(page: TestClient) -> None:
 
 
 @pytest.mark.parametrize("span", ["1m", "15m", "1h", "6h", "24h", "3d", "7d", "30d", "90d", "3650d"])
-@pytest.mark.parametrize("tz", ["UTC", "Europe/Berlin", "Asia/Kathmandu"])
+@pytest.mark.parametrize("tz", ["UTC", "Europe/Berlin", "America/Havana", "Asia/Kathmandu"])
 def test_bars_cover_the_span_and_no_more(span: str, tz: str) -> None:
     times = Times.of(span, tz=tz)
     by = steps(times)
@@ -141,11 +144,49 @@ def test_bars_cover_the_span_and_no_more(span: str, tz: str) -> None:
     assert drawn.bars[-1].end == times.end
     for bar, following in zip(drawn.bars, drawn.bars[1:], strict=False):
         assert bar.end == following.begin
-    if by.width == 86400 and tz != "Europe/Berlin":  # no summer time
-        assert drawn.bars[1].begin.astimezone(times.zone).hour == 0
+    if by.width == 86400:  # where the clocks leave midnight out, the day begins at 1
+        assert {bar.begin.astimezone(times.zone).hour for bar in drawn.bars[1:]} <= ({0, 1} if "Havana" in tz else {0})
     assert [(name, events) for name, events, _, _ in drawn.bars[0].parts] == [
         ("error", 2.0), ("warning", 1.0), ("usual", 6.0), ("debug", 3.0),
     ]  # fmt: skip
     assert (drawn.events, drawn.errors, drawn.top) == (12.0, 2.0, 20.0)
     assert sum(height for _, _, _, height in drawn.bars[0].parts) <= 100
     assert set(PARTS) - {"usual"} <= set(re.findall(r"AS (\w+)", _COUNTS))
+
+
+@pytest.mark.parametrize(
+    ("tz", "until"),
+    [
+        ("Europe/Berlin", "2025-11-20"), ("Europe/Berlin", "2025-04-20"), ("America/Havana", "2025-11-20"),
+        ("America/Havana", "2025-04-20"), ("Africa/Casablanca", "2025-05-01"), ("Australia/Lord_Howe", "2025-05-01"),
+        ("Pacific/Apia", "2012-01-20"),
+        ("America/Santiago", "2025-10-01"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("days", [9, 80, 500])
+def test_bars_of_days_are_those_of_the_clock_on_the_wall_also_before_it_was_changed(
+    tz: str, until: str, days: int
+) -> None:
+    zone, end = ZoneInfo(tz), datetime.fromisoformat(until).replace(tzinfo=ZoneInfo(tz)).astimezone(UTC)
+    times = Times("", "", tz, "", end - timedelta(days=days), end, zone)
+    by = steps(times)
+    shift = 259_200 if by.width >= 604_800 else 0
+    moments = [times.begin + timedelta(hours=hour, minutes=13) for hour in range(24 * days)]
+    walls = [moment.astimezone(zone).replace(tzinfo=UTC).timestamp() for moment in moments]
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("CREATE TABLE events AS SELECT unnest($1::TIMESTAMPTZ[]) AS timestamp", [moments])
+    numbers = [
+        row[0] for row in connection.execute(f"SELECT {by.sql} FROM events ORDER BY timestamp", by.values).fetchall()
+    ]
+    assert numbers == [int((wall + shift) // by.width) for wall in walls]
+    assert by.first == numbers[0]
+    assert by.last == numbers[-1]
+    drawn = histogram(
+        [{"bar": number, "events": 1.0, "error": 0, "warning": 0, "debug": 0} for number in set(numbers)], by, times
+    )
+    for number, moment in zip(numbers, moments, strict=True):
+        bar = drawn.bars[number - by.first]
+        assert bar.begin <= moment < bar.end
+    for bar, following in pairwise(drawn.bars):
+        assert bar.end == following.begin

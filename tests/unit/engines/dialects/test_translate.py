@@ -29,6 +29,7 @@ from metlog.reports import Library
 from metlog.web import overview
 from metlog.web.conditions import Search
 from metlog.web.console import EXAMPLES
+from metlog.web.histogram import Steps
 from metlog.web.overview import look
 from metlog.web.search import around, page
 from metlog.web.times import Times
@@ -240,17 +241,10 @@ def test_what_the_page_asks_is_translated(dialect: Dialect) -> None:
     engine: Any = Recorder(dialect)
     with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):  # of the empty answers
         look(engine, Times.of("24h"), loggers=None, cancel=Cancel())
-    for sql in (overview._COUNTS, overview._TODAY, LOSS_BY_LOGGER):
-        turned(
-            sql,
-            dialect,
-            {
-                "since": datetime(2026, 1, 1, tzinfo=UTC),
-                "until": datetime(2026, 1, 2, tzinfo=UTC),
-                "width": 60,
-                "shift": 3600,
-            },
-        )
+    since, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 4, 2, tzinfo=UTC)
+    by = Steps(since, until, 86400, 7200, ((datetime(2026, 3, 29, 1, tzinfo=UTC), -3600),))
+    for sql in (overview._COUNTS.format(bar=by.sql), overview._TODAY, LOSS_BY_LOGGER):
+        turned(sql, dialect, {"since": since, "until": until, **by.values})
     fields = ["user = u1", "a.b", "status >= 500", "route ~ /cart", "x != 5", "n = 5", "!user", "a|b.c=x", "status=5xx"]
     if dialect is SPARK:
         given = {

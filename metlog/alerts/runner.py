@@ -166,31 +166,36 @@ class Alerts:
                     min(due[chosen.name] - time.time(), chosen.alert.every)
                 ):  # a clock set back makes no long wait
                     return
-                if time.time() < due[chosen.name] <= time.time() + chosen.alert.every:
+                now = time.time()
+                if now < due[chosen.name] <= now + chosen.alert.every:
                     continue
+                # The time that it was due at, so that windows adjoin, however long a query takes; after a whole turn it begins anew.
+                at = due[chosen.name] if now - chosen.alert.every < due[chosen.name] <= now else now
                 try:
                     if engine is None:
                         engine = self._make_engine()
-                    reading = self._read(chosen, engine)
+                    reading = self._read(chosen, engine, at)
                 except Exception as error:  # noqa: BLE001 - an engine, or a report of others: told, and tried again
                     reading = Reading("failed", error=f"{type(error).__name__}: {error}"[:_ERROR])
                 if self._stopping:  # a query that was cancelled says nothing
                     return
-                self._take(chosen, reading)
-                due[chosen.name] = time.time() + chosen.alert.every
+                self._take(chosen, reading, at)
+                due[chosen.name] = at + chosen.alert.every
         finally:
             if engine is not None and not self._shared:
                 engine.close()
 
-    def _read(self, chosen: Prepared, engine: Engine) -> Reading:
+    def _read(self, chosen: Prepared, engine: Engine, at: float) -> Reading:
         library = Library(self._data if self._data is not None and self._data.is_dir() else None)
-        return read(chosen, engine, library, self._settings.alerting.timeout, self._cancel, datetime.now(UTC))
+        return read(
+            chosen, engine, library, self._settings.alerting.timeout, self._cancel, datetime.fromtimestamp(at, UTC)
+        )
 
-    def _take(self, chosen: Prepared, reading: Reading) -> None:
+    def _take(self, chosen: Prepared, reading: Reading, at: float) -> None:
         with self._changed:
             state = self._states[chosen.name]
             before = state.state
-            notice = advance(state, chosen, reading, time.time())
+            notice = advance(state, chosen, reading, at)
             if notice is not None:
                 state.outbox = [*state.outbox, *(Letter(notice=notice, target=key) for key, _ in _keyed(chosen))]
             if state.state != before and state.state == "error":

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from metlog.alerts.config import AlertSettings
+from metlog.alerts import runner
+from metlog.alerts.config import AlertSettings, alerts_of
 from metlog.alerts.runner import Alerts
 from metlog.alerts.states import Letter, State, Store
 from metlog.alerts.targets import Notice
+from metlog.errors import Problems
+from metlog.lake.result import Result
+from metlog.lake.values import Column
 
 NOW = 1_790_000_000.0
 YEARS = 10 * 365 * 86_400.0
@@ -76,3 +82,68 @@ def test_a_thread_that_died_is_told(tmp_path: Path) -> None:
     dead: Any = Dead()
     alerts._threads = [dead]
     assert alerts.health() == ["alerts: the thread metlog-alerts has died"]
+
+
+class Clock:
+    """Time that passes where an alert waits, a little more than it should, and while its query runs."""
+
+    def __init__(self, *queries: float) -> None:
+        self.now = NOW
+        self.windows: list[tuple[float, float]] = []
+        self.queries = list(queries)
+
+    def time(self) -> float:
+        return self.now
+
+    def pause(self, seconds: float) -> bool:
+        self.now += max(seconds, 0.0) + 0.01
+        return len(self.windows) == len(self.queries)
+
+    def query(self, sql: str, params: Any, **_: Any) -> Any:
+        self.windows.append((params["since"].timestamp(), params["until"].timestamp()))
+        self.now += self.queries[len(self.windows) - 1]
+        return Result([Column("value", "DOUBLE")], pa.table({"value": [9.0]}), False, 1.0)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def evaluated(folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, **alert: Any) -> State:
+    problems = Problems()
+    table = {"name": "errors", "where": "severity <= 3", "when": "value > 5", "every": 60, "window": 60, **alert}
+    settings = alerts_of({"alerts": [table]}, None, problems, in_listener=False)
+    problems.check()
+    made = Alerts(settings, "page", data=folder, engine=lambda: clock)  # type: ignore[arg-type, return-value]
+    made.prepare()
+    monkeypatch.setattr(runner, "time", clock)
+    monkeypatch.setattr(made, "_pause", clock.pause)
+    made._evaluate()
+    made.stop()
+    return made.states()[0]
+
+
+def test_windows_adjoin_however_long_a_query_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.5, 20.0, 3.0, 0.1)
+    evaluated(tmp_path, clock, monkeypatch)
+    for (_, end), (begin, _) in pairwise(clock.windows):
+        assert begin == pytest.approx(end, abs=1e-5)
+    again = Clock(0.1)  # and over a restart
+    again.now = clock.now + 5
+    evaluated(tmp_path, again, monkeypatch)
+    assert again.windows[0][0] == pytest.approx(clock.windows[-1][1], abs=1e-5)
+
+
+def test_what_is_behind_by_a_whole_turn_looks_at_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(0.5, 150.0, 0.5, 0.5)
+    evaluated(tmp_path, clock, monkeypatch)
+    ends = [end for _, end in clock.windows]
+    assert ends[2] - ends[1] == pytest.approx(150.0, abs=0.1)
+    assert ends[3] - ends[2] == pytest.approx(60.0, abs=1e-5)
+
+
+def test_a_condition_fires_with_the_evaluation_that_its_time_ends_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(3.0, 0.1, 0.1)
+    state = evaluated(tmp_path, clock, monkeypatch, **{"for": 120})
+    assert (state.state, len(clock.windows)) == ("firing", 3)

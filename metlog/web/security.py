@@ -224,7 +224,8 @@ def client_of(request: Request, settings: WebSettings) -> str:
     """The address of the client, its /64 for IPv6; as the last proxy names it where that is one whose headers are believed."""
     address = request.client.host if request.client else ""
     if from_proxy(request, settings):
-        named = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        # Some proxies add a header of their own behind one that the client sent: the last word of the last one is theirs.
+        named = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
         address = named if named and len(named) <= 64 else address
     return network_of(address)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,24 @@ def test_wrong_tokens_lock_out_no_right_one(start: Callable[..., TestClient]) ->
     wrong = [page.get("/api/reports", headers={"authorization": f"Bearer wrong{n}"}).status_code for n in range(30)]
     assert wrong == [401] * 10 + [429] * 20
     assert page.get("/api/reports", headers=OTHERS).status_code == 200
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_an_address_is_the_one_that_the_last_proxy_names_in_one_header_or_its_own(
+    start: Callable[..., TestClient], separate: bool
+) -> None:
+    page = start(tokens=TOKENS, trusted_proxies=(ipaddress.ip_network("127.0.0.1/32"),))
+
+    def asked(number: int) -> int:
+        said, seen = f"10.9.{number}.1", "192.0.2.7"
+        forwarded = (
+            [("x-forwarded-for", said), ("x-forwarded-for", seen)]
+            if separate
+            else [("x-forwarded-for", f"{said}, {seen}")]
+        )
+        return page.get("/api/reports", headers=[("authorization", f"Bearer wrong{number}"), *forwarded]).status_code
+
+    assert [asked(number) for number in range(12)] == [401] * 10 + [429] * 2
 
 
 def test_wrong_tokens_are_remembered_of_a_bounded_number_of_addresses(start: Callable[..., TestClient]) -> None:

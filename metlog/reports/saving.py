@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, Literal
 
 import msgspec
@@ -34,9 +35,12 @@ def save(
     text = toml_text(settings)
     check(name, text)
     path.parent.mkdir(mode=0o750, exist_ok=True)
-    temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
-    temporary.write_text(text, "utf-8")
+    temporary = path.with_name(f".{name}.{token_hex(8)}.tmp")  # of its own, also where two save the same at once
     try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # or a crash of the machine may leave an empty file under the name
         if replace:
             temporary.replace(path)
         else:

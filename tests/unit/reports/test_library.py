@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import zipfile
@@ -227,3 +228,31 @@ def test_a_time_is_never_after_another_that_is_one(tmp_path: Path, latest: str) 
     )
     with pytest.raises(ConfigError, match=f"parameters.known: latest = '{latest}'"):
         Report.from_toml("x", text.format(latest))
+
+
+def test_two_that_save_one_name_at_once_write_a_file_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"title": "First", "sql": "SELECT count(*) AS n FROM events"}
+    save(tmp_path, "mine", settings)
+    replace, others = Path.replace, ["Second"]
+
+    def beside_another(self: Path, target: Path) -> Path:
+        if others:
+            save(tmp_path, "mine", {**settings, "title": others.pop()}, replace=True)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", beside_another)
+    save(tmp_path, "mine", {**settings, "title": "Third"}, replace=True)
+    assert Library(tmp_path)["mine"].title == "Third"
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["mine.toml"]
+
+
+def test_a_report_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path: Path) -> None:
+    settings = {"title": "Long", "sql": f"SELECT count(*) AS n FROM events -- {'x' * 100_000}"}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(tmp_path, "long", settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "reports").iterdir()) == []

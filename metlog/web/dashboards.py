@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -178,7 +179,7 @@ async def archive(request: Request) -> Response:
     panels = [(number, panel) for number, panel in enumerate(await _shown(request, board), 1)]
     wanted = [(panel.report, panel.parameters) for _, panel in panels if panel.report is not None]
     found = iter(await run_all(request, board.title, wanted, to_the_end=True))
-    packed = io.BytesIO()
+    packed, left = io.BytesIO(), page_of(request).settings.export_bytes
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as into:
         for number, panel in panels:
             if panel.report is None:
@@ -188,29 +189,32 @@ async def archive(request: Request) -> Response:
             if isinstance(made, Refused):
                 into.writestr(f"{stem}.txt", f"{_problem(made)}\n")
             else:
-                await _pack(request, into, stem, made)
+                left -= await _pack(request, into, stem, made, left)
     headers = {"Content-Disposition": f'attachment; filename="{board.name}.zip"'}
     return Response(packed.getvalue(), media_type="application/zip", headers=headers)
 
 
-async def _pack(request: Request, into: zipfile.ZipFile, stem: str, made: Made) -> None:
-    """Writes the rows and the chart of a report."""
+async def _pack(request: Request, into: zipfile.ZipFile, stem: str, made: Made, most: int) -> int:
+    """Writes the rows, where they have room in so many bytes, and the chart of a report; returns the bytes of the rows."""
+    size = 0
     try:
-        exported = await all_rows(request, made, "csv")
+        exported = await all_rows(request, made, "csv", most=max(most, 1))
     except Refused as refused:
         into.writestr(f"{stem}-rows.txt", f"{_problem(refused)}\n")
     else:
-        with exported.file:
+        size = exported.size
+        with exported.file, into.open(f"{stem}.csv", "w") as entry:
             exported.file.seek(0)
-            into.writestr(f"{stem}.csv", exported.file.read())
+            await asyncio.to_thread(shutil.copyfileobj, exported.file, entry)
     if made.report.chart_spec is None:
-        return
+        return size
     spec = made.chart()
     try:
         for kind in PICTURES:
             into.writestr(f"{stem}.{kind}", await _drawn(request, spec, kind))
     except DrawError as error:
         into.writestr(f"{stem}.txt", f"The chart cannot be drawn: {error}\n")
+    return size
 
 
 async def _drawn(request: Request, spec: dict[str, Any], kind: str) -> bytes:

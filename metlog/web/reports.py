@@ -290,9 +290,11 @@ async def download(request: Request) -> Response:
     return (await all_rows(request, made, kind, compares=compares)).response(made.report.name)
 
 
-async def all_rows(request: Request, made: Made, kind: str, *, compares: bool = False) -> Exported:
-    """The rows of a report in a file: those that are there, or, where they are the first of more, all of them, asked for again.
-    Raises Refused 413 for a comparison of so many."""
+async def all_rows(
+    request: Request, made: Made, kind: str, *, compares: bool = False, most: int | None = None
+) -> Exported:
+    """The rows of a report in a file: those that are there, or, where they are the first of more, all of them, asked for again, in at most
+    `most` bytes, `export_bytes` if not given. Raises Refused 413 where they take more, and for a comparison of so many."""
     result = made.result
     if not result.truncated:
         return await asyncio.to_thread(export_result, result, kind)
@@ -305,8 +307,8 @@ async def all_rows(request: Request, made: Made, kind: str, *, compares: bool = 
     values = {key: value for key, value in result.values.items() if key in report.used}
 
     def work(cancel: Cancel) -> Exported:
-        most = page.settings.export_bytes
-        return export(page.lake, report.sql, kind, most, params=values, loggers=loggers, cancel=cancel)
+        room = page.settings.export_bytes if most is None else most
+        return export(page.lake, report.sql, kind, room, params=values, loggers=loggers, cancel=cancel)
 
     found: Exported = await page.pool.run(request, work)
     return found

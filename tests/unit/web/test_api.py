@@ -399,6 +399,19 @@ chart = { kind = "lines", x = "time", y = ["n"], step = "minute" }
     assert (refused.status_code, "more than 10,000 rows" in refused.json()["error"]) == (413, True)
 
 
+def test_the_rows_of_a_dashboard_take_no_more_together_than_a_download_may(
+    start: Callable[..., TestClient], own_data: Path
+) -> None:
+    for kind in ("reports", "dashboards"):
+        (own_data / kind).mkdir()
+    (own_data / "reports" / "many.toml").write_text('title = "Many"\nsql = "SELECT i AS n FROM range(12000) t(i)"\n')
+    (own_data / "dashboards" / "two.toml").write_text('title = "Two"\n' + '[[panels]]\nreport = "many"\n' * 2)
+    page = start(data=own_data, export_bytes=100_000)
+    with zipfile.ZipFile(io.BytesIO(page.get("/dashboards/two.zip").content)) as packed:
+        assert packed.namelist() == ["01-many.csv", "02-many-rows.txt"]
+        assert len(packed.read("01-many.csv").splitlines()) == 12_001
+
+
 @pytest.mark.parametrize(("title", "sql"), EXAMPLES)
 def test_every_example_of_the_console_runs(page: TestClient, title: str, sql: str) -> None:
     text = page.get("/sql").text

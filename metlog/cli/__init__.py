@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -49,6 +50,9 @@ _COMMANDS: Final = (
 _MODULES: Final = dict.fromkeys(("compact", "expire", "forget", "import"), "upkeep")
 """Modules with several commands; any other command is alone in the module of its name."""
 
+_OPTION: Final = re.compile(r"--[a-z][a-z-]*(=.*)?", re.DOTALL)
+"""What may be an option by its long name."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the command; exits with 0, 1 (it failed), 2 (wrong usage or configuration), 130 (Ctrl-C), 141 (nobody reads on) or
@@ -73,10 +77,18 @@ def _main(argv: Sequence[str] | None) -> int:
             stream.reconfigure(errors="replace")
     completing = any(name.endswith("_COMPLETE") for name in os.environ if name.startswith("_METLOG"))
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if asked == "query":
+        arguments = [_no_option(argument) for argument in arguments]
     from metlog.cli.terminal import guarded
 
     with guarded():
         return _run(_app(typer, None if completing else asked or ""), arguments, asked)
+
+
+def _no_option(argument: str) -> str:
+    """SQL that begins with a comment (`-- …`), with a blank before it, so that it is not taken for an option."""
+    comment = argument.startswith("--") and argument != "--" and _OPTION.fullmatch(argument) is None
+    return f" {argument}" if comment else argument
 
 
 def _app(typer: Any, asked: str | None) -> Any:

@@ -27,6 +27,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 SQL = "SELECT type, count(*) AS n FROM events WHERE type IN ('request', 'login') GROUP BY type ORDER BY type"
 
 
+@pytest.mark.parametrize("comment", ["-- what there is\n", "--what there is\n", "---\n", "--x\n--y\n"])
+def test_a_query_may_begin_with_a_comment(data: str, comment: str) -> None:
+    wanted = metlog_here("query", SQL, "--data", data, "--format", "csv")
+    for arguments in (("query", comment + SQL, "--data", data), ("query", "--data", data, comment + SQL)):
+        found = metlog_here(*arguments, "--format", "csv")
+        assert (found.returncode, found.stdout) == (0, wanted.stdout), found.stderr
+
+
+def test_an_option_that_is_none_is_no_comment(data: str) -> None:
+    found = metlog_here("query", SQL, "--dta=x", "--data", data)
+    assert found.returncode == 2
+    assert "No such option: --dta" in found.stderr
+
+
 def test_formats_hold_the_same_rows(data: str, tmp_path: Path) -> None:
     lines = metlog_here("query", SQL, "--data", data, "--format", "json").stdout
     parsed = json.loads(lines) if lines.lstrip().startswith("[") else [json.loads(line) for line in lines.splitlines()]

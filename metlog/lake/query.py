@@ -29,10 +29,9 @@ from metlog.lake.running import FAULTS, Running, bind
 from metlog.lake.snapshot import Memory, snapshot
 from metlog.lake.sql.errors import EXPLAIN, explain
 from metlog.lake.sql.fields import VIEW
-from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expression, parse
+from metlog.lake.sql.guard import VIEWS, Parsed, QueryError, expressions, parse
 from metlog.lake.sql.loss import DELIVERY
 from metlog.lake.sql.promoted import hidden_columns
-from metlog.lake.sql.pruning import parameters
 from metlog.lake.sql.views import any_promoted, events_view, files_table, numbered
 from metlog.lake.uris import is_remote, local_path
 
@@ -274,13 +273,8 @@ class Lake(Queryable):
     def _span(self, bounds: Sequence[Any], values: Mapping[str, Any]) -> tuple[date | None, date | None]:
         low: date | None = None
         high: date | None = None
-        for bound in bounds:
-            used = {str(p["identifier"]): values.get(str(p["identifier"])) for p in parameters(bound.tree)}
-            try:
-                row = self._connection.cursor().execute(*expression(bound.tree, used)).fetchone()
-            except duckdb.Error:  # the query itself will say what is wrong with this value
-                continue
-            day = row[0] if row else None
+        days = self._values([bound.tree for bound in bounds], values)
+        for bound, day in zip(bounds, days, strict=True):
             if not isinstance(day, date):  # NULL, or infinity
                 continue
             if bound.op in {">=", "="}:
@@ -288,6 +282,16 @@ class Lake(Queryable):
             if bound.op in {"<=", "="}:
                 high = day if high is None else min(high, day)
         return low, min(high, date.max - timedelta(days=1)) if high else None
+
+    def _values(self, trees: Sequence[Any], values: Mapping[str, Any]) -> Sequence[Any]:
+        """The values of expressions, asked together; None for one that fails."""
+        try:
+            return self._connection.cursor().execute(*expressions(trees, values)).fetchone() or ()
+        except duckdb.Error:  # the query itself will say what is wrong with this value
+            if len(trees) == 1:
+                return [None]
+            middle = len(trees) // 2
+            return [*self._values(trees[:middle], values), *self._values(trees[middle:], values)]
 
 
 def open_lake(data: Path | str, **options: Any) -> Lake:

@@ -23,7 +23,7 @@ from metlog.lake.sql.tree import Tree, nodes, parser, read, write
 from metlog.plugins.conversion import nearest
 from metlog.values import whole_number
 
-__all__ = ["VIEWS", "Parsed", "QueryError", "expression", "normal_form", "parse"]
+__all__ = ["VIEWS", "Parsed", "QueryError", "expressions", "normal_form", "parse"]
 
 VIEWS: Final = ("events", "arrivals", "delivery", "files")
 """The tables that a query can name."""
@@ -171,15 +171,15 @@ def _refusing() -> Iterator[None]:
 _parse_known: Final = lru_cache(maxsize=256)(_parse)
 
 
-def expression(tree: Tree, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """An expression of a parsed query as a query of its own, with the values of its parameters; for `execute`."""
-    tree = copy.deepcopy(tree)
+def expressions(trees: Sequence[Tree], values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Expressions of a parsed query as one query, a column each, with the values of their parameters; for `execute`."""
+    columns = copy.deepcopy([*trees])
     given = []
-    for number, parameter in enumerate(parameters(tree), 1):
+    for number, parameter in enumerate(parameters(columns), 1):
         given.append(values.get(str(parameter["identifier"])))
         parameter["identifier"] = str(number)
     statement = read("SELECT 1")["statements"][0]
-    statement["node"]["select_list"] = [tree]
+    statement["node"]["select_list"] = columns
     statement["named_param_map"] = [{"key": str(n), "value": n} for n in range(1, len(given) + 1)]
     return write(statement), given
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from metlog.errors import ConfigError
+from metlog.lake import query
 from metlog.lake.query import Cancel, Lake, QueryError
 from metlog.reports.sample import fill
 
@@ -55,6 +56,26 @@ def test_a_condition_on_time_reads_only_the_files_of_its_days(tmp_path: Path, wh
         assert lake.query(f"WITH e AS (SELECT * FROM events WHERE {where}) SELECT count(*) FROM e").rows == wanted
         with pytest.raises(QueryError):
             lake.query("SELECT count(payload) FROM events WHERE payload <> ''")
+
+
+def test_the_days_of_many_conditions_are_asked_at_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    expressions = query.expressions
+    monkeypatch.setattr(
+        query, "expressions", lambda trees, values: asked.append(len(trees)) or expressions(trees, values)
+    )
+    times = [f"timestamp >= TIMESTAMPTZ '{day(4)} 00:00+00' + INTERVAL {n} MINUTE + $later" for n in range(200)]
+    with Lake(data) as lake:
+        wanted = lake.query(f"SELECT count(*) FROM events WHERE date >= '{day(3)}'").rows
+        asked.clear()
+        sql = f"SELECT count(*) FROM events WHERE date >= '{day(3)}' AND {' AND '.join(times)}"
+        assert lake.query(sql, {"later": timedelta()}).rows == wanted
+        assert asked == [201]
+        monkeypatch.setattr(query, "snapshot", lambda *_, since_date, **__: days.append(since_date) or 1 / 0)
+        days: list[date] = []
+        with pytest.raises(ZeroDivisionError):
+            lake.query(f"{sql} AND timestamp < 'no time'", {"later": timedelta()})
+        assert days == [(NOW - timedelta(days=3)).date()], "a value that is none keeps no other from being known"
 
 
 def test_the_view_names_its_columns_and_types(data: Path) -> None:

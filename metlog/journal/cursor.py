@@ -6,6 +6,8 @@ import errno
 import fcntl
 import os
 import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -14,7 +16,7 @@ from msgspec import Struct
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 
-__all__ = ["LOCK", "Cursor", "Position", "retire_lakes"]
+__all__ = ["LOCK", "Cursor", "Position", "is_running", "lakes_but", "retire_lakes"]
 
 _SUFFIX: Final = ".cursor"
 LOCK: Final = ".lock"
@@ -82,18 +84,37 @@ class Cursor(Struct, omit_defaults=True):
         return sorted(found, key=lambda cursor: cursor.at) or [cls("")]
 
 
-def retire_lakes(cursors: Folder, but: str) -> None:
-    """Makes the cursors of lakes whose processes do not run say nothing of what is committed any more, but for that of one output: a lake
-    that was taken out of the configuration stands still. One that comes again says so again."""
-    for name in [cursor.output for cursor in Cursor.load_all(cursors) if cursor.lake and cursor.output != but]:
-        descriptor = cursors.open(f"{name}{LOCK}", os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            cursor = Cursor.load(cursors, name)
-            if cursor is not None:
-                cursor.lake = False
-                cursor.save(cursors)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(descriptor)
+def retire_lakes(cursors: Folder, but: Collection[str]) -> None:
+    """Makes the cursors of lakes whose processes do not run, and which are none of these outputs, say nothing of what is committed any
+    more: a lake that was taken out of the configuration stands still. One that comes again says so again."""
+    for cursor in lakes_but(cursors, but):
+        with _stopped(cursors, cursor.output) as stopped:
+            found = Cursor.load(cursors, cursor.output) if stopped else None
+            if found is not None:
+                found.lake = False
+                found.save(cursors)
+
+
+def lakes_but(cursors: Folder, but: Collection[str]) -> list[Cursor]:
+    """The cursors of lakes other than these outputs."""
+    return [cursor for cursor in Cursor.load_all(cursors) if cursor.lake and cursor.output not in but]
+
+
+def is_running(cursors: Folder, output: str) -> bool:
+    """Whether the output has a process."""
+    with _stopped(cursors, output) as stopped:
+        return not stopped
+
+
+@contextmanager
+def _stopped(cursors: Folder, output: str) -> Iterator[bool]:
+    """Whether the output has no process; then none can begin meanwhile."""
+    descriptor = cursors.open(f"{output}{LOCK}", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)

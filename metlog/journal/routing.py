@@ -40,6 +40,10 @@ class Route(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True)
             return True
         return any(_matches(name, event.type) for name in self.types)
 
+    def covers(self, other: Route) -> bool:
+        """Whether every event that the other takes goes this way, as far as the two tell."""
+        return self.takes_all or self == other
+
     def meets(self, other: Route) -> bool:
         """Whether an event may go both ways: always, unless types or loggers keep them apart, for an event may have tokens of both, and
         every severity that one takes the more urgent ones of the other are among."""

@@ -252,6 +252,7 @@ class Service:
                 str(general.data.resolve()), general.journal, output.id, output.spec, output.route, output.limits,
                 general.dead_bytes, -1, answers=output.id in lakes.answer or output.component.name != "lake",
                 answers_at=lakes.uri if output.id in lakes.answer else "",
+                lakes=tuple(sorted(lakes.answer)) if output.id in lakes.answer else (),
             )
             for output in config.outputs
         ]  # fmt: skip

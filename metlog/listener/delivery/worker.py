@@ -55,6 +55,7 @@ class Assignment(Struct):
     deaths: int = 0
     answers: bool = True
     answers_at: str = ""
+    lakes: tuple[str, ...] = ()
 
 
 class Message(Struct):
@@ -87,6 +88,7 @@ def main() -> int:
         context = Context(assignment.id, assignment.route, data, journal, cursors, dead, report)
         context.deaths = assignment.deaths
         context.answers, context.answers_at = assignment.answers, assignment.answers_at
+        context.lakes = assignment.lakes
         threading.Thread(target=_listen, args=(context, lines), name="metlog-control", daemon=True).start()
         _lock(cursors, assignment.id, report)
         cursors.tidy(f"{assignment.id}.cursor")

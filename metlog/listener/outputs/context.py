@@ -38,6 +38,8 @@ class Context:
         """Of a lake: whether queries over the data folder read its files."""
         self.answers_at = ""
         """Of a lake that answers: the URI of the one elsewhere that answers, itself or the one beside it; the empty text: there is none."""
+        self.lakes: tuple[str, ...] = ()
+        """Ids of the lakes that answer; of a lake that does."""
         self.deaths = 0
         """How often in a row the output's process has ended at the place where it is now."""
         self._report = report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Literal
 
 from metlog.errors import ConfigError, MetlogError
@@ -16,6 +16,7 @@ from metlog.journal.segment import SEALED, Clock, Record, SegmentName, listing
 from metlog.lake.leases import SegmentLease, make_lease
 from metlog.lake.promotion.names import check_names
 from metlog.listener.outputs import BaseOutput
+from metlog.listener.outputs._succession import begin_behind, holds_the_same
 from metlog.listener.outputs.context import Context
 from metlog.plugins.absent import UNUSED_BY_ARROW
 
@@ -96,13 +97,19 @@ class LakeOutput(BaseOutput):
 
     def run(self, context: Context) -> None:
         """Until the listener ends: the oldest sealed segment that is not committed, then the next."""
+        wrong = ""
+        if context.answers and self._uri:
+            wrong = holds_the_same(context)
+        if wrong:
+            context.answers = False
+        elif context.answers and self._uri:
+            begin_behind(context)
         cursor = context.cursor(lake=context.answers)
         cursor.route = context.route
         context.keep(cursor)  # at once: a query must know what is not in Parquet yet
-        if context.answers:
-            retire_lakes(context.cursors, context.output)
-        else:
-            context.report(describe=f"{self.describe()} (no query over the data folder reads them)")
+        self._retire(context)
+        if not context.answers:
+            context.report(describe=f"{self.describe()} (no query over the data folder reads them)", error=wrong)
         writer = self._writer(context)
         context.report(at=cursor.at, by_segment=True)
         done = 0
@@ -119,16 +126,24 @@ class LakeOutput(BaseOutput):
                     self._lease.release()
                     repeated = writer.chains.repeated
                     context.report(
-                        at=cursor.at, events=done, repeated=repeated, error="", moved=time.time(), by_segment=True
+                        at=cursor.at, events=done, repeated=repeated, error=wrong, moved=time.time(), by_segment=True
                     )
             if end.number > cursor.at.number:  # numbers without a segment
                 cursor.at = Position(end.number)
                 context.keep(cursor)
-            problem = self._days.look(context.data.path) if self._days is not None else ""
+            problem = (self._days.look(context.data.path) if self._days is not None else "") or wrong
             context.report(at=cursor.at, events=done, error=problem, by_segment=True)
             if context.draining and context.end == end:
                 return
             context.wait(Position(end.number, _ANYWHERE))  # until a segment is sealed
+            self._retire(context)  # one that was taken out by a reload has written its last meanwhile
+
+    @staticmethod
+    def _retire(context: Context) -> None:
+        """Takes the marks of lakes that are configured no more. A disk that fails leaves them until the next segment."""
+        if context.answers:
+            with suppress(OSError):
+                retire_lakes(context.cursors, {context.output, *context.lakes})
 
     def _writer(self, context: Context) -> LakeWriter:
         for delay in context.backoff():

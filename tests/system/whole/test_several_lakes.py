@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import time
 from contextlib import closing
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from metlog.journal.cursor import Cursor
+from metlog.journal.folder import Folder
+from metlog.journal.segment import listing
 from metlog.lake.query import Lake
 from tests.helpers.commands import metlog_here
 from tests.helpers.listener import Listener
@@ -17,6 +21,8 @@ from tests.helpers.ports import port_of
 from tests.helpers.waiting import wait_for
 
 CONFIG = """
+[listener]
+drain_timeout = 1
 [journal]
 segment_age = {age}
 [[inputs]]
@@ -29,15 +35,48 @@ uri = "file://{folder}/elsewhere"
 {far}
 {near}
 """
+BEHIND = '[[outputs]]\nname = "http"\nhost = "127.0.0.1"\nport = 9\n'
+"""Nobody is there: the journal keeps all its segments."""
 NEAR = '[[outputs]]\nname = "lake"\n'
 
 
 class Started:
-    def __init__(self, folder: Path, **facts: str) -> None:
+    def __init__(self, folder: Path, text: str = CONFIG, **facts: str) -> None:
         self.folder, self.data = folder, folder / "data"
-        (folder / "listener.toml").write_text(CONFIG.format(folder=folder, **facts))
-        self.listener = Listener(self.data, "--config", str(folder / "listener.toml"))
+        self.configure(text, **facts)
+        self.begin()
+
+    def begin(self) -> None:
+        self.listener = Listener(self.data, "--config", str(self.folder / "listener.toml"))
+        self.described()
+
+    def described(self) -> None:
         wait_for(lambda: all(out.get("describe") for out in self.listener.status()["outputs"].values()))
+
+    def go_over(self, text: str, *, reload: bool, **facts: str) -> None:
+        """To another configuration, by a signal or by a restart."""
+        self.configure(text, **facts)
+        if reload:
+            self.listener.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: self.listener.status()["reloads"]["done"] == 1)
+            self.described()
+        else:
+            self.listener.stop()
+            self.begin()
+
+    def configure(self, text: str, **facts: str) -> None:
+        (self.folder / "listener.toml").write_text(text.format(folder=self.folder, **facts))
+
+    def cursor(self, output: str) -> Cursor | None:
+        with Folder.root(self.data / "journal" / "main" / "cursors") as cursors:
+            return Cursor.load(cursors, output)
+
+    def committed(self, output: str) -> bool:
+        """Whether the lake is past all that has come."""
+        cursor = self.cursor(output)
+        with Folder.root(self.data / "journal" / "main") as journal:
+            sealed, active = listing(journal)
+        return cursor is not None and not active and cursor.at.number > max(segment.number for segment in sealed)
 
     def send(self, count: int) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -103,3 +142,53 @@ def test_a_lake_whose_uri_is_the_data_folder_is_read_once(tmp_path: Path) -> Non
     finally:
         started.listener.stop()
     assert started.counted() == {"a": 5, "b": 5}
+
+
+def lakes(text: str) -> str:
+    return CONFIG.partition('[[outputs]]\nname = "lake"')[0] + BEHIND + text
+
+
+FAR = '[[outputs]]\nname = "lake"\nid = "far"\nuri = "file://{folder}/elsewhere"\n'
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_a_lake_in_the_place_of_the_one_in_the_data_folder_begins_behind_it(reload: bool, tmp_path: Path) -> None:
+    facts = {"near": "", "far": "", "age": "0.3"}
+    started = Started(tmp_path, lakes(NEAR), **facts)
+    try:
+        started.send(10)
+        wait_for(lambda: started.files("data") and started.committed("lake"))
+        started.go_over(lakes(FAR), reload=reload, **facts)
+        assert started.counted() == {"a": 5, "b": 5}
+        started.send(4)
+        wait_for(lambda: started.files("elsewhere") and started.committed("far"))
+        assert started.counted() == {"a": 7, "b": 7}
+        assert started.counted(tmp_path / "elsewhere") == {"a": 2, "b": 2}
+        near = started.cursor("lake")
+        assert near is not None
+        assert not near.lake, "it says nothing of what is committed any more"
+    finally:
+        started.listener.stop()
+    assert started.counted() == {"a": 7, "b": 7}
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_a_copy_elsewhere_does_not_answer_beside_the_files_that_it_is_a_copy_of(reload: bool, tmp_path: Path) -> None:
+    facts = {"near": "", "far": "", "age": "0.3"}
+    started = Started(tmp_path, lakes(NEAR + FAR), **facts)
+    try:
+        started.send(10)
+        wait_for(lambda: started.files("data") and started.committed("lake") and started.committed("far"))
+        started.go_over(lakes(FAR), reload=reload, **facts)
+        wait_for(lambda: "move" in started.listener.status()["outputs"]["far"].get("error", ""))
+        started.send(4)
+        wait_for(lambda: started.committed("far"))
+        assert started.counted() == {"a": 7, "b": 7}
+        assert "move" in started.listener.status()["outputs"]["far"]["error"]
+        (started.data / "events").rename(tmp_path / "before")
+        started.go_over(lakes(FAR), reload=False, **facts)
+        wait_for(lambda: (started.data / "lake.json").exists())
+        assert started.counted() == {"a": 7, "b": 7}
+        assert not started.listener.status()["outputs"]["far"].get("error")
+    finally:
+        started.listener.stop()

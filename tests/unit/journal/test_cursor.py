@@ -36,9 +36,17 @@ def test_a_lake_that_does_not_run_any_more_says_nothing_of_what_is_committed(jou
     descriptor = cursors.open(f"runs{LOCK}", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     assert lakes(journal) == [("gone", 3), ("lake", 5), ("runs", 9)]
-    retire_lakes(cursors, "lake")
+    retire_lakes(cursors, {"lake"})
     assert lakes(journal) == [("lake", 5), ("runs", 9)]
     os.close(descriptor)
     found = Cursor.load(cursors, "gone")
     assert found is not None
     assert found.at == Position(3), "if it comes again it goes on where it was"
+
+
+def test_lakes_that_answer_are_not_retired_before_their_processes_run(journal: Folder) -> None:
+    cursors = journal.sub("cursors", create=True)
+    for name, number in (("near", 3), ("far", 5), ("gone", 2)):
+        Cursor(name, Position(number), lake=True).save(cursors)
+    retire_lakes(cursors, {"near", "far"})
+    assert lakes(journal) == [("near", 3), ("far", 5)]

@@ -49,7 +49,8 @@ def holds_the_same(context: Context) -> str:
     known = Cursor.load(context.cursors, context.output)
     if known is None or known.lake or known.at == Position() or _read_elsewhere(context):
         return ""
-    if not lakes_but(context.cursors, {context.output}) or not _has_files(context):
+    others = lakes_but(context.cursors, {context.output})
+    if not any(other.route.meets(known.route) for other in others) or not _has_files(context):
         return ""
     folder = context.data.path / "events"
     return (

@@ -192,3 +192,19 @@ def test_a_copy_elsewhere_does_not_answer_beside_the_files_that_it_is_a_copy_of(
         assert not started.listener.status()["outputs"]["far"].get("error")
     finally:
         started.listener.stop()
+
+
+def test_a_lake_elsewhere_of_other_events_answers_again_when_it_comes_again(tmp_path: Path) -> None:
+    facts = {"near": "", "far": "", "age": "0.3"}
+    near, far = NEAR + 'types = ["a"]\n', FAR + 'types = ["b"]\n'
+    started = Started(tmp_path, lakes(near + far), **facts)
+    try:
+        started.send(10)
+        wait_for(lambda: started.files("data") and started.committed("lake") and started.committed("far"))
+        started.go_over(lakes(near), reload=False, **facts)
+        wait_for(lambda: not (started.data / "lake.json").exists())
+        started.go_over(lakes(near + far), reload=False, **facts)
+        wait_for(lambda: (started.data / "lake.json").exists())
+        assert started.counted() == {"a": 5, "b": 5}
+    finally:
+        started.listener.stop()

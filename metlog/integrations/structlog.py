@@ -82,11 +82,7 @@ class MetlogProcessor:
         level = rest.pop("level", None)
         level = level if isinstance(level, str) and level else method_name
         exc_info = rest.pop("exc_info", None)
-        for own in (
-            "logger",
-            "_record",
-            "_from_structlog",
-        ):  # the latter two are notes of structlog's ProcessorFormatter
+        for own in ("logger", "_record", "_from_structlog"):  # the last two are notes of structlog's ProcessorFormatter
             rest.pop(own, None)
         fields: dict[str, Any] = {"level": level}
         if name is not None:

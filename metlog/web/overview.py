@@ -131,9 +131,8 @@ def look(lake: Engine, times: Times, *, loggers: Sequence[str] | None, cancel: C
         rows[row["kind"]].append(row)
     for kind in ("service", "type"):
         rows[kind].sort(key=lambda row: (-row["events"], row["name"]))
-    today = lake.query(_TODAY, {"since": moment("today", times.zone, "since")}, loggers=loggers, cancel=cancel).dicts()[
-        0
-    ]
+    since = moment("today", times.zone, "since")
+    today = lake.query(_TODAY, {"since": since}, loggers=loggers, cancel=cancel).dicts()[0]
     return Overview(
         times, histogram(rows["bar"], by, times), sum(row["rows"] for row in rows["bar"]), rows["service"], rows["type"],
         {row["logger"]: row for row in ask(LOSS_BY_LOGGER)}, (time.perf_counter() - began) * 1000,

@@ -56,8 +56,7 @@ class CommandTarget(BaseTarget):
         try:
             process = subprocess.Popen(
                 self._argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=kept,
-                start_new_session=True,
-                bufsize=0,
+                start_new_session=True, bufsize=0,
             )  # fmt: skip
         except OSError as error:
             raise Failed(f"{self.describe()}: cannot be started: {error.strerror or error}") from error

@@ -113,9 +113,8 @@ class WebhookTarget(BaseTarget):
             mac = hmac.new(secret, moment.encode() + b"." + body, "sha256").hexdigest()
             headers |= {"x-metlog-timestamp": moment, "x-metlog-signature": f"sha256={mac}"}
         connection = _Connection()
-        deadline = RequestDeadline(
-            self._timeout, connection.interrupt
-        )  # the timeout of httpx begins anew with each read
+        # The timeout of httpx begins anew with each read.
+        deadline = RequestDeadline(self._timeout, connection.interrupt)
         try:
             with (
                 httpx.Client(timeout=self._timeout, trust_env=False, follow_redirects=False) as client,

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,21 +35,6 @@ def pytest_collection() -> Iterator[None]:
     yield
     gc.enable()
     gc.freeze()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In several processes: modules of tests that wait for processes (`tests/system`) and modules of those that compute in one mixed order,
-    so that the cores are busy all the time. The first kind, which takes longer, is through when three quarters of the run are."""
-    if not hasattr(config, "workerinput"):
-        return
-    places: dict[str, float] = {}
-    for item in items:
-        module = item.nodeid.partition("::")[0]
-        if module not in places:
-            part = 0.75 if module.startswith("tests/system/") else 1.0
-            places[module] = part * zlib.crc32(module.encode())
-    items.sort(key=lambda item: places[item.nodeid.partition("::")[0]])
 
 
 @pytest.fixture(autouse=True)

@@ -50,8 +50,8 @@ _COMMANDS: Final = (
 _MODULES: Final = dict.fromkeys(("compact", "expire", "forget", "import"), "upkeep")
 """Modules with several commands; any other command is alone in the module of its name."""
 
-_OPTION: Final = re.compile(r"--[a-z][a-z-]*(=.*)?", re.DOTALL)
-"""What may be an option by its long name."""
+_OPTION: Final = re.compile(r"--[a-z][a-z-]*=.*|\S*", re.DOTALL)
+"""What begins with `--` and may be an option by its long name: with a value, or mistyped."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -87,7 +87,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _no_option(argument: str) -> str:
     """SQL that begins with a comment (`-- …`), with a blank before it, so that it is not taken for an option."""
-    comment = argument.startswith("--") and argument != "--" and _OPTION.fullmatch(argument) is None
+    comment = argument.startswith("--") and _OPTION.fullmatch(argument) is None
     return f" {argument}" if comment else argument
 
 

@@ -35,10 +35,11 @@ def test_a_query_may_begin_with_a_comment(data: str, comment: str) -> None:
         assert (found.returncode, found.stdout) == (0, wanted.stdout), found.stderr
 
 
-def test_an_option_that_is_none_is_no_comment(data: str) -> None:
-    found = metlog_here("query", SQL, "--dta=x", "--data", data)
+@pytest.mark.parametrize("option", ["--dta=x", "--dta=-- x\ny", "--Data", "--top5"])
+def test_an_option_that_is_none_is_no_comment(data: str, option: str) -> None:
+    found = metlog_here("query", SQL, option, "--data", data)
     assert found.returncode == 2
-    assert "No such option: --dta" in found.stderr
+    assert f"No such option: {option.partition('=')[0]}" in found.stderr
 
 
 def test_formats_hold_the_same_rows(data: str, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import encodings.idna
 import os
-import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from time import monotonic
@@ -20,7 +19,15 @@ from metlog.encoders.wire import is_msgpack
 from metlog.errors import SenderError
 from metlog.plugins.conversion import Seconds, Size, shown
 from metlog.senders._blocking import BlockingSender
-from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, reason_of, retry_after
+from metlog.senders.http_client import (
+    RequestDeadline,
+    TracedSocket,
+    beginning,
+    check_options,
+    compressor,
+    reason_of,
+    retry_after,
+)
 from metlog.senders.options import at_least, host_list, positive
 from metlog.senders.tcp import tls_context
 
@@ -109,8 +116,7 @@ class HttpSender(BlockingSender):
             self._headers["Authorization"] = f"Bearer {token}"
         self._encoded: str | None = None
         self._client: httpx.Client | None = None
-        self._socket: socket.socket | None = None
-        self._handshake: socket.socket | None = None
+        self._connection = TracedSocket()
         super().__init__()
 
     def _fresh_state(self) -> None:
@@ -213,34 +219,16 @@ class HttpSender(BlockingSender):
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Keeps the socket of a new connection, so that `close` can wake a call that waits on it."""
-        step = event.partition(".")[2]
-        if step in {"connect_tcp.complete", "start_tls.complete"}:
-            self._socket = info["return_value"].get_extra_info("socket")
-        elif step == "start_tls.started" and self._socket is not None:
-            # The socket of TLS takes the descriptor over, and is known only when the handshake is over.
-            self._handshake = self._socket.dup()
-        if step in {"start_tls.complete", "start_tls.failed"}:
-            self._end_handshake()
+        self._connection.trace(event, info)
         if self._deadline.closed:
             self.interrupt()
 
-    def _end_handshake(self) -> None:
-        held, self._handshake = self._handshake, None
-        if held is not None:
-            held.close()
-
     def interrupt(self) -> None:
-        current = self._handshake or self._socket
-        if current is not None:
-            try:
-                socket.socket.shutdown(current, socket.SHUT_RDWR)
-            except OSError:
-                pass  # it ended by itself
+        self._connection.interrupt()
 
     def _release(self) -> None:
-        self._end_handshake()
         client, self._client = self._client, None
-        held, self._socket = self._socket, None
+        held = self._connection.forget()
         if client is None:
             return
         if self._owner == os.getpid():

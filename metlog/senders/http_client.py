@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
 import re
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
+from typing import Any
 
 import httpx
 
 from metlog.senders.options import one_of, port_number, positive
 
-__all__ = ["RequestDeadline", "beginning", "check_options", "compressor", "reason_of", "retry_after"]
+__all__ = [
+    "RequestDeadline", "TracedSocket", "beginning", "check_options", "compressor", "reason_of", "retry_after",
+]  # fmt: skip
 
 
 def check_options(*, timeout: float, compression: str, port: int | None, path: str, token: str | None) -> None:
@@ -113,3 +118,40 @@ class RequestDeadline:
         with self._lock:
             self._ended = True
         self._timer.cancel()
+
+
+class TracedSocket:
+    """The socket of a client's one connection, so that another thread can end whatever waits on it. `trace` is httpx's extension."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._handshake: socket.socket | None = None  # a copy, while TLS is agreed upon
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Keeps the socket of a new connection."""
+        step = event.partition(".")[2]
+        if step in {"connect_tcp.complete", "start_tls.complete"}:
+            self._socket = info["return_value"].get_extra_info("socket")
+        elif step == "start_tls.started" and self._socket is not None:
+            # The socket of TLS takes the descriptor over, and is known only when the handshake is over.
+            self._handshake = self._socket.dup()
+        if step in {"start_tls.complete", "start_tls.failed"}:
+            self._end_handshake()
+
+    def interrupt(self) -> None:
+        """Ends what waits on the connection, if there is any."""
+        current = self._handshake or self._socket
+        if current is not None:
+            with contextlib.suppress(OSError):  # it ended by itself
+                socket.socket.shutdown(current, socket.SHUT_RDWR)
+
+    def forget(self) -> socket.socket | None:
+        """Lets go of the connection; returns its socket."""
+        self._end_handshake()
+        held, self._socket = self._socket, None
+        return held
+
+    def _end_handshake(self) -> None:
+        held, self._handshake = self._handshake, None
+        if held is not None:
+            held.close()

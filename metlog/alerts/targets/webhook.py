@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import hmac
 import os
-import socket
 import time
 from codecs import BOM_UTF8
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import msgspec
 
 from metlog.alerts.targets import BaseTarget, Notice, Submit
 from metlog.errors import MetlogError
-from metlog.senders.http_client import RequestDeadline, beginning
+from metlog.senders.http_client import RequestDeadline, TracedSocket, beginning
 from metlog.senders.options import positive
 
 __all__ = ["WebhookTarget"]
@@ -28,22 +26,6 @@ _ANSWER: Final = 300
 
 class NotTaken(MetlogError):
     """The answer was no success, or there was none."""
-
-
-class _Connection:
-    """The socket of one request, for its deadline to end what waits on it."""
-
-    def __init__(self) -> None:
-        self._socket: socket.socket | None = None
-
-    def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if event.partition(".")[2] in {"connect_tcp.complete", "start_tls.complete"}:
-            self._socket = info["return_value"].get_extra_info("socket")
-
-    def interrupt(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):  # it ended by itself
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class WebhookTarget(BaseTarget):
@@ -112,7 +94,7 @@ class WebhookTarget(BaseTarget):
             moment = str(int(time.time()))
             mac = hmac.new(secret, moment.encode() + b"." + body, "sha256").hexdigest()
             headers |= {"x-metlog-timestamp": moment, "x-metlog-signature": f"sha256={mac}"}
-        connection = _Connection()
+        connection = TracedSocket()
         # The timeout of httpx begins anew with each read.
         deadline = RequestDeadline(self._timeout, connection.interrupt)
         try:

@@ -6,20 +6,18 @@ anything else puts the batch off, for as long as a `Retry-After` says.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 import ssl
 from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import httpx
 
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected, Undelivered
-from metlog.senders.http_client import RequestDeadline, beginning, check_options, compressor, retry_after
+from metlog.senders.http_client import RequestDeadline, TracedSocket, beginning, check_options, compressor, retry_after
 from metlog.senders.options import at_most
 from metlog.values import whole_number
 
@@ -75,7 +73,7 @@ class Posting(BaseOutput):
         self._timeout = timeout
         self._verify = verify
         self._client: httpx.Client | None = None
-        self._socket: socket.socket | None = None
+        self._connection = TracedSocket()
         self._not_before = 0.0
         self._refused: tuple[int, float] | None = None  # the status of the answers since then, which put batches off
         self._told = False
@@ -154,12 +152,12 @@ class Posting(BaseOutput):
         body = self._compress(plain)
         self._counts["requests"] += 1
         self._counts["request_bytes"] += len(body)
-        deadline = RequestDeadline(self._timeout, self._interrupt)  # httpx counts each read anew
+        deadline = RequestDeadline(self._timeout, self._connection.interrupt)  # httpx counts each read anew
         try:
             with (
                 deadline,
                 self._client.stream(
-                    method, url, content=body, headers=self._headers, extensions={"trace": self._trace}
+                    method, url, content=body, headers=self._headers, extensions={"trace": self._connection.trace}
                 ) as answer,
             ):
                 if answer.is_success:  # the status is the receipt, whatever becomes of the rest
@@ -197,16 +195,6 @@ class Posting(BaseOutput):
             self._told = True
             log.warning("output %s: %s answers %d%s", self.name, self._url, status, words)
         return words
-
-    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Keeps the socket of a new connection, so that the deadline can end whatever waits on it."""
-        if event.partition(".")[2] in {"connect_tcp.complete", "start_tls.complete"}:
-            self._socket = info["return_value"].get_extra_info("socket")
-
-    def _interrupt(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):  # it ended by itself
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         if self._client is not None:

@@ -100,10 +100,10 @@ class LakeOutput(BaseOutput):
         wrong = ""
         if context.answers and self._uri:
             wrong = holds_the_same(context)
-        if wrong:
-            context.answers = False
-        elif context.answers and self._uri:
-            begin_behind(context)
+            if wrong:
+                context.answers = False
+            else:
+                begin_behind(context)
         cursor = context.cursor(lake=context.answers)
         cursor.route = context.route
         context.keep(cursor)  # at once: a query must know what is not in Parquet yet

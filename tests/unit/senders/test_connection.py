@@ -51,32 +51,27 @@ def test_every_frame_goes_over_one_connection_in_a_process_with_many_descriptors
 @pytest.mark.parametrize("kind", SENDERS)
 def test_a_peer_that_hung_up_is_noticed_in_a_process_with_many_descriptors(kind: str, path: str) -> None:
     with serving(kind, path) as peer, many_open():
-        sender = SENDERS[kind](peer, path)
-        sender.send(b"1\n")
-        wait_for(lambda: peer.data == b"1\n")
-        peer.hang_up()
-        wait_for(lambda: not peer._open)
-        sender.send(b"2\n")
-        wait_for(lambda: peer.data == b"1\n2\n")
-        assert len(peer.streams) == 2
-        sender.close()
+        _no_frame_is_lost_where_it_hangs_up(peer, SENDERS[kind](peer, path))
 
 
 @pytest.mark.parametrize("kind", SENDERS)
 @pytest.mark.parametrize("size", [1, 100_000])
 def test_a_peer_that_says_something_before_it_hangs_up_costs_no_frame(kind: str, path: str, size: int) -> None:
     with serving(kind, path) as peer:
-        sender: Any = SENDERS[kind](peer, path)
-        sender.send(b"1\n")
-        wait_for(lambda: peer.data == b"1\n")
-        (connection,) = peer._open
-        connection.sendall(b"x" * size)
-        peer.hang_up()
-        wait_for(lambda: not peer._open)
-        sender.send(b"2\n")
-        wait_for(lambda: peer.data == b"1\n2\n")
-        assert len(peer.streams) == 2
-        sender.close()
+        _no_frame_is_lost_where_it_hangs_up(peer, SENDERS[kind](peer, path), says=b"x" * size)
+
+
+def _no_frame_is_lost_where_it_hangs_up(peer: Any, sender: Any, says: bytes = b"") -> None:
+    sender.send(b"1\n")
+    wait_for(lambda: peer.data == b"1\n")
+    (connection,) = peer._open
+    connection.sendall(says)
+    peer.hang_up()
+    wait_for(lambda: not peer._open)
+    sender.send(b"2\n")
+    wait_for(lambda: peer.data == b"1\n2\n")
+    assert len(peer.streams) == 2
+    sender.close()
 
 
 def test_a_peer_that_never_stops_talking_holds_no_frame_up() -> None:

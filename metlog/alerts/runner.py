@@ -1,4 +1,4 @@
-"""Runs alerts beside a listener or a page: one thread asks, another tells."""
+"""Runs alerts beside a listener or a page: one thread asks, one for each target tells, so that a target that hangs holds no other."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ _ENDING: Final = 3.0
 """Seconds that a query or a target gets to come out of a call at the end; what it told then comes again under its id."""
 _ERROR: Final = 500
 """Characters of an error that are kept."""
+_HANGS: Final = 60.0
+"""Seconds in one call after which a target is told as one that hangs."""
+
+_Address = tuple[str, str]
+"""An alert's name, and the name of one of its targets."""
 
 
 def state_folder(settings: AlertSettings, data: Path | None) -> Path:
@@ -73,8 +78,10 @@ class Alerts:
         self._problem = ""
         self._waits = False
         self._store: Store | None = None
-        self._targets: dict[str, BaseTarget] = {}
-        self._threads: list[threading.Thread] = []
+        self._targets: dict[_Address, BaseTarget] = {}
+        self._asking: threading.Thread | None = None
+        self._telling: dict[_Address, threading.Thread] = {}
+        self._calls: dict[_Address, float] = {}  # since when a target is in a call, on the monotonic clock
 
     def prepare(self) -> None:
         """Makes the targets, and opens the file of the states. Raises OSError when these cannot be kept, ConfigError."""
@@ -85,7 +92,7 @@ class Alerts:
                     target.bind(self._submit)
                 except ValueError as error:
                     raise ConfigError(f"alert {prepared.name}: {component.name}: {error}") from error
-                self._targets[f"{prepared.name} {key}"] = target
+                self._targets[prepared.name, key] = target
         if self._settings.alerts:
             self._store = Store(state_folder(self._settings, self._data), self._runner)
 
@@ -95,12 +102,8 @@ class Alerts:
             return
         if self._store is None:
             self.prepare()
-        self._threads = [
-            threading.Thread(target=self._evaluate, name="metlog-alerts", daemon=True),
-            threading.Thread(target=self._tell, name="metlog-notices", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._asking = threading.Thread(target=self._evaluate, name="metlog-alerts", daemon=True)
+        self._asking.start()
 
     def stop(self) -> None:
         """Ends what runs; notices that are not told yet are told after the next start."""
@@ -108,13 +111,14 @@ class Alerts:
             self._stopping = True
             self._changed.notify_all()
         self._cancel.cancel()
-        for thread in self._threads:
-            thread.join(_ENDING)
-        for name, target in self._targets.items():
+        deadline = time.monotonic() + _ENDING
+        for thread in self._threads():
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        for (name, _), target in self._targets.items():
             try:
                 target.close()
             except Exception:
-                log.exception("alert %s: a target cannot be closed", name.partition(" ")[0])
+                log.exception("alert %s: a target cannot be closed", name)
         if self._store is not None:
             self._store.close()
 
@@ -127,7 +131,7 @@ class Alerts:
         """What does not work: queries that fail, notices that nobody takes, states that cannot be kept, a thread that died."""
         wrong = [self._problem] if self._problem else []
         if not self._stopping:
-            wrong += [f"alerts: the thread {item.name} has died" for item in self._threads if not item.is_alive()]
+            wrong += [f"alerts: the thread {item.name} has died" for item in self._threads() if not item.is_alive()]
         if self._waits:
             wrong.append("alerts: another process evaluates them; this one waits for it to end")
         for state in self.states():
@@ -136,7 +140,16 @@ class Alerts:
             failing = next((letter for letter in state.outbox if letter.error), None)
             if failing is not None:
                 wrong.append(f"alert {state.name}: not told, tried {failing.tries} times: {failing.error}")
+        with self._lock:
+            calls = list(self._calls.items())
+        for (name, target), since in calls:
+            if (seconds := time.monotonic() - since) >= _HANGS:
+                wrong.append(f"alert {name}: target {target} has not returned for {seconds:.0f} s")
         return wrong
+
+    def _threads(self) -> list[threading.Thread]:
+        with self._lock:
+            return [*([self._asking] if self._asking is not None else []), *self._telling.values()]
 
     # The thread that asks.
 
@@ -152,7 +165,7 @@ class Alerts:
             for item in self._settings.alerts:
                 self._states[item.name] = kept.get(item.name) or State(name=item.name)
                 self._states[item.name].about, self._states[item.name].every = item.about, item.alert.every
-            self._changed.notify_all()
+            self._attend()
         engine: Engine | None = None
         now = time.time()
         due = {
@@ -201,7 +214,7 @@ class Alerts:
             if state.state != before and state.state == "error":
                 log.warning("alert %s: %s", chosen.name, state.error)
             self._save()
-            self._changed.notify_all()
+            self._attend()
 
     def _save(self) -> None:
         """With the lock held."""
@@ -213,35 +226,49 @@ class Alerts:
         else:
             self._problem = ""
 
-    # The thread that tells.
+    # The threads that tell.
 
-    def _tell(self) -> None:
+    def _attend(self) -> None:
+        """Starts the threads of targets that are told something for the first time, and wakes the others. With the lock held."""
+        for state in self._states.values():
+            for letter in state.outbox:
+                address = (state.name, letter.target)
+                if address not in self._telling and not self._stopping:
+                    name = f"metlog-notices {state.name} {letter.target}"
+                    thread = threading.Thread(target=self._tell, args=address, name=name, daemon=True)
+                    self._telling[address] = thread
+                    thread.start()
+        self._changed.notify_all()
+
+    def _tell(self, alert: str, target: str) -> None:
         while True:
             with self._changed:
-                letter, wait = self._next(time.time())
+                letter, wait = self._next(alert, target, time.time())
                 while letter is None and not self._stopping:
                     self._changed.wait(wait)
-                    letter, wait = self._next(time.time())
+                    letter, wait = self._next(alert, target, time.time())
                 if self._stopping or letter is None:
                     return
+                self._calls[alert, target] = time.monotonic()
             error = self._send(letter)
             with self._changed:
+                del self._calls[alert, target]
                 self._sent(letter, error, time.time())
 
-    def _next(self, now: float) -> tuple[Letter | None, float | None]:
-        """A letter that is due, or the seconds until one is; None, None: there is none. A letter that could not be kept waits."""
-        waiting = [letter for state in self._states.values() for letter in _heads(state)]
-        if not waiting or self._problem:
-            if self._problem:
-                self._save()  # there may be room by now
-            return None, _TURN if self._problem else None
-        for letter in waiting:  # noted while the clock was wrong, it may lie years ahead
-            letter.next_at = min(letter.next_at, now + _LONGEST)
-        letter = min(waiting, key=lambda letter: letter.next_at)
-        return (letter, None) if letter.next_at <= now else (None, min(letter.next_at - now, _LONGEST))
+    def _next(self, alert: str, target: str, now: float) -> tuple[Letter | None, float | None]:
+        """The first letter to a target if it is due (a recovery is not told before what it is the end of), or the seconds until it is;
+        None, None: there is none. A letter that could not be kept waits."""
+        letter = next((letter for letter in self._states[alert].outbox if letter.target == target), None)
+        if letter is None:
+            return None, None
+        if self._problem:
+            self._save()  # there may be room by now
+            return None, _TURN
+        letter.next_at = min(letter.next_at, now + _LONGEST)  # noted while the clock was wrong, it may lie years ahead
+        return (letter, None) if letter.next_at <= now else (None, letter.next_at - now)
 
     def _send(self, letter: Letter) -> str:
-        target = self._targets.get(f"{letter.notice.alert} {letter.target}")
+        target = self._targets.get((letter.notice.alert, letter.target))
         if target is None:  # it is no longer in the configuration
             log.warning("alert %s: %s is not told: it is no target any more", letter.notice.alert, letter.target)
             return ""
@@ -277,14 +304,6 @@ class Alerts:
 def _keyed(prepared: Prepared) -> Iterable[tuple[str, Any]]:
     """The targets with names that stay while the configuration does."""
     return [(f"{index}:{component.name}", component) for index, component in enumerate(prepared.targets)]
-
-
-def _heads(state: State) -> list[Letter]:
-    """The first letter to each target: a recovery is not told before what it is the end of."""
-    found: dict[str, Letter] = {}
-    for letter in state.outbox:
-        found.setdefault(letter.target, letter)
-    return list(found.values())
 
 
 def tell_once(prepared: Prepared, notice: Notice, submit: Submit | None = None) -> list[tuple[str, str]]:

@@ -123,6 +123,7 @@ def listen(
         print(f"metlog: {told}", file=sys.stderr, flush=True)
     for text in checked.lakes.told:
         print(f"metlog: {text}", file=sys.stderr, flush=True)
+    running.allow_takeover()
     print(f"ready: events go to {checked.where}", flush=True)
     running.serve()
 
@@ -131,6 +132,8 @@ class _Running:
     """The listener from the moment in which it takes events to its end."""
 
     def __init__(self, service: Service, settings: Callable[[], ListenerConfig] | None) -> None:
+        from metlog.listener.takeover import TakeoverServer
+
         self._service = service
         self._settings = settings
         self._stop = threading.Event()
@@ -138,6 +141,7 @@ class _Running:
         self._heir = 0
         self._fault: Exception | None = None
         self._terminal = _has_terminal()
+        self._takeover = TakeoverServer(service, service.folder, self._gone, self._lost)
 
     def take_signals(self) -> None:
         """SIGTERM and SIGINT end; SIGHUP reads the configuration file again, and ends where there is none or the terminal is gone."""
@@ -149,16 +153,17 @@ class _Running:
         gone = self._terminal and not _has_terminal()
         (self._stop if self._settings is None or gone else self._reload).set()
 
+    def allow_takeover(self) -> None:
+        """From here on another process may take over; called before anybody is told that this one is ready."""
+        try:
+            self._takeover.start()
+        except OSError as error:
+            print(f"metlog: no other process can take over from this one: {error.strerror or error}", file=sys.stderr)
+
     def serve(self) -> None:
         """Returns, or raises `typer.Exit`, when it has ended."""
         from metlog.listener.inputs._systemd import notify
-        from metlog.listener.takeover import TakeoverServer
 
-        server = TakeoverServer(self._service, self._service.folder, self._gone, self._lost)
-        try:
-            server.start()
-        except OSError as error:
-            print(f"metlog: no other process can take over from this one: {error.strerror or error}", file=sys.stderr)
         notify("READY=1")
         # A signal that comes in the very moment in which the waiting begins is noticed when it ends: so by turns.
         while not self._stop.wait(0.5):
@@ -168,9 +173,9 @@ class _Running:
                 self._reload_settings()
                 notify("READY=1")
         notify("STOPPING=1")
-        server.stop()
+        self._takeover.stop()
         if self._heir:
-            told = f"metlog: handed over to process {self._heir}; for {server.seconds:.2f} s the kernel kept what came"
+            told = f"metlog: handed over to process {self._heir}; for {self._takeover.seconds:.2f} s the kernel kept what came"
             print(told, file=sys.stderr, flush=True)
             return
         if self._fault is not None:

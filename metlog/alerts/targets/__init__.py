@@ -50,8 +50,9 @@ class BaseTarget:
     ...     def send(self, notice: Notice) -> None:
     ...         print(notice.text)
 
-    `send` is called by one thread, one notice at a time. What it raises means: not told; the same notice comes again after a while (backoff
-    with jitter, 1 s to 5 min, for a day), and so it does after a crash in the very moment of sending, with the same `id`.
+    `send` is called by one thread of the target's own, one notice at a time. What it raises means: not told; the same notice comes again
+    after a while (backoff with jitter, 1 s to 5 min, for a day), and so it does after a crash in the very moment of sending, with the
+    same `id`.
     """
 
     def bind(self, submit: Submit | None) -> None:

@@ -91,7 +91,7 @@ def test_takeovers_under_load_lose_nothing(start: Start, tmp_path: Path) -> None
 def test_the_socket_is_for_the_same_user_alone(start: Start, tmp_path: Path) -> None:
     listener = start()
     path = tmp_path / "data" / "journal" / "main" / "takeover"
-    wait_for(path.exists)
+    assert path.exists()
     facts = path.stat()
     assert stat.S_ISSOCK(facts.st_mode)
     assert stat.S_IMODE(facts.st_mode) == 0o600
@@ -105,7 +105,7 @@ def test_the_socket_is_for_the_same_user_alone(start: Start, tmp_path: Path) -> 
 def test_another_user_is_refused(start: Start, tmp_path: Path) -> None:
     listener = start()
     path = tmp_path / "data" / "journal" / "main" / "takeover"
-    wait_for(path.exists)
+    assert path.exists()
     path.chmod(0o666)  # as if the file's mode did not keep others out
     path.parent.chmod(0o755)
     code = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from metlog.alerts import runner
 from metlog.alerts.config import AlertSettings, alerts_of
 from metlog.alerts.runner import Alerts
 from metlog.alerts.states import Letter, State, Store
-from metlog.alerts.targets import Notice
+from metlog.alerts.targets import BaseTarget, Notice
 from metlog.errors import Problems
 from metlog.lake.result import Result
 from metlog.lake.values import Column
+from tests.helpers.waiting import wait_for
 
 NOW = 1_790_000_000.0
 YEARS = 10 * 365 * 86_400.0
@@ -39,11 +41,11 @@ def waiting(folder: Path, *letters: Letter) -> Alerts:
 
 def test_a_try_that_was_put_off_while_the_clock_was_wrong_comes_within_minutes(tmp_path: Path) -> None:
     alerts = waiting(tmp_path, Letter(notice=notice(), target="0:webhook", next_at=NOW + YEARS))
-    letter, wait = alerts._next(NOW)
+    letter, wait = alerts._next("errors", "0:webhook", NOW)
     assert letter is None
     assert wait is not None
     assert 0 < wait <= 300
-    letter, _ = alerts._next(NOW + wait)
+    letter, _ = alerts._next("errors", "0:webhook", NOW + wait)
     assert letter is not None
 
 
@@ -80,8 +82,39 @@ def test_a_thread_that_died_is_told(tmp_path: Path) -> None:
 
     alerts = waiting(tmp_path)
     dead: Any = Dead()
-    alerts._threads = [dead]
+    alerts._asking = dead
     assert alerts.health() == ["alerts: the thread metlog-alerts has died"]
+
+
+def test_a_target_that_hangs_holds_no_other_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    let_go = threading.Event()
+
+    class Hangs(BaseTarget):
+        def send(self, notice: Notice) -> None:
+            let_go.wait(60)
+            told.append("hangs")
+
+    class Other(BaseTarget):
+        def send(self, notice: Notice) -> None:
+            told.append("other")
+
+    alerts = waiting(tmp_path, Letter(notice=notice(), target="0:hangs"), Letter(notice=notice(), target="1:other"))
+    alerts._targets = {("errors", "0:hangs"): Hangs(), ("errors", "1:other"): Other()}
+    try:
+        with alerts._changed:
+            alerts._attend()
+        wait_for(lambda: told == ["other"])
+        assert alerts.health() == []
+        monkeypatch.setattr(runner, "_HANGS", 0.0)
+        assert alerts.health() == ["alert errors: target 0:hangs has not returned for 0 s"]
+        let_go.set()
+        wait_for(lambda: not alerts._states["errors"].outbox)
+        assert told == ["other", "hangs"]
+        assert alerts.health() == []
+    finally:
+        let_go.set()
+        alerts.stop()
 
 
 class Clock:
@@ -94,6 +127,8 @@ class Clock:
 
     def time(self) -> float:
         return self.now
+
+    monotonic = time
 
     def pause(self, seconds: float) -> bool:
         self.now += max(seconds, 0.0) + 0.01

@@ -20,7 +20,7 @@ from metlog.engines.base import Rows, Run, TranslatedEngine
 from metlog.engines.dialects.clickhouse import CLICKHOUSE, SETTINGS
 from metlog.engines.dialects.translate import Sources
 from metlog.errors import ConfigError
-from metlog.lake.schema import COLUMNS
+from metlog.lake.columns import COLUMNS
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.sql.views import reads_as_column
 

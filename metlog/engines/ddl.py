@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from metlog.errors import ConfigError
-from metlog.lake.schema import COLUMNS
+from metlog.lake.columns import COLUMNS
 
 __all__ = ["DDL", "ddl", "location_of"]
 

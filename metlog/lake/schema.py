@@ -15,7 +15,7 @@ from metlog.journal.rows import FIRST, LAST, pieces_of
 from metlog.journal.segment import Clock, Record
 from metlog.lake.pieces import TIME, TOKENS, chain_of, read
 
-__all__ = ["COLUMNS", "DATED_SCHEMA", "UNCOMMITTED_SCHEMA", "SCHEMA", "chain_of", "tables"]
+__all__ = ["DATED_SCHEMA", "UNCOMMITTED_SCHEMA", "SCHEMA", "chain_of", "tables"]
 
 SCHEMA: Final = pa.schema(
     [
@@ -45,28 +45,6 @@ DATED_SCHEMA: Final = SCHEMA.append(pa.field("date", pa.date32(), nullable=False
 UNCOMMITTED_SCHEMA: Final = DATED_SCHEMA.append(pa.field("log", pa.string())).append(pa.field("log_offset", pa.int64()))
 """Schema of the events that are in no file yet. `log`: the partition that an event was read from (`metlog.lake.chains.chain_of`), and
 its offset there; null for all others."""
-
-COLUMNS: Final[dict[str, str]] = {
-    "timestamp": "TIMESTAMPTZ",
-    "type": "VARCHAR",
-    "tokens": "VARCHAR[]",
-    "logger": "VARCHAR",
-    "severity": "TINYINT",
-    "payload": "VARCHAR",
-    "fields": "JSON",
-    "weight": "DOUBLE",
-    "env_version": "VARCHAR",
-    "pid": "BIGINT",
-    "hostname": "VARCHAR",
-    "stream": "VARCHAR",
-    "seq": "BIGINT",
-    "received_at": "TIMESTAMPTZ",
-    "source": "VARCHAR",
-    "claimed_timestamp": "TIMESTAMPTZ",
-    "date": "DATE",
-}
-"""Columns of the view `events` with their SQL types (DuckDB's names), in order."""
-
 
 CHUNK_BYTES: Final = 1 << 20
 """Bytes of JSON that are decoded at once, a longer event aside."""

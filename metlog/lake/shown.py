@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from metlog.lake.schema import COLUMNS
+from metlog.lake.columns import COLUMNS
 from metlog.lake.values import Column, as_text
 
 __all__ = ["cut", "fields_of", "is_number", "number", "order", "pairs", "plural", "shown", "size"]

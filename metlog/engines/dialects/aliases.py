@@ -8,7 +8,7 @@ from typing import Final
 from sqlglot import exp
 
 from metlog.engines.dialects.dialect import Rule
-from metlog.lake.schema import COLUMNS
+from metlog.lake.columns import COLUMNS
 
 __all__ = ["expand_aliases", "filters", "flat_joins", "group_all", "named_subqueries", "plain_operands"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import duckdb
 
-from metlog.lake.schema import COLUMNS
+from metlog.lake.columns import COLUMNS
 from metlog.lake.sql.guard import QueryError
 from metlog.plugins.conversion import nearest
 from metlog.values import whole_number

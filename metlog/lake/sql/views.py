@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metlog.journal.segment import SegmentName
+from metlog.lake.columns import COLUMNS
 from metlog.lake.promotion.footer import Promoted, columns_of, decode
-from metlog.lake.schema import COLUMNS, SCHEMA
+from metlog.lake.schema import SCHEMA
 from metlog.lake.sql.guard import QueryError
 from metlog.lake.sql.promoted import Hidden
 

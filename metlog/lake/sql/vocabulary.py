@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from metlog.lake.schema import COLUMNS
+from metlog.lake.columns import COLUMNS
 from metlog.lake.sql.functions import ALLOWED, TABLES
 
 __all__ = ["FUNCTIONS", "HIDDEN", "KEYWORDS", "VIEW_COLUMNS", "Field", "fields", "values_of"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from metlog.cli.output import print_table
+from metlog.lake.columns import COLUMNS as COLUMNS_OF_EVENTS
 from metlog.lake.query import Column
-from metlog.lake.schema import COLUMNS as COLUMNS_OF_EVENTS
 
 WORD, NUMBER = string.ascii_letters, 1234567890
 COLUMNS = [Column("word", "VARCHAR"), Column("number", "BIGINT"), Column("none", "VARCHAR")]

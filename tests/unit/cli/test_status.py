@@ -207,3 +207,19 @@ def test_the_doctor_looks_at_every_listener_and_not_at_a_sender_that_nobody_name
     assert left.value.code == 1
     assert "FAIL  the status of the listener b is" in shown
     assert "sender" not in shown
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("command", [["status"], ["journal", "status"]])
+def test_arrow_and_duckdb_are_not_loaded(command: list[str], tmp_path: Path) -> None:
+    """They are most of the time of a command that a monitor may call every few seconds."""
+    code = (
+        "import sys; from metlog.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(sorted({'pyarrow', 'duckdb', 'numpy'} & {*sys.modules}))"
+    )
+    written(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, "--data", str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.endswith("[]\n"), done.stdout + done.stderr

@@ -21,8 +21,8 @@ from metlog.engines.dialects.spark import SPARK
 from metlog.engines.metastore import Metastore, days_in
 from metlog.errors import ConfigError
 from metlog.lake.cancel import Cancel
+from metlog.lake.columns import COLUMNS
 from metlog.lake.query import Lake
-from metlog.lake.schema import COLUMNS
 from metlog.lake.sql.guard import QueryError
 from tests.helpers.engines import make_lake
 

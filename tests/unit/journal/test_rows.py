@@ -13,7 +13,8 @@ from metlog.event import Event
 from metlog.journal.routing import Route
 from metlog.journal.rows import FIRST, LAST, Row, correct, decode
 from metlog.journal.segment import Clock, Record
-from metlog.lake.schema import COLUMNS, SCHEMA, tables
+from metlog.lake.columns import COLUMNS
+from metlog.lake.schema import SCHEMA, tables
 
 NAMES = [field.name for field in structs.fields(Event)]
 

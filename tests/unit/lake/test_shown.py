@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from metlog.lake.columns import COLUMNS
 from metlog.lake.export_text import markdown_rows, vertical_rows
-from metlog.lake.schema import COLUMNS
 from metlog.lake.shown import cut, fields_of, number, order, plural, shown, size
 from metlog.lake.values import Column
 

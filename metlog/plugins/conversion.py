@@ -7,6 +7,8 @@ import math
 import re
 import types
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -52,7 +54,9 @@ _BOOLEANS: Final[Mapping[str, bool]] = {
 }  # fmt: skip
 _WORDS: Final[Mapping[Any, str]] = {
     int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list", dict: "a table",
-    tuple: "a list", Path: "a path, as a text", type(None): "nothing",
+    tuple: "a list", Path: "a path, as a text", type(None): "nothing", bytes: "bytes, as a text in base64",
+    timedelta: 'a time, as 60 or "60s", "5m", "7d"', datetime: "a moment, as 2026-01-31T12:00:00Z", date: "a day, as 2026-01-31",
+    time: "a time of day, as 12:30:00",
 }  # fmt: skip
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
 MOST: Final = 2**63 - 1
@@ -90,6 +94,8 @@ def convert(value: Any, hint: Any) -> Any:
         if isinstance(value, str | Path) and str(value):
             return Path(value).expanduser()
         raise ValueError(_wants(hint, value))
+    if hint is timedelta and (seconds := _measured(value, "seconds")) is not None and abs(seconds) <= MOST_SECONDS:
+        return timedelta(seconds=seconds)
     if isinstance(value, str):
         if bool in kinds and str not in kinds and value.strip().lower() in _BOOLEANS:
             return _BOOLEANS[value.strip().lower()]
@@ -191,6 +197,8 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 def _wants(hint: Any, value: Any) -> str | None:
     """`wants a whole number`; None for an annotation that has no simple words."""
+    if isinstance(value, Mapping) and any(map(_is_record, _alternatives(hint))):
+        return None  # what is wrong lies in it
     words = [_word(kind) for kind in _alternatives(hint) if kind is not type(None)]
     if not words or None in words:
         return None
@@ -233,6 +241,10 @@ def _word(kind: Any) -> str | None:
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(str(member.value) for member in kind)}"
+    if _is_record(kind):
+        return "a table"
     if origin in _LISTS:
         part = None if inner[0] is Any else _word(inner[0])
         return "a list" + (f", each {part}" if part else "")
@@ -240,6 +252,11 @@ def _word(kind: Any) -> str | None:
         part = None if not inner or inner[1] is Any else _word(inner[1])
         return "a table" + (f", each value {part}" if part else "")
     return None
+
+
+def _is_record(kind: Any) -> bool:
+    """Whether a type is made from a table with set keys: a dataclass, a TypedDict, a Struct."""
+    return any(hasattr(kind, name) for name in ("__dataclass_fields__", "__total__", "__struct_fields__"))
 
 
 def nearest(word: str, names: Iterable[str], cutoff: float = 0.5) -> str | None:

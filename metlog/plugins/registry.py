@@ -12,6 +12,7 @@ from metlog.core.adapt import adapt_encoder, adapt_filter, adapt_sender
 from metlog.errors import ConfigError, Problems
 from metlog.plugins.conversion import convert, number, shown, suggest
 from metlog.plugins.loading import load
+from metlog.plugins.members import verify
 
 __all__ = ["Component", "build", "check", "components", "parse_spec"]
 
@@ -55,7 +56,10 @@ class Component:
         """Calls the factory, once; raises ConfigError that names the key at fault."""
         if self._made is None:
             try:
-                self._made = _adapted(self.kind, self.factory(**self.options))
+                made = self.factory(**self.options)
+                if made is not None:
+                    verify(self.kind, made)
+                    self._made = _adapted(self.kind, made)
             except Exception as error:
                 raise ConfigError(self._located(error)) from error
             if self._made is None:
@@ -109,7 +113,7 @@ class Component:
 def _adapted(kind: str, made: Any) -> Any:
     """Returns a sender, encoder or filter that has every hook."""
     adapt = _ADAPTERS.get(kind)
-    return made if made is None or adapt is None else adapt(made)
+    return made if adapt is None else adapt(made)
 
 
 def parse_spec(spec: object, where: str) -> tuple[str, dict[str, Any]]:

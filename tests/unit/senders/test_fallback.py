@@ -117,7 +117,7 @@ def test_every_hook_reaches_each_of_them():
 
         return call
 
-    kind = type("Recording", (BaseSender,), {name: recorder(name) for name in hooks})
+    kind = type("Recording", (BaseSender,), {name: recorder(name) for name in {*hooks, "send"}})
     first, second = kind(), kind()
     sender = FallbackSender(senders=[first, second])
     for name in sorted(hooks):

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from msgspec import Raw
 
+from metlog.core.adapt import name_of, original
 from metlog.core.dispatch import Dispatcher
 from metlog.core.interfaces import BaseEncoder, Records
 from metlog.core.stats import Counts
@@ -103,10 +104,11 @@ class FrameBuilder:
                 else:
                     try:
                         lines = encode_frame(batch)
+                        size = len(lines)
                     except Exception:  # noqa: BLE001 - a lone surrogate, for instance: encoding event by event tells which one
                         self._add_encoded(self._encode_each(batch))
                     else:
-                        if low <= len(lines) <= most and not self.parts:  # the usual case: the batch is the frame
+                        if low <= size <= most and not self.parts:  # the usual case: the batch is the frame
                             self.framed += count
                             self.oldest = None
                             send(lines, count)
@@ -114,7 +116,7 @@ class FrameBuilder:
                                 self.report_drops()
                             continue
                         self._add_records(lines, count)
-                if self._size >= low:
+                if self.parts and self._size >= low:
                     self.send_frame()
             except BaseException:  # such as KeyboardInterrupt: what was not added yet is pending again
                 pending[:0] = batch[self.framed + self.count - before :]
@@ -140,6 +142,12 @@ class FrameBuilder:
 
     def _add_encoded(self, batch: list[bytes]) -> None:
         for data in batch:
+            if type(data) is not bytes:
+                try:
+                    data = _as_bytes(data, self._encoder)  # noqa: PLW2901
+                except TypeError as error:
+                    self._counts.failed(error, 1, "encode_error")
+                    continue
             size = len(data) + _BETWEEN
             if self.parts and self._size + size > self._max_frame:
                 self.send_frame()
@@ -164,7 +172,7 @@ class FrameBuilder:
         """A frame for each of so many events in one frame; all are counted as lost where the encoder cannot tell them apart."""
         assert self.records is not None
         try:
-            return self.records.split(lines)
+            return list(self.records.split(lines))
         except Exception as error:  # noqa: BLE001 - as above
             self._counts.failed(error, count, "frame_error")
             return []
@@ -174,10 +182,10 @@ class FrameBuilder:
         if self._encode_frame is not None and not self._counts.unreported:
             try:
                 frame: bytes = self._encode_frame([record])
+                if len(frame) <= self._max_event:
+                    return frame
             except Exception:  # noqa: BLE001 - as in `encode`
                 return None
-            if len(frame) <= self._max_event:
-                return frame
         return None
 
     def send_frame(self) -> None:
@@ -190,6 +198,8 @@ class FrameBuilder:
                 self._expect(size / count)
                 self.limit = max(8 * self.chunk, _BACKLOG * count // size)
             frame = self._join(parts)
+            if type(frame) is not bytes:
+                frame = _as_bytes(frame, self._encoder)
             if len(frame) > self._max_event:
                 cut = truncated(frame, parts[0], self._encoder, self._max_event)
                 if cut is None:
@@ -221,7 +231,7 @@ class FrameBuilder:
         One that the encoder cannot take is an error and nothing more: no event of the application is lost by it.
         """
         try:
-            frame = self._encoder.frame([self._encoder.encode(event)])
+            frame = _as_bytes(self._encoder.frame([self._encoder.encode(event)]), self._encoder)
         except Exception as error:  # noqa: BLE001 - an encoder may raise anything
             self._counts.error("encode_error", error)
             return
@@ -233,6 +243,15 @@ class FrameBuilder:
         if self.records is not None and not isinstance(item, (bytes, Raw)):
             return self.records.event(item)
         return self._encoder.decode(self._encoder.frame([bytes(item)]))[0]
+
+
+def _as_bytes(data: object, encoder: BaseEncoder) -> bytes:
+    """What an encoder returned; raises TypeError when it is not bytes."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"the encoder {name_of(original(encoder))} returned a value of type {type(data).__name__}, not bytes"
+        )
+    return bytes(data)
 
 
 def _chunk_of(per_frame: int) -> int:

@@ -105,3 +105,51 @@ def test_events_that_an_encoder_with_records_cannot_tell_apart_are_counted_once(
     stats = made.stats()
     assert (stats.sent, stats.dropped, stats.buffered) == (1, {"frame_error": 2}, 0)
     made.close()
+
+
+class Returning(JsonEncoder):
+    """An encoder of which one method returns something else for an event of type `bad`, as bytes where `what` is None."""
+
+    def __init__(self, method: str, what: Any) -> None:
+        super().__init__()
+        self.records = None
+        self.method, self.what = method, what
+
+    def encode(self, event: Event) -> bytes:
+        data = super().encode(event)
+        return self._other(data) if self.method == "encode" else data
+
+    def frame(self, encoded: list[bytes]) -> bytes:
+        data = super().frame(encoded)
+        return self._other(data) if self.method == "frame" else data
+
+    def _other(self, data: bytes) -> Any:
+        return self.what(data) if b'"bad"' in data else data
+
+
+@pytest.mark.parametrize("interval", [0.0, 600.0])
+@pytest.mark.parametrize("method", ["encode", "frame"])
+@pytest.mark.parametrize("what", [lambda _: None, bytes.decode, lambda _: 1, list, lambda data: [data]])
+def test_what_is_not_bytes_is_counted_and_no_call_raises(method: str, what: Any, interval: float) -> None:
+    sender = MemorySender()
+    made = client(sender, Returning(method, what), interval)
+    for name in ("first", "bad", "last"):
+        made.log(name)
+        assert made.flush(20)
+    stats = made.stats()
+    assert (stats.accepted, stats.sent, stats.dropped, stats.buffered) == (3, 2, {f"{method}_error": 1}, 0)
+    made.close()
+    assert all(sender.frames), "a frame of nothing is none"
+    assert [event.type for event in sender.events if not event.type.startswith("metlog.")] == ["first", "last"]
+
+
+@pytest.mark.parametrize("interval", [0.0, 600.0])
+@pytest.mark.parametrize("method", ["encode", "frame"])
+@pytest.mark.parametrize("what", [bytearray, memoryview])
+def test_what_holds_bytes_is_as_good(method: str, what: Any, interval: float) -> None:
+    sender = MemorySender()
+    made = client(sender, Returning(method, what), interval)
+    made.log("bad")
+    made.close()
+    assert made.stats().sent == 1
+    assert {type(frame) for frame in sender.frames} == {bytes}

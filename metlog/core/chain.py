@@ -79,6 +79,8 @@ class FilterChain:
                         next(self.filtered)
                         return None
                     _require_event(keep, kept)
+                if kept is not event and not kept.stream:
+                    _adopt(kept, event)
                 event = kept
         except Exception as error:  # noqa: BLE001 - a filter may raise anything; what it guards must not leave
             next(self.filtered)
@@ -172,6 +174,12 @@ class FilterChain:
         for item in self.filters:
             item.after_fork()
         self.filtered = AtomicCounter()
+
+
+def _adopt(made: Event, event: Event) -> None:
+    """Gives an event that a filter made anew, not by `replace`, its place in the stream, where the `seq` that it gets would be missed."""
+    made.stream, made.pid, made.hostname = event.stream, event.pid, event.hostname
+    made.logger = made.logger or event.logger
 
 
 def _require_event(keep: Filter, kept: object) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from metlog import Event, MetlogClient
 from metlog.filters import BaseFilter
+from metlog.senders.memory import MemorySender
 
 
 class Wrong(BaseFilter):
@@ -69,3 +70,26 @@ def test_a_subclass_of_an_event_is_one() -> None:
     assert client.flush(20)
     assert [(event.type, event.fields) for event in client.sender.events] == [("own", {"a": 1})]
     client.close()
+
+
+@pytest.mark.parametrize("interval", [0.0, 600.0])
+def test_an_event_that_a_filter_makes_anew_is_one_of_the_stream(interval: float) -> None:
+    def anew(event: Event) -> Event:
+        return Event(type="other", payload=event.payload)
+
+    sender = MemorySender()
+    client = MetlogClient.from_config(
+        {
+            "logger": "sync",
+            "sender": sender,
+            "filters": [anew],
+            "buffer": {"flush_interval": interval},
+            "statsd": False,
+        }
+    )
+    client.log("login", "user logged in")
+    client.close()
+    event, end = sender.events
+    assert (event.type, event.payload, event.logger, event.seq) == ("other", "user logged in", "sync", 1)
+    assert (event.stream, event.pid, event.hostname) == (end.stream, end.pid, end.hostname)
+    assert event.stream

@@ -52,6 +52,7 @@ __all__ = [
     "read_header",
     "record_parts",
     "scan",
+    "source_bytes",
 ]
 
 ACTIVE: Final = ".open"
@@ -73,6 +74,7 @@ _MARKERS: Final = MARKER[:-1]
 _FRAME: Final = struct.Struct("<4sII")
 _BODY: Final = struct.Struct("<qIHH")
 _TAIL_BODY: Final = struct.Struct("<qIHHHi")
+_LONGEST_SOURCE: Final = 4096
 _BODIES: Final = {MARKER: _BODY, TAIL_MARKER: _TAIL_BODY}
 FRAME_SIZE: Final = _FRAME.size
 
@@ -145,6 +147,15 @@ def read_header(data: bytes) -> Clock:
         if magic == _MAGIC and crc == zlib.crc32(struct.pack("<II", past, future)):
             return Clock(past, future)
     return Clock()
+
+
+def source_bytes(source: str) -> bytes:
+    """A source as records and dead letters hold it, cut at 4,096 bytes. What is no text in UTF-8, as in the name of a file, is escaped."""
+    try:
+        data = source.encode()
+    except UnicodeEncodeError:
+        data = source.encode("utf-8", "backslashreplace")
+    return data if len(data) <= _LONGEST_SOURCE else data[:_LONGEST_SOURCE].decode("utf-8", "ignore").encode()
 
 
 def record_parts(

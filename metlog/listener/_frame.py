@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from metlog.encoders.wire import is_encoding_error
 from metlog.journal.rows import Row
-from metlog.journal.segment import record_parts
+from metlog.journal.segment import record_parts, source_bytes
 from metlog.listener.accounting import ClientReport, SeqRuns, summarize
 
 __all__ = [
@@ -89,7 +89,7 @@ class Validated(NamedTuple):
     def parts(self, received_at: int, source: str, key: str = "") -> tuple[bytes, ...]:
         """The record of the journal in pieces, which are joined with those of others."""
         return record_parts(
-            received_at, self.count, source.encode(), key.encode(), self.body, self.tail, self.members
+            received_at, self.count, source_bytes(source), key.encode(), self.body, self.tail, self.members
         )  # fmt: skip
 
 

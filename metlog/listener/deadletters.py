@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from metlog.journal.folder import Folder, write_all
+from metlog.journal.segment import source_bytes
 
 __all__ = ["DeadLetters"]
 
@@ -130,6 +131,7 @@ class DeadLetters:
 
 def _line(time: datetime, data: bytes, source: str, reason: str, most: int) -> bytes:
     """A letter of at most `most` bytes."""
+    source = source_bytes(source).decode()
     letter: dict[str, Any] = {"time": time, "source": source, "reason": reason}
     room = max(most - _HEAD - len(source) - len(reason), 0) * 2 // 5
     if len(data) > room:

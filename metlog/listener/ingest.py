@@ -55,8 +55,12 @@ class Ingest:
                     by_source[source].append(data)
                 else:
                     by_source[source] = [data]
-            else:
+            elif isinstance(data, Validated):
                 checked.append((data, source))
+            elif isinstance(data, bytearray | memoryview):
+                by_source.setdefault(source, []).append(bytes(data))
+            else:
+                raise TypeError(f"a frame is bytes, not a value of type {type(data).__name__} (from {source})")
         checked += [
             (validate_frames(chunk), source) for source, frames in by_source.items() for chunk in _chunks(frames)
         ]

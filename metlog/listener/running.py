@@ -59,7 +59,12 @@ class RunningInputs:
         """Starts what was built. Raises OSError or ConfigError; then `stop` ends what had begun."""
         self._sink = sink
         for name, item in self.items.items():
-            self._start(self._configs[name], item)
+            try:
+                self._start(self._configs[name], item)
+            except (OSError, ConfigError):
+                raise
+            except Exception as error:
+                raise OSError(f"input {name}: cannot start: {type(error).__name__}: {error}") from error
 
     def _start(self, config: InputConfig, item: BaseInput) -> None:
         assert self._sink is not None
@@ -100,13 +105,17 @@ class RunningInputs:
             _stop(name, item)
 
     def addresses(self) -> list[str]:
-        return [address for found in self._ask("addresses", lambda item: item.addresses).values() for address in found]
+        return [
+            address
+            for found in self._ask("addresses", lambda item: _texts(item.addresses)).values()
+            for address in found
+        ]
 
     def warnings(self) -> list[str]:
-        return [text for found in self._ask("warnings", lambda item: list(item.warnings)).values() for text in found]
+        return [text for found in self._ask("warnings", lambda item: _texts(item.warnings)).values() for text in found]
 
     def stats(self) -> dict[str, dict[str, int]]:
-        return self._ask("stats()", lambda item: item.stats())
+        return self._ask("stats()", lambda item: _counts(item.stats()))
 
     def sockets(self) -> dict[str, list[dict[str, Any]]]:
         return self._ask("sockets()", lambda item: item.sockets())
@@ -236,6 +245,18 @@ def mark(config: InputConfig) -> object:
         config.signing,
         {key: _stamp(value) for key, value in options.items() if key.endswith(_FILE)},
     )
+
+
+def _texts(said: Any) -> list[str]:
+    """What an input says in texts; raises TypeError when it is no list."""
+    return [said] if isinstance(said, str) else [str(text) for text in said]
+
+
+def _counts(said: Any) -> dict[str, int]:
+    """What an input counts; raises TypeError when these are no numbers by name."""
+    if not isinstance(said, Mapping) or not all(isinstance(value, int | float) for value in said.values()):
+        raise TypeError(f"wants numbers by name, not {said!r:.100}")
+    return {str(name): value for name, value in said.items()}
 
 
 def _stop(name: str, item: BaseInput) -> None:

@@ -6,14 +6,17 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from metlog import Event
 from metlog.journal.errors import Full
 from metlog.journal.folder import Folder
 from metlog.journal.idempotency import IdempotencyKeys
 from metlog.journal.offsets import Partition
-from metlog.journal.segment import Clock
+from metlog.journal.segment import Clock, listing, scan
 from metlog.journal.writer import Journal, JournalOptions
 from metlog.listener.accounting import Accounting
 from metlog.listener.deadletters import DeadLetters
@@ -96,3 +99,42 @@ def test_dead_letters_that_are_not_to_be_written_journal_no_message_again_and_ag
     ingest.messages(batch)
     assert journal.stats()["appended_bytes"] == 2 * size
     assert folder.read("main.input.ndjson").count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("spool://na\udcefve", "spool://na\\udcefve"),
+        ("spool://" + "é" * 70_000, "spool://" + "é" * 2044),
+        ("x" * 4095 + "é", "x" * 4095),
+        ("", ""),
+    ],
+)
+def test_a_source_may_be_any_text(
+    source: str, kept: str, ingest: Ingest, journal: Journal, folder: Folder, tmp_path: Path
+) -> None:
+    """Such as the name of a file, which need not be UTF-8."""
+    good = b'{"type":"a"}\n'
+    ingest.frame(good, source)
+    ingest.frames([(good, source), (b"bad", source)])
+    ingest.submit([Event(type="a")], source)
+    ingest.reject(b"bad", source, "no reason")
+    journal.close()
+    (name,), _ = listing(folder)
+    assert [record.source for record in scan(folder, name)[1]] == [kept] * 3
+    letters = (tmp_path / "main.input.ndjson").read_bytes().splitlines()
+    assert [msgspec.json.decode(line)["source"] for line in letters] == [kept] * 2
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_frame_may_lie_in_a_buffer(kind: Any, ingest: Ingest) -> None:
+    ingest.frame(kind(b'{"type":"a"}\n'), "mine://")
+    assert ingest.stats()["journaled"] == 1
+
+
+@pytest.mark.parametrize("frame", [None, "text", 1, [b"x"]])
+def test_a_frame_that_is_no_bytes_is_named(frame: Any, ingest: Ingest) -> None:
+    with pytest.raises(
+        TypeError, match=f"a frame is bytes, not a value of type {type(frame).__name__} \\(from mine://\\)"
+    ):
+        ingest.frames([(frame, "mine://")])

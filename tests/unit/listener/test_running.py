@@ -206,3 +206,33 @@ def test_what_one_input_cannot_say_is_left_out_and_told(
     for ask in (running.stats, running.sockets, running.partitions):
         ask()
     assert running.health() == []
+
+
+@pytest.mark.parametrize("hook", ["addresses", "warnings", "stats"])
+@pytest.mark.parametrize("said", [None, 1, {"a": None}, {"a": "b"}, ["a"], "a", {1: 2}])
+def test_what_an_input_says_is_in_shape_or_told_in_the_health(
+    running: RunningInputs, monkeypatch: pytest.MonkeyPatch, hook: str, said: Any
+) -> None:
+    value: Any = said if hook != "stats" else staticmethod(lambda: said)
+    monkeypatch.setattr(Stub, hook, value, raising=False)
+    found = getattr(running, hook)()
+    faults = running.health()
+    if hook == "stats":
+        right = isinstance(said, dict) and None not in said.values() and "b" not in said.values()
+        assert found == ({"a": {"1": 2}, "b": {"1": 2}} if right else {})
+    else:
+        right = isinstance(said, str | list | dict)
+        assert all(type(text) is str for text in found)
+    assert bool(faults) is not right
+    assert all(text.startswith(("input a: ", "input b: ")) for text in faults)
+
+
+def test_an_input_that_cannot_start_is_named(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: Stub, sink: Sink) -> None:
+        raise RuntimeError("no licence")
+
+    monkeypatch.setattr(Stub, "start", start)
+    made = RunningInputs(Watched())
+    made.build([config("a", told)])
+    with pytest.raises(OSError, match="input a: cannot start: RuntimeError: no licence"):
+        made.start(MemorySink())

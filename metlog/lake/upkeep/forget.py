@@ -10,30 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import duckdb
 import msgspec
-import pyarrow as pa
 from msgspec import Struct
 
 from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor
 from metlog.journal.folder import Folder, journals
 from metlog.journal.recovery import recover
-from metlog.journal.routing import Route
-from metlog.journal.segment import ACTIVE, SEALED, Clock, Scan, SegmentName, encode_record, listing, scan
+from metlog.journal.segment import ACTIVE, SEALED, SegmentName, encode_record, listing, scan
 from metlog.journal.tails import origin_of
 from metlog.lake.days import day_folders
 from metlog.lake.leases import segment_alone
 from metlog.lake.parquet import may_replace
 from metlog.lake.query import Lake
 from metlog.lake.replacing import replace
-from metlog.lake.schema import tables
 from metlog.lake.sql.errors import placed_in
 from metlog.lake.sql.guard import QueryError, parse
 from metlog.lake.upkeep.folders import PATIENCE, Progress, Upkeep, UpkeepError, days, hold, opened, write_hidden
 from metlog.lake.upkeep.lines import remove_lines
+from metlog.lake.upkeep.meeting import Matcher, letter_meets, line_meets
 from metlog.lake.upkeep.reading import engine, matching, ordered, schema_of
 from metlog.lake.writer import file_name, temporary_name
 
@@ -45,6 +42,8 @@ _SEALING: Final = 150.0
 """Seconds that a segment which a listener is writing gets to be sealed."""
 _HEAD: Final = "SELECT count(*) AS n FROM events WHERE ("
 _LITERAL: Final = re.compile(r"(->>?\s*)?'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
+_LIVING: Final = "type <> 'metlog.forgotten'"
+"""What takes the place of an event keeps its stream and its time, and may meet the condition as it did."""
 _EMPTY: Final = b'{"type":"metlog.forgotten"}'
 _SHORTEST: Final = b'{"type":"-"}'
 
@@ -91,17 +90,17 @@ def forget(
     """Removes the events for which a condition over the columns of `events` is true. Returns how many there were, by place.
 
     Each Parquet file is replaced by one without them, or removed; a segment of the journal gets an event of the type `metlog.forgotten` in
-    the place of each, with its stream and number, so that nothing is counted as lost; dead letters that hold such an event, or any
-    text that the condition compares with, are removed, and so are such lines of `files` (NDJSON that an output `file` wrote and
-    writes no more). Afterwards a query counts what is left, and `upkeep.ndjson` gets a line that says what was removed, with
-    the condition but without the values in it.
+    the place of each, with its stream, number and time, so that nothing is counted as lost; the condition does not look at such events.
+    Dead letters that hold such an event, or any text that the condition compares with, are removed, and so are lines of `files` (NDJSON
+    that an output `file` wrote and writes no more) that are such events, or none and hold such a text. Afterwards a query counts what is
+    left, and `upkeep.ndjson` gets a line that says what was removed, with the condition but without the values in it.
 
     Raises QueryError for a condition that cannot be asked; `UpkeepError` when a segment is not sealed, or not let go of by the lake, in
     time, and for one of `files` that an output writes; `ReadersHold`, OSError.
     """
     check_condition(where)
     done = Forgotten()
-    condition = f"({where}\n)"
+    condition = f"({where}\n) AND {_LIVING}"
     with placed_in(where, _HEAD), Lake(data) as lake:
         lake.query(_question(where))  # what cannot be asked is told before anything is removed
     with opened(data) as upkeep, _held(files, dry_run) as held:
@@ -116,12 +115,13 @@ def forget(
                 if found and not dry_run:
                     _rewrite(upkeep, day.folder, found, condition, level, patience)
             with Lake(data) as lake:
-                done.left = int(lake.query(_question(where)).rows[0][0])
+                done.left = int(lake.query(f"{_question(where)} AND {_LIVING}").rows[0][0])
             if dry_run or not done.left:
                 break
-        with closing(_Matcher(condition)) as matcher:
-            wanted = partial(_is_of, matcher=matcher, words=_words(where))
+        with closing(Matcher(condition)) as matcher:
+            wanted = partial(letter_meets, matcher=matcher, words=_words(where))
             done.dead_letters = _dead_letters(upkeep, wanted, dry_run)
+            wanted = partial(line_meets, matcher=matcher, words=_words(where))
             done.files = sum(remove_lines(folder, name, wanted, nullcontext, dry_run) for folder, name in held)
         if not dry_run:
             facts = {name: getattr(done, name) for name in done.__struct_fields__}
@@ -160,39 +160,14 @@ def _words(where: str) -> list[str]:
     return [word for word in found if len(word) >= 3]
 
 
-class _Matcher:
-    """Which of some events meet a condition."""
-
-    def __init__(self, condition: str) -> None:
-        self._connection = duckdb.connect(":memory:", config={"enable_external_access": False})
-        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        self._condition = condition
-
-    def rows(self, table: pa.Table) -> set[int]:
-        """Returns the places of the events that meet the condition."""
-        numbered = table.append_column("metlog_row", pa.array(range(table.num_rows), pa.int64()))
-        cursor = self._connection.cursor()
-        try:
-            cursor.register("metlog_some", numbered)
-            columns = "* REPLACE (CAST(fields AS JSON) AS fields)"
-            query = f"SELECT metlog_row FROM (SELECT {columns} FROM metlog_some) WHERE "  # noqa: S608 - a name of ours
-            sql = query + self._condition  # parsed by the guard
-            return {row for (row,) in cursor.execute(sql).fetchall()}
-        finally:
-            cursor.close()
-
-    def close(self) -> None:
-        self._connection.close()
-
-
 def _journals(upkeep: Upkeep, condition: str, dry_run: bool, sealing: float, patience: float) -> int:
-    with closing(_Matcher(condition)) as matcher:
+    with closing(Matcher(condition)) as matcher:
         return sum(
             _journal(upkeep, journal, matcher, dry_run, sealing, patience) for _, journal in journals(upkeep.root)
         )
 
 
-def _journal(upkeep: Upkeep, journal: Folder, matcher: _Matcher, dry_run: bool, sealing: float, patience: float) -> int:
+def _journal(upkeep: Upkeep, journal: Folder, matcher: Matcher, dry_run: bool, sealing: float, patience: float) -> int:
     sealed, active = listing(journal)
     if active and not dry_run:
         _wait_until_sealed(journal, active, sealing)
@@ -258,14 +233,14 @@ def _recovered(journal: Folder) -> bool:
     return True
 
 
-def _without(journal: Folder, segment: SegmentName, suffix: str, matcher: _Matcher) -> tuple[int, bytes]:
+def _without(journal: Folder, segment: SegmentName, suffix: str, matcher: Matcher) -> tuple[int, bytes]:
     """Returns how many events of a segment meet the condition, and its content without them, with every offset as it was."""
-    _, records = scan(journal, segment, suffix)
+    clock, records = scan(journal, segment, suffix)
     data = bytearray(records.data)
     found = 0
     for record in records:
         lines = record.lines.split(b"\n")
-        hits = _hits(record.events, matcher, Clock())
+        hits = matcher.places(record, clock)
         if not hits:
             continue
         found += len(hits)
@@ -281,25 +256,6 @@ def _without(journal: Folder, segment: SegmentName, suffix: str, matcher: _Match
             )
         data[record.offset : record.end] = made
     return found, bytes(data)
-
-
-def _hits(events: bytes, matcher: _Matcher, clock: Clock) -> list[int]:
-    """Numbers of the lines whose events meet the condition."""
-    record = next(iter(Scan(encode_record(0, events.count(b"\n"), b"", b"", events), 1)))
-    table = _table([record], clock)
-    if table is not None and table.num_rows == record.count:
-        return sorted(matcher.rows(table))
-    found = []
-    for place, line in enumerate(events.split(b"\n")):  # a line that cannot be decoded: one by one
-        single = _table([record._replace(lines=line + b"\n", count=1)], clock) if line.strip() else None
-        if single is not None and matcher.rows(single):
-            found.append(place)
-    return found
-
-
-def _table(records: Sequence[Any], clock: Clock) -> pa.Table | None:
-    parts = list(tables(records, clock, Route(), bad=[]))
-    return pa.concat_tables(parts) if parts else None
 
 
 def _tombstone(line: bytes, left_out: bytes) -> bytes:
@@ -351,27 +307,3 @@ def _dead_letters(upkeep: Upkeep, wanted: Callable[[bytes], bool], dry_run: bool
         # What a listener moves from a file to the one behind it meanwhile is looked at there.
         names = sorted((entry.name for entry in dead.regular(".ndjson")), key=lambda name: name.endswith(".1.ndjson"))
         return sum(remove_lines(dead, name, wanted, dead.locked, dry_run) for name in names)
-
-
-def _is_of(line: bytes, matcher: _Matcher, words: Sequence[str]) -> bool:
-    """Whether a line is an event that meets the condition, a dead letter with such an event, or holds one of the words."""
-    for text in _texts(line):
-        if any(word.encode() in text for word in words):
-            return True
-        for part in text.split(b"\n"):
-            if part[:1] == b"{" and _hits(part + b"\n", matcher, Clock()):
-                return True
-    return False
-
-
-def _texts(line: bytes) -> Iterator[bytes]:
-    """The line, and what a dead letter holds."""
-    yield line
-    try:
-        letter = msgspec.json.decode(line)
-    except msgspec.DecodeError:
-        return
-    if isinstance(letter, dict) and isinstance(letter.get("text"), str):
-        yield letter["text"].encode()
-    elif isinstance(letter, dict) and isinstance(letter.get("base64"), str):
-        yield msgspec.json.decode(msgspec.json.encode(letter["base64"]), type=bytes)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,6 +135,59 @@ def test_what_the_lake_has_read_of_a_segment_does_not_come_back(made: Lakes, mon
     assert "anna" not in made.loggers()
     assert "anna" not in made.in_files()
     assert made.loggers().count("other") == 2
+
+
+@pytest.mark.parametrize(
+    ("where", "gone"),
+    [
+        ("received_at < '2020-01-01'", 0),
+        ("timestamp < '2020-01-01'", 0),
+        ("date < '2020-01-01'", 0),
+        ("claimed_timestamp IS NOT NULL", 0),
+        ("received_at > '2020-01-01' AND timestamp > '2020-01-01' AND logger = 'anna'", 1),
+        ("source = 's' AND logger = 'anna'", 1),
+        ("stream = '' AND type <> 'b'", 2),
+    ],
+)
+def test_the_condition_sees_a_journaled_event_as_a_query_does(made: Lakes, where: str, gone: int) -> None:
+    name = made.persons(1)
+    path = made.journal.path / f"{name}{SEALED}"
+    time = datetime.fromtimestamp(RECEIVED / 1e6, UTC).isoformat()
+    lines = b'{"timestamp":"%s","type":"a","logger":"anna"}\n{"type":"a","logger":"other"}\n' % time.encode()
+    path.write_bytes(header(Clock()) + encode_record(RECEIVED, 2, b"s", b"", lines))
+    done = forget(made.data, where)
+    assert (done.journal, done.left) == (gone, 0)
+    assert [name for name in made.loggers() if name] == ["anna", "other"][gone:]
+    assert forget(made.data, where).total == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "files", "letters"),
+    [
+        ("timestamp < '2020-01-01'", ["anna", "shop", "is it"], ["anna", "shop", "is it"]),
+        ("received_at < '2020-01-01'", ["anna", "shop", "is it"], ["anna", "shop", "is it"]),
+        ("source = 'udp://a' AND logger = 'anna'", ["anna", "shop", "is it"], []),
+        ("type = 'order' AND logger = 'anna'", ["shop", "is it"], ["is it"]),
+        ("payload = 'is it'", ["anna", "shop"], ["anna", "shop"]),
+    ],
+)
+def test_the_condition_sees_what_lines_say_and_no_more(
+    made: Lakes, tmp_path: Path, where: str, files: list[str], letters: list[str]
+) -> None:
+    events = [
+        '{"timestamp":"2026-01-01T00:00:00Z","type":"order","logger":"%s"}' % name  # noqa: UP031 - braces
+        for name in ("anna", "shop")
+    ]
+    lines = [*events, "is it"]
+    written = tmp_path / "out.ndjson"
+    written.write_text("".join(f"{line}\n" for line in lines))
+    dead = DeadLetters(made.root.sub("dead", create=True), "main.input", 1 << 20)
+    dead.add([(line.encode(), "udp://a", "r") for line in lines])
+    dead.close()
+    forget(made.data, where, files=[written])
+    for path, left in ((written, files), (made.data / "dead" / "main.input.ndjson", letters)):
+        text = path.read_text()
+        assert [word for word in ("anna", "shop", "is it") if word in text] == left
 
 
 def test_a_lake_that_does_not_let_go_of_a_segment_is_told(made: Lakes) -> None:
@@ -295,7 +349,7 @@ def test_dead_letters_that_come_meanwhile_are_kept(
     (tmp_path / "events").mkdir()
     dead = Folder.root(tmp_path / "dead", create=True)
     letters = DeadLetters(dead, "main.input", 2 * 4000 if rotates else 1 << 20)
-    real, number = module._is_of, [0]
+    real, number = module.letter_meets, [0]
 
     def add(text: str) -> None:
         number[0] += 1
@@ -308,7 +362,7 @@ def test_dead_letters_that_come_meanwhile_are_kept(
 
     for text in ("secret", "a letter", "secret"):
         add(text)
-    monkeypatch.setattr(module, "_is_of", looked)
+    monkeypatch.setattr(module, "letter_meets", looked)
     done = forget(tmp_path, "payload = 'secret'")
     assert done.dead_letters == 2
     add("the last")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -79,7 +80,7 @@ def import_file(
 
     The file is NDJSON, a JSON array, an object with one array (`{"Records": […]}`, as CloudTrail writes it), each also
     with gzip, or Parquet. An object with the members of an event is taken as it is; any other by `mapping`, its members as `fields`.
-    `strict` ends at the first record that is none. Raises `ImportFault`, `UpkeepError`, OSError.
+    `strict` ends at the first record that is none. Raises `ImportFault`, and then none of its events is there; `UpkeepError`, OSError.
     """
     done = Imported()
     with opened(data) as upkeep:
@@ -88,9 +89,13 @@ def import_file(
             return Imported(already=True)
         size = path.stat().st_size
         written: set[tuple[date, str]] = set()
-        for part, events in enumerate(_chunks(path, mapping, strict, done, size, progress)):
-            name = part_name(digest, part)
-            written.update((day, name) for day in _write(upkeep, name, events, level))
+        try:
+            for part, events in enumerate(_chunks(path, mapping, strict, done, size, progress)):
+                name = part_name(digest, part)
+                written.update((day, name) for day in _write(upkeep, name, events, level))
+        except ImportFault as error:  # mended, the file is another one: what came before the fault would come twice
+            _remove_others(upkeep, digest, ())
+            raise ImportFault(f"{error}; none of its events is imported") from None
         _remove_others(upkeep, digest, written)
         failpoints.point("import.written")
         remember(upkeep.root, digest, path.name, done.events, done.skipped)
@@ -149,7 +154,18 @@ def _chunks(
 
 
 def _records(path: Path) -> Iterator[tuple[Any, int]]:
-    """The records of a file, each with how many of its bytes were read."""
+    """The records of a file, each with how many of its bytes were read. Raises `ImportFault` for a damaged one."""
+    try:
+        yield from _read(path)
+    except (EOFError, zlib.error, pa.ArrowException) as error:
+        raise ImportFault(f"{path}: damaged: {error}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ImportFault(f"{path}: damaged: {error}") from None  # gzip's and Arrow's own
+
+
+def _read(path: Path) -> Iterator[tuple[Any, int]]:
     with path.open("rb") as raw:
         start = raw.read(4)
         raw.seek(0)
@@ -165,14 +181,23 @@ def _parquet_records(path: Path) -> Iterator[tuple[Any, int]]:
         rows = file.metadata.num_rows
         read = 0
         for batch in file.iter_batches(10_000):
-            for record in batch.to_pylist():
+            for record in _whole_micros(batch).to_pylist():
                 read += 1
-                if isinstance(record.get("fields"), str):
-                    record["fields"] = msgspec.json.decode(record["fields"])
+                if isinstance(record.get("fields"), str) and isinstance(found := _decoded(record["fields"]), Mapping):
+                    record["fields"] = found
                 yield (
                     {name: value for name, value in record.items() if value is not None},
                     path.stat().st_size * read // rows,
                 )
+
+
+def _whole_micros(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns, with times of nanoseconds as `datetime` can be: pandas and Spark write such."""
+    for index, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            kind = pa.timestamp("us", field.type.tz)
+            batch = batch.set_column(index, field.name, batch.column(index).cast(kind, safe=False))
+    return batch
 
 
 def _json_records(path: Path, stream: BinaryIO, raw: BinaryIO) -> Iterator[tuple[Any, int]]:
@@ -205,7 +230,7 @@ def _is_object(line: bytes) -> bool:
     return True
 
 
-def _decoded(text: bytes) -> Any:
+def _decoded(text: bytes | str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -257,6 +282,8 @@ def _event(record: Any, mapping: Names) -> Event:
 def _moment(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
     if isinstance(value, str):
         moment = datetime.fromisoformat(value)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,12 +22,14 @@ from metlog.lake.upkeep import importing
 from metlog.lake.upkeep.compact import compact
 from metlog.lake.upkeep.expire import expire
 from metlog.lake.upkeep.forget import forget
-from metlog.lake.upkeep.importing import Imported, Names, examine_file, import_file
+from metlog.lake.upkeep.importing import Imported, ImportFault, Names, examine_file, import_file
 from tests.helpers.lakes import FIRST_DAY, make_lake, table
 
 PARTS, DAYS = 3, 2
 EVENTS = 10 * PARTS
 WRITES = PARTS * DAYS
+NOON = 1_790_856_000_000_000
+"""2026-10-01 12:00 UTC in microseconds."""
 
 
 class Killed(BaseException):
@@ -174,6 +179,53 @@ def test_a_line_of_the_record_that_is_not_durable_is_not_there(
             import_file(data, source)
     assert (data / "imports.ndjson").read_text() == ""
     assert import_file(data, source).events == 3
+
+
+@pytest.mark.parametrize("fault", ["a long line", "strict", "a cut gzip file", "a damaged gzip file"])
+def test_a_file_that_ends_in_a_fault_is_not_imported_by_half(
+    data: Path, source: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mended, it is another file, all of whose events come."""
+    whole = source.read_bytes()
+    monkeypatch.setattr(importing, "_LONGEST", 1000)
+    if "gzip" in fault:
+        packed = gzip.compress(whole)
+        source.write_bytes(packed[:-4] if "cut" in fault else packed[:-8] + bytes(8))
+    else:
+        source.write_bytes(whole + b'{"n":"%s"}\n' % (b"x" * (2000 if "long" in fault else 1)))
+    with pytest.raises(ImportFault, match=r"old.ndjson: .*; none of its events is imported"):
+        import_file(data, source, strict=True)
+    assert "" not in counts(data)
+    source.write_bytes(whole)
+    import_file(data, source)
+    assert counts(data) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("columns", "time", "fields"),
+    [
+        ({"timestamp": pa.array([NOON * 1000 + 1], pa.timestamp("ns", "UTC")), "type": ["a"], "n": [1]}, "12:00:00", "{}"),
+        ({"ts": pa.array([NOON * 1000 + 1], pa.timestamp("ns")), "n": [1]}, "12:00:00", '{"n":1}'),
+        ({"date": [date(2026, 10, 1)], "n": [1]}, "00:00:00", '{"n":1}'),
+        ({"time": ["2026-10-01T12:00Z"], "fields": ["no JSON"]}, "12:00:00", '{"fields":"no JSON"}'),
+        ({"time": ["2026-10-01T12:00Z"], "fields": ["17"]}, "12:00:00", '{"fields":"17"}'),
+    ],
+    ids=["an event's nanoseconds", "nanoseconds", "a day", "fields of another kind", "fields that are a number"],
+)  # fmt: skip
+def test_parquet_of_other_producers(tmp_path: Path, columns: dict[str, Any], time: str, fields: str) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "other.parquet")
+    assert import_file(tmp_path, tmp_path / "other.parquet").skipped == 0
+    with Lake(tmp_path, threads=1) as lake:
+        assert lake.query("SELECT CAST(timestamp AS VARCHAR), fields FROM events").rows == [
+            (f"2026-10-01 {time}+00", fields)
+        ]
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "other.parquet"
+    path.write_bytes(b"PAR1 and no more")
+    with pytest.raises(ImportFault, match=r"other\.parquet: damaged: "):
+        import_file(tmp_path, path)
 
 
 def test_an_examination_tells_the_same_and_writes_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ class RunningOutputs:
         return {assignment.id: assignment for assignment in assignments} != self._assignments
 
     def in_the_way(self, assignments: Sequence[Assignment]) -> list[str]:
-        """What keeps `replace` from these settings: lakes under new ids where others still write. Each of the two would write the same
-        segments to the same names."""
+        """What keeps `replace` from these settings: lakes under new ids where others still write, for each of the two would write the same
+        segments to the same names; and lakes that would answer with events that another one wrote."""
         now = {**{name: process.assignment for name, process in self.leaving.items()}, **self._assignments}
         places = {place: name for name, assignment in now.items() if (place := _place(assignment))}
         found = []
@@ -68,7 +68,23 @@ class RunningOutputs:
                 found.append(
                     f"outputs.{assignment.id}: the lake {before!r} still writes to {_place(assignment)}; keep that id, or restart"
                 )
-        return found
+        return [*found, *self._written_twice(assignments)]
+
+    def _written_twice(self, assignments: Sequence[Assignment]) -> Iterator[str]:
+        """New lakes elsewhere that answer, and would begin with segments of which the lake in the data folder has written some of their
+        events. One that takes its place, with no events that it did not take, begins behind it."""
+        ids = {assignment.id for assignment in assignments}
+        home = [one for one in self._assignments.values() if _place(one) == place_of("", Path(one.data))]
+        for new in assignments:
+            if not new.answers or not _place(new) or new.id in self._assignments:
+                continue
+            for old in home:
+                succeeds = old.id not in ids and old.route.covers(new.route)
+                if old.route.meets(new.route) and not succeeds:
+                    yield (
+                        f"outputs.{new.id}: the lake {old.id!r} has written events that this one takes, and the journal may still hold"
+                        " them: queries would count them twice; restart when `metlog journal status` shows no output behind"
+                    )
 
     def replace(self, assignments: Sequence[Assignment], end: Callable[[], Position]) -> list[str]:
         """Goes over to other settings. An output that has not changed runs on; one that has is ended, and begins at its cursor with the new

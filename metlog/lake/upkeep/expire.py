@@ -143,6 +143,6 @@ def _is_of(types: Sequence[str]) -> str:
     """A condition that holds for events of these types."""
     parts = []
     for name in types:
-        text = name.removesuffix("*").replace("'", "''")
-        parts.append(f"starts_with(type, '{text}')" if name.endswith(".*") else f"type = '{text}'")
+        text = name.replace("'", "''")
+        parts.append(f"starts_with(type, '{text[:-1]}')" if name.endswith(".*") else f"type = '{text}'")
     return " OR ".join(parts)

@@ -201,6 +201,7 @@ def test_a_type_is_removed_and_the_rest_of_its_files_stays(tmp_path: Path) -> No
     assert (done.files, done.rewritten, done.events) == (0, 6, 75)
     with Lake(tmp_path) as lake:
         assert lake.query("SELECT count(*), count(*) FILTER (type = 'counter') FROM events").rows == [(225, 0)]
+    assert expire(tmp_path, timedelta(days=1), types=["login*", "l.*"], now=now).events == 0, "neither is `login`"
     with pytest.raises(ValueError, match="older_than"):
         expire(tmp_path, timedelta(days=-1))
 

@@ -37,6 +37,7 @@ _CHUNK: Final = 50_000
 _LONGEST: Final = 16 << 20
 """Bytes of a line."""
 _TIMES: Final = ("timestamp", "@timestamp", "time", "eventTime", "ts", "date", "datetime", "created_at")
+_ADDED: Final = frozenset({*SCHEMA.names, "date"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -79,7 +80,8 @@ def import_file(
     content and left out.
 
     The file is NDJSON, a JSON array, an object with one array (`{"Records": […]}`, as CloudTrail writes it), each also
-    with gzip, or Parquet. An object with the members of an event is taken as it is; any other by `mapping`, its members as `fields`.
+    with gzip, or Parquet. An object with the members of an event is taken as it is, others that it has as `fields`; any other by
+    `mapping`, its members as `fields`.
     `strict` ends at the first record that is none. Raises `ImportFault`, and then none of its events is there; `UpkeepError`, OSError.
     """
     done = Imported()
@@ -264,7 +266,11 @@ def _event(record: Any, mapping: Names) -> Event:
         raise ValueError("wants an object")
     fields = dict(record)
     if isinstance(fields.get("type"), str) and isinstance(fields.get("fields", {}), Mapping) and "timestamp" in fields:
-        known = {name: fields[name] for name in Event.__struct_fields__ if name in fields}
+        known = {name: fields.pop(name) for name in Event.__struct_fields__ if name in fields}
+        if "received_at" in fields:  # metlog's own: what its listener and its view add
+            fields = {name: value for name, value in fields.items() if name not in _ADDED}
+        if fields:
+            known["fields"] = {**fields, **known.get("fields", {})}
         return sanitize(msgspec.convert(known, Event, strict=False))[0]
     names = [mapping.time] if mapping.time else _TIMES
     name = next((name for name in names if name in fields), None)

@@ -204,7 +204,7 @@ def test_a_file_that_ends_in_a_fault_is_not_imported_by_half(
 @pytest.mark.parametrize(
     ("columns", "time", "fields"),
     [
-        ({"timestamp": pa.array([NOON * 1000 + 1], pa.timestamp("ns", "UTC")), "type": ["a"], "n": [1]}, "12:00:00", "{}"),
+        ({"timestamp": pa.array([NOON * 1000 + 1], pa.timestamp("ns", "UTC")), "type": ["a"], "n": [1]}, "12:00:00", '{"n":1}'),
         ({"ts": pa.array([NOON * 1000 + 1], pa.timestamp("ns")), "n": [1]}, "12:00:00", '{"n":1}'),
         ({"date": [date(2026, 10, 1)], "n": [1]}, "00:00:00", '{"n":1}'),
         ({"time": ["2026-10-01T12:00Z"], "fields": ["no JSON"]}, "12:00:00", '{"fields":"no JSON"}'),
@@ -219,6 +219,24 @@ def test_parquet_of_other_producers(tmp_path: Path, columns: dict[str, Any], tim
         assert lake.query("SELECT CAST(timestamp AS VARCHAR), fields FROM events").rows == [
             (f"2026-10-01 {time}+00", fields)
         ]
+
+
+@pytest.mark.parametrize(
+    ("more", "fields"),
+    [
+        ({"user": "u1", "source": "nginx"}, {"user": "u1", "source": "nginx"}),
+        ({"user": "u1", "level": 3, "fields": {"user": "u2"}}, {"user": "u2", "level": 3}),
+        ({"received_at": "2026-10-01T12:00:01Z", "source": "udp://a", "date": "2026-10-01", "claimed_timestamp": None}, {}),
+    ],
+    ids=["another producer's", "beside fields", "metlog's own"],
+)  # fmt: skip
+def test_members_that_no_event_has_are_fields(tmp_path: Path, more: dict[str, Any], fields: dict[str, Any]) -> None:
+    path = tmp_path / "other.ndjson"
+    path.write_text(json.dumps({"timestamp": "2026-10-01T12:00:00Z", "type": "login", **more}))
+    import_file(tmp_path, path)
+    with Lake(tmp_path, threads=1) as lake:
+        ((kind, found),) = lake.query("SELECT type, fields FROM events").rows
+    assert (kind, json.loads(found)) == ("login", fields)
 
 
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:

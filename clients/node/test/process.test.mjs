@@ -54,6 +54,23 @@ test("what another beforeExit listener logs is sent as well", async (t) => {
   assert.equal(events().at(-2).type, "late");
 });
 
+test("nothing left to do, and a sender that hangs: exit_timeout is used up once", async () => {
+  const sender = "{ max_frame: 1000, send: () => new Promise(() => {}), deadline: (left) => console.log(left) }";
+  const { code, stdout } = await run(`import * as metlog from "metlog"; metlog.configure({ sender: ${sender}, exit_timeout: 0.3 }); metlog.log("a");`);
+  assert.deepEqual([code, stdout], [0, "0\n"]);
+});
+
+for (const how of ["on", "prependListener"]) {
+  test(`a beforeExit listener that logs each time (${how}) does not keep the process`, async (t) => {
+    const { url, events } = await server(t, "file");
+    const log = 'let called = 0; const bye = () => { called += 1; metlog.log("bye"); if (called > 20) process.exit(1); };';
+    const { code } = await run(`import * as metlog from "metlog"; ${log} process.${how}("beforeExit", bye); metlog.configure(process.argv[1]);`, [url]);
+    assert.equal(code, 0);
+    assert.equal(events().at(-1)?.type, "metlog.end");
+    assert.ok(events().some((event) => event.type === "bye"));
+  });
+}
+
 for (const kind of ["udp", "file"]) {
   for (const [how, script, expected] of [
     ["process.exit()", "process.exit(3);", 3],

@@ -21,7 +21,7 @@ export function admit(item: Closable): void {
   live.add(item);
   if (watching) return;
   watching = true;
-  process.on("beforeExit", atTheEnd);
+  process.prependListener("beforeExit", atTheEnd); // before those of the application, which may log in theirs
   process.on("exit", () => {
     for (const item of live) item.closeNow();
     live.clear();
@@ -29,29 +29,36 @@ export function admit(item: Closable): void {
 }
 
 let flushedAt = -1;
+let late = false; // the last flush used its time up
+
+function logged(): number {
+  let sum = 0;
+  for (const item of live) sum += item.last;
+  return sum;
+}
 
 /**
- * Nothing is left to do in this process. First what is pending is sent, which keeps the loop alive: another listener may log meanwhile.
- * When nothing new has come by the next time, the streams are closed.
+ * Nothing is left to do in this process. What is pending is sent, which keeps the loop alive: another listener may begin something that
+ * logs. When nothing was logged until the next time, the streams are closed. What other listeners log while they are called does
+ * not count: they are called again each time, and would keep the process from its end.
  */
 function atTheEnd(): void {
   if (live.size === 0) return;
-  let sum = 0;
-  let longest = 0;
-  for (const item of live) {
-    sum += item.last;
-    longest = Math.max(longest, item.exitTimeout);
-  }
-  const again = sum !== flushedAt;
-  flushedAt = sum;
-  const deadline = performance.now() + longest * 1000;
-  const items = [...live];
-  if (again) {
-    void Promise.all(items.map((item) => item.flush(deadline))).then(() => setImmediate(() => {}));
-    return;
-  }
-  for (const item of items) live.delete(item);
-  void Promise.all(items.map((item) => item.close(deadline)));
+  const idle = logged() === flushedAt;
+  setImmediate(() => {
+    flushedAt = logged();
+    const items = [...live];
+    const seconds = idle && late ? 0 : Math.max(0, ...items.map((item) => item.exitTimeout));
+    const deadline = performance.now() + seconds * 1000;
+    if (idle) {
+      for (const item of items) live.delete(item);
+      void Promise.all(items.map((item) => item.close(deadline)));
+    } else {
+      void Promise.all(items.map((item) => item.flush(deadline))).then((all) => {
+        late = all.includes(false);
+      });
+    }
+  });
 }
 
 /** Flushes everything that is open within `timeout` seconds, all together; whether all of it was sent. */

@@ -136,6 +136,29 @@ test("SIGTERM without a listener ends at once; with one of the application's, th
   assert.deepEqual(numbers(other.events()), range(100));
 });
 
+for (const [order, lines] of [
+  ["before", (listen, ours) => [listen, ours]],
+  ["after", (listen, ours) => [ours, listen]],
+]) {
+  test(`flushOnSignal leaves the end to a listener that is called once, added ${order} it`, async (t) => {
+    const { url } = await server(t, "file");
+    const listen = 'process.once("SIGTERM", () => setTimeout(() => process.exit(9), 200));';
+    const script = `${START} ${lines(listen, 'metlog.flushOnSignal("SIGTERM");').join(" ")} setInterval(() => {}, 1000); console.log("up");`;
+    const { code } = await run(script, [url], { onLine: (line, child) => line.includes("up") && child.kill("SIGTERM") });
+    assert.equal(code, 9);
+  });
+}
+
+test("flushOnSignal, called twice, and by another copy of the module: the signal still ends the process", async (t) => {
+  const { url, events } = await server(t, "file");
+  const again = `import { createRequire } from "node:module"; const require = createRequire(import.meta.url); for (const key of Object.keys(require.cache)) delete require.cache[key];
+    require("metlog").flushOnSignal("SIGTERM");`;
+  const script = `${START} metlog.flushOnSignal("SIGTERM"); metlog.flushOnSignal("SIGTERM"); ${again} setTimeout(() => process.exit(8), 8000); console.log("up");`;
+  const { signal } = await run(script, [url], { onLine: (line, child) => line.includes("up") && child.kill("SIGTERM") });
+  assert.equal(signal, "SIGTERM");
+  assert.deepEqual(numbers(events()), range(100));
+});
+
 test("SIGKILL: with flush_interval 0 nothing that was logged is lost, nothing comes twice", async (t) => {
   const { url, events } = await server(t, "udp");
   const script = `${START.replace("exit_timeout: 2", "buffer: { flush_interval: 0 }")} let n = 100; setInterval(() => { for (let k = 0; k < 20; k += 1) { metlog.log("numbered", "", { fields: { n } }); n += 1; } console.log(n); }, 5);`;

@@ -80,6 +80,13 @@ export async function job<T>(body: () => T | Promise<T>, options: { timeout?: nu
   }
 }
 
+const OURS = Symbol.for("metlog.flushOnSignal"); // of every copy of this module
+
+/** Whether the application listens for the signal itself. */
+function hasListener(signal: NodeJS.Signals): boolean {
+  return process.listeners(signal).some((listener) => !(OURS in listener));
+}
+
 /**
  * Flushes when a signal comes, for `timeout` seconds at most, then lets it do what it did before. Without a listener of the application,
  * Node.js ends the process on SIGTERM at once, and no event of the process tells. Gives a function that takes the listener away.
@@ -89,15 +96,17 @@ export function flushOnSignal(signal: NodeJS.Signals = "SIGTERM", timeout = 2): 
   const handler = (): void => {
     if (flushing) return;
     flushing = true;
+    const asked = hasListener(signal); // now: a listener for once is gone when it has been called
     void flushAll(timeout).then(() => {
       flushing = false;
-      if (process.listenerCount(signal) > 1) return; // the application's own listener decides what happens
+      if (asked || hasListener(signal)) return; // the application's own listener decides what happens
       process.off(signal, handler);
       process.kill(process.pid, signal);
     });
   };
+  Object.defineProperty(handler, OURS, { value: true });
   try {
-    process.on(signal, handler);
+    process.prependListener(signal, handler);
   } catch (error) {
     throw new MetlogError(`flushOnSignal('${signal}'): this signal cannot be handled; use SIGTERM, SIGINT or SIGHUP`, { cause: error });
   }

@@ -210,6 +210,56 @@ test("filters: dropped, changed, thrown and added events are counted right", asy
   assert.deepEqual({ accepted, filtered, errors }, { accepted: 1, filtered: 3, errors: 1 }); // drop, throw, and what the filter logged
 });
 
+test("a filter that gives no event drops it; an event that it made anew, or froze, is in the stream", async () => {
+  const unhandled = [];
+  const note = (error) => unhandled.push(error);
+  process.on("unhandledRejection", note);
+  for (const given of [true, false, 5, "text", {}, Promise.resolve({ type: "a" }), Promise.reject(new Error("no"))]) {
+    const client = make({ filters: [() => given] });
+    client.log("a");
+    assert.deepEqual(await eventsOf(client), []);
+    const { accepted, filtered, buffered, errors } = client.stats();
+    assert.deepEqual({ accepted, filtered, buffered, errors }, { accepted: 0, filtered: 1, buffered: 0, errors: 1 }, String(given));
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off("unhandledRejection", note);
+  assert.deepEqual(unhandled, []);
+  for (const filter of [(event) => ({ type: "new", fields: event.fields }), (event) => Object.freeze(metlog.replace(event, { type: "new" })), (event) => Object.freeze(event)]) {
+    const client = make({ logger: "shop", filters: [filter] });
+    client.log("new", "", { fields: { a: 1 } });
+    client.log("new", "", { fields: { a: 1 } });
+    const events = await eventsOf(client);
+    assert.deepEqual(events.map(({ type, logger, fields, pid, seq }) => [type, logger, fields, pid, seq]), [1, 2].map((seq) => ["new", "shop", { a: 1 }, process.pid, seq]));
+    assert.equal(new Set(events.map((event) => event.stream || null)).size, 1);
+    assert.ok(events[0].stream);
+  }
+});
+
+test("an encoder that gives no bytes: its events are counted once, as dropped", async () => {
+  for (const given of ["text", undefined, null, 5, new Uint8Array(0), Promise.resolve(Buffer.from("x"))]) {
+    for (const at of ["encode", "frame"]) {
+      const encoder = { content_type: "x/y", encode: () => Buffer.from("x"), frame: (parts) => Buffer.concat(parts), decode: () => [], [at]: () => given };
+      const client = make({ encoder });
+      const { sender } = client;
+      for (const type of ["a", "b"]) client.log(type);
+      await client.close();
+      const { accepted, sent, buffered, dropped } = client.stats();
+      assert.deepEqual({ accepted, sent, buffered, dropped }, { accepted: 2, sent: 0, buffered: 0, dropped: { [`${at}_error`]: 2 } }, `${at}: ${given}`);
+      assert.equal(sender.frames.length, 0);
+    }
+  }
+});
+
+test("a sender's flush and close may give anything", async () => {
+  for (const given of [true, null, {}, 0]) {
+    const client = metlog.MetlogClient.fromConfig({ sender: { max_frame: 1000, send() {}, flush: () => given, close: () => given } });
+    client.log("a");
+    assert.equal(await client.flush(), true);
+    await client.close();
+    assert.deepEqual([client.stats().sent, client.stats().errors], [1, 0]);
+  }
+});
+
 test("types, and severities by type", async () => {
   const client = make({ filters: [{ name: "type_deny", types: ["no"] }, { name: "type_severity_max", types: { request: 4 } }, { name: "type_allow", types: ["request", "yes"] }] });
   for (const [type, severity] of [["no", 1], ["request", 4], ["request", 6], ["yes", 7], ["other", 1]]) client.log(type, "", { severity });

@@ -1,13 +1,22 @@
 /** From events to frames: coalescing and flushing. */
 
+import { types } from "node:util";
 import type { Encoder } from "../encoders/encoder.js";
 import type { Counts } from "./counts.js";
 import type { Event } from "./event.js";
 import type { Outlet } from "./outlet.js";
+import { isThenable } from "./timer.js";
 import { truncated } from "./truncate.js";
 
 const LINE_FEED = 0x0a;
 const DEFAULT_INTERVAL = 100; // ms between two reports of drops, where there is no flush interval
+
+/** What an encoder gave, checked: throws TypeError unless it is bytes, and not none. */
+export function someBytes(given: unknown, method: string): Uint8Array {
+  if (types.isUint8Array(given) && given.length > 0) return given;
+  const got = types.isUint8Array(given) ? "no bytes at all" : isThenable(given) ? "a promise" : given === null ? "null" : typeof given;
+  throw new TypeError(`the encoder's ${method} gave ${got}; it gives a Uint8Array`);
+}
 
 /**
  * Holds events until they fill a frame or `flush_interval` seconds have gone by. JSON is gathered as text, which V8 joins
@@ -99,7 +108,7 @@ export class FrameBuffer {
         if (frame.length <= this.maxFrame) return [{ frame, count }];
         return this.split(frame, count);
       }
-      return this.fit(this.encoder.frame(parts), count);
+      return this.fit(someBytes(this.encoder.frame(parts), "frame"), count);
     } catch (error) {
       this.counts.failed(error, count, "frame_error"); // an encoder may throw anything
       return [];
@@ -162,7 +171,7 @@ export class FrameBuffer {
   /** The frame of an event of metlog's own. */
   own(event: Event): Uint8Array | null {
     try {
-      const frame = this.encoder.frame([this.encoder.encode(event)]);
+      const frame = someBytes(this.encoder.frame([someBytes(this.encoder.encode(event), "encode")]), "frame");
       return frame.length <= this.maxEvent ? frame : null;
     } catch (error) {
       this.counts.error("encode_error", error);

@@ -3,6 +3,7 @@
 import type { Sender } from "../senders/sender.js";
 import type { Counts } from "./counts.js";
 import { SenderError } from "./errors.js";
+import { isThenable } from "./timer.js";
 
 interface Item {
   frame: Uint8Array;
@@ -159,8 +160,8 @@ export class Outlet {
     const waited = this.settled >= target ? true : await within(new Promise<void>((resolve) => this.waiters.push({ target, resolve })), deadline);
     if (!waited) return false;
     try {
-      const flushed = this.sender.flush?.();
-      return flushed === undefined ? true : await within(flushed, deadline);
+      const flushed: unknown = this.sender.flush?.();
+      return isThenable(flushed) ? await within(flushed, deadline) : true;
     } catch (error) {
       this.counts.failed(error, 0);
       return true;
@@ -176,13 +177,13 @@ export class Outlet {
     }
     await this.flush(deadline);
     this.stopped = true;
-    let closing: void | Promise<void> = undefined;
+    let closing: unknown;
     try {
       closing = this.sender.close?.();
     } catch (error) {
       this.counts.failed(error, 0);
     }
-    if (closing !== undefined) {
+    if (isThenable(closing)) {
       await within(
         closing.then(undefined, (error: unknown) => this.counts.failed(error, 0)),
         Math.max(deadline, performance.now() + CLOSE_GRACE),
@@ -203,8 +204,8 @@ export class Outlet {
     this.stopped = true;
     if (held !== null && held.count >= 0) this.giveUp();
     try {
-      const closing = this.sender.close?.();
-      if (closing !== undefined) closing.then(undefined, () => {});
+      const closing: unknown = this.sender.close?.();
+      if (isThenable(closing)) closing.then(undefined, () => {});
     } catch (error) {
       this.counts.failed(error, 0);
     }
@@ -243,7 +244,7 @@ export class Outlet {
 }
 
 /** Whether the promise settled before the deadline (ms of `performance.now`). Keeps the process alive meanwhile. */
-export async function within(promise: Promise<unknown>, deadline: number): Promise<boolean> {
+export async function within(promise: PromiseLike<unknown>, deadline: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<boolean>((resolve) => {
     timer = setTimeout(() => resolve(false), Math.max(0, deadline - performance.now()));

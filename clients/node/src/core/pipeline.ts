@@ -5,8 +5,9 @@ import { debuglog } from "node:util";
 import type { Encoder } from "../encoders/encoder.js";
 import { JsonEncoder, LineWriter } from "../encoders/json.js";
 import type { Filter, FilterObject } from "../filters/filter.js";
+import { adopted } from "../filters/filter.js";
 import type { Sender } from "../senders/sender.js";
-import { FrameBuffer } from "./buffer.js";
+import { FrameBuffer, someBytes } from "./buffer.js";
 import type { OnDrop, Stats } from "./counts.js";
 import { addStats, Counts, noStats } from "./counts.js";
 import type { Event, Fields } from "./event.js";
@@ -128,13 +129,14 @@ export class Pipeline {
       this.recursion("an encoder logs an event itself");
       return;
     }
+    if (Object.isFrozen(event)) event = { ...event }; // by a filter
     event.seq = this.seq += 1;
     inside = true;
     let line = "";
     let part: Uint8Array | null = null;
     try {
       if (this.lines) line = `${(this.encoder as JsonEncoder).text(event)}\n`;
-      else part = (this.encoder as Encoder).encode(event);
+      else part = someBytes((this.encoder as Encoder).encode(event), "encode");
     } catch (error) {
       this.counts.failed(error, 1, "encode_error"); // an encoder may throw anything
       return;
@@ -165,7 +167,7 @@ export class Pipeline {
           this.filtered += 1;
           return null;
         }
-        current = kept;
+        if (kept !== current) current = adopted(kept, event);
       }
       return current;
     } catch (error) {

@@ -1,6 +1,8 @@
 /** What a filter is. */
 
 import type { Event } from "../core/event.js";
+import { makeEvent } from "../core/event.js";
+import { isThenable } from "../core/timer.js";
 
 interface FilterExtras {
   /** Every event of a greater severity number would be dropped anyway, so that the client need not build it. */
@@ -26,3 +28,16 @@ export interface FilterObject extends FilterExtras {
  * must not change the event in place: use `metlog.replace`. What it throws drops the event.
  */
 export type Filter = FilterObject | (((event: Event) => Event | null | undefined) & FilterExtras);
+
+/** What a filter gave in the place of an event: one that it made anew, not by `replace`, gets its place in the stream. Throws TypeError for anything else. */
+export function adopted(kept: unknown, event: Event): Event {
+  if (isThenable(kept)) kept.then(undefined, () => {}); // it is told as what it is
+  if (typeof kept !== "object" || typeof (kept as Event).type !== "string") {
+    const got = isThenable(kept) ? "a promise, as an async function does" : typeof kept === "object" ? "an object without a type" : typeof kept;
+    throw new TypeError(`a filter gave ${got}; it gives the event, another event, or null to drop it`);
+  }
+  const made = kept as Event;
+  if (made.stream) return made;
+  const { stream, pid, hostname } = event;
+  return { ...makeEvent(made), logger: made.logger || event.logger, stream, pid, hostname };
+}

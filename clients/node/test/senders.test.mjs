@@ -311,3 +311,28 @@ test("zmq: push to a listener, pub to subscribers, with CURVE or without", async
   assert.throws(() => make({ sender: { name: "zmq", endpoint: "nowhere" } }), /sender\.endpoint = 'nowhere': wants an endpoint/);
   assert.throws(() => make({ sender: { name: "zmq", server_key: "short" } }), /server_key: wants a CURVE key/);
 });
+
+test("times beyond what a timer takes are waited for, not over at once", async (t) => {
+  const warnings = [];
+  const note = (warning) => warnings.push(warning.name);
+  process.on("warning", note);
+  t.after(() => process.off("warning", note));
+  const silent = await httpServer(t, () => null);
+  const stuck = await streamServer(t, undefined, { read: false });
+  const lookups = t.mock.method(require("node:dns"), "lookup", (name, options, done) => done(null, [{ address: "127.0.0.1", family: 4 }]));
+  for (const url of [`http://127.0.0.1:${silent.port}?timeout=30d&give_up=60d`, `tcp://127.0.0.1:${stuck.port}?timeout=30d&max_frame=64MB`, "udp://collector.test:9?resolve_interval=30d"]) {
+    const client = make(url, { buffer: { max_bytes: "64MB" } });
+    client.log("a", "x".repeat(url.startsWith("tcp") ? 1 << 25 : 10));
+    assert.equal(await client.flush(0.1), url.startsWith("udp"), url);
+    assert.deepEqual(client.stats().dropped, {}, url);
+    await client.close(0.05);
+  }
+  assert.equal(lookups.mock.callCount(), 1);
+  const client = metlog.MetlogClient.fromConfig({ sender: { max_frame: 1000, send: () => new Promise((resolve) => setTimeout(resolve, 20)) } });
+  client.log("a");
+  assert.equal(await client.flush(Infinity), true);
+  client.log("b");
+  await client.close(1e9);
+  assert.deepEqual([client.stats().sent, client.stats().dropped], [2, {}]);
+  assert.deepEqual(warnings.filter((name) => name === "TimeoutOverflowWarning"), []);
+});

@@ -4,6 +4,7 @@ import type { Sender } from "../senders/sender.js";
 import type { Counts } from "./counts.js";
 import { SenderError } from "./errors.js";
 import { isThenable } from "./timer.js";
+import { waitFor } from "./wait.js";
 
 interface Item {
   frame: Uint8Array;
@@ -247,7 +248,7 @@ export class Outlet {
 export async function within(promise: PromiseLike<unknown>, deadline: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), Math.max(0, deadline - performance.now()));
+    timer = setTimeout(() => resolve(false), waitFor(deadline - performance.now()));
   });
   try {
     return await Promise.race([promise.then(() => true), late]);

@@ -2,6 +2,7 @@
 
 import type { Socket } from "node:net";
 import { SenderError, messageOf } from "../core/errors.js";
+import { waitFor } from "../core/wait.js";
 import { atLeast, Backoff, closedError, Patience, positive } from "./options.js";
 import type { Sender } from "./sender.js";
 
@@ -108,7 +109,7 @@ export abstract class ConnectionSender implements Sender {
   /** What `begin` promises, unless the socket fails or the time is over. */
   private async until(socket: Socket, end: number, begin: (resolve: () => void, reject: (error: unknown) => void) => void): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new TimedOut("no answer")), Math.max(1, end - performance.now()));
+      const timer = setTimeout(() => reject(new TimedOut("no answer")), waitFor(end - performance.now()));
       timer.unref();
       const failed = (error?: unknown): void => reject(error instanceof Error ? error : new Error("the peer closed the connection"));
       const settle = (): void => {

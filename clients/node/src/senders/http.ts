@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import * as zlib from "node:zlib";
 import { repr } from "../config/convert.js";
 import { SenderError, messageOf } from "../core/errors.js";
+import { waitFor } from "../core/wait.js";
 import type { Encoder } from "../encoders/encoder.js";
 import { atLeast, Backoff, closedError, hostList, oneOf, Patience, portNumber, positive } from "./options.js";
 import type { Sender } from "./sender.js";
@@ -155,7 +156,7 @@ export class HttpSender implements Sender {
       const timer = setTimeout(() => {
         reject(this.error(`no answer within ${Number((left / 1000).toPrecision(3))} s`, "timeout"));
         made.destroy();
-      }, left);
+      }, waitFor(left));
       timer.unref();
       const over = (): void => {
         clearTimeout(timer);

@@ -3,6 +3,7 @@
 import { isIP, isIPv4 } from "node:net";
 import { repr } from "../config/convert.js";
 import { SenderError } from "../core/errors.js";
+import { waitFor } from "../core/wait.js";
 
 export function closedError(name: string): SenderError {
   return new SenderError(`the ${name} sender is closed`, "closed");
@@ -107,7 +108,7 @@ export class Patience {
         this.sleeping.delete(wake);
         resolve();
       };
-      const timer = setTimeout(wake, ms);
+      const timer = setTimeout(wake, waitFor(ms));
       timer.unref();
       this.sleeping.add(wake);
     });

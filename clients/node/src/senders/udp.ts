@@ -4,6 +4,7 @@ import type { Socket } from "node:dgram";
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns";
 import { SenderError, messageOf } from "../core/errors.js";
+import { waitFor } from "../core/wait.js";
 import type { Address } from "./options.js";
 import { atLeast, closedError, hostList, numeric, portNumber, positive } from "./options.js";
 import type { Sender } from "./sender.js";
@@ -217,7 +218,7 @@ export class UdpSender implements Sender {
       this.drop();
     }
     this.pause = addresses.length > 0 ? this.interval : Math.min(this.pause * 2, this.interval);
-    this.timer = setTimeout(() => this.resolve(), this.pause);
+    this.timer = setTimeout(() => this.resolve(), waitFor(this.pause));
     this.timer.unref();
     if (this.addresses.length > 0) this.release();
     for (const tell of this.answered.splice(0)) tell();

@@ -336,3 +336,21 @@ test("times beyond what a timer takes are waited for, not over at once", async (
   assert.deepEqual([client.stats().sent, client.stats().dropped], [2, {}]);
   assert.deepEqual(warnings.filter((name) => name === "TimeoutOverflowWarning"), []);
 });
+
+test("http: a status whose body never ends is the receipt all the same", async (t) => {
+  const { createServer } = require("node:http");
+  let requests = 0;
+  const server = createServer((request, response) => {
+    requests += 1;
+    request.resume().on("end", () => response.writeHead(requests === 2 ? 400 : 200).write("x"));
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => (server.closeAllConnections(), new Promise((resolve) => server.close(resolve))));
+  const client = make(`http://127.0.0.1:${server.address().port}?timeout=0.1&give_up=5`);
+  client.log("a");
+  assert.equal(await client.flush(3), true);
+  client.log("b");
+  assert.equal(await client.flush(3), true);
+  assert.deepEqual([client.stats().sent, client.stats().dropped, requests], [1, { rejected: 1 }, 2]);
+  await client.close();
+});

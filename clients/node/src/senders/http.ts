@@ -153,8 +153,10 @@ export class HttpSender implements Sender {
     return new Promise((resolve, reject) => {
       const made = (secure === true ? secureRequest : request)({ ...options, headers: { ...headers, "Content-Length": body.length } });
       this.current = made;
+      let told: (() => void) | null = null; // once the status is there
       const timer = setTimeout(() => {
-        reject(this.error(`no answer within ${Number((left / 1000).toPrecision(3))} s`, "timeout"));
+        if (told !== null) told();
+        else reject(this.error(`no answer within ${Number((left / 1000).toPrecision(3))} s`, "timeout"));
         made.destroy();
       }, waitFor(left));
       timer.unref();
@@ -169,7 +171,7 @@ export class HttpSender implements Sender {
       });
       made.on("response", (answer: IncomingMessage) => {
         let text = Buffer.alloc(0);
-        const told = (): void => {
+        told = (): void => {
           over();
           const said = text.subarray(0, 200).toString().trim();
           const retry = answer.headers["retry-after"];

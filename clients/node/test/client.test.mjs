@@ -260,6 +260,20 @@ test("a sender's flush and close may give anything", async () => {
   }
 });
 
+test("timers that a test put in the place of the platform's make no event come twice", async (t) => {
+  for (const made of [{ unref() {} }, 7]) {
+    t.mock.method(globalThis, "setTimeout", (body) => (setImmediate(body), made));
+    const client = make({ buffer: { flush_interval: 0.001 } });
+    for (const type of ["a", "b", "c"]) {
+      client.log(type);
+      await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    }
+    t.mock.restoreAll();
+    assert.deepEqual((await eventsOf(client)).map((event) => event.type), ["a", "b", "c"]);
+    await client.close();
+  }
+});
+
 test("types, and severities by type", async () => {
   const client = make({ filters: [{ name: "type_deny", types: ["no"] }, { name: "type_severity_max", types: { request: 4 } }, { name: "type_allow", types: ["request", "yes"] }] });
   for (const [type, severity] of [["no", 1], ["request", 4], ["request", 6], ["yes", 7], ["other", 1]]) client.log(type, "", { severity });

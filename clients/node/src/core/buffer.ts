@@ -1,5 +1,6 @@
 /** From events to frames: coalescing and flushing. */
 
+import { clearTimeout, setTimeout } from "node:timers";
 import { types } from "node:util";
 import type { Encoder } from "../encoders/encoder.js";
 import type { Counts } from "./counts.js";

@@ -1,5 +1,6 @@
 /** The end of the process, and workers that are frozen or ended early. */
 
+import { setImmediate } from "node:timers";
 import { MetlogError } from "./errors.js";
 
 /** What has something to send before a process ends. */

@@ -1,5 +1,6 @@
 /** Between the buffer and a sender: called at once where it never waits, or one frame at a time behind a queue bounded in bytes. */
 
+import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 import type { Sender } from "../senders/sender.js";
 import type { Counts } from "./counts.js";
 import { SenderError } from "./errors.js";

@@ -1,6 +1,7 @@
 /** What `configure` builds: filters, encoder and buffer in a row, and the way through them. */
 
 import { randomBytes } from "node:crypto";
+import { clearInterval, setInterval } from "node:timers";
 import { debuglog } from "node:util";
 import type { Encoder } from "../encoders/encoder.js";
 import { JsonEncoder, LineWriter } from "../encoders/json.js";

@@ -1,6 +1,7 @@
 /** A sender over a connected socket: connects when needed, comes back with backoff, notices a peer that has gone. */
 
 import type { Socket } from "node:net";
+import { clearTimeout, setTimeout } from "node:timers";
 import { SenderError, messageOf } from "../core/errors.js";
 import { waitFor } from "../core/wait.js";
 import { atLeast, Backoff, closedError, Patience, positive } from "./options.js";

@@ -4,6 +4,7 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import { Agent, request } from "node:http";
 import { Agent as SecureAgent, request as secureRequest } from "node:https";
 import { isIPv6 } from "node:net";
+import { clearTimeout, setTimeout } from "node:timers";
 import { promisify } from "node:util";
 import * as zlib from "node:zlib";
 import { repr } from "../config/convert.js";

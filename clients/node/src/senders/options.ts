@@ -1,6 +1,7 @@
 /** What the built-in senders share: checks of their options. */
 
 import { isIP, isIPv4 } from "node:net";
+import { clearTimeout, setTimeout } from "node:timers";
 import { repr } from "../config/convert.js";
 import { SenderError } from "../core/errors.js";
 import { waitFor } from "../core/wait.js";

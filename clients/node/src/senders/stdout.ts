@@ -1,5 +1,6 @@
 /** Standard output and standard error: what a container's log collector reads. */
 
+import { setImmediate } from "node:timers";
 import { messageOf, SenderError } from "../core/errors.js";
 import { atLeast, closedError } from "./options.js";
 import type { Sender } from "./sender.js";

@@ -3,6 +3,7 @@
 import type { Socket } from "node:dgram";
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns";
+import { clearTimeout, setTimeout } from "node:timers";
 import { SenderError, messageOf } from "../core/errors.js";
 import { waitFor } from "../core/wait.js";
 import type { Address } from "./options.js";

@@ -159,6 +159,19 @@ test("flushOnSignal, called twice, and by another copy of the module: the signal
   assert.deepEqual(numbers(events()), range(100));
 });
 
+test("the module loaded again and again, as jest does: each copy sends what it has, without a warning of a leak", async (t) => {
+  const { url, events } = await server(t, "udp");
+  const script = `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);
+    for (let n = 0; n < 12; n += 1) {
+      for (const key of Object.keys(require.cache)) delete require.cache[key];
+      const copy = require("metlog"); copy.configure(process.argv[1]); copy.log("numbered", "", { fields: { n } });
+    }`;
+  const { code, stderr } = await run(script, [url]);
+  assert.deepEqual([code, stderr], [0, ""]);
+  await until(() => events().filter((event) => event.type === "metlog.end").length === 12);
+  assert.deepEqual(numbers(events()).sort((a, b) => a - b), range(12));
+});
+
 test("SIGKILL: with flush_interval 0 nothing that was logged is lost, nothing comes twice", async (t) => {
   const { url, events } = await server(t, "udp");
   const script = `${START.replace("exit_timeout: 2", "buffer: { flush_interval: 0 }")} let n = 100; setInterval(() => { for (let k = 0; k < 20; k += 1) { metlog.log("numbered", "", { fields: { n } }); n += 1; } console.log(n); }, 5);`;

@@ -16,17 +16,39 @@ export interface Closable {
 /** Every pipeline that is open. */
 export const live = new Set<Closable>();
 let watching = false;
+const ENDS = Symbol.for("metlog.ends");
 
 /** Notes a pipeline, to be closed at the end of the process. */
 export function admit(item: Closable): void {
   live.add(item);
   if (watching) return;
   watching = true;
-  process.prependListener("beforeExit", atTheEnd); // before those of the application, which may log in theirs
-  process.on("exit", () => {
+  const { before, exit } = ends();
+  before.add(atTheEnd);
+  exit.add(() => {
     for (const item of live) item.closeNow();
     live.clear();
   });
+}
+
+interface Ends {
+  before: Set<() => void>;
+  exit: Set<() => void>;
+}
+
+/** What is called at the end of the process, by two listeners for all copies of this module: a test framework loads it again and again. */
+function ends(): Ends {
+  const holder = process as { [ENDS]?: Ends };
+  let found = holder[ENDS];
+  if (found === undefined) {
+    const made: Ends = { before: new Set(), exit: new Set() };
+    found = made;
+    Object.defineProperty(process, ENDS, { value: made });
+    // before those of the application, which may log in theirs
+    process.prependListener("beforeExit", () => made.before.forEach((call) => call()));
+    process.on("exit", () => made.exit.forEach((call) => call()));
+  }
+  return found;
 }
 
 let flushedAt = -1;

@@ -274,6 +274,18 @@ test("timers that a test put in the place of the platform's make no event come t
   }
 });
 
+test("msgpack: an event of any size is read as it was written", () => {
+  const { MsgpackEncoder } = require("../dist/encoders/msgpack.js");
+  const event = { timestamp: "2026-11-30T12:00:00Z", type: "a", tokens: ["a"], logger: "", severity: 6, weight: 1, env_version: "1", pid: 1, hostname: "h", stream: "s", seq: 1 };
+  for (const size of [...Array.from({ length: 60 }, (_, n) => 3900 + n * 5), 8300, 20_000, 70_000, 1_100_000]) {
+    const given = { ...event, payload: "x".repeat(size), fields: { list: [size, true, null, "t", {}] } };
+    assert.deepEqual(metlog.decode(new MsgpackEncoder().encode(given)), [given], `${size}`);
+  }
+  const fields = Object.fromEntries(Array.from({ length: 2000 }, (_, n) => [`k${n}`, n % 3 === 0 ? n : n % 3 === 1 ? `${n}` : [n]]));
+  const given = { ...event, payload: "", fields };
+  assert.deepEqual(metlog.decode(new MsgpackEncoder().encode(given)), [given]);
+});
+
 test("types, and severities by type", async () => {
   const client = make({ filters: [{ name: "type_deny", types: ["no"] }, { name: "type_severity_max", types: { request: 4 } }, { name: "type_allow", types: ["request", "yes"] }] });
   for (const [type, severity] of [["no", 1], ["request", 4], ["request", 6], ["yes", 7], ["other", 1]]) client.log(type, "", { severity });

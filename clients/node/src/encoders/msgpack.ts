@@ -96,7 +96,8 @@ class Writer {
   }
 
   private byte(value: number): void {
-    this.buffer[this.room(1)] = value;
+    const at = this.room(1); // before `this.buffer` is read: it may be another one afterwards
+    this.buffer[at] = value;
   }
 
   text(value: string): void {

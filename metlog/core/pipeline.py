@@ -20,7 +20,7 @@ from metlog.core.stats import Counts, OnDrop, Stats, inside
 from metlog.core.stream import Stream
 from metlog.core.succession import Succession, await_calls
 from metlog.core.sums import Counters, Sums, TimerSummaries
-from metlog.core.unconfigured import REFUSING
+from metlog.core.unconfigured import NO_SEVERITY, REFUSING
 from metlog.event import ENV_VERSION, ONE, Event
 from metlog.values import MARK, noted, text_of
 
@@ -173,7 +173,7 @@ class Pipeline:
                 screen = chain.screen_one if len(chain.calls) == 1 else chain.screen
             if records is not None and (chain.screens or not chain.calls):
                 make, origin = records.maker(self.stream.sample())
-        buffer, usual = self.buffer, USUAL if self.severity_max >= USUAL else None
+        buffer, usual = self.buffer, USUAL if self.severity_max >= USUAL else NO_SEVERITY
         next_seq = self.stream.seq.__next__
         filters = None if screen is None and sift is None else ()
         self.screened_path = make, origin, next_seq, buffer.append, buffer, screen, filters

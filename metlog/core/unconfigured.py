@@ -13,14 +13,16 @@ from metlog.core.chance import chance
 from metlog.core.stats import AtomicCounter, Stats
 from metlog.core.terminal import is_terminal
 
-__all__ = ["CLOSED", "REFUSING", "UNCONFIGURED", "Unconfigured", "wants_console"]
+__all__ = ["CLOSED", "NO_SEVERITY", "REFUSING", "UNCONFIGURED", "Unconfigured", "wants_console"]
 
 _log: Final = logging.getLogger("metlog")
 
 UNCONFIGURED: Final = (
     "metlog is not configured: events are counted and left out (metlog.configure() sends them; told once)"
 )
-REFUSING: Final[tuple[Any, ...]] = (-1, None, None, None, None, None, {}, None, None)
+NO_SEVERITY: Final = object()
+"""Stands for the usual severity where that is not accepted: no call has it, as one may have None."""
+REFUSING: Final[tuple[Any, ...]] = (-1, None, None, None, None, None, {}, NO_SEVERITY, None)
 """A fast path (see `metlog.core.pipeline`) that admits no severity."""
 CLOSED: Final = "metlog is closed: events are counted and left out (told once)"
 

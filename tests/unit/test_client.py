@@ -98,6 +98,17 @@ def test_a_named_severity_above_what_goes_out_is_filtered() -> None:
         assert client.stats().filtered == 1
 
 
+def test_no_severity_is_6_where_6_does_not_go_out() -> None:
+    with MetlogClient.from_config("memory:", filters=["severity_max:?severity=4"]) as client:
+        sender = client.sender
+        client.log("a", severity=None)  # type: ignore[arg-type]
+        client.log("b", severity=3)
+        assert [event.type for event in events(client)] == ["b"]
+        assert client.stats().filtered == 1
+    client.log("c", severity=None)  # type: ignore[arg-type]
+    assert [event.type for event in sender.events] == ["b", "metlog.end"]
+
+
 def test_keywords_are_fields_in_every_call(client: MetlogClient) -> None:
     client.log("a", "b", user=1, fields={"n": 2, "user": 3}, other=4)
     client.metlog("a", user=1)

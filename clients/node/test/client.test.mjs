@@ -65,13 +65,24 @@ test("the short way, with the line made at once, says the same as the careful on
 
 test("severity_max is asked before anything is built; a severity that does not exist becomes the nearest", async () => {
   const client = make({ filters: ["severity_max:?severity=4"] });
-  for (const severity of [0, 4, 5, 7, -3, 99, "3", 2.7, NaN]) client.log("a", String(severity), { severity });
+  for (const severity of [0, 4, 5, 7, -3, 99, "3", 2.7]) client.log("a", String(severity), { severity });
   client.debug("no");
   client.warn("yes");
   const found = (await eventsOf(client)).map((event) => [event.payload, event.severity]);
   assert.deepEqual(found, [["0", 0], ["4", 4], ["-3", 0], ["3", 3], ["2.7", 2], ["yes", 4]]);
   const { filtered, errors } = client.stats();
-  assert.deepEqual([filtered, errors], [4, 1]); // 5, 7, 99 and debug; NaN is an error
+  assert.deepEqual([filtered, errors], [4, 0]); // 5, 7, 99 and debug
+});
+
+test("a severity may be its name; what is neither number nor name is 6", async () => {
+  const client = make();
+  const given = ["error", " WARN ", "crit", "high", " ", "__proto__", NaN, {}, Symbol("s"), null, undefined, { valueOf() { throw new Error("no"); } }];
+  for (const severity of given) {
+    client.log("a", "", { severity });
+    client.metlog("a", { severity });
+  }
+  assert.deepEqual((await eventsOf(client)).map((event) => event.severity), [3, 4, 2, 6, 6, 6, 6, 6, 6, 6, 6, 6].flatMap((severity) => [severity, severity]));
+  assert.equal(client.stats().errors, 0);
 });
 
 test("messages take arguments; errors and tables among the others become fields", async () => {

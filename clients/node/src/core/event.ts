@@ -71,6 +71,22 @@ export function replace(event: Event, changes: Partial<Event>): Event {
   return { ...event, ...changes };
 }
 
+const SEVERITIES: Readonly<Record<string, number>> = {
+  __proto__: null as never, emergency: 0, emerg: 0, panic: 0, alert: 1, critical: 2, crit: 2, fatal: 2, error: 3, err: 3, warning: 4,
+  warn: 4, notice: 5, informational: 6, info: 6, debug: 7, trace: 7,
+};
+
+/** The number that is meant by a number, its digits, or the name of a severity; it may be out of range, and is NaN for what is neither. */
+export function severityFrom(value: unknown): number {
+  try {
+    if (typeof value !== "string") return Math.trunc(Number(value));
+    const name = value.trim().toLowerCase();
+    return SEVERITIES[name] ?? (name === "" ? NaN : Math.trunc(Number(name)));
+  } catch {
+    return NaN; // a symbol, or an object that is no number
+  }
+}
+
 let cachedMs = -1;
 let cachedText = "";
 

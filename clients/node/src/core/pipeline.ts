@@ -3,6 +3,7 @@
 import { randomBytes } from "node:crypto";
 import { clearInterval, setInterval } from "node:timers";
 import { debuglog } from "node:util";
+import { repr } from "../config/convert.js";
 import type { Encoder } from "../encoders/encoder.js";
 import { JsonEncoder, LineWriter } from "../encoders/json.js";
 import type { Filter, FilterObject } from "../filters/filter.js";
@@ -12,7 +13,7 @@ import { FrameBuffer, someBytes } from "./buffer.js";
 import type { OnDrop, Stats } from "./counts.js";
 import { addStats, Counts, noStats } from "./counts.js";
 import type { Event, Fields } from "./event.js";
-import { END_TYPE, ENV_VERSION, now, replace, REPORT_TYPE } from "./event.js";
+import { END_TYPE, ENV_VERSION, now, replace, REPORT_TYPE, severityFrom } from "./event.js";
 import { Outlet } from "./outlet.js";
 
 const debug = debuglog("metlog");
@@ -182,9 +183,11 @@ export class Pipeline {
 
   /** The severity that is meant; -1 (and one more filtered) when it is above `severity_max`, or this is closed. */
   refuse(severity: unknown): number {
-    let level = Math.trunc(Number(severity));
-    if (Number.isNaN(level)) throw new TypeError(`severity = ${String(severity)}: a severity is 0 (emergency) to 7 (debug)`);
-    if (level < 0 || level > 7) {
+    let level = severityFrom(severity);
+    if (Number.isNaN(level)) {
+      this.counts.tell("no severity", `severity = ${repr(severity)}: wants 0 (emergency) to 7 (debug), or a name such as error; taken as 6`);
+      level = 6;
+    } else if (level < 0 || level > 7) {
       this.counts.tell("severity", `severity = ${level}: a severity is 0 (emergency) to 7 (debug); taken as the nearest`);
       level = Math.min(Math.max(level, 0), 7);
     }

@@ -501,6 +501,20 @@ test("settings from a file, the environment and an application's own keys", asyn
   const fromFile = metlog.MetlogClient.fromConfig(path, { sender: { max_frame: 100 } });
   fromFile.log("a", "", { severity: 1 });
   assert.deepEqual([fromFile.sender.limit, fromFile.sender.max_frame, fromFile.filters[0].severity_max, (await eventsOf(fromFile))[0].logger], [7, 100, 5, "unnamed"]);
+  writeFileSync(join(folder, "more.json"), JSON.stringify({ sender: "memory", logger: "${METLOG_LOGER} a$$b" }));
+  process.env.METLOG_LOGER = "c$$d";
+  process.env.METLOG_CONFIG = join(folder, "more.json");
+  process.env.METLOG_HOSTNAME = "h$$${NONE}";
+  const dollars = metlog.MetlogClient.fromConfig(); // METLOG_LOGER is the file's own
+  for (const key of ["METLOG_LOGER", "METLOG_CONFIG", "METLOG_HOSTNAME"]) delete process.env[key];
+  dollars.log("a");
+  const [{ logger, hostname }] = await eventsOf(dollars);
+  assert.deepEqual([logger, hostname], ["c$$d a$b", "h$$${NONE}"]);
+  writeFileSync(join(folder, "more.json"), JSON.stringify({ sender: { name: "memory", limit: "${METLOG_NONE}" } }));
+  assert.throws(() => metlog.MetlogClient.fromConfig(join(folder, "more.json")), /sender.limit = '\$\{METLOG_NONE\}': the environment variable METLOG_NONE is not set/);
+  const inCode = make({ logger: "a$$b${NONE}", fields: { price: "$$5" } });
+  inCode.log("a");
+  assert.deepEqual((await eventsOf(inCode)).map((event) => [event.logger, event.fields.price]), [["a$$b${NONE}", "$$5"]]);
   const variables = { METLOG_CONFIG: path, METLOG_LOGGER: "env", METLOG_SENDER: "memory:", METLOG_BUFFER__FLUSH_INTERVAL: "0.5", METLOG_STATSD: "off", METLOG_DATA: "elsewhere", METLOG_TEST_NAME: "set" };
   Object.assign(process.env, variables);
   const fromEnvironment = metlog.MetlogClient.fromConfig();

@@ -4,12 +4,11 @@ import { hostname } from "node:os";
 import type { OnDrop } from "../core/counts.js";
 import { ConfigError, messageOf, Problems } from "../core/errors.js";
 import type { Fields } from "../core/event.js";
-import { put } from "../core/event.js";
 import { Fan, Pipeline } from "../core/pipeline.js";
 import type { Encoder } from "../encoders/encoder.js";
 import type { Filter } from "../filters/filter.js";
 import type { Sender } from "../senders/sender.js";
-import { convert, isTable, number, repr, shown } from "./convert.js";
+import { convert, number, repr, shown } from "./convert.js";
 import type { Component } from "./registry.js";
 import { check, components } from "./registry.js";
 import { asList, KEYS } from "./settings.js";
@@ -92,10 +91,9 @@ export class Plan {
 }
 
 /** Checks settings as a whole; opens nothing. Throws ConfigError with all faults. `where` is the key they stand under, for errors. */
-export function plan(given: Record<string, unknown>, where = "", expanded = false): Plan {
+export function plan(settings: Record<string, unknown>, where = ""): Plan {
   const problems = new Problems();
   const prefix = where ? `${where}.` : "";
-  const settings = expanded ? given : (expand(given, where, problems) as Record<string, unknown>);
   const values: Record<string, unknown> = {};
   for (const [key, raw] of Object.entries(settings)) {
     const option = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined;
@@ -169,29 +167,6 @@ function buffer(settings: Record<string, unknown>, where: string, problems: Prob
       problems.add(`${where}.${key} = ${repr(value)}: ${messageOf(error)}`);
     }
   }
-  return made;
-}
-
-const VARIABLE = /\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}/g;
-
-/** Puts environment variables in place of `${NAME}` and `${NAME:-default}`, at any depth; `$$` is a dollar sign. */
-export function expand(value: unknown, where: string, problems: Problems): unknown {
-  if (typeof value === "string") {
-    return value.replace(VARIABLE, (_, name: string | undefined, otherwise: string | undefined) => {
-      if (name === undefined) return "$";
-      const found = process.env[name] ?? otherwise;
-      if (found === undefined) {
-        problems.add(
-          `${where || "settings"} = ${shown(where, value)}: the environment variable ${name} is not set; set it, or write \${${name}:-default}`,
-        );
-      }
-      return found ?? "";
-    });
-  }
-  if (Array.isArray(value)) return value.map((item, index) => expand(item, `${where}[${index}]`, problems));
-  if (!isTable(value)) return value;
-  const made: Record<string, unknown> = {};
-  for (const [key, item] of Object.entries(value)) put(made, key, expand(item, where ? `${where}.${key}` : key, problems));
   return made;
 }
 

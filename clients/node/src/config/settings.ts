@@ -1,7 +1,7 @@
 /** Where settings come from: an object, a URL, a JSON file, an application's own settings, the environment. */
 
 import { readFileSync } from "node:fs";
-import { ConfigError, messageOf } from "../core/errors.js";
+import { ConfigError, messageOf, Problems } from "../core/errors.js";
 import { put } from "../core/event.js";
 import type { Option } from "./convert.js";
 import { isTable, repr, shown } from "./convert.js";
@@ -119,10 +119,11 @@ export function asList(text: string): string[] {
 /** METLOG_CONFIG names a file; METLOG_SENDER, METLOG_LOGGER, METLOG_BUFFER__FLUSH_INTERVAL, … go before it. */
 function fromEnvironment(): Table {
   let made: Table = {};
+  const used = new Set<string>(); // variables of the file
   const path = process.env.METLOG_CONFIG;
   if (path) {
     try {
-      made = fromFile(path);
+      made = fromFile(path, used);
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       throw new ConfigError(error.problems.map((line) => `METLOG_CONFIG = ${repr(path)}: ${line}`));
@@ -140,7 +141,7 @@ function fromEnvironment(): Table {
     }
     if (OTHER_VARIABLES.has(first) || OTHER_VARIABLES.has(first.split("_")[0] as string)) continue;
     const near = closest(first, Object.keys(KEYS), 0.8);
-    if (near === null || JSON.stringify(made).includes(`\${${key}`)) continue;
+    if (near === null || used.has(key)) continue;
     const meant = `METLOG_${[near, ...name.split(".").slice(1)].join("__").toUpperCase()}`;
     wrong.push(`${key} = ${shown(key, value)}: no such setting; did you mean ${meant}?`);
   }
@@ -149,7 +150,7 @@ function fromEnvironment(): Table {
 }
 
 /** A JSON file with the tables of the TOML one: `{"metlog": {…}}`, or the settings themselves. */
-function fromFile(path: string): Table {
+function fromFile(path: string, used = new Set<string>()): Table {
   if (!/\.json$/i.test(path)) {
     throw new ConfigError(`${path}: this client reads JSON; write the same tables as JSON, into a file that ends in .json`);
   }
@@ -167,5 +168,32 @@ function fromFile(path: string): Table {
   }
   if (!isTable(found)) throw new ConfigError(`${path}: wants an object at the top, such as {"metlog": {"sender": "udp"}}`);
   const inner = Object.hasOwn(found, "metlog") ? found.metlog : undefined;
-  return isTable(inner) ? { ...inner } : found;
+  const problems = new Problems();
+  const made = expand(isTable(inner) ? inner : found, "", problems, used) as Table;
+  problems.check();
+  return made;
+}
+
+const VARIABLE = /\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}/g;
+
+/** Puts environment variables in place of `${NAME}` and `${NAME:-default}`, at any depth, and notes their names; `$$` is a dollar sign. */
+function expand(value: unknown, where: string, problems: Problems, used: Set<string>): unknown {
+  if (typeof value === "string") {
+    return value.replace(VARIABLE, (_, name: string | undefined, otherwise: string | undefined) => {
+      if (name === undefined) return "$";
+      used.add(name);
+      const found = process.env[name] ?? otherwise;
+      if (found === undefined) {
+        problems.add(
+          `${where || "settings"} = ${shown(where, value)}: the environment variable ${name} is not set; set it, or write \${${name}:-default}`,
+        );
+      }
+      return found ?? "";
+    });
+  }
+  if (Array.isArray(value)) return value.map((item, index) => expand(item, `${where}[${index}]`, problems, used));
+  if (!isTable(value)) return value;
+  const made: Record<string, unknown> = {};
+  for (const [key, item] of Object.entries(value)) put(made, key, expand(item, where ? `${where}.${key}` : key, problems, used));
+  return made;
 }

@@ -28,7 +28,7 @@ export class TeeSender implements Sender {
         problems.add(`${where}.${key} = ${shown(key, settings[key])}: a branch has ${OF_A_BRANCH.join(", ")}; set it outside`);
         delete settings[key];
       }
-      const made = problems.catch(where, () => plan(settings, where, true));
+      const made = problems.catch(where, () => plan(settings, where));
       if (made !== undefined) this.branches.push(made);
     });
     if (problems.lines.length > 0) this.close();

@@ -376,16 +376,16 @@ def test_a_bar_of_a_chart_leads_to_its_events(desktop: Visit) -> None:
     tab = desktop.tab
     tab.goto("/reports/logins?since=10d&by=month")
     box = tab.wait_for_selector("figure.drawn canvas").bounding_box()
-    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.7)
-    pointed = (tab.evaluate("document.querySelector('figure.drawn canvas').style.cursor"), 0.0)
-    for step in range(20, 30):
+    height = box["y"] + box["height"] * 0.7
+    for step in range(4, 40):  # where the high bar is depends on the day of the month
         place = box["x"] + box["width"] * step / 40
-        tab.mouse.move(place, box["y"] + box["height"] * 0.7)
+        tab.mouse.move(place, height)
         tab.wait_for_timeout(50)
-        pointed = (tab.evaluate("document.querySelector('figure.drawn canvas').style.cursor"), place)
-        if pointed[0] == "pointer":
+        if tab.evaluate("document.querySelector('figure.drawn .vega-embed').style.cursor") == "pointer":
             break
-    tab.mouse.click(pointed[1], box["y"] + box["height"] * 0.7)
+    else:
+        pytest.fail("no bar of the chart is a link")
+    tab.mouse.click(place, height)
     tab.wait_for_url(re.compile(r"/events\?since=.*type=login.*success"))
     whole(tab)
     assert tab.locator("ol.events li").count() > 10

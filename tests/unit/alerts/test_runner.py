@@ -104,7 +104,7 @@ def test_a_target_that_hangs_holds_no_other_and_is_told(tmp_path: Path, monkeypa
     try:
         with alerts._changed:
             alerts._attend()
-        wait_for(lambda: told == ["other"])
+        wait_for(lambda: told == ["other"] and ("errors", "0:hangs") in alerts._calls)
         assert alerts.health() == []
         monkeypatch.setattr(runner, "_HANGS", 0.0)
         assert alerts.health() == ["alert errors: target 0:hangs has not returned for 0 s"]

@@ -95,14 +95,20 @@ class RunningInputs:
             (name, asked, sock)
             for name, item in self.items.items()
             if names is None or name in names
-            for asked, sock in item.listening()
+            for asked, sock in _listening(name, item)
         )
 
     def stop(self, heirs: Collection[str] = ()) -> None:
         """Stops all inputs. `heirs`: ids of those whose sockets others go on with."""
-        for name, item in _streams_first(self.items):
+        for name, item in self._streams_first(self.items):
             item.handed_over = name in heirs
             _stop(name, item)
+
+    def _streams_first(self, items: Mapping[str, BaseInput]) -> list[tuple[str, BaseInput]]:
+        """Some of the inputs in the order in which they stop: those with datagram sockets last, since what comes to these waits the
+        shortest."""
+        sockets = self.sockets()
+        return sorted(items.items(), key=lambda item: bool(sockets.get(item[0])))
 
     def addresses(self) -> list[str]:
         return [
@@ -118,12 +124,14 @@ class RunningInputs:
         return self._ask("stats()", lambda item: _counts(item.stats()))
 
     def sockets(self) -> dict[str, list[dict[str, Any]]]:
-        return self._ask("sockets()", lambda item: item.sockets())
+        return self._ask("sockets()", lambda item: [_socket(one) for one in item.sockets()])
 
     def partitions(self) -> dict[str, dict[str, dict[str, int]]]:
         """Of those that have some."""
         return {
-            name: found for name, found in self._ask("partitions()", lambda item: item.partitions()).items() if found
+            name: found
+            for name, found in self._ask("partitions()", lambda item: _partitions(item.partitions())).items()
+            if found
         }
 
     def health(self) -> list[str]:
@@ -181,7 +189,7 @@ class RunningInputs:
         handed.close()
         for item in started.values():
             item.handed_over = False
-        for name, item in _streams_first(leaving):
+        for name, item in self._streams_first(leaving):
             if name not in ended:
                 item.handed_over = name in heirs
                 _stop(name, item)
@@ -206,7 +214,7 @@ class RunningInputs:
             try:
                 started[name] = self._begin(config, handed)
             except (OSError, ConfigError):
-                if name not in leaving or not _in_the_way(leaving[name], config):
+                if name not in leaving or not _in_the_way(name, leaving[name], config):
                     raise
                 waiting.append(name)
         return waiting
@@ -259,6 +267,35 @@ def _counts(said: Any) -> dict[str, int]:
     return {str(name): value for name, value in said.items()}
 
 
+def _socket(said: Any) -> dict[str, Any]:
+    """What an input says of a socket; raises TypeError when that has no address, or no number of drops."""
+    if not isinstance(said, Mapping) or "address" not in said or not isinstance(said.get("kernel_drops"), int | float):
+        raise TypeError(f"wants address and kernel_drops of each socket, not {said!r:.100}")
+    return dict(said)
+
+
+def _partitions(said: Any) -> dict[str, dict[str, int]]:
+    """What an input says of its partitions; raises TypeError when these are no offset and lag by name."""
+    if not isinstance(said, Mapping):
+        raise TypeError(f"wants offset and lag by partition, not {said!r:.100}")
+    found = {str(name): _counts(place) for name, place in said.items()}
+    if any(not place.keys() >= {"offset", "lag"} for place in found.values()):
+        raise TypeError(f"wants offset and lag of each partition, not {said!r:.100}")
+    return found
+
+
+def _listening(name: str, item: BaseInput) -> list[tuple[str, socket.socket]]:
+    """What an input listens on; nothing of one that cannot say it: its sockets are closed and bound anew."""
+    try:
+        found = [(asked, sock) for asked, sock in item.listening()]
+        if not all(isinstance(sock, socket.socket) for _, sock in found):
+            raise TypeError(f"wants sockets, not {found!r:.100}")
+    except Exception:
+        log.exception("input %s: listening() failed", name)
+        return []
+    return found
+
+
 def _stop(name: str, item: BaseInput) -> None:
     """Stops an input; one that raises keeps nothing else from being stopped."""
     try:
@@ -267,10 +304,10 @@ def _stop(name: str, item: BaseInput) -> None:
         log.exception("input %s: stop() failed", name)
 
 
-def _in_the_way(item: BaseInput, config: InputConfig) -> bool:
+def _in_the_way(name: str, item: BaseInput, config: InputConfig) -> bool:
     """Whether an input may keep the one with the new settings from starting: it holds the port, or what it holds cannot be handed
     over."""
-    listening = item.listening()
+    listening = _listening(name, item)
     ports = {sock.getsockname()[1] for _, sock in listening if sock.family in {socket.AF_INET, socket.AF_INET6}}
     return not listening or config.component.options.get("port") in ports
 
@@ -281,8 +318,3 @@ def _stamp(path: Any) -> object:
     except (OSError, TypeError, ValueError):
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _streams_first(items: Mapping[str, BaseInput]) -> list[tuple[str, BaseInput]]:
-    """Inputs in the order in which they stop: those with datagram sockets last, since what comes to these waits the shortest."""
-    return sorted(items.items(), key=lambda item: bool(item[1].sockets()))

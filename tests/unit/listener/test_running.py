@@ -236,3 +236,33 @@ def test_an_input_that_cannot_start_is_named(told: list[str], monkeypatch: pytes
     made.build([config("a", told)])
     with pytest.raises(OSError, match="input a: cannot start: RuntimeError: no licence"):
         made.start(MemorySink())
+
+
+@pytest.mark.parametrize(
+    "said", [1, "a", [1], [{}], [{"address": "udp://a"}], [{"address": "udp://a", "kernel_drops": "many"}], {"a": 1}]
+)
+def test_sockets_and_partitions_are_in_shape_or_told_in_the_health(
+    running: RunningInputs, monkeypatch: pytest.MonkeyPatch, said: Any
+) -> None:
+    monkeypatch.setattr(running.items["a"], "sockets", lambda: said)
+    monkeypatch.setattr(running.items["a"], "partitions", lambda: said)
+    assert running.sockets() == {"b": []}
+    assert running.partitions() == {}
+    assert [text.split(" failed: ")[0] for text in running.health()] == ["input a: sockets()", "input a: partitions()"]
+
+
+@pytest.mark.parametrize("hook", ["sockets", "listening"])
+@pytest.mark.parametrize("said", [OSError("gone"), None, [1], [("udp://a", 1)]])
+def test_an_input_that_cannot_say_its_sockets_is_stopped_and_replaced(
+    running: RunningInputs, told: list[str], monkeypatch: pytest.MonkeyPatch, hook: str, said: Any
+) -> None:
+    def answer() -> Any:
+        if isinstance(said, OSError):
+            raise said
+        return said
+
+    monkeypatch.setattr(running.items["a"], hook, answer)
+    assert running.replace([config("a", told, "2"), config("b", told)]) == ["input a changed"]
+    running.stop()
+    assert told[-2:] == ["stop a2", "stop b"]
+    assert "stop a" in told

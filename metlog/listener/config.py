@@ -18,8 +18,8 @@ from metlog.journal.routing import Route
 from metlog.journal.segment import Clock
 from metlog.journal.writer import JournalOptions
 from metlog.lake.uris import is_remote, local_path, place_of
-from metlog.listener.adapt import adapt_input
-from metlog.listener.delivery.batches import Limits
+from metlog.listener.adapt import adapt_input, adapt_output
+from metlog.listener.delivery.batches import Limits, limits_of
 from metlog.listener.lakes import Lakes, Written, answering
 from metlog.listener.signed import Signing, signing_of
 from metlog.listener.upkeep.settings import LakeUpkeep, lake_upkeep
@@ -304,7 +304,10 @@ def _outputs(specs: object, data: Path, problems: Problems) -> list[OutputConfig
                     f"{where}.id = {found_id!r}: another output has this id, which names its cursor; give this one an `id`"
                 )
             checked_limits = checked(Limits, limits, where, problems)
-            component.build()  # a fault that only the output itself can find is told now, not by its process
+            built = adapt_output(
+                component.build()
+            )  # a fault that only the output itself can find is told now, not by its process
+            limits_of(built, checked_limits, where)
             if component.name == "lake":
                 place = place_of(component.options.get("uri", ""), data)
                 if place in lakes:

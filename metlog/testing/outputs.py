@@ -106,7 +106,7 @@ class OutputConformance:
 
     def test_its_limits_are_those_of_a_batch(self) -> None:
         output = adapt_output(self.make_output())
-        limits = limits_of(output, {})
+        limits = limits_of(output, {}, "output")
         assert set(output.batch_defaults) <= {field.name for field in msgspec.structs.fields(Limits)}
         assert min(limits.batch_events, limits.batch_bytes, limits.batch_age) > 0
 
@@ -223,7 +223,7 @@ class _Way:
                 if output.reads_journal:
                     output.run(context)
                 else:
-                    run_batches(output, context, limits_of(output, {}))
+                    run_batches(output, context, limits_of(output, {}, "output"))
             except Stopped:
                 return
             finally:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from metlog.errors import MetlogError
+from metlog.errors import ConfigError, MetlogError, Problems
 from metlog.event import Event
 from metlog.journal import failpoints
 from metlog.journal.cursor import Cursor, Position
@@ -22,10 +22,13 @@ from metlog.listener.delivery.care import UNDELIVERABLE, Care, Limits
 from metlog.listener.delivery.lines import Fatal, lines_of
 from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.listener.outputs.context import Context
+from metlog.plugins.schema import checked
 
 __all__ = ["Limits", "run_batches"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIGURES: Final = 2000
+"""Bytes that an output's own counters may take in a report to the listener, which a pipe takes in one piece."""
 _KEEP: Final = 1.0
 """Seconds after which a cursor that has moved is saved, and an output without events looks again."""
 
@@ -102,9 +105,13 @@ def run_batches(output: BaseOutput, context: Context, limits: Limits) -> None:
 def _figures(output: BaseOutput) -> tuple[dict[str, Any], str]:
     """The output's own counters, or what is wrong with them: a batch that is delivered must not come again for that."""
     try:
-        return msgspec.json.decode(msgspec.json.encode(output.stats()), type=dict[str, Any]), ""
+        said = msgspec.json.encode(output.stats())
+        figures = msgspec.json.decode(said, type=dict[str, Any])
     except Exception as error:  # noqa: BLE001 - whatever an output raises: told, and asked again after the next batch
         return {}, f"its figures cannot be had: {type(error).__name__}: {error}"
+    if len(said) > _FIGURES:
+        return {}, f"its figures cannot be had: they take {len(said)} bytes, and a report has room for {_FIGURES}"
+    return figures, ""
 
 
 def _read(context: Context, form: Callable[..., _Forming], *arguments: Any) -> _Forming:
@@ -223,6 +230,12 @@ def _words(error: Exception) -> str:
     return str(error) if isinstance(error, MetlogError) else f"{type(error).__name__}: {error}"
 
 
-def limits_of(output: BaseOutput, options: Mapping[str, Any]) -> Limits:
-    """The limits of a batch: the configuration's, else the output's own defaults, else those of `Limits`."""
-    return Limits(**{**output.batch_defaults, **options})
+def limits_of(output: BaseOutput, options: Mapping[str, Any], where: str) -> Limits:
+    """Returns the limits of a batch: the configuration's, else the output's own defaults, else those of `Limits`. Raises ConfigError that
+    names a default of the output `where` that is none."""
+    if not isinstance(output.batch_defaults, Mapping):
+        raise ConfigError(f"{where}.batch_defaults = {output.batch_defaults!r}: wants limits of a batch by name")
+    problems = Problems()
+    defaults = checked(Limits, output.batch_defaults, f"{where}.batch_defaults", problems)
+    problems.check()
+    return Limits(**{**defaults, **options})

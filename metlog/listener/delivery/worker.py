@@ -26,6 +26,7 @@ from metlog.journal.routing import Route
 from metlog.listener.adapt import adapt_output
 from metlog.listener.deadletters import DeadLetters
 from metlog.listener.delivery.batches import limits_of, run_batches
+from metlog.listener.outputs import BaseOutput
 from metlog.listener.outputs.context import Context, Stopped
 from metlog.plugins.absent import leave_out
 
@@ -38,7 +39,7 @@ _LAST: Final = 2.0
 _NICE: Final = 5
 """A lower priority than the listener's: what an output reads waits on the disk, what the listener does not take in time is lost."""
 _ERROR: Final = 1000
-"""Characters of an error that are told."""
+"""Characters of an error, or of a description, that are told."""
 
 
 class Assignment(Struct):
@@ -93,16 +94,33 @@ def main() -> int:
         _lock(cursors, assignment.id, report)
         cursors.tidy(f"{assignment.id}.cursor")
         _begin(context)
-        context.report(describe=output.describe())
+        context.report(describe=_description(output, assignment.id))
         try:
             if output.reads_journal:
                 output.run(context)
             else:
-                run_batches(output, context, limits_of(output, assignment.limits))
-                output.close()
+                run_batches(output, context, limits_of(output, assignment.limits, f"outputs.{assignment.id}"))
+                _close(output, assignment.id)
         except Stopped:
             pass
     return 0
+
+
+def _description(output: BaseOutput, identity: str) -> str:
+    """Where the output says that it delivers; one that cannot say it delivers all the same."""
+    try:
+        return _sendable(str(output.describe() or ""))
+    except Exception:
+        log.exception("output %s: describe() failed", identity)
+        return ""
+
+
+def _close(output: BaseOutput, identity: str) -> None:
+    """Closes an output that all is handed on to: what it raises then is no reason to begin again."""
+    try:
+        output.close()
+    except Exception:
+        log.exception("output %s: close() failed", identity)
 
 
 def _begin(context: Context) -> None:
@@ -126,6 +144,11 @@ def _lock(cursors: Folder, output: str, report: Callable[[dict[str, Any]], None]
         fcntl.flock(fd, fcntl.LOCK_EX)
 
 
+def _sendable(text: str) -> str:
+    """The text, as JSON in UTF-8 holds it and a report has room for it."""
+    return text[:_ERROR].encode(errors="backslashreplace").decode()[:_ERROR]
+
+
 class _Reporter:
     """Sends what changed; a report that finds no room is left out, since the next one says it all again."""
 
@@ -136,7 +159,7 @@ class _Reporter:
 
     def __call__(self, facts: dict[str, Any]) -> None:
         if error := facts.get("error"):
-            facts = {**facts, "error": error[:_ERROR]}
+            facts = {**facts, "error": _sendable(error)}
         line = msgspec.json.encode(facts) + b"\n"
         if line == self._last or len(line) > 4096:  # longer than a pipe takes in one piece
             return

@@ -1,4 +1,4 @@
-"""An output that an event ends, found by name as anyone's would be."""
+"""Outputs with faults, found by name as anyone's would be."""
 
 from __future__ import annotations
 
@@ -30,3 +30,24 @@ class Deadly(BaseOutput):
             os.kill(os.getpid(), signal.SIGKILL)
         with open(self._path, "ab") as file:
             file.write(msgspec.json.encode({"id": batch.id, "numbers": numbers}) + b"\n")
+
+
+class Faulty(BaseOutput):
+    """Appends numbers to a file; fails once with a text that is no Unicode, cannot say where and cannot be closed."""
+
+    def __init__(self, *, path: str) -> None:
+        self._path = path
+        self._failed = False
+
+    def describe(self) -> str:
+        raise RuntimeError("knows nothing")
+
+    def write(self, batch: Batch) -> None:
+        if not self._failed:
+            self._failed = True
+            raise OSError("no file \udcff")
+        with open(self._path, "a") as file:
+            file.writelines(f"{delivery.event.fields['n']}\n" for delivery in batch.deliveries)
+
+    def close(self) -> None:
+        raise RuntimeError("closed twice")

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from metlog.errors import ConfigError
+from metlog.listener.adapt import adapt_output
 from metlog.listener.config import ListenerConfig, from_file, from_mapping
+from metlog.listener.delivery.batches import limits_of
 from tests.helpers.paths import ROOT
 
 DOCS = ROOT / "docs/listener.md"
@@ -280,3 +282,29 @@ def test_two_outputs_with_one_file_are_refused(tmp_path: Path) -> None:
     ):
         from_mapping({"outputs": outputs})
     assert len(from_mapping({"outputs": outputs[:2]}).outputs) == 2
+
+
+@pytest.mark.parametrize(
+    ("defaults", "told"),
+    [
+        ({"batch_event": 5}, "batch_defaults.batch_event = 5: no such setting; did you mean 'batch_events'?"),
+        ({"batch_age": -1}, "batch_defaults.batch_age = -1: wants more than 0 seconds"),
+        ({"batch_events": "many"}, "batch_defaults.batch_events = 'many': wants a whole number"),
+        (5, "batch_defaults = 5: wants limits of a batch by name"),
+    ],
+)
+def test_an_output_s_own_limits_are_checked_with_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, defaults: object, told: str
+) -> None:
+    monkeypatch.setattr("metlog.listener.outputs.stdout.StdoutOutput.batch_defaults", defaults)
+    with pytest.raises(ConfigError) as error:
+        from_mapping({"outputs": ["stdout"]})
+    assert f"outputs[0].{told}" in str(error.value)
+
+
+def test_an_output_s_own_limits_have_units_as_the_configuration_s_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = {"batch_age": "5s", "batch_bytes": "64KB"}
+    monkeypatch.setattr("metlog.listener.outputs.stdout.StdoutOutput.batch_defaults", defaults)
+    output = from_mapping({"outputs": ["stdout"]}).outputs[0]
+    limits = limits_of(adapt_output(output.component.build()), output.limits, "outputs[0]")
+    assert (limits.batch_age, limits.batch_bytes) == (5.0, 65_536)

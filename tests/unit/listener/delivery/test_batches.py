@@ -326,10 +326,11 @@ def test_a_journal_that_cannot_be_read_now_is_read_later(data: Folder, monkeypat
         ({"sent": object()}, True),
         (None, True),
         (KeyError("broken"), True),
+        ({f"partition_{number}": number for number in range(200)}, True),
         ({"error": "mine", "at": 7, "events": "many"}, False),
         ({1: 2}, False),
     ],
-    ids=["no number", "none", "raises", "names of ours", "no text"],
+    ids=["no number", "none", "raises", "more than a report holds", "names of ours", "no text"],
 )
 def test_figures_of_an_output_that_cannot_be_told_keep_no_batch(data: Folder, figures: Any, wrong: bool) -> None:
     class Telling(Collector):

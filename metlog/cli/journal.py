@@ -21,7 +21,7 @@ from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
 from metlog.journal.follow import events_of
 from metlog.journal.inspect import Backlog, CheckedSegment, JournalState
-from metlog.journal.segment import Clock, Record, Scan, read_header
+from metlog.journal.segment import HEADER_SIZE, Clock, Record, Scan, header, read_header
 from metlog.lake.shown import plural, size
 from metlog.lake.values import Column
 
@@ -166,6 +166,8 @@ def export(
     The input http of a listener takes these lines:
     metlog journal export --behind lake | curl --data-binary @- http://127.0.0.1:5580/submit/again
     """
+    if file and (segment or behind):
+        raise UsageError("--file: names the one segment that is exported; leave out --segment and --behind")
     count = 0
     with open_output(output) as target, working("writing") as tell:
         for record, clock, cursor, skip in _from_file(file) if file else _exported(data, name, segment or [], behind):
@@ -184,7 +186,7 @@ def _exported(data: Path | None, name: str | None, only: list[str], behind: str)
     with _opened(data, name) as (_, found):
         for _, one in found:
             try:
-                for entry, cursor in inspection.entries(one, only, behind):
+                for entry, cursor in inspection.entries(one, only, behind, _left_out):
                     here = Position(entry.segment.number, entry.record.offset)
                     skip = cursor.at.skip if here == Position(cursor.at.number, cursor.at.offset) else 0
                     yield entry.record, entry.clock, cursor, skip
@@ -194,8 +196,18 @@ def _exported(data: Path | None, name: str | None, only: list[str], behind: str)
 
 def _from_file(path: Path) -> Exported:
     content = path.read_bytes()
-    for record in Scan(content):
+    found = Scan(content)
+    record = None
+    for record in found:
         yield record, read_header(content), Cursor(""), 0
+    if record is None and content[:HEADER_SIZE] != header(read_header(content)):
+        raise UsageError(f"{path}: is no segment of a journal")
+    for start, end in found.damaged:
+        _left_out(str(path), start, end - start)
+
+
+def _left_out(file: str, start: int, size: int) -> None:
+    print(f"{file}: {plural(size, 'byte')} at {start} are damaged and left out", file=sys.stderr)
 
 
 @journal.command()

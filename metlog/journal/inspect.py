@@ -287,9 +287,16 @@ def strangers(journal: Folder, *, running: bool) -> list[str]:
     return wrong
 
 
-def entries(journal: Folder, only: Sequence[str] = (), output: str = "") -> Iterator[tuple[Entry, Cursor]]:
+def entries(
+    journal: Folder,
+    only: Sequence[str] = (),
+    output: str = "",
+    damaged: Callable[[str, int, int], None] = lambda *_: None,
+) -> Iterator[tuple[Entry, Cursor]]:
     """Every record that verifies; of the segments named in `only`, or those that `output` has not handed on whole. With each
-    comes the cursor of the output, whose `at.skip` and `route` are the caller's. Raises LookupError for names that are not there."""
+    comes the cursor of the output, whose `at.skip` and `route` are the caller's. `damaged` is told what is left out: a segment's file,
+    where the damage begins, and its bytes. Raises LookupError for names that are not there."""
+    running = listener_of(journal) is not None
     found = segments(journal)
     cursor = _cursor(journal, output) if output else Cursor("")
     missing = set(only) - {text for segment in found for text in (str(segment.name), segment.file)}
@@ -299,7 +306,12 @@ def entries(journal: Folder, only: Sequence[str] = (), output: str = "") -> Iter
         if (only and not {str(segment.name), segment.file} & set(only)) or segment.name.number < cursor.at.number:
             continue
         offset = cursor.at.offset if segment.name.number == cursor.at.number else 0
-        for entry in _of(journal, segment, offset):
+
+        def told(damage: Damage, segment: Segment = segment) -> None:
+            if not (running and segment.open and damage.offset + len(damage.data) >= segment.bytes):  # being written
+                damaged(segment.file, damage.offset, len(damage.data))
+
+        for entry in _of(journal, segment, offset, told):
             yield entry, cursor
 
 

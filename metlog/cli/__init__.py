@@ -192,7 +192,7 @@ def _run(app: Any, arguments: list[str], asked: str | None) -> int:
     """Runs the command; every error is one line on standard error."""
     import typer
 
-    from metlog.cli.common import UsageError
+    from metlog.cli.common import UsageError, words_of
     from metlog.errors import ConfigError, MetlogError
 
     prefix = f"metlog {asked}" if any(command.name == asked for command in _COMMANDS) else "metlog"
@@ -218,7 +218,7 @@ def _run(app: Any, arguments: list[str], asked: str | None) -> int:
             return 130
         return _tell(prefix, str(error), 2 if getattr(error, "kind", "") in {"syntax", "refused"} else 1)
     except OSError as error:
-        return _tell(prefix, _os_error(error), 1)
+        return _tell(prefix, words_of(error), 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own: a wrong option, a missing argument
             message = error.format_message().replace("Value error, ", "")
@@ -238,12 +238,6 @@ def _unread() -> int:
         if not stream.isatty():
             os.dup2(nowhere, stream.fileno())
     return 141
-
-
-def _os_error(error: OSError) -> str:
-    if error.strerror is None:
-        return str(error)
-    return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
 
 
 def _tell(prefix: str, message: str, status: int) -> int:

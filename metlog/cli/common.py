@@ -14,7 +14,16 @@ import typer
 
 from metlog.errors import MetlogError
 
-__all__ = ["DataOption", "UsageError", "data_folder", "existing_data_folder", "fail", "key_values", "open_output"]
+__all__ = [
+    "DataOption",
+    "UsageError",
+    "data_folder",
+    "existing_data_folder",
+    "fail",
+    "key_values",
+    "open_output",
+    "words_of",
+]
 
 
 class UsageError(MetlogError):
@@ -52,6 +61,13 @@ def existing_data_folder(given: Path | None) -> Path:
             " start `metlog listen`, or make one to look at with `metlog demo --days 30`; `metlog doctor` looks for what is wrong"
         )
     return folder
+
+
+def words_of(error: OSError) -> str:
+    """Returns what an error of the operating system says, without its number."""
+    if error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
 
 
 def fail(command: str, error: object, status: int = 1) -> NoReturn:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metlog.cli.common import words_of
 from metlog.errors import ConfigError
 from metlog.values import whole_number
 
@@ -223,7 +224,7 @@ def _has_terminal() -> bool:
 
 
 def _failure(error: Exception, status: int) -> typer.Exit:
-    for line in str(error).splitlines():
+    for line in (words_of(error) if isinstance(error, OSError) else str(error)).splitlines():
         print(f"metlog listen: {line}", file=sys.stderr)
     return typer.Exit(status)
 

@@ -161,14 +161,15 @@ def import_(
 ) -> None:
     """Bring events from files into the data folder. Each file's events come once, however often it is imported; a killed import goes on."""
     from metlog.cli.common import data_folder
+    from metlog.journal.folder import Folder
     from metlog.lake.upkeep.importing import Names, examine_file, import_file
 
     folder = data_folder(data)
-    if not dry_run:
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     for path in files:
         if not path.is_file():
             raise UsageError(f"{str(path)!r}: is no file")
+    if not dry_run:
+        Folder.root(folder, create=True).close()
     names = Names(type=type, logger=logger, time=time, payload=payload)
     skipped = 0
     for path in files:

@@ -37,7 +37,10 @@ class Folder:
     def root(cls, path: Path, *, create: bool = False) -> Folder:
         """The data folder itself; it may be a link, since who starts the listener chose it."""
         if create:
-            path.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+            try:
+                path.mkdir(mode=DIR_MODE, parents=True, exist_ok=True)
+            except FileExistsError as error:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from error
         return cls(os.open(path, _FOLDER), path)
 
     def sub(self, name: str, *, create: bool = False) -> Folder:

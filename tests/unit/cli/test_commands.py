@@ -207,3 +207,17 @@ def test_a_file_that_is_written_anew_keeps_its_rights(data: str, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert path.read_text().startswith("type,n\n")
     assert path.stat().st_mode & 0o7777 == 0o620
+
+
+@pytest.mark.parametrize("command", [["listen"], ["import"]])
+@pytest.mark.parametrize(("place", "told"), [("file", "Not a directory"), ("file/below", "Not a directory")])
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path, command: list[str], place: str, told: str) -> None:
+    file = tmp_path / "file"
+    file.write_text('{"type":"a"}\n')
+    done = metlog_here(*command, "--data", str(tmp_path / place), *([str(file)] if command == ["import"] else []))
+    assert (done.returncode, done.stderr) == (1, f"metlog {command[0]}: {tmp_path / place}: {told}\n")
+
+
+def test_an_import_of_nothing_makes_no_data_folder(tmp_path: Path) -> None:
+    done = metlog_here("import", "--data", str(tmp_path / "data"), str(tmp_path / "none"))
+    assert (done.returncode, (tmp_path / "data").exists()) == (2, False)

@@ -28,6 +28,10 @@ _SOON: Final = 60.0
 """As `_AGAIN`, where another upkeep or a long query held it back."""
 _PATIENT: Final = 3
 """Times in a row that a job may be held back before it counts as a fault."""
+_LATE: Final = timedelta(days=30)
+"""How late the removal of old events may be. Beyond it the clock may be wrong, by which all events are old."""
+_PUT_OFF: Final = timedelta(days=1)
+"""How long it is put off then, so that somebody sees it."""
 _END: Final = 5.0
 """Seconds that a process gets to end by itself."""
 
@@ -47,6 +51,8 @@ class _Job(Struct):
     failures: int = 0
     held_back: int = 0
     """Times in a row that another upkeep, or a query, held it back."""
+    put_off: bool = False
+    """Whether the last run was put off because it came so late that the clock may be wrong."""
     error: str = ""
     """Of the last run; empty when it went well."""
     done: dict[str, int] = {}
@@ -54,7 +60,10 @@ class _Job(Struct):
 
     def correct(self, now: datetime) -> None:
         """Moves times that lie ahead to `now`: they were noted while the clock was wrong, and nothing would be due for as long."""
-        self.last = min(self.last, now)
+        if self.last > now:
+            self.last = now
+            if self.put_off:  # the clock was wrong, and is right again
+                self.put_off, self.error = False, ""
         if self.succeeded is not None:
             self.succeeded = min(self.succeeded, now)
 
@@ -97,7 +106,9 @@ class UpkeepKeeper:
         """Of each job: `running`, `runs`, `failures`, `seconds`, `error`, `done`, `last`, `succeeded`, `next` (times)."""
         found = {}
         for job, known in self._jobs.items():
-            facts = {name: getattr(known, name) for name in _Job.__struct_fields__ if name != "held_back"}
+            facts = {
+                name: getattr(known, name) for name in _Job.__struct_fields__ if name not in {"held_back", "put_off"}
+            }
             found[job] = {**facts, "running": self._running == job, "next": self._next(job)}
         return found
 
@@ -126,13 +137,25 @@ class UpkeepKeeper:
         schedule = self.settings.schedule(job)
         assert schedule is not None
         due = schedule.after(known.last)
-        if known.error:
+        if known.put_off:
+            due = max(due, known.last + _PUT_OFF)
+        elif known.error:
             due = min(due, known.last + timedelta(seconds=_SOON if known.held_back else _AGAIN))
         return due
 
     def _do(self, job: str) -> None:
         known = self._jobs[job]
-        known.last = datetime.now(UTC)
+        due, now = self._next(job), datetime.now(UTC)
+        known.last, known.put_off = now, job == "expire" and now - due > _LATE
+        if known.put_off:
+            days = (now - due).days
+            known.error = (
+                f"was due {days} days ago by the clock, which says {now:%Y-%m-%d %H:%M} UTC; in case that is wrong, nothing is removed"
+                f" before {self._next(job):%Y-%m-%d %H:%M} UTC"
+            )
+            log.warning("upkeep %s: %s", job, known.error)
+            self._note()
+            return
         self._running = job
         began = time.monotonic()
         try:

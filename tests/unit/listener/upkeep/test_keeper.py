@@ -70,6 +70,38 @@ def test_a_clock_that_is_set_back_while_it_runs_postpones_nothing(
         wait_for(lambda: len(done) >= 2)
 
 
+@pytest.mark.parametrize("every", ["03:47", "6h", "100d"])
+@pytest.mark.parametrize(
+    ("late", "job", "runs"), [(29, "expire", True), (32, "expire", False), (5000, "compact", True)]
+)
+def test_nothing_is_removed_at_once_where_the_clock_may_be_years_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: str, late: int, job: str, runs: bool
+) -> None:
+    monkeypatch.setattr(module, "_TURN", 0.01)
+    done: list[str] = []
+    monkeypatch.setattr(UpkeepKeeper, "_work", lambda _, job: done.append(job) or Outcome())
+    last = datetime.now(UTC) - timedelta(days=late + (100 if every == "100d" else 0))
+    kept(tmp_path, job, last=last.isoformat(), succeeded=last.isoformat(), runs=3)
+    settings = LakeUpkeep(expire=86_400.0, expire_at=every) if job == "expire" else LakeUpkeep(compact=every)
+    with keeping(tmp_path, settings) as made:
+        wait_for(lambda: made._jobs[job].last > last)
+        wait_for(lambda: bool(done) == runs and made._running == "")
+        found = made.status()[job]
+        assert bool(made.health()) is not runs
+        if runs:
+            return
+        assert (done, found["runs"], found["failures"]) == ([], 3, 0)
+        assert found["next"] >= found["last"] + timedelta(days=1)
+        assert "by the clock, which says" in made.health()[0]
+        made._jobs[job].last = datetime.fromisoformat(AHEAD)  # it was ahead, and is set right
+        wait_for(lambda: made.health() == [])
+        assert made.status()[job]["next"] <= datetime.now(UTC) + timedelta(days=101)
+        made._jobs[job].last, made._jobs[job].put_off = datetime.now(UTC) - timedelta(days=1), True  # or it was right
+        if every != "100d":
+            wait_for(lambda: done == ["expire"])
+            wait_for(lambda: made.status()[job]["error"] == "")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"compact": {"last": "2026-01-01T00:00:00"}}'])
 def test_a_file_that_cannot_be_read_is_told_and_counts_as_none(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture

@@ -23,8 +23,10 @@ from metlog.senders.http_client import (
     RequestDeadline,
     TracedSocket,
     beginning,
+    check_name,
     check_options,
     compressor,
+    proxy_of,
     reason_of,
     retry_after,
 )
@@ -108,7 +110,8 @@ class HttpSender(BlockingSender):
         self._encoding = compression
         try:
             self.url = httpx.URL(scheme=self.scheme, host=hosts[0], port=port, raw_path=path.encode("ascii"))
-            self._proxy = None if proxy is None else httpx.Proxy(proxy)
+            check_name(self.url)
+            self._proxy = None if proxy is None else proxy_of(proxy)
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {shown('proxy', proxy)}: {error}") from error
         self._headers = {"User-Agent": "metlog", "Accept-Encoding": "identity"}

@@ -19,7 +19,8 @@ import httpx
 from metlog.senders.options import one_of, port_number, positive
 
 __all__ = [
-    "RequestDeadline", "TracedSocket", "beginning", "check_options", "compressor", "reason_of", "retry_after",
+    "RequestDeadline", "TracedSocket", "beginning", "check_name", "check_options", "compressor", "proxy_of", "reason_of",
+    "retry_after",
 ]  # fmt: skip
 
 
@@ -33,6 +34,27 @@ def check_options(*, timeout: float, compression: str, port: int | None, path: s
         raise ValueError(f"path = {path!r}: wants a path that begins with /, such as /submit/myservice")
     if token and not (token.isascii() and token.isprintable()):  # the value stays out: a secret
         raise ValueError("token: wants printable ASCII without line ends")
+
+
+def check_name(url: httpx.URL) -> None:
+    """Raises UnicodeError where the host can be no name: httpx (`host`) or the resolver (`idna`) would raise it at each request."""
+    _ = url.host
+    url.raw_host.decode("ascii").encode("idna")
+
+
+def proxy_of(url: str) -> httpx.Proxy:
+    """Returns the proxy; raises ValueError when the package for its scheme is missing.
+
+    httpx imports that package with the first request, in the sender's thread.
+    """
+    proxy = httpx.Proxy(url)
+    check_name(proxy.url)
+    if proxy.url.scheme.startswith("socks"):
+        try:
+            import socksio  # type: ignore[import-not-found,unused-ignore] # noqa: F401
+        except ImportError as error:
+            raise ValueError("a SOCKS proxy needs the package socksio; pip install httpx[socks]") from error
+    return proxy
 
 
 def compressor(name: str) -> Callable[[bytes], bytes] | None:

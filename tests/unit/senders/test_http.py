@@ -8,6 +8,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from importlib.util import find_spec
 
 import pytest
 
@@ -380,12 +381,23 @@ def test_faults_name_key_value_and_remedy_and_never_the_token():
         ({"port": 0}, "port = 0: wants"),
         ({"host": ["a", "b"]}, "host = .*wants a text"),
         ({"host": "a,b"}, "wants one host"),
+        ({"host": "collector..test"}, "host = 'collector..test', .*: encoding with 'idna' codec failed"),
+        ({"host": "a" * 64}, "label (empty or )?too long"),
+        ({"host": "xn--a"}, "host = 'xn--a', .*: Codepoint"),
         ({"proxy": "nonsense"}, "proxy = 'nonsense'"),
+        ({"proxy": "http://a..b:3128"}, "proxy = 'http://a..b:3128': encoding with 'idna' codec failed"),
     ]:
         with pytest.raises(ConfigError, match=words):
             plugins.build("sender", {"name": "http", **options}, "sender")
     with pytest.raises(ConfigError, match="token: wants printable ASCII") as caught:
         plugins.build("sender", {"name": "http", "token": "hush\n"}, "sender")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("socksio") is not None, reason="socksio is installed")
+def test_a_socks_proxy_without_its_package_is_refused_at_the_start():
+    with pytest.raises(ConfigError, match=r"pip install httpx\[socks\]") as caught:
+        plugins.build("sender", {"name": "http", "proxy": "socks5://u:hush@127.0.0.1:1080"}, "sender")
     assert "hush" not in str(caught.value)
 
 

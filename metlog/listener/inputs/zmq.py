@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any, Final
 
 import zmq
@@ -29,6 +30,8 @@ _ZAP: Final = "inproc://zeromq.zap.01"
 _ANY: Final = "*"
 _LAST: Final = 200
 """Milliseconds without a message after which an input that is to end does: what was sent may still be on its way inside libzmq."""
+_MOST: Final = 3.0
+"""Seconds after which it ends while messages keep coming."""
 _TOLD: Final = 100
 """Refused keys that are told, each once; all are counted."""
 
@@ -184,11 +187,11 @@ class ZmqInput(BaseInput):
         for socket in (receiver, zap, monitor):
             poller.register(socket, zmq.POLLIN)
         poller.register(stop.fileno(), zmq.POLLIN)
-        stopping = False
+        stopping, until = False, 0.0
         try:
             while True:
                 if stop.is_set() and not stopping:
-                    stopping = True
+                    stopping, until = True, time.monotonic() + _MOST
                     poller.unregister(stop.fileno())
                 self._heart.beat()
                 ready = dict(poller.poll(_LAST if stopping else 500))
@@ -199,6 +202,11 @@ class ZmqInput(BaseInput):
                     self._counts["handshakes_failed"] += 1
                 if receiver in ready:
                     self._recv_batch(sink, receiver)
+                    if stopping and time.monotonic() >= until:
+                        log.warning(
+                            "%s: ends while messages keep coming: what ZeroMQ holds is not taken", self._address
+                        )
+                        return
                 elif stopping:
                     return
         finally:

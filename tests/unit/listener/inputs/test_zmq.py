@@ -14,6 +14,7 @@ zmq = pytest.importorskip("zmq", reason="needs pyzmq: pip install metlog[zmq]")
 
 from metlog import plugins  # noqa: E402
 from metlog.errors import ConfigError  # noqa: E402
+from metlog.listener.inputs import zmq as zmq_input  # noqa: E402
 from metlog.listener.inputs.zmq import ZmqInput  # noqa: E402
 from metlog.senders.zmq import ZmqSender  # noqa: E402
 from tests.helpers.sink import FakeSink  # noqa: E402 - after the check for pyzmq
@@ -105,6 +106,31 @@ def test_stop_takes_what_has_come() -> None:
     stopper.join(10)
     item.stop()
     assert len(sink.events) == item.stats()["frames"] == 500
+
+
+def test_stop_ends_while_messages_keep_coming(
+    start: Any, send: Any, sink: FakeSink, monkeypatch: Any, caplog: Any
+) -> None:
+    monkeypatch.setattr(zmq_input, "_MOST", 0.3)
+    item = start()
+    sender, over = send(item.addresses[0]), threading.Event()
+
+    def keep_sending() -> None:
+        while not over.wait(0.01):
+            sender.send(ONE)
+
+    traffic, stopper = threading.Thread(target=keep_sending), threading.Thread(target=item.stop)
+    traffic.start()
+    try:
+        wait_for(lambda: sink.events)
+        stopper.start()
+        stopper.join(10)
+        assert not stopper.is_alive()
+    finally:
+        over.set()
+        traffic.join()
+        stopper.join()
+    assert "ends while messages keep coming" in caplog.text
 
 
 def test_a_subscriber_takes_its_topics_with_and_without_a_part_of_their_own(

@@ -112,6 +112,7 @@ class HttpSender(BlockingSender):
             self.url = httpx.URL(scheme=self.scheme, host=hosts[0], port=port, raw_path=path.encode("ascii"))
             check_name(self.url)
             self._proxy = None if proxy is None else proxy_of(proxy)
+            self._way = "" if self._proxy is None else f" (by the proxy {self._proxy.url.copy_with(userinfo=b'')})"
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise ValueError(f"host = {host!r}, path = {path!r}, proxy = {shown('proxy', proxy)}: {error}") from error
         self._headers = {"User-Agent": "metlog", "Accept-Encoding": "identity"}
@@ -218,7 +219,7 @@ class HttpSender(BlockingSender):
             yield f"{self.url} {words}"
 
     def _error(self, words: str, reason: str) -> SenderError:
-        return SenderError(f"{self.url}: {words}", reason=reason)
+        return SenderError(f"{self.url}{self._way}: {words}", reason=reason)
 
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Keeps the socket of a new connection, so that `close` can wake a call that waits on it."""

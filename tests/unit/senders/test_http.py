@@ -287,6 +287,18 @@ def test_nobody_there_is_refused():
     sender.close()
 
 
+def test_an_error_names_the_proxy_that_it_may_come_from_and_no_password():
+    port = closed_port()
+    sender = HttpSender(host="collector.test", proxy=f"http://u:hush@127.0.0.1:{port}", give_up=0.2)
+    with pytest.raises(SenderError) as caught:
+        sender.send(FRAME)
+    words = f"http://collector.test/submit/metlog (by the proxy http://127.0.0.1:{port}): "
+    assert str(caught.value).startswith(words)
+    assert [str(said).startswith(words) for said in sender.probe()] == [True]
+    assert "hush" not in str(caught.value)
+    sender.close()
+
+
 def test_close_ends_a_request_that_waits_for_its_answer():
     with Server(HANG) as server:
         sender = HttpSender(port=server.port, timeout=60)

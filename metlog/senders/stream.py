@@ -23,6 +23,10 @@ GLANCE = 0.05
 """Seconds between two looks at whether `close` was called, while a reader does not read."""
 
 
+def _nothing() -> None:
+    """In the place of a method that a stream has not."""
+
+
 class _StreamSender(BaseSender):
     """Writes frames to the file descriptor of a standard stream, as it is at that moment (`redirect_stdout` works).
 
@@ -49,12 +53,13 @@ class _StreamSender(BaseSender):
         if stream is None:
             raise SenderError(f"this process has no {self._name}", reason="unreachable")
         try:
-            stream.flush()
+            flush = getattr(stream, "flush", _nothing)  # a replacement need not have more than `write`, as for `print`
+            flush()
             try:
                 fd = stream.fileno()
             except (OSError, AttributeError):  # a replacement in memory
                 stream.write(frame.decode("utf-8", "backslashreplace"))
-                stream.flush()
+                flush()
             else:
                 self._write(fd, frame)
         except BrokenPipeError as error:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,6 +64,13 @@ def test_a_replaced_stream_is_followed():
     with contextlib.redirect_stdout(io.StringIO()) as text:
         sender.send("é\n".encode())
     assert text.getvalue() == "é\n"
+
+
+def test_a_replacement_needs_no_more_than_write(monkeypatch):
+    written: list[str] = []
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=written.append))
+    StdoutSender().send(b"1\n")
+    assert written == ["1\n"]
 
 
 def test_a_reader_that_is_gone_is_a_reason_and_not_the_end(pipe, monkeypatch):

@@ -1,11 +1,12 @@
-"""Whether text goes to a terminal, and whether it may have colours there."""
+"""Streams of the process: whether text goes to a terminal, and whether it may have colours there."""
 
 from __future__ import annotations
 
 import os
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
-__all__ = ["is_terminal", "wants_no_colour"]
+__all__ = ["flush_of", "is_terminal", "wants_no_colour"]
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -16,6 +17,16 @@ def is_terminal(stream: TextIO | None) -> bool:
         return bool(stream.isatty())
     except (AttributeError, ValueError, OSError):
         return False
+
+
+def flush_of(stream: Any) -> Callable[[], object]:
+    """Returns the stream's `flush`; what does nothing for a replacement without one, which `print` takes as well."""
+    found: Callable[[], object] = getattr(stream, "flush", _nothing)
+    return found
+
+
+def _nothing() -> None:
+    """In the place of a method that a stream has not."""
 
 
 def wants_no_colour() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Final, Literal
 
-from metlog.core.terminal import is_terminal, wants_no_colour
+from metlog.core.terminal import flush_of, is_terminal, wants_no_colour
 from metlog.encoders.text import COLOURS, escape, value_text
 from metlog.encoders.wire import decode
 from metlog.errors import DecodeError, SenderError
@@ -80,7 +80,7 @@ class ConsoleSender(BaseSender):
         text = "".join(self._line(event) + "\n" for event in events if event.type != END_TYPE)
         try:
             stream.write(text)
-            stream.flush()
+            flush_of(stream)()
         except BrokenPipeError as error:
             raise SenderError(f"nobody reads {self._name} any more", "refused") from error
         except (OSError, ValueError) as error:  # ValueError: the application closed the stream

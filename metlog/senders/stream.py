@@ -8,7 +8,7 @@ import stat
 import sys
 from typing import ClassVar, TextIO
 
-from metlog.core.terminal import is_terminal
+from metlog.core.terminal import flush_of, is_terminal
 from metlog.errors import SenderError
 from metlog.plugins.conversion import Size
 from metlog.senders import BaseSender
@@ -21,10 +21,6 @@ PIPE_FRAME = 4096
 
 GLANCE = 0.05
 """Seconds between two looks at whether `close` was called, while a reader does not read."""
-
-
-def _nothing() -> None:
-    """In the place of a method that a stream has not."""
 
 
 class _StreamSender(BaseSender):
@@ -53,7 +49,7 @@ class _StreamSender(BaseSender):
         if stream is None:
             raise SenderError(f"this process has no {self._name}", reason="unreachable")
         try:
-            flush = getattr(stream, "flush", _nothing)  # a replacement need not have more than `write`, as for `print`
+            flush = flush_of(stream)
             flush()
             try:
                 fd = stream.fileno()

@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,6 +84,15 @@ def test_a_closed_stderr_is_configured_and_counted(monkeypatch: pytest.MonkeyPat
     client.close()
     monkeypatch.undo()
     assert client.stats().dropped == {"unreachable": 1}
+
+
+def test_a_replacement_needs_no_more_than_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=written.append))
+    with MetlogClient.from_config("console:") as client:
+        client.log("login", "logged in")
+    assert "logged in" in "".join(written)
+    assert client.stats().dropped == {}
 
 
 def test_nobody_reads_a_pipe_any_more(monkeypatch: pytest.MonkeyPatch) -> None:

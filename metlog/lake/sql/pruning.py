@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from metlog.lake.sql.tree import Tree, read
 
@@ -93,11 +93,12 @@ class Pruner:
             return
         added = []
         for condition in _conjuncts(where):
-            for column, op, value in _comparisons(condition):
+            for compared, op, value in _comparisons(condition):
+                column = compared.column
                 found = _resolve(column, sources)
                 if found is None or not _stable(value, alone=len(sources) == 1):
                     continue
-                day = _day_of(value)
+                day = _day_of(value, as_day=compared.is_day)
                 if found.bounds is not None:
                     found.bounds.append(Bound(op, day))
                 if column[-1].lower() == "timestamp":
@@ -177,37 +178,46 @@ def _conjuncts(tree: Tree) -> Iterator[Tree]:
         yield tree
 
 
-def _comparisons(tree: Tree) -> Iterator[tuple[list[str], str, Tree]]:
+class _Compared(NamedTuple):
+    """What is compared with a value: a column, and whether a day of it, of the type DATE."""
+
+    column: list[str]
+    is_day: bool
+
+
+def _comparisons(tree: Tree) -> Iterator[tuple[_Compared, str, Tree]]:
     """(column, operator of the day, value) of a comparison of `timestamp` or `date` with something."""
     kind = str(tree.get("type"))
     if tree.get("class") == "COMPARISON" and kind in _OPS:
         left, right = tree["left"], tree["right"]
-        if (column := _column(left)) is not None:
-            yield column, _OPS[kind], right
-        elif (column := _column(right)) is not None:
-            yield column, _FLIP[_OPS[kind]], left
+        if (found := _compared(left)) is not None:
+            yield found, _OPS[kind], right
+        elif (found := _compared(right)) is not None:
+            yield found, _FLIP[_OPS[kind]], left
     elif tree.get("class") == "BETWEEN" and kind == "COMPARE_BETWEEN":
-        column = _column(tree["input"])
-        if column is not None:
-            yield column, ">=", tree["lower"]
-            yield column, "<=", tree["upper"]
+        found = _compared(tree["input"])
+        if found is not None:
+            yield found, ">=", tree["lower"]
+            yield found, "<=", tree["upper"]
 
 
-def _column(tree: Tree) -> list[str] | None:
-    """The column when the tree is `timestamp`, `date`, or `timestamp` cut down to something that has the same day."""
+def _compared(tree: Tree) -> _Compared | None:
+    """The column when the tree is `timestamp`, `date`, or one of them cut down to something that has the same day."""
     if tree.get("class") == "COLUMN_REF":
         names = [str(name) for name in tree.get("column_names") or []]
-        return names if names and names[-1].lower() in {"timestamp", "date"} else None
+        named = names and names[-1].lower() in {"timestamp", "date"}
+        return _Compared(names, names[-1].lower() == "date") if named else None
     inner: Tree | None = None
+    is_day = tree.get("class") == "CAST"
     if tree.get("class") == "CAST" and str((tree.get("type_expr") or {}).get("type_name", "")).lower() == "date":
         inner = tree["child"]
     elif tree.get("class") == "FUNCTION" and str(tree.get("function_name")).lower() in {"date_trunc", "datetrunc"}:
         unit, *rest = (argument["expression"] for argument in tree.get("arguments") or [{"expression": {}}])
         if str((unit.get("literal") or {}).get("text", "")).lower() in _UP_TO_A_DAY and len(rest) == 1:
             inner = rest[0]
-    if inner is None or inner.get("class") != "COLUMN_REF":
+    if inner is None or inner.get("class") != "COLUMN_REF" or (found := _compared(inner)) is None:
         return None
-    return _column(inner)
+    return _Compared(found.column, is_day)
 
 
 def _stable(tree: Tree, *, alone: bool) -> bool:
@@ -253,10 +263,11 @@ def template_statement(sql: str = "SELECT 1") -> Tree:
     return copy.deepcopy(_TEMPLATES[sql])
 
 
-def _day_of(value: Tree) -> Tree:
-    """The UTC day of a value that is compared with `timestamp`: a text is read as a time first, with its offset."""
-    tree = template("CAST(CAST(x AS TIMESTAMPTZ) AS DATE)")
-    tree["child"]["child"] = copy.deepcopy(value)
+def _day_of(value: Tree, *, as_day: bool) -> Tree:
+    """The UTC day of a value. A text that is compared with a time is read as a time first, with its offset; one that is compared with a day
+    is read as a day, whatever stands behind it."""
+    tree = template("CAST(x AS DATE)" if as_day else "CAST(CAST(x AS TIMESTAMPTZ) AS DATE)")
+    (tree if as_day else tree["child"])["child"] = copy.deepcopy(value)
     return tree
 
 

@@ -58,6 +58,17 @@ def test_a_condition_on_time_reads_only_the_files_of_its_days(tmp_path: Path, wh
             lake.query("SELECT count(payload) FROM events WHERE payload <> ''")
 
 
+@pytest.mark.parametrize("column", ["date", "timestamp::DATE"])
+@pytest.mark.parametrize("clock", [" 01:00:00+02:00", "T22:00:00-05:00"])
+def test_a_day_that_is_given_with_a_time_and_an_offset_is_that_day(data: Path, column: str, clock: str) -> None:
+    text = f"{day(4)}{clock}"
+    with Lake(data) as lake:
+        for op in ("=", "<=", ">="):
+            wanted = lake.query(f"SELECT count(*) FROM events WHERE date {op} DATE '{day(4)}'").rows
+            assert lake.query(f"SELECT count(*) FROM events WHERE {column} {op} '{text}'").rows == wanted
+            assert lake.query(f"SELECT count(*) FROM events WHERE {column} {op} $day", {"day": text}).rows == wanted
+
+
 def test_the_days_of_many_conditions_are_asked_at_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     expressions = query.expressions

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import IO, Any, Final
 
-import msgspec
 import pyarrow as pa
 
 from metlog.lake.cells import python_values
 from metlog.lake.export_text import markdown_rows, vertical_rows
 from metlog.lake.result import Stream
 from metlog.lake.sql.guard import QueryError
-from metlog.lake.values import Column, as_cell, as_json, as_text, encode, formula_safe
+from metlog.lake.values import Column, as_cell, as_json, as_text, encode, formula_safe, spelt
 
 __all__ = ["FORMATS", "csv_rows", "encode", "json_rows", "write"]
 
@@ -175,4 +174,4 @@ def _same(value: Any) -> Any:
 
 
 def _raw(value: Any) -> Any:
-    return msgspec.Raw(value.encode().replace(b"\n", b" ")) if isinstance(value, str) else value
+    return spelt(value) if isinstance(value, str) else value

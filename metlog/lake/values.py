@@ -13,7 +13,7 @@ import msgspec
 
 from metlog.lake.sqltypes import AS_JSON, SqlType, type_named
 
-__all__ = ["Column", "as_cell", "as_json", "as_text", "encode", "formula_safe"]
+__all__ = ["Column", "as_cell", "as_json", "as_text", "encode", "formula_safe", "spelt"]
 
 
 class Column(NamedTuple):
@@ -37,7 +37,7 @@ def _json(value: Any, kind: SqlType) -> Any:
     if value is None or isinstance(value, (bool, int, Decimal)):
         return value
     if isinstance(value, str):
-        return _spelt(value) if kind.name in AS_JSON else value
+        return spelt(value) if kind.name in AS_JSON else value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):
@@ -67,11 +67,15 @@ def _object(value: Mapping[Any, Any], kind: SqlType) -> dict[str, Any]:
     }
 
 
-def _spelt(text: str) -> Any:
-    """What JSON says, as it is written: numbers of any size and precision."""
+_check: Final = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def spelt(text: str) -> Any:
+    """What JSON says, as it is written: numbers of any size and precision. The text itself where it is no JSON to others than DuckDB, which
+    takes `NaN`, `Infinity` and `[1,]`, or so deep that few can read it."""
     try:
-        msgspec.json.decode(text, type=msgspec.Raw)
-    except msgspec.DecodeError:
+        _check(text)
+    except (msgspec.DecodeError, RecursionError):
         return text
     return msgspec.Raw(text.encode().replace(b"\n", b" "))
 

@@ -70,6 +70,12 @@ def test_json_is_an_object_a_line_also_where_a_value_holds_lines(lake: Lake) -> 
     assert msgspec.json.decode(text) == [{"js": {"a": 1}}] * 3
 
 
+def test_json_that_is_too_deep_for_most_readers_is_text(lake: Lake) -> None:
+    deep = "[" * 2000 + "]" * 2000
+    text = exported(lake, "ndjson", f"SELECT '{deep}'::JSON AS js, ['{deep}'::JSON] AS several")
+    assert msgspec.json.decode(text) == {"js": deep, "several": [deep]}
+
+
 def test_a_limit_of_rows_holds_in_each_format(lake: Lake) -> None:
     sql = "SELECT range AS n FROM range(10000)"
     assert len(msgspec.json.decode(exported(lake, "json", sql, limit=2500))) == 2500

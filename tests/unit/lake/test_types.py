@@ -69,7 +69,11 @@ TYPES = {
     "ENUM": [Shown("'it''s'::ENUM('a(', 'it''s')", "it's", '"it\'s"', "it's")],
     "UUID": [Shown(f"'{'a' * 8}-bbbb-4ccc-8ddd-{'e' * 12}'::UUID", f"{'a' * 8}-bbbb-4ccc-8ddd-{'e' * 12}",
                    f'"{"a" * 8}-bbbb-4ccc-8ddd-{"e" * 12}"', f"{'a' * 8}-bbbb-4ccc-8ddd-{'e' * 12}")],
-    "JSON": [Shown("""'{"a": [1, 2.50]}'::JSON""", '{"a": [1, 2.50]}', '{"a": [1, 2.50]}', '{"a": [1, 2.50]}')],
+    "JSON": [
+        Shown("""'{"a": [1, 2.50]}'::JSON""", '{"a": [1, 2.50]}', '{"a": [1, 2.50]}', '{"a": [1, 2.50]}'),
+        Shown("to_json(['nan'::DOUBLE])", "[NaN]", '"[NaN]"', "[NaN]"),
+        Shown("'[1,]'::JSON", "[1,]", '"[1,]"', "[1,]"),
+    ],
     "BLOB": [Shown(r"'\x01\xAA'::BLOB", "01aa", '"01aa"', b"\x01\xaa")],
     "BIT": [Shown("'0101'::BIT", "0101", '"0101"', "0101")],
     "DATE": [

@@ -105,8 +105,8 @@ def _checked(stream: Stream, file: IO[bytes], limit: int | None, max_bytes: int 
 
 
 def _written(stream: Stream) -> pa.Schema:
-    """The schema of a Parquet file: Parquet has no intervals that pyarrow writes, so a column with one is text."""
-    texts = [_has_interval(field.type) for field in stream.schema]
+    """The schema of a Parquet file: pyarrow writes no intervals, and no map whose keys have no type, so a column with one is text."""
+    texts = [_unwritten(field.type) for field in stream.schema]
     if not any(texts):
         return stream.schema
     return pa.schema(
@@ -114,9 +114,11 @@ def _written(stream: Stream) -> pa.Schema:
     )
 
 
-def _has_interval(kind: pa.DataType) -> bool:
+def _unwritten(kind: pa.DataType) -> bool:
+    if pa.types.is_map(kind) and pa.types.is_null(kind.key_type):
+        return True
     if pa.types.is_nested(kind):
-        return any(_has_interval(kind.field(at).type) for at in range(kind.num_fields))
+        return any(_unwritten(kind.field(at).type) for at in range(kind.num_fields))
     return bool(pa.types.is_interval(kind))
 
 

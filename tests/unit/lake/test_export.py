@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 
 from metlog.lake.export import json_rows, write
@@ -74,6 +75,11 @@ def test_json_that_is_too_deep_for_most_readers_is_text(lake: Lake) -> None:
     deep = "[" * 2000 + "]" * 2000
     text = exported(lake, "ndjson", f"SELECT '{deep}'::JSON AS js, ['{deep}'::JSON] AS several")
     assert msgspec.json.decode(text) == {"js": deep, "several": [deep]}
+
+
+def test_a_map_without_a_type_is_text_in_parquet(lake: Lake) -> None:
+    content = exported(lake, "parquet", "SELECT MAP {} AS m, [MAP {}] AS several, MAP {1: NULL} AS typed")
+    assert pq.read_table(io.BytesIO(content)).to_pylist() == [{"m": "{}", "several": "[{}]", "typed": [(1, None)]}]
 
 
 def test_a_limit_of_rows_holds_in_each_format(lake: Lake) -> None:

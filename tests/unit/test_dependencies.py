@@ -51,6 +51,9 @@ FRAMEWORKS = frozenset(
 PEERS = frozenset({"datadog", "logstash", "loguru", "orjson", "pyperf", "opentelemetry"})
 """Peers that `metlog bench` measures where they are installed; the extra `bench` names them."""
 
+WHERE_ASKED_FOR = frozenset({"socksio"})
+"""What httpx imports for a SOCKS proxy; the sender only looks whether it is there, and names httpx's extra that brings it."""
+
 
 def name_of(requirement: str) -> str:
     return re.split(r"[\s\[<>=!~;]", requirement, maxsplit=1)[0].lower().replace("_", "-")
@@ -109,7 +112,12 @@ def test_a_declared_dependency_is_imported(distribution: str) -> None:
 
 
 def test_an_import_is_declared() -> None:
-    known = {module for distribution in declared() for module in modules_of(distribution)} | FRAMEWORKS | PEERS
+    known = (
+        {module for distribution in declared() for module in modules_of(distribution)}
+        | FRAMEWORKS
+        | PEERS
+        | WHERE_ASKED_FOR
+    )
     unknown = {
         name: sorted(files) for name, files in imported().items() if name not in known and not name.startswith("_")
     }

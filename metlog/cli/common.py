@@ -72,7 +72,8 @@ def words_of(error: OSError) -> str:
 
 def fail(command: str, error: object, status: int = 1) -> NoReturn:
     """Writes the error to standard error, a line for each fault, and exits with `status`."""
-    for line in str(error).splitlines() or [type(error).__name__]:
+    text = words_of(error) if isinstance(error, OSError) else str(error)
+    for line in text.splitlines() or [type(error).__name__]:
         typer.echo(f"metlog {command}: {line}", err=True)
     raise typer.Exit(status)
 

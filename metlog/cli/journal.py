@@ -21,7 +21,7 @@ from metlog.journal.cursor import Cursor, Position
 from metlog.journal.folder import Folder
 from metlog.journal.follow import events_of
 from metlog.journal.inspect import Backlog, CheckedSegment, JournalState
-from metlog.journal.segment import HEADER_SIZE, Clock, Record, Scan, header, read_header
+from metlog.journal.segment import Clock, Record, Scan, read_header
 from metlog.lake.shown import plural, size
 from metlog.lake.values import Column
 
@@ -196,11 +196,12 @@ def _exported(data: Path | None, name: str | None, only: list[str], behind: str)
 
 def _from_file(path: Path) -> Exported:
     content = path.read_bytes()
-    found = Scan(content)
+    found, clock = Scan(content), read_header(content)
     record = None
     for record in found:
-        yield record, read_header(content), Cursor(""), 0
-    if record is None and content[:HEADER_SIZE] != header(read_header(content)):
+        yield record, clock, Cursor(""), 0
+    headless = not content or (found.damaged and found.damaged[0][0] == 0)
+    if record is None and headless:
         raise UsageError(f"{path}: is no segment of a journal")
     for start, end in found.damaged:
         _left_out(str(path), start, end - start)

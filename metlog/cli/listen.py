@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metlog.cli.common import words_of
+from metlog.cli.common import fail
 from metlog.errors import ConfigError
 from metlog.values import whole_number
 
@@ -93,7 +93,7 @@ def listen(
         checked = settings()
         service = Service(checked)
     except ConfigError as error:
-        raise _failure(error, 2) from None
+        fail("listen", error, 2)
     if check:
         names = ", ".join([item.id for item in checked.inputs] + [item.id for item in checked.outputs])
         print(f"the configuration is right: {names}")
@@ -112,9 +112,9 @@ def listen(
             service.start(before.handed, before.release)
             before.confirm()
     except ConfigError as error:
-        raise _failure(error, 2) from None
+        fail("listen", error, 2)
     except OSError as error:
-        raise _failure(error, 1) from None
+        fail("listen", error)
     if service.journal.refuses:
         print(f"takes no events: {service.journal.refuses}", flush=True)
     for address in service.addresses:
@@ -180,7 +180,7 @@ class _Running:
             print(told, file=sys.stderr, flush=True)
             return
         if self._fault is not None:
-            raise _failure(self._fault, 1)
+            fail("listen", self._fault)
         if not self._service.stop():
             text = "metlog: stopped; what the outputs had no time for is in the journal, for the next start"
             print(text, file=sys.stderr)
@@ -221,12 +221,6 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-def _failure(error: Exception, status: int) -> typer.Exit:
-    for line in (words_of(error) if isinstance(error, OSError) else str(error)).splitlines():
-        print(f"metlog listen: {line}", file=sys.stderr)
-    return typer.Exit(status)
 
 
 def _inputs(udp: list[str], zmq: list[str], http: list[str], statsd: list[str]) -> list[dict[str, Any]]:

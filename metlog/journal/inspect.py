@@ -238,10 +238,15 @@ def check(journal: Folder, *, running: bool) -> Iterator[CheckedSegment]:
             _, bad = rows_of(entry.record.events)
             found.events += entry.record.count - len(bad)
             found.unreadable += len(bad)
-        if running and segment.open and found.damaged and found.damaged[-1][1] >= segment.bytes:
+        if running and found.damaged and _may_be_half_there(segment, found.damaged[-1][1]):
             del found.damaged[-1]
         found.kept = [span for span in found.damaged if is_quarantined(journal, segment.name, *span)]
         yield found
+
+
+def _may_be_half_there(segment: Segment, end: int) -> bool:
+    """Whether damage up to `end` may be a record that a listener writes."""
+    return segment.open and end >= segment.bytes
 
 
 def _of(
@@ -308,7 +313,7 @@ def entries(
         offset = cursor.at.offset if segment.name.number == cursor.at.number else 0
 
         def told(damage: Damage, segment: Segment = segment) -> None:
-            if not (running and segment.open and damage.offset + len(damage.data) >= segment.bytes):  # being written
+            if not (running and _may_be_half_there(segment, damage.offset + len(damage.data))):
                 damaged(segment.file, damage.offset, len(damage.data))
 
         for entry in _of(journal, segment, offset, told):

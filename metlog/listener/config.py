@@ -304,9 +304,8 @@ def _outputs(specs: object, data: Path, problems: Problems) -> list[OutputConfig
                     f"{where}.id = {found_id!r}: another output has this id, which names its cursor; give this one an `id`"
                 )
             checked_limits = checked(Limits, limits, where, problems)
-            built = adapt_output(
-                component.build()
-            )  # a fault that only the output itself can find is told now, not by its process
+            # Faults that only the output itself can find are told now, not by its process.
+            built = adapt_output(component.build())
             limits_of(built, checked_limits, where)
             if component.name == "lake":
                 place = place_of(component.options.get("uri", ""), data)

@@ -24,7 +24,7 @@ from metlog.listener.outputs import BaseOutput, Batch, Delivery, Rejected
 from metlog.listener.outputs.context import Context
 from metlog.plugins.schema import checked
 
-__all__ = ["Limits", "run_batches"]
+__all__ = ["Limits", "limits_of", "run_batches"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIGURES: Final = 2000

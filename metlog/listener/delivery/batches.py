@@ -27,7 +27,7 @@ from metlog.plugins.schema import checked
 __all__ = ["Limits", "limits_of", "run_batches"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FIGURES: Final = 2000
+_FIGURES: Final = 1500
 """Bytes that an output's own counters may take in a report to the listener, which a pipe takes in one piece."""
 _KEEP: Final = 1.0
 """Seconds after which a cursor that has moved is saved, and an output without events looks again."""

@@ -39,7 +39,7 @@ _LAST: Final = 2.0
 _NICE: Final = 5
 """A lower priority than the listener's: what an output reads waits on the disk, what the listener does not take in time is lost."""
 _ERROR: Final = 1000
-"""Characters of an error, or of a description, that are told."""
+"""Bytes of an error, and of a description, that are told: both, and the figures, have room in one report."""
 
 
 class Assignment(Struct):
@@ -146,7 +146,7 @@ def _lock(cursors: Folder, output: str, report: Callable[[dict[str, Any]], None]
 
 def _sendable(text: str) -> str:
     """The text, as JSON in UTF-8 holds it and a report has room for it."""
-    return text[:_ERROR].encode(errors="backslashreplace").decode()[:_ERROR]
+    return text[:_ERROR].encode(errors="backslashreplace")[:_ERROR].decode(errors="ignore")
 
 
 class _Reporter:

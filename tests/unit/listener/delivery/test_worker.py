@@ -14,10 +14,23 @@ from metlog.journal.cursor import Position
 from metlog.journal.folder import Folder
 from metlog.journal.routing import Route
 from metlog.journal.segment import Clock, SegmentName, encode_record, header
-from metlog.listener.delivery.worker import Assignment, Message
+from metlog.listener.delivery.batches import _FIGURES
+from metlog.listener.delivery.worker import Assignment, Message, _Reporter, _sendable
 from tests.helpers.paths import PLUGINS
 
 pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize("letter", ["e", "語", "\udcff"])
+def test_a_report_with_the_longest_texts_and_figures_is_sent(letter: str) -> None:
+    reader, writer = os.pipe()
+    figures = {f"partition_{number}": number for number in range(84)}
+    assert 1400 < len(msgspec.json.encode(figures)) <= _FIGURES
+    _Reporter(writer)({"describe": _sendable(letter * 5000), "error": letter * 5000, **figures})
+    os.close(writer)
+    with open(reader, "rb") as said:
+        (line,) = said
+    assert msgspec.json.decode(line)["partition_83"] == 83
 
 
 def test_an_output_that_cannot_say_where_it_delivers_and_cannot_be_closed_delivers(tmp_path: Path) -> None:
